@@ -1,0 +1,1 @@
+//! Tar without I/O, its EROFS index, confined unpacking, compression by content.

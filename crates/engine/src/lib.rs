@@ -1,0 +1,1 @@
+//! Containers, sandboxes and volumes as things with a life.

@@ -1,0 +1,1 @@
+//! Image references, digests, manifests and configs: types and parsers without I/O.

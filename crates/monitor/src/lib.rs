@@ -1,0 +1,1 @@
+//! The parent of a sandbox's containers: terminals, logs, exit statuses; and its protocol.

@@ -1,0 +1,1 @@
+//! An OCI seccomp profile compiled to BPF: a pure function.

@@ -1,0 +1,1 @@
+//! onggi.toml, the environment and the paths that follow from them.
