@@ -2,7 +2,7 @@
 //! these), for the member of the workspace (build.rs beside this file takes the link arguments) and for the test of its size.
 
 /// What follows `rustc --target TARGET -o OUTPUT src/main.rs`.
-pub const ARGUMENTS: &[&str] = &[
+pub(crate) const ARGUMENTS: &[&str] = &[
     "--edition=2024",
     "--crate-name=onggi_hello",
     "--crate-type=bin",
@@ -21,4 +21,5 @@ pub const ARGUMENTS: &[&str] = &[
 ];
 
 /// What the finished program may weigh, in bytes.
-pub const LARGEST: u64 = 64 * 1024;
+#[allow(dead_code, reason = "this file is included where only the arguments matter too")]
+pub(crate) const LARGEST: u64 = 64 * 1024;
