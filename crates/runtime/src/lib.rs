@@ -1,1 +1,15 @@
-//! The OCI runtime: a pure plan, and the small steps that carry it out.
+//! The OCI runtime as a library: a pure planner, and an executor with one small file for each kind of step.
+//!
+//! [`plan::container`] turns a specification into typed steps; [`encode`] puts them into a sealed memory file; and
+//! [`exec::start`], called from a single-threaded process that becomes the parent, starts a child that carries them out. It
+//! knows nothing of images, names, logs or networks.
+
+pub mod exec;
+pub mod plan;
+mod wire;
+
+pub use plan::{Launch, Plan, Step};
+pub use wire::{decode_filter, decode_launch, decode_steps, encode};
+
+/// Version of the encoded plan: a program refuses one that is newer than itself.
+pub const VERSION: u32 = 1;

@@ -1,0 +1,102 @@
+//! What the child says to its parent, over a pipe that closes itself when the container's program runs.
+//!
+//! One JSON object a line: how long the steps took (if asked), and at most one failure. The parent treats it as hostile input:
+//! a bounded length, numbers and texts only.
+
+use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize};
+
+/// A report is two short lines; more is an attack or a bug.
+const LONGEST_REPORT: u64 = 64 << 10;
+
+/// The step that failed, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// [`crate::plan::Step::name`].
+    pub step: String,
+    /// Its place in the plan, from 0.
+    pub index: u32,
+    /// 0 if no system call was at fault.
+    pub errno: i32,
+    /// What failed with which arguments, in the words that clients of other runtimes match on.
+    pub message: String,
+}
+
+/// Everything that a child reported.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The step's index, and nanoseconds from its beginning to its end (`CLOCK_MONOTONIC`).
+    pub timings: Vec<(u32, u64)>,
+    /// `None` if the program was executed.
+    pub failure: Option<Failure>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Line {
+    Timings(Vec<(u32, u64)>),
+    Failure(Failure),
+}
+
+/// Reads until the pipe ends, which is when the program has been executed or the child has ended.
+///
+/// # Errors
+/// The reader's, and `InvalidData` if what came is no report.
+pub fn read_report(reader: &mut impl Read) -> io::Result<Report> {
+    let mut text = String::new();
+    reader.take(LONGEST_REPORT).read_to_string(&mut text)?;
+    parse_report(&text)
+}
+
+/// The report from its whole text, for those who read the pipe in pieces.
+///
+/// # Errors
+/// `InvalidData` if it is no report.
+pub fn parse_report(text: &str) -> io::Result<Report> {
+    let mut report = Report::default();
+    for line in text.lines() {
+        match serde_json::from_str(line)? {
+            Line::Timings(timings) => report.timings = timings,
+            Line::Failure(failure) => report.failure = Some(failure),
+        }
+    }
+    Ok(report)
+}
+
+pub(super) fn write_timings(writer: &mut impl Write, timings: &[(u32, u64)]) -> io::Result<()> {
+    write_line(writer, &Line::Timings(timings.to_vec()))
+}
+
+pub(super) fn write_failure(writer: &mut impl Write, failure: Failure) -> io::Result<()> {
+    write_line(writer, &Line::Failure(failure))
+}
+
+fn write_line(writer: &mut impl Write, line: &Line) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    writer.write_all(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_comes_back_as_it_was_written() {
+        let failure =
+            Failure { step: "execute".into(), index: 7, errno: 2, message: "exec: \"x\": no\nnewline".into() };
+        let mut bytes = Vec::new();
+        write_timings(&mut bytes, &[(0, 12), (1, 34)]).unwrap();
+        write_failure(&mut bytes, failure.clone()).unwrap();
+        let report = read_report(&mut bytes.as_slice()).unwrap();
+        assert_eq!(report, Report { timings: vec![(0, 12), (1, 34)], failure: Some(failure) });
+    }
+
+    #[test]
+    fn silence_is_success_and_noise_is_not() {
+        assert_eq!(read_report(&mut &b""[..]).unwrap(), Report::default());
+        assert!(read_report(&mut &b"hello\n"[..]).is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! What each step is called, and what it does in plain words, for `--explain` and for errors.
+
+use super::{CgroupView, Root, Source, Step, User};
+
+impl Step {
+    /// Stable: failures and timings carry it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Step::JoinCgroups => "join-cgroups",
+            Step::JoinNamespace { .. } => "join-namespace",
+            Step::UnshareCgroupNamespace => "unshare-cgroup-namespace",
+            Step::SetPropagation { .. } => "set-propagation",
+            Step::MountRoot { .. } => "mount-root",
+            Step::Populate(_) => "populate",
+            Step::Mount(_) => "mount",
+            Step::MountCgroups(_) => "mount-cgroups",
+            Step::MakeDevices { .. } => "make-devices",
+            Step::OpenTerminal { .. } => "open-terminal",
+            Step::MaskPaths { .. } => "mask-paths",
+            Step::ReadOnlyPaths { .. } => "read-only-paths",
+            Step::ReadOnlyMounts { .. } => "read-only-mounts",
+            Step::CreateWorkingDirectory { .. } => "create-working-directory",
+            Step::ReadOnlyRoot => "read-only-root",
+            Step::PivotRoot { .. } => "pivot-root",
+            Step::ChangeRoot => "change-root",
+            Step::Landlock => "landlock",
+            Step::Hostname { .. } => "hostname",
+            Step::Domainname { .. } => "domainname",
+            Step::Sysctls { .. } => "sysctls",
+            Step::Loopback => "loopback",
+            Step::OomScoreAdjustment { .. } => "oom-score-adjustment",
+            Step::Rlimits { .. } => "rlimits",
+            Step::Personality { .. } => "personality",
+            Step::IoPriority { .. } => "io-priority",
+            Step::SessionKeyring { .. } => "session-keyring",
+            Step::ResolveUser(_) => "resolve-user",
+            Step::Init => "init",
+            Step::Session => "session",
+            Step::WorkingDirectory { .. } => "working-directory",
+            Step::NoNewPrivileges => "no-new-privileges",
+            Step::Credentials { .. } => "credentials",
+            Step::Seccomp { .. } => "seccomp",
+            Step::Execute { .. } => "execute",
+        }
+    }
+
+    /// One plain sentence, without a full stop.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        match self {
+            Step::JoinCgroups => "enter the container's cgroup in every hierarchy, so that its limits apply".into(),
+            Step::JoinNamespace { kind, path } => {
+                format!("enter the {} namespace at {}", kind_name(*kind), path.display())
+            }
+            Step::UnshareCgroupNamespace => "see this cgroup as the root of all cgroups".into(),
+            Step::SetPropagation { propagation } => {
+                format!("make the copied mounts {:?}, so that nothing mounted here reaches the host", propagation.kind)
+                    .to_lowercase()
+            }
+            Step::MountRoot { root: Root::Overlay { lower, volatile, .. }, .. } => format!(
+                "stack {} read-only layers and one writable layer into the root file system{}",
+                lower.len(),
+                if *volatile { ", without ever syncing it" } else { "" }
+            ),
+            Step::MountRoot { root: Root::Directory { path }, .. } => {
+                format!("take the directory {} as the root file system", path.display())
+            }
+            Step::Populate(populate) => format!(
+                "fill the empty volume {} from the image's {}",
+                populate.volume.display(),
+                populate.destination
+            ),
+            Step::Mount(mount) => match &mount.source {
+                Source::New { kind, .. } => format!("mount a new {kind} at {}", mount.destination),
+                Source::Bind { path, .. } => format!("show the host's {} at {}", path.display(), mount.destination),
+            },
+            Step::MountCgroups(mount) => match &mount.view {
+                CgroupView::V2 { .. } => format!("show the container its own cgroup at {}", mount.destination),
+                CgroupView::V1 { hierarchies, .. } => format!(
+                    "show the container its own cgroup in {} hierarchies at {}",
+                    hierarchies.len(),
+                    mount.destination
+                ),
+            },
+            Step::MakeDevices { devices, links } => {
+                format!("make {} device nodes and {} links in /dev", devices.len(), links.len())
+            }
+            Step::OpenTerminal { .. } => "open a terminal in the container and hand its other end to the monitor".into(),
+            Step::MaskPaths { paths } => format!("hide {} paths that tell of the host", paths.len()),
+            Step::ReadOnlyPaths { paths } => format!("make {} paths read-only", paths.len()),
+            Step::ReadOnlyMounts { destinations } => format!("make {} read-only", destinations.join(", ")),
+            Step::CreateWorkingDirectory { path } => format!("make the directory {path} if it is missing"),
+            Step::ReadOnlyRoot => "make the root file system read-only".into(),
+            Step::PivotRoot { .. } => "make this tree the root, and let go of the host's".into(),
+            Step::ChangeRoot => "change the root directory".into(),
+            Step::Landlock => "limit the process to files below its root by Landlock".into(),
+            Step::Hostname { name } => format!("name the host {name}"),
+            Step::Domainname { name } => format!("name the domain {name}"),
+            Step::Sysctls { values } => {
+                let names: Vec<_> = values.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                format!("set {}", names.join(", "))
+            }
+            Step::Loopback => "bring the loopback interface up".into(),
+            Step::OomScoreAdjustment { value } => format!("set the out-of-memory score adjustment to {value}"),
+            Step::Rlimits { limits } => {
+                let names: Vec<_> = limits.iter().map(|limit| limit.name.as_str()).collect();
+                format!("limit {}", names.join(", "))
+            }
+            Step::Personality { persona } => format!("run as on personality {persona:#x}"),
+            Step::IoPriority { class, level } => format!("set the I/O priority to class {class}, level {level}"),
+            Step::SessionKeyring { name } => format!("use the session keyring {name}, not the caller's"),
+            Step::ResolveUser(User::Ids { uid, gid, .. }) => format!("run as user {uid} and group {gid}"),
+            Step::ResolveUser(User::Named { user, .. }) => {
+                let user = if user.is_empty() { "root" } else { user };
+                format!("look {user} up in the container's own /etc/passwd and /etc/group")
+            }
+            Step::Init => "stay behind as process 1, to reap orphans and to forward signals".into(),
+            Step::Session => "start a session, with the terminal if there is one".into(),
+            Step::WorkingDirectory { path } => format!("go to {path}"),
+            Step::NoNewPrivileges => "give up gaining privileges by executing".into(),
+            Step::Credentials { capabilities, .. } => {
+                format!("become that user, with {} capabilities", capabilities.effective.count_ones())
+            }
+            Step::Seccomp { .. } => "load the system call filter".into(),
+            Step::Execute { args, .. } => format!("find and execute {}", args.join(" ")),
+        }
+    }
+}
+
+pub(crate) fn kind_name(kind: onggi_oci::NamespaceKind) -> &'static str {
+    use onggi_oci::NamespaceKind as K;
+    match kind {
+        K::Cgroup => "cgroup",
+        K::Ipc => "ipc",
+        K::Mount => "mount",
+        K::Network => "network",
+        K::Pid => "pid",
+        K::Time => "time",
+        K::User => "user",
+        K::Uts => "uts",
+    }
+}

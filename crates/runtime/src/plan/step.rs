@@ -1,0 +1,219 @@
+//! The steps of a start: typed data, in the order in which the child carries them out.
+//!
+//! A step holds everything that its execution needs, so that a plan can be printed, compared and timed without a kernel. The
+//! names here are stable: failures, timings and `--explain` use them.
+
+use std::path::PathBuf;
+
+use onggi_oci::NamespaceKind;
+use serde::{Deserialize, Serialize};
+
+/// One step. What it does in the kernel is in the file of the same name under `exec/`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Moves the process into its cgroup in every version 1 hierarchy (version 2 is entered by `clone3` itself).
+    JoinCgroups,
+    /// Enters a namespace that exists already.
+    JoinNamespace { kind: NamespaceKind, path: PathBuf },
+    /// Makes the present cgroup the root of a new cgroup namespace; after the join, or the namespace shows the parent.
+    UnshareCgroupNamespace,
+    /// Sets the propagation of every mount that was copied from the host.
+    SetPropagation { propagation: Propagation },
+    /// Mounts the root file system; everything after is resolved inside it.
+    MountRoot { root: Root, at: PathBuf },
+    /// Copies the image's directory into an empty volume that is about to cover it.
+    Populate(Populate),
+    /// Mounts one thing inside the root.
+    Mount(Mount),
+    /// Shows the container its own cgroup.
+    MountCgroups(MountCgroups),
+    /// Makes device nodes and symbolic links.
+    MakeDevices { devices: Vec<DeviceNode>, links: Vec<Link> },
+    /// Opens a pseudo-terminal in the container's devpts and sends its master to the parent.
+    OpenTerminal { console: bool },
+    /// Covers paths so that they look empty.
+    MaskPaths { paths: Vec<String> },
+    /// Makes paths read-only where they are.
+    ReadOnlyPaths { paths: Vec<String> },
+    /// Makes mounts read-only that had to be written to while they were filled.
+    ReadOnlyMounts { destinations: Vec<String> },
+    /// Makes the working directory if the image has none.
+    CreateWorkingDirectory { path: String },
+    /// Makes the root mount read-only.
+    ReadOnlyRoot,
+    /// Swaps the root and lets go of the host's mounts.
+    PivotRoot { propagation: Option<Propagation> },
+    /// `chroot`, for a process without a mount namespace.
+    ChangeRoot,
+    /// Limits the process to its tree by Landlock.
+    Landlock,
+    Hostname { name: String },
+    Domainname { name: String },
+    Sysctls { values: Vec<(String, String)> },
+    /// Brings the loopback interface up.
+    Loopback,
+    /// −1000 to 1000.
+    OomScoreAdjustment { value: i32 },
+    Rlimits { limits: Vec<ResourceLimit> },
+    Personality { persona: u32 },
+    IoPriority { class: u8, level: u8 },
+    /// Joins (or makes) the container's session keyring.
+    SessionKeyring { name: String },
+    /// Finds out who the process runs as, from the container's own files.
+    ResolveUser(User),
+    /// Stays behind as process 1, reaping and forwarding; a child goes on with the steps.
+    Init,
+    /// Becomes a session leader and takes the terminal, if there is one.
+    Session,
+    WorkingDirectory { path: String },
+    NoNewPrivileges,
+    /// Drops the bounding set, takes the user's ids, sets the other sets.
+    Credentials { capabilities: Capabilities, umask: u32 },
+    /// Loads the plan's seccomp program.
+    Seccomp { flags: u32 },
+    /// Looks the program up as the user, and becomes it.
+    Execute { args: Vec<String>, env: Vec<String>, home: bool },
+}
+
+/// Where the root file system comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Root {
+    /// `lower` has the topmost layer first. `volatile`: nothing is synced, ever (for trees that are thrown away).
+    Overlay { lower: Vec<PathBuf>, upper: PathBuf, work: PathBuf, volatile: bool },
+    /// A directory as it is.
+    Directory { path: PathBuf },
+}
+
+/// An empty volume to be filled from the directory of the image that it covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Populate {
+    /// In the container.
+    pub destination: String,
+    /// The volume's directory on the host.
+    pub volume: PathBuf,
+}
+
+/// `mount(8)`'s propagation words; `recursive` is the `r` in front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Propagation {
+    pub kind: PropagationKind,
+    pub recursive: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PropagationKind {
+    Shared,
+    Slave,
+    Private,
+    Unbindable,
+}
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute and clean (no `.`, `..` or double slash).
+    pub destination: String,
+    pub source: Source,
+    /// For this mount alone.
+    pub attributes: Attributes,
+    /// For it and everything mounted below it.
+    pub recursive: Attributes,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propagation: Option<Propagation>,
+    /// Copies what the destination held into the new mount (`tmpcopyup`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copy_up: bool,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// A new file system. Options are `key` or `key=value`, as `fsconfig(2)` takes them.
+    New { kind: String, source: Option<String>, options: Vec<String> },
+    /// A file or directory of the host.
+    Bind { path: PathBuf, recursive: bool },
+}
+
+/// `mount_setattr(2)`'s `attr_set` and `attr_clr`, as bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    pub set: u64,
+    pub clear: u64,
+}
+
+/// The container's view of `/sys/fs/cgroup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountCgroups {
+    pub destination: String,
+    pub view: CgroupView,
+    pub attributes: Attributes,
+}
+
+/// Directories are the container's own cgroups on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CgroupView {
+    V2 { directory: PathBuf },
+    /// A tmpfs with one directory for each hierarchy, and links for controllers that share one.
+    V1 { hierarchies: Vec<(String, PathBuf)>, links: Vec<Link> },
+}
+
+/// A device node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNode {
+    pub path: String,
+    pub kind: DeviceKind,
+    pub major: u32,
+    pub minor: u32,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceKind {
+    Character,
+    Block,
+    Fifo,
+}
+
+/// A symbolic link to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub path: String,
+    pub target: String,
+}
+
+/// One `RLIMIT_…` by its number in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceLimit {
+    pub name: String,
+    pub resource: u32,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+/// Who the process is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum User {
+    /// As the specification gives them.
+    Ids { uid: u32, gid: u32, groups: Vec<u32> },
+    /// Docker's `USER`: `name|uid[:group|gid]`, and `--group-add`. Empty is root with root's groups.
+    Named { user: String, group_add: Vec<String> },
+}
+
+/// Capability sets as bits, lowest number first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    pub bounding: u64,
+    pub effective: u64,
+    pub permitted: u64,
+    pub inheritable: u64,
+    pub ambient: u64,
+}
