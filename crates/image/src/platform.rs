@@ -1,0 +1,84 @@
+//! What machine an image is for, in Go's words (`amd64`, `arm64`), as the OCI index names it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// An operating system, a processor and, for some, a variant of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    pub architecture: String,
+    pub os: String,
+    #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty")]
+    pub os_features: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
+impl Platform {
+    /// The machine that this program was built for.
+    #[must_use]
+    pub fn host() -> Platform {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            "powerpc64" => "ppc64le",
+            "loongarch64" => "loong64",
+            other => other,
+        };
+        Platform { architecture: architecture.to_owned(), os: "linux".to_owned(), ..Platform::default() }
+    }
+
+    /// How well an image for this platform runs on `host`: `None` not at all, and of several the smallest is the best. A plain
+    /// processor is taken before one of its variants (`amd64/v3` may need instructions that the host lacks).
+    #[must_use]
+    pub fn rank_for(&self, host: &Platform) -> Option<u32> {
+        if self.os != host.os || self.architecture != host.architecture {
+            return None;
+        }
+        match (self.architecture.as_str(), self.variant.as_deref()) {
+            (_, None | Some("")) | ("arm64", Some("v8")) | ("amd64", Some("v1")) => Some(0),
+            (_, Some(_)) => Some(1),
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.os, self.architecture)?;
+        match self.variant.as_deref() {
+            None | Some("") => Ok(()),
+            Some(variant) => write!(f, "/{variant}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn platform(text: &str) -> Platform {
+        let mut parts = text.split('/').map(str::to_owned);
+        let os = parts.next().unwrap();
+        Platform { os, architecture: parts.next().unwrap(), variant: parts.next(), ..Platform::default() }
+    }
+
+    #[test]
+    fn the_plain_processor_comes_first() {
+        let host = platform("linux/amd64");
+        for (image, rank) in [
+            ("linux/amd64", Some(0)),
+            ("linux/amd64/v1", Some(0)),
+            ("linux/amd64/v3", Some(1)),
+            ("linux/arm64", None),
+            ("windows/amd64", None),
+            ("unknown/unknown", None),
+        ] {
+            assert_eq!(platform(image).rank_for(&host), rank, "{image}");
+            assert_eq!(platform(image).to_string(), image);
+        }
+    }
+}
