@@ -6,3 +6,4 @@
 
 pub mod fault;
 pub mod ofd;
+pub mod spawn;
