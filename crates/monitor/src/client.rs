@@ -1,0 +1,271 @@
+//! The client's side of the protocol: spawn a monitor or connect to one, ask, and hear its answers.
+//!
+//! Blocking and without threads. One connection may have several questions open; answers carry the number of theirs, and what is not
+//! yet wanted is kept. A client that waits and at the same time sends signals can do both on one connection, by polling it.
+
+use std::collections::VecDeque;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    SocketAddrUnix, SocketFlags, SocketType,
+};
+
+use crate::Error;
+use crate::protocol::{Answer, MAX_DESCRIPTORS, MAX_PACKET, Question, Reply, Request, VERSION};
+
+/// The name of the socket in a sandbox's directory.
+pub const SOCKET: &str = "socket";
+/// The file in a sandbox's directory on which a living monitor holds an OFD lock.
+pub const ALIVE: &str = "alive";
+
+/// A connection to one monitor.
+#[derive(Debug)]
+pub struct Connection {
+    socket: OwnedFd,
+    pid: i32,
+    next_number: u32,
+    kept: VecDeque<Answer>,
+}
+
+/// Starts a monitor and returns the connection on which it expects `start` or `adopt` (no `hello` is needed: it is the version of
+/// the program that was just executed). The monitor has left the caller's session when this returns; of the environment it keeps
+/// `PATH` and what begins with `ONGGI_`. The caller reaps it ([`Connection::pid`]) if it means to outlive it.
+///
+/// # Errors
+/// [`Error::Spawn`] if the program cannot be executed.
+pub fn spawn(program: &Path) -> Result<Connection, Error> {
+    let fail = |source| Error::Spawn { program: program.to_owned(), source };
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| fail(errno.into()))?;
+    let path = CString::new(program.as_os_str().as_bytes()).map_err(|error| fail(error.into()))?;
+    let environment = environment();
+    let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
+    let pid = onggi_sys::spawn::detached(&path, &[&path], &environment, theirs.as_fd()).map_err(fail)?;
+    Ok(Connection::new(ours, pid))
+}
+
+/// Connects to the monitor of a sandbox and says hello.
+///
+/// # Errors
+/// [`Error::Connect`] if nobody listens there, [`Error::Refused`] with kind `unsupported` if the monitor does not speak our version.
+pub fn connect(sandbox: &Path) -> Result<Connection, Error> {
+    let fail =
+        |errno: rustix::io::Errno| Error::Connect { socket: sandbox.join(SOCKET), source: errno.into() };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(sandbox, flags, Mode::empty()).map_err(fail)?;
+    // A socket's address holds 107 bytes, and sandbox directories may lie deep.
+    let short = format!("/proc/self/fd/{}/{SOCKET}", std::os::fd::AsRawFd::as_raw_fd(&directory));
+    let address = SocketAddrUnix::new(short).map_err(fail)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(fail)?;
+    rustix::net::connect(&socket, &address).map_err(fail)?;
+    let mut connection = Connection::new(socket, 0);
+    match connection.call(&Request::Hello { version: VERSION }, &[])? {
+        Reply::Hello { pid, .. } => connection.pid = pid,
+        other => return Err(unexpected("hello", &other)),
+    }
+    Ok(connection)
+}
+
+impl Connection {
+    fn new(socket: OwnedFd, pid: i32) -> Connection {
+        Connection { socket, pid, next_number: 1, kept: VecDeque::new() }
+    }
+
+    /// The monitor's process id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Sends a question and returns the number that its answers will carry.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::Send`].
+    pub fn send(&mut self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<u32, Error> {
+        let op = request.name();
+        let number = self.next_number;
+        let packet = serde_json::to_vec(&Question { number, request: request.clone() })
+            .map_err(|source| Error::Message { source })?;
+        if packet.len() > MAX_PACKET {
+            return Err(Error::TooLarge { op, size: packet.len(), limit: MAX_PACKET });
+        }
+        send_packet(self.socket.as_fd(), &packet, descriptors, SendFlags::NOSIGNAL)
+            .map_err(|source| Error::Send { op, source })?;
+        self.next_number += 1;
+        Ok(number)
+    }
+
+    /// The next answer, to whichever question; waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Gone`] once the monitor has hung up, [`Error::Receive`], [`Error::Message`].
+    pub fn receive(&mut self) -> Result<Answer, Error> {
+        match self.kept.pop_front() {
+            Some(answer) => Ok(answer),
+            None => self.receive_new(),
+        }
+    }
+
+    /// The next answer if one is there already. For those who poll [`Connection::as_fd`]: call it until it says `None`, since
+    /// [`Connection::reply_to`] may have kept answers that no longer make the socket readable.
+    ///
+    /// # Errors
+    /// As [`Connection::receive`].
+    pub fn try_receive(&mut self) -> Result<Option<Answer>, Error> {
+        if let Some(answer) = self.kept.pop_front() {
+            return Ok(Some(answer));
+        }
+        let mut poll = [rustix::event::PollFd::new(&self.socket, rustix::event::PollFlags::IN)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let ready = rustix::io::retry_on_intr(|| rustix::event::poll(&mut poll, Some(&now)))
+            .map_err(|errno| Error::Receive { source: errno.into() })?;
+        if ready == 0 { Ok(None) } else { self.receive_new().map(Some) }
+    }
+
+    /// The next answer to this question; waits for it and keeps the others.
+    ///
+    /// # Errors
+    /// As [`Connection::receive`], and [`Error::Refused`] if the answer is an error.
+    pub fn reply_to(&mut self, number: u32) -> Result<Reply, Error> {
+        let answer = match self.kept.iter().position(|answer| answer.number == number) {
+            Some(at) => self.kept.remove(at),
+            None => None,
+        };
+        let answer = match answer {
+            Some(answer) => answer,
+            None => loop {
+                let answer = self.receive_new()?;
+                if answer.number == number {
+                    break answer;
+                }
+                self.kept.push_back(answer);
+            },
+        };
+        match answer.reply {
+            Reply::Error { kind, step, errno, message } => Err(Error::Refused { kind, step, errno, message }),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Asks and waits for the first answer.
+    ///
+    /// # Errors
+    /// As [`Connection::send`] and [`Connection::reply_to`].
+    pub fn call(&mut self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<Reply, Error> {
+        let number = self.send(request, descriptors)?;
+        self.reply_to(number)
+    }
+
+    /// Asks something whose answer is `ok`.
+    ///
+    /// # Errors
+    /// As [`Connection::call`], and [`Error::Unexpected`] for another answer.
+    pub fn order(&mut self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<u32, Error> {
+        let number = self.send(request, descriptors)?;
+        match self.reply_to(number)? {
+            Reply::Ok => Ok(number),
+            other => Err(unexpected(request.name(), &other)),
+        }
+    }
+
+    fn receive_new(&mut self) -> Result<Answer, Error> {
+        let mut buffer = vec![0; MAX_PACKET];
+        let length = rustix::io::retry_on_intr(|| {
+            rustix::net::recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty())
+                .map(|(length, _)| length)
+        })
+        .map_err(|errno| Error::Receive { source: errno.into() })?;
+        if length == 0 {
+            return Err(Error::Gone);
+        }
+        serde_json::from_slice(&buffer[..length]).map_err(|source| Error::Message { source })
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The error for an answer that does not belong to the question.
+#[must_use]
+pub fn unexpected(op: &'static str, reply: &Reply) -> Error {
+    let got = serde_json::to_string(reply).unwrap_or_default();
+    Error::Unexpected { op, got }
+}
+
+/// One packet with descriptors beside it; used by both sides.
+///
+/// # Errors
+/// The kernel's; `E2BIG` for more than [`MAX_DESCRIPTORS`].
+pub fn send_packet(
+    socket: BorrowedFd<'_>,
+    packet: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(rustix::io::Errno::TOOBIG.into());
+    }
+    rustix::io::retry_on_intr(|| {
+        rustix::net::sendmsg(socket, &[io::IoSlice::new(packet)], &mut ancillary, flags)
+    })?;
+    Ok(())
+}
+
+/// Receives one packet into `buffer` and its descriptors into `descriptors`. 0: the other side hung up.
+///
+/// # Errors
+/// The kernel's; `EMSGSIZE` if the packet or its descriptors did not fit.
+pub fn receive_packet(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+    flags: RecvFlags,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(
+            socket,
+            &mut [io::IoSliceMut::new(buffer)],
+            &mut ancillary,
+            flags | RecvFlags::CMSG_CLOEXEC,
+        )
+    })?;
+    for message in ancillary.drain() {
+        if let rustix::net::RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    if received.flags.intersects(rustix::net::ReturnFlags::TRUNC | rustix::net::ReturnFlags::CTRUNC) {
+        return Err(rustix::io::Errno::MSGSIZE.into());
+    }
+    Ok(received.bytes)
+}
+
+/// What a monitor keeps of its caller's environment: a container outlives the session whose secrets the rest may hold.
+fn environment() -> Vec<CString> {
+    std::env::vars_os()
+        .filter(|(name, _)| name == "PATH" || name.as_bytes().starts_with(b"ONGGI_"))
+        .filter_map(|(name, value)| {
+            let mut entry = name.into_vec();
+            entry.push(b'=');
+            entry.extend(value.into_vec());
+            CString::new(entry).ok()
+        })
+        .collect()
+}

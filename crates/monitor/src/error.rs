@@ -1,0 +1,81 @@
+//! What can go wrong between a client and its monitor, with the arguments of what failed.
+
+use std::io;
+use std::path::PathBuf;
+
+use onggi_error::{Diagnose, Kind};
+
+/// An error of the client's side of the protocol, of the event log or of the state record.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("spawn the monitor {program}: {source}")]
+    Spawn { program: PathBuf, source: io::Error },
+    #[error("connect to the monitor at {socket}: {source}")]
+    Connect { socket: PathBuf, source: io::Error },
+    #[error("send `{op}` to the monitor: {source}")]
+    Send { op: &'static str, source: io::Error },
+    #[error("receive from the monitor: {source}")]
+    Receive { source: io::Error },
+    #[error("the monitor hung up before it answered")]
+    Gone,
+    #[error("the monitor sent what is no message: {source}")]
+    Message { source: serde_json::Error },
+    #[error("the packet `{op}` has {size} bytes, more than {limit}")]
+    TooLarge { op: &'static str, size: usize, limit: usize },
+    #[error("the monitor answered `{got}` to `{op}`")]
+    Unexpected { op: &'static str, got: String },
+    /// What the monitor itself says: its kind, step and words.
+    #[error("{message}")]
+    Refused { kind: String, step: String, errno: i32, message: String },
+    #[error("write the event log: {step}: {source}")]
+    EventLog { step: &'static str, source: io::Error },
+    #[error("{step} of {file}: {source}")]
+    Record { step: &'static str, file: &'static str, source: io::Error },
+    #[error("{file} is damaged: {why}")]
+    Damaged { file: &'static str, why: String },
+}
+
+impl Diagnose for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Error::Spawn { source, .. } | Error::EventLog { source, .. } | Error::Record { source, .. } => {
+                Kind::of_io(source)
+            }
+            Error::Connect { .. } | Error::Send { .. } | Error::Receive { .. } | Error::Gone => {
+                Kind::Unavailable
+            }
+            Error::Message { .. } | Error::Unexpected { .. } | Error::Damaged { .. } => Kind::Corrupt,
+            Error::TooLarge { .. } => Kind::InvalidInput,
+            Error::Refused { kind, .. } => kind_of_name(kind),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Spawn { .. } => Some("`onggi-monitor` must lie beside the program `onggi`.".into()),
+            Error::Connect { .. } | Error::Gone => {
+                Some("The monitor has ended; `onggi ps -a` shows what became of the container.".into())
+            }
+            Error::TooLarge { .. } => Some("Give the container fewer or shorter labels.".into()),
+            _ => None,
+        }
+    }
+}
+
+fn kind_of_name(name: &str) -> Kind {
+    [
+        Kind::NotFound,
+        Kind::AlreadyExists,
+        Kind::Conflict,
+        Kind::InvalidInput,
+        Kind::PermissionDenied,
+        Kind::Unsupported,
+        Kind::Exhausted,
+        Kind::Corrupt,
+        Kind::Unavailable,
+        Kind::Interrupted,
+    ]
+    .into_iter()
+    .find(|kind| kind.name() == name)
+    .unwrap_or(Kind::Internal)
+}
