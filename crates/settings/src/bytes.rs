@@ -10,13 +10,13 @@ pub fn parse(text: &str) -> Result<u64, String> {
     let invalid = || format!("`{text}` is no amount of bytes; write 4096, 512k, 64m or 1.5g");
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches(|letter: char| letter.is_ascii_alphabetic()).trim_end();
-    let shift = match &lower[digits.len()..].trim_start() {
-        &("" | "b") => 0,
-        &("k" | "kb" | "kib") => 10,
-        &("m" | "mb" | "mib") => 20,
-        &("g" | "gb" | "gib") => 30,
-        &("t" | "tb" | "tib") => 40,
-        &("p" | "pb" | "pib") => 50,
+    let shift = match lower[digits.len()..].trim_start() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        "p" | "pb" | "pib" => 50,
         _ => return Err(invalid()),
     };
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {

@@ -1,0 +1,163 @@
+//! What can go wrong with a container, in Docker's words where its clients match on them.
+//!
+//! The texts come from moby's `daemon/` and are compared by `docker`, compose and testcontainers; the kind is for everything else.
+
+use std::path::PathBuf;
+
+use onggi_error::{Diagnose, Kind};
+
+/// A failed act on a container, a volume or the records.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error("No such container: {name}")]
+    NoSuchContainer { name: String },
+    #[error("multiple IDs found with provided prefix: {prefix}")]
+    AmbiguousPrefix { prefix: String },
+    #[error(
+        "Conflict. The container name \"/{name}\" is already in use by container \"{holder}\". You have to remove (or rename) that container to be able to reuse that name."
+    )]
+    NameInUse { name: String, holder: String },
+    #[error("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")]
+    InvalidName { name: String },
+    #[error("Unable to find image '{image}' locally")]
+    NoSuchImage { image: String },
+    #[error("no command specified")]
+    NoCommand,
+    #[error("{what}")]
+    Invalid { what: String },
+    #[error("{what} is not built yet")]
+    NotBuilt { what: String },
+    #[error("container {id} is not running")]
+    NotRunning { id: String },
+    #[error("cannot kill container: {name}: container {id} is not running")]
+    KillNotRunning { name: String, id: String },
+    #[error("container {id} is already running")]
+    AlreadyRunning { id: String },
+    #[error(
+        "cannot remove container \"{name}\": container is {status}: stop the container before removing or force remove"
+    )]
+    RemoveRunning { name: String, status: String },
+    #[error("removal of container {id} is already in progress")]
+    RemovalInProgress { id: String },
+    #[error("container {id} is {status}, and cannot become {wanted}")]
+    State { id: String, status: &'static str, wanted: &'static str },
+    /// The container's first process, or an exec's, did not come to run. `message` has runc's phrases, from which
+    /// Docker's clients derive 126 and 127.
+    #[error("failed to start container \"{id}\": {step}: {message}")]
+    Start { id: String, step: String, errno: i32, message: String },
+    #[error("exec in container {id}: {step}: {message}")]
+    Exec { id: String, step: String, errno: i32, message: String },
+    #[error("get {name}: no such volume")]
+    NoSuchVolume { name: String },
+    #[error("remove {name}: volume is in use - [{}]", users.join(", "))]
+    VolumeInUse { name: String, users: Vec<String> },
+    #[error("{act} {}: {source}", path.display())]
+    Io { act: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{act}: {source}")]
+    Kernel { act: &'static str, source: std::io::Error },
+    #[error("{}: {message}", path.display())]
+    Record { path: PathBuf, message: String },
+    #[error("{what} has version {found}; this onggi knows up to {known}")]
+    TooNew { what: &'static str, found: u32, known: u32 },
+    #[error("the monitor of container {id} does not answer: {message}")]
+    Monitor { id: String, message: String },
+    #[error("the monitor {}: {message}", program.display())]
+    MonitorProgram { program: PathBuf, message: String },
+}
+
+impl Error {
+    /// Wraps an I/O error with what was done to which file.
+    pub(crate) fn io(act: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { act, path, source }
+    }
+
+    /// The exit status with which `run`, `start` and `exec` end after this error: 127 for a program that is not there, 126 for
+    /// one that cannot be run, 125 for everything else (Docker's `toStatusError`).
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        let (Error::Start { errno, message, .. } | Error::Exec { errno, message, .. }) = self else {
+            return 125;
+        };
+        const NOT_FOUND: [&str; 2] = ["executable file not found", "no such file or directory"];
+        const NOT_RUNNABLE: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
+        if NOT_FOUND.iter().any(|text| message.contains(text)) || *errno == 2 {
+            127
+        } else if NOT_RUNNABLE.iter().any(|text| message.contains(text)) || matches!(errno, 13 | 21 | 8) {
+            126
+        } else {
+            125
+        }
+    }
+}
+
+impl Diagnose for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Error::NoSuchContainer { .. } | Error::NoSuchImage { .. } | Error::NoSuchVolume { .. } => {
+                Kind::NotFound
+            }
+            Error::NameInUse { .. } => Kind::AlreadyExists,
+            Error::AmbiguousPrefix { .. }
+            | Error::InvalidName { .. }
+            | Error::NoCommand
+            | Error::Invalid { .. } => Kind::InvalidInput,
+            Error::NotBuilt { .. } | Error::TooNew { .. } => Kind::Unsupported,
+            Error::NotRunning { .. }
+            | Error::KillNotRunning { .. }
+            | Error::AlreadyRunning { .. }
+            | Error::RemoveRunning { .. }
+            | Error::RemovalInProgress { .. }
+            | Error::VolumeInUse { .. }
+            | Error::State { .. } => Kind::Conflict,
+            Error::Start { errno, .. } | Error::Exec { errno, .. } => match self.exit_code() {
+                126 | 127 => Kind::InvalidInput,
+                _ => Kind::of_io(&std::io::Error::from_raw_os_error(*errno)),
+            },
+            Error::Io { source, .. } | Error::Kernel { source, .. } => Kind::of_io(source),
+            Error::Record { .. } => Kind::Corrupt,
+            Error::Monitor { .. } => Kind::Unavailable,
+            Error::MonitorProgram { .. } => Kind::Unsupported,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::NoSuchContainer { .. } => "`onggi ps -a` lists every container".to_owned(),
+            Error::NameInUse { name, .. } => format!("`onggi rm {name}` removes it"),
+            Error::NoSuchImage { .. } => {
+                "pulling arrives together with networking; `onggi load -i FILE` takes what `docker save` writes now".to_owned()
+            }
+            Error::NotRunning { id } | Error::KillNotRunning { id, .. } => {
+                format!("`onggi start {}` starts it", &id[..id.len().min(12)])
+            }
+            Error::RemoveRunning { name, .. } => format!("`onggi rm -f {name}` kills and removes it"),
+            Error::NoCommand => "name the program to run behind the image".to_owned(),
+            Error::Record { .. } => "`onggi system check` says what else is damaged".to_owned(),
+            Error::TooNew { .. } => "use the onggi that wrote it, or a newer one".to_owned(),
+            Error::MonitorProgram { .. } => {
+                "onggi-monitor belongs beside onggi and must be of the same version; install both again".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_follow_dockers_texts() {
+        let start = |errno, message: &str| {
+            Error::Start { id: "x".into(), step: "exec".into(), errno, message: message.into() }.exit_code()
+        };
+        assert_eq!(start(2, "exec: \"x\": executable file not found in $PATH"), 127);
+        assert_eq!(start(2, "exec /x: no such file or directory"), 127);
+        assert_eq!(start(13, "exec: \"/etc\": permission denied"), 126);
+        assert_eq!(start(21, "exec: \"/\": is a directory"), 126);
+        assert_eq!(start(12, "clone3: cannot allocate memory"), 125);
+        assert_eq!(Error::NoCommand.exit_code(), 125);
+    }
+}

@@ -1,0 +1,86 @@
+//! What lists and acts answer: plain data for the command line and the other doors to show.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ContainerId;
+use crate::state::Status;
+
+/// What `create` made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    pub id: ContainerId,
+    pub name: String,
+    /// Sentences for a person: what was asked and has no effect here.
+    pub warnings: Vec<String>,
+}
+
+/// One line of `ps`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub id: ContainerId,
+    pub name: String,
+    /// As the user named it.
+    pub image: String,
+    pub image_id: String,
+    /// The whole command line as one text.
+    pub command: String,
+    /// RFC 3339 with nanoseconds, and the same in seconds since 1970.
+    pub created: String,
+    pub created_unix: i64,
+    pub state: Status,
+    /// Docker's sentence: `Up 3 hours`, `Exited (0) 2 minutes ago`.
+    pub status: String,
+    pub exit_code: Option<i32>,
+    pub labels: BTreeMap<String, String>,
+    /// Destinations and sources (volume names or paths) of what is mounted.
+    pub mounts: Vec<String>,
+    pub networks: Vec<String>,
+    /// Bytes in the writable layer; only when asked for.
+    pub size_rw: Option<u64>,
+    /// Bytes of image and writable layer together; only when asked for.
+    pub size_root: Option<u64>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// 0 to 255; 128 + n for signal n.
+    pub code: i32,
+    pub oom_killed: bool,
+    /// RFC 3339; empty when it is not known.
+    pub finished_at: String,
+    /// Why it never ran, if so.
+    pub error: Option<String>,
+}
+
+/// One line of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    pub stream: LogStream,
+    /// RFC 3339 with nanoseconds, as it was written.
+    pub time: String,
+    /// The bytes, with their newline if they had one.
+    pub text: Vec<u8>,
+}
+
+/// Which of the two outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogStream {
+    Stdout,
+    Stderr,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    pub name: String,
+    pub driver: String,
+    pub mountpoint: String,
+    /// RFC 3339.
+    pub created: String,
+    pub labels: BTreeMap<String, String>,
+    /// Made for one container's VOLUME or nameless `-v`, and goes with it.
+    pub anonymous: bool,
+}
