@@ -110,7 +110,7 @@ impl Manifest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
     Manifest(Box<Manifest>),
-    Index(Index),
+    Index(Box<Index>),
 }
 
 impl Document {
@@ -150,7 +150,7 @@ impl Document {
             }
         }
         if has_index {
-            return Ok(Document::Index(read("the index", bytes)?));
+            return Ok(Document::Index(Box::new(read("the index", bytes)?)));
         }
         Ok(Document::Manifest(Box::new(read("the manifest", bytes)?)))
     }
@@ -341,7 +341,7 @@ mod tests {
         let index = |entries: &[String]| -> Index {
             let text = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
             match Document::parse(text.as_bytes(), None).unwrap() {
-                Document::Index(index) => index,
+                Document::Index(index) => *index,
                 Document::Manifest(_) => unreachable!(),
             }
         };
