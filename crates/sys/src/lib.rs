@@ -4,6 +4,15 @@
 //! returns the kernel's error as it is; what an error means is the caller's business.
 #![allow(unsafe_code)]
 
+pub mod clone;
 pub mod fault;
+pub mod interface;
+pub mod keyring;
+pub mod landlock;
+pub mod mount;
+pub mod namespace;
 pub mod ofd;
+pub mod process;
+pub mod program;
+pub mod seccomp;
 pub mod spawn;

@@ -1,0 +1,151 @@
+//! What a process changes about itself before it becomes another program.
+
+use std::ffi::{CStr, CString};
+use std::io;
+
+/// `execve(2)`: returns only if it failed.
+pub fn execve(path: &CStr, arguments: &[CString], environment: &[CString]) -> io::Error {
+    let arguments = pointers(arguments);
+    let environment = pointers(environment);
+    // SAFETY: both arrays end with a null pointer and point to terminated strings that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// `close_range(2)` (Linux 5.9): closes the descriptors from `first` to `last`, both included.
+///
+/// # Safety in spirit
+/// Safe to call only where nothing will use or drop an `OwnedFd` in the range afterwards: just before exec, or exit.
+///
+/// # Errors
+/// The kernel's: `EINVAL` if `first` is more than `last`.
+pub fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: no memory is passed; the caller owns the process's descriptors at this point (see above).
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } as i32)
+}
+
+/// Marks the descriptors from `first` to `last` close-on-exec (Linux 5.11).
+///
+/// # Errors
+/// The kernel's.
+pub fn cloexec_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: no memory is passed, and no descriptor is closed now.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) } as i32)
+}
+
+/// Sets every signal to its default, ignored ones too (the Rust runtime ignores SIGPIPE), and unblocks all.
+pub fn reset_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL runs no code of ours. KILL and STOP, and the two that a libc keeps, are refused with EINVAL, which
+        // is right: they cannot have been changed.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    unblock_signals();
+}
+
+/// Blocks every signal (but for those that cannot be), for a process that waits for them with [`wait_for_signal`].
+pub fn block_signals() {
+    set_mask(true);
+}
+
+/// Unblocks every signal.
+pub fn unblock_signals() {
+    set_mask(false);
+}
+
+/// Waits for any blocked signal and takes it.
+///
+/// # Errors
+/// `EINTR` when stopped and continued.
+pub fn wait_for_signal() -> io::Result<i32> {
+    // SAFETY: a `sigset_t` of zeroes is valid memory for `sigfillset`, which initialises it; no info is asked for.
+    let signal = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        libc::sigwaitinfo(&raw const set, std::ptr::null_mut())
+    };
+    if signal < 0 { Err(io::Error::last_os_error()) } else { Ok(signal) }
+}
+
+/// `personality(2)`.
+///
+/// # Errors
+/// The kernel's.
+pub fn set_personality(persona: u32) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::personality(libc::c_ulong::from(persona)) })
+}
+
+/// `ioprio_set(2)` for the calling process: class 1 (real time), 2 (best effort) or 3 (idle); level 0 to 7.
+///
+/// # Errors
+/// The kernel's: `EPERM` for real time without privilege.
+pub fn set_io_priority(class: u8, level: u8) -> io::Result<()> {
+    const PROCESS: i32 = 1;
+    let value = i32::from(class) << 13 | i32::from(level);
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, PROCESS, 0, value) } as i32)
+}
+
+/// `setrlimit(2)` by the kernel's number of the resource; `u64::MAX` is no limit.
+///
+/// # Errors
+/// The kernel's: `EPERM` above the hard limit without CAP_SYS_RESOURCE.
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the kernel reads `limit`, and writes no old value as the last pointer is null.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0,
+            resource,
+            &raw const limit,
+            std::ptr::null_mut::<libc::rlimit64>(),
+        )
+    } as i32)
+}
+
+/// The number of a resource by its name, `RLIMIT_NOFILE` and so on.
+#[must_use]
+pub fn limit_number(name: &str) -> Option<u32> {
+    Some(match name {
+        "RLIMIT_AS" => libc::RLIMIT_AS,
+        "RLIMIT_CORE" => libc::RLIMIT_CORE,
+        "RLIMIT_CPU" => libc::RLIMIT_CPU,
+        "RLIMIT_DATA" => libc::RLIMIT_DATA,
+        "RLIMIT_FSIZE" => libc::RLIMIT_FSIZE,
+        "RLIMIT_LOCKS" => libc::RLIMIT_LOCKS,
+        "RLIMIT_MEMLOCK" => libc::RLIMIT_MEMLOCK,
+        "RLIMIT_MSGQUEUE" => libc::RLIMIT_MSGQUEUE,
+        "RLIMIT_NICE" => libc::RLIMIT_NICE,
+        "RLIMIT_NOFILE" => libc::RLIMIT_NOFILE,
+        "RLIMIT_NPROC" => libc::RLIMIT_NPROC,
+        "RLIMIT_RSS" => libc::RLIMIT_RSS,
+        "RLIMIT_RTPRIO" => libc::RLIMIT_RTPRIO,
+        "RLIMIT_RTTIME" => libc::RLIMIT_RTTIME,
+        "RLIMIT_SIGPENDING" => libc::RLIMIT_SIGPENDING,
+        "RLIMIT_STACK" => libc::RLIMIT_STACK,
+        _ => return None,
+    })
+}
+
+fn set_mask(full: bool) {
+    // SAFETY: the set is initialised by sigfillset or sigemptyset before it is used, and no old mask is asked for.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        if full {
+            libc::sigfillset(&raw mut set)
+        } else {
+            libc::sigemptyset(&raw mut set)
+        };
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
