@@ -1,0 +1,151 @@
+//! What can fail in the store: one variant a step, with what it was done to.
+
+use std::io;
+use std::path::PathBuf;
+
+use onggi_error::{Diagnose, Kind};
+use onggi_image::{Digest, Platform};
+
+/// A failed act of the store. The texts that clients match on are Docker's.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{operation} {}: {source}", path.display())]
+    Io { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} was written by a newer version of Onggi ({found}; this one knows {known})", path.display())]
+    NewerVersion { path: PathBuf, found: String, known: u32 },
+    #[error("the record {} is damaged: {reason}", path.display())]
+    DamagedRecord { path: PathBuf, reason: String },
+
+    #[error("No such image: {name}")]
+    NoSuchImage { name: String },
+    #[error("{name:?} is the beginning of several image ids: {}", candidates.iter().map(Digest::short).collect::<Vec<_>>().join(", "))]
+    Ambiguous { name: String, candidates: Vec<Digest> },
+    #[error(
+        "conflict: unable to delete {id} (must be forced) - image is referenced in multiple repositories"
+    )]
+    SeveralRepositories { id: String },
+    #[error("conflict: unable to delete {id} ({}) - image is being used by {user}", if *forceable { "must be forced" } else { "cannot be forced" })]
+    InUse { id: String, user: String, forceable: bool },
+    #[error(
+        "conflict: unable to remove repository reference {name:?} (must force) - container {container} is using its referenced image {id}"
+    )]
+    NameInUse { name: String, container: String, id: String },
+    #[error("refusing to create a tag with a digest reference")]
+    TagWithDigest,
+
+    #[error("{what}: {source}")]
+    Image { what: String, source: onggi_image::Error },
+    #[error("reading {what}: {source}")]
+    Input { what: String, source: io::Error },
+    #[error("writing {what}: {source}")]
+    Output { what: String, source: io::Error },
+    #[error("{what} has the digest {found}, not {wanted}")]
+    WrongDigest { what: String, wanted: Digest, found: Digest },
+    #[error("{what} is {found} bytes, not {wanted}")]
+    WrongSize { what: String, wanted: u64, found: u64 },
+    #[error(
+        "the archive holds no image: there is neither manifest.json nor index.json nor repositories in it"
+    )]
+    NoImageInArchive,
+    #[error("{member:?} is named in the archive but is not in it")]
+    MissingMember { member: String },
+    #[error("the archive is not sound: {reason}")]
+    BadArchive { reason: String },
+    #[error("no image for {host} in it; it has {}", if others.is_empty() { "none that names a platform".to_owned() } else { others.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ") })]
+    NoPlatform { host: Platform, others: Vec<Platform> },
+    #[error("{what} is not supported")]
+    Unsupported { what: String },
+    #[error("{what} was removed while it was being used here")]
+    LostRace { what: String },
+
+    #[error("the layer {diff_id} is not in the store")]
+    MissingLayer { diff_id: Digest },
+    #[error("mounting the layer {diff_id}: {step}: {source}")]
+    Mount { diff_id: Digest, step: &'static str, source: io::Error },
+    #[error("unmounting {}: {source}", path.display())]
+    Unmount { path: PathBuf, source: io::Error },
+
+    #[error("the {kind} name {name:?} is already in use by {holder}")]
+    NameTaken { kind: &'static str, name: String, holder: String },
+    #[error("the index {}: {operation}: {source}", path.display())]
+    Index { path: PathBuf, operation: &'static str, source: rusqlite::Error },
+}
+
+impl Error {
+    /// Wraps an I/O error with what was done to which path.
+    pub(crate) fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { operation, path, source }
+    }
+
+    /// As [`Error::io`], for the errors of rustix.
+    pub(crate) fn errno(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(rustix::io::Errno) -> Error {
+        let path = path.into();
+        move |source| Error::Io { operation, path, source: source.into() }
+    }
+
+    pub(crate) fn image(what: impl Into<String>) -> impl FnOnce(onggi_image::Error) -> Error {
+        let what = what.into();
+        move |source| Error::Image { what, source }
+    }
+}
+
+impl Diagnose for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Error::Io { source, .. } | Error::Mount { source, .. } | Error::Unmount { source, .. } => {
+                Kind::of_io(source)
+            }
+            Error::Input { source, .. } | Error::Output { source, .. } => Kind::of_io(source),
+            Error::NewerVersion { .. } | Error::Unsupported { .. } | Error::NoPlatform { .. } => {
+                Kind::Unsupported
+            }
+            Error::NoSuchImage { .. } => Kind::NotFound,
+            Error::Ambiguous { .. } | Error::TagWithDigest | Error::NoImageInArchive => Kind::InvalidInput,
+            Error::SeveralRepositories { .. }
+            | Error::InUse { .. }
+            | Error::NameInUse { .. }
+            | Error::LostRace { .. } => Kind::Conflict,
+            Error::Image { source, .. } => source.kind(),
+            Error::DamagedRecord { .. }
+            | Error::WrongDigest { .. }
+            | Error::WrongSize { .. }
+            | Error::MissingMember { .. }
+            | Error::BadArchive { .. }
+            | Error::MissingLayer { .. } => Kind::Corrupt,
+            Error::NameTaken { .. } => Kind::AlreadyExists,
+            Error::Index { source, .. } => match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DiskFull) => Kind::Exhausted,
+                Some(rusqlite::ErrorCode::PermissionDenied | rusqlite::ErrorCode::ReadOnly) => {
+                    Kind::PermissionDenied
+                }
+                Some(rusqlite::ErrorCode::DatabaseBusy) => Kind::Unavailable,
+                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                    Kind::Corrupt
+                }
+                _ => Kind::Internal,
+            },
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Error::DamagedRecord { .. } | Error::MissingLayer { .. } => "run 'onggi system check --repair'",
+            Error::NewerVersion { .. } => "use the newer Onggi, or another --root",
+            Error::SeveralRepositories { .. } => "remove its names one by one, or use --force",
+            Error::InUse { forceable: true, .. } | Error::NameInUse { .. } => {
+                "remove the container first, or use --force"
+            }
+            Error::InUse { .. } => "stop and remove the container first",
+            Error::Ambiguous { .. } => "give more of the id",
+            Error::NoImageInArchive => "for the tar of a root file system, use 'onggi import'",
+            Error::LostRace { .. } => "run the command again",
+            Error::Image { source, .. } => return source.hint(),
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}

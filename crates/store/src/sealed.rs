@@ -1,0 +1,258 @@
+//! Sealed records: small JSON files that say themselves whether they are whole.
+//!
+//! The first line is `onggi-record v1 sha256:<hex of the rest>`, the rest is the JSON. A record is written beside its place, synced
+//! if it must survive a power cut, and renamed into it, so a reader sees the old one or the new one. The seal finds what a rename
+//! cannot prevent: a file that a power cut or a hand has changed.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use onggi_image::Digest;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+
+const MAGIC: &str = "onggi-record";
+/// The version of the seal; what the body means has a version of its own, in the body.
+const VERSION: u32 = 1;
+/// The largest record that is read, in bytes; one that somebody blew up must not eat the memory.
+const LIMIT: u64 = 16 << 20;
+
+/// Whether a record must survive a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The file and its directory are synced before the call returns.
+    Synced,
+    /// It reaches the disk when the kernel likes: for what dies with the machine anyway.
+    Volatile,
+}
+
+/// Writes a record to a path.
+///
+/// # Errors
+/// [`Error::Io`] names the step; the old record, if any, is then still there.
+pub fn write<T: Serialize>(path: &Path, body: &T, durability: Durability) -> Result<(), Error> {
+    let (directory, name) = open_parent(path)?;
+    write_at(directory.as_fd(), name, body, durability)
+}
+
+/// Writes a record into an open directory, for those who hold one.
+///
+/// # Errors
+/// As [`write`], with the name alone as the path.
+pub fn write_at<T: Serialize>(
+    directory: BorrowedFd<'_>,
+    name: &str,
+    body: &T,
+    durability: Durability,
+) -> Result<(), Error> {
+    let prepared = Prepared::new(directory, name, body, durability)?;
+    prepared.publish()?;
+    if durability == Durability::Synced {
+        sync_directory(directory, name)?;
+    }
+    Ok(())
+}
+
+/// Reads a record.
+///
+/// # Errors
+/// [`Error::Io`] (a missing file is its kind not-found), [`Error::DamagedRecord`], [`Error::NewerVersion`].
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    parse(path, &read_limited(file, path)?)
+}
+
+/// Reads a record from an open directory.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_at<T: DeserializeOwned>(directory: BorrowedFd<'_>, name: &str) -> Result<T, Error> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file =
+        rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(Error::errno("open", name))?;
+    parse(Path::new(name), &read_limited(File::from(file), Path::new(name))?)
+}
+
+/// A record that is written and, if asked, synced, but not yet in its place: so that only a rename is left for the moment when a lock is held.
+#[derive(Debug)]
+pub(crate) struct Prepared<'a> {
+    directory: BorrowedFd<'a>,
+    temporary: String,
+    name: String,
+    published: bool,
+}
+
+impl<'a> Prepared<'a> {
+    pub(crate) fn new<T: Serialize>(
+        directory: BorrowedFd<'a>,
+        name: &str,
+        body: &T,
+        durability: Durability,
+    ) -> Result<Prepared<'a>, Error> {
+        let bytes = seal(body)
+            .map_err(|error| Error::DamagedRecord { path: name.into(), reason: error.to_string() })?;
+        let temporary = temporary_name(name);
+        let prepared = Prepared { directory, temporary, name: name.to_owned(), published: false };
+        let mut file = prepared.create()?;
+        file.write_all(&bytes).map_err(Error::io("write", &prepared.temporary))?;
+        if durability == Durability::Synced {
+            file.sync_all().map_err(Error::io("fsync", &prepared.temporary))?;
+        }
+        Ok(prepared)
+    }
+
+    fn create(&self) -> Result<File, Error> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let open = || rustix::fs::openat(self.directory, &self.temporary, flags, Mode::from_raw_mode(0o600));
+        let file = match open() {
+            // Left by a process of the same number that was killed.
+            Err(rustix::io::Errno::EXIST) => {
+                rustix::fs::unlinkat(self.directory, &self.temporary, AtFlags::empty())
+                    .map_err(Error::errno("unlink", &self.temporary))?;
+                open()
+            }
+            other => other,
+        };
+        Ok(File::from(file.map_err(Error::errno("create", &self.temporary))?))
+    }
+
+    /// Moves it into its place.
+    pub(crate) fn publish(mut self) -> Result<(), Error> {
+        rustix::fs::renameat(self.directory, &self.temporary, self.directory, &self.name)
+            .map_err(Error::errno("rename", &self.temporary))?;
+        self.published = true;
+        Ok(())
+    }
+}
+
+impl Drop for Prepared<'_> {
+    fn drop(&mut self) {
+        if !self.published {
+            // A leftover does no harm: its name is never read, and a check removes it.
+            let _ = rustix::fs::unlinkat(self.directory, &self.temporary, AtFlags::empty());
+        }
+    }
+}
+
+/// Whether a file name is that of a record which was never moved into its place.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(".tmp")
+}
+
+fn temporary_name(name: &str) -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    format!(".{name}.{}.{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+}
+
+pub(crate) fn sync_directory(directory: BorrowedFd<'_>, name: &str) -> Result<(), Error> {
+    rustix::fs::fsync(directory).map_err(Error::errno("fsync the directory of", name))
+}
+
+fn seal<T: Serialize>(body: &T) -> Result<Vec<u8>, serde_json::Error> {
+    let mut json = serde_json::to_vec(body)?;
+    json.push(b'\n');
+    let mut bytes = format!("{MAGIC} v{VERSION} {}\n", Digest::of(&json)).into_bytes();
+    bytes.append(&mut json);
+    Ok(bytes)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error> {
+    let damaged = |reason: &str| Error::DamagedRecord { path: path.to_owned(), reason: reason.to_owned() };
+    let end =
+        bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("there is no first line"))?;
+    let line = std::str::from_utf8(&bytes[..end]).map_err(|_| damaged("its first line is not text"))?;
+    let mut words = line.split(' ');
+    let (magic, version, digest) = (words.next(), words.next(), words.next());
+    let version = version.and_then(|version| version.strip_prefix('v')?.parse::<u32>().ok());
+    let (Some(MAGIC), Some(version)) = (magic, version) else {
+        return Err(damaged("its first line is not that of a record"));
+    };
+    if version > VERSION {
+        return Err(Error::NewerVersion {
+            path: path.to_owned(),
+            found: version.to_string(),
+            known: VERSION,
+        });
+    }
+    let digest = digest
+        .and_then(|digest| Digest::parse(digest).ok())
+        .ok_or_else(|| damaged("its seal is no digest"))?;
+    let body = &bytes[end + 1..];
+    if !digest.matches(body) {
+        return Err(damaged("its content does not have the digest of its seal"));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| damaged(&format!("its content is not what it should be: {error}")))
+}
+
+fn read_limited(file: File, path: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::with_capacity(4096);
+    file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(Error::DamagedRecord { path: path.to_owned(), reason: "it is too large".to_owned() });
+    }
+    Ok(bytes)
+}
+
+fn open_parent(path: &Path) -> Result<(File, &str), Error> {
+    let invalid =
+        || Error::io("use as the name of a record", path)(std::io::ErrorKind::InvalidFilename.into());
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(invalid)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((File::open(parent).map_err(Error::io("open", parent))?, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_record_reads_back_and_nothing_is_left_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.json");
+        for (number, durability) in [(1, Durability::Synced), (2, Durability::Volatile)] {
+            write(&path, &json!({ "number": number }), durability).unwrap();
+            assert_eq!(read::<Value>(&path).unwrap(), json!({ "number": number }));
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            text.starts_with("onggi-record v1 sha256:") && text.ends_with("\n{\"number\":2}\n"),
+            "{text}"
+        );
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn every_changed_byte_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.json");
+        write(&path, &json!({ "a": "b" }), Durability::Volatile).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for place in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[place] ^= 4;
+            std::fs::write(&path, &changed).unwrap();
+            assert!(read::<Value>(&path).is_err(), "the change at {place} was not noticed");
+            std::fs::write(&path, &whole[..place]).unwrap();
+            assert!(
+                matches!(read::<Value>(&path), Err(Error::DamagedRecord { .. })),
+                "the cut at {place} was not noticed"
+            );
+        }
+    }
+
+    #[test]
+    fn a_newer_seal_is_not_called_damaged() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.json");
+        std::fs::write(&path, "onggi-record v9 blake3:whatever\nwhatever").unwrap();
+        assert!(matches!(read::<Value>(&path), Err(Error::NewerVersion { known: 1, .. })));
+    }
+}

@@ -1,0 +1,205 @@
+//! What the store tells and is told, as plain data.
+
+use std::path::PathBuf;
+
+use onggi_image::{Config, Digest, Manifest, Platform, Reference};
+use serde::{Deserialize, Serialize};
+
+/// An image, with all that is needed to run it.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The digest of its config.
+    pub id: Digest,
+    pub config: Config,
+    /// The config's bytes, as they came.
+    pub raw_config: Vec<u8>,
+    pub manifest: Manifest,
+    /// The manifest's bytes: as they came, or as they were made for an image that came without one.
+    pub raw_manifest: Vec<u8>,
+    pub manifest_digest: Digest,
+    /// The index that the manifest was chosen from, if it came with one.
+    pub index_digest: Option<Digest>,
+    /// All its names, sorted.
+    pub names: Vec<Reference>,
+    /// The diff ids of its layers, the lowest first.
+    pub layers: Vec<Digest>,
+    /// Bytes of all its layers as tars.
+    pub size: u64,
+    /// RFC 3339, from the config; empty if it says nothing.
+    pub created: String,
+    /// Which index of each layer is mounted, beside `layers`: see [`crate::Store::mount_layers`].
+    pub(crate) variants: Vec<Option<String>>,
+}
+
+impl Image {
+    /// The names under which its content can be asked for exactly, `name@sha256:…` with the digest of the index or manifest.
+    #[must_use]
+    pub fn repo_digests(&self) -> Vec<Reference> {
+        let digest = self.index_digest.as_ref().unwrap_or(&self.manifest_digest);
+        let mut digests: Vec<_> = self.names.iter().map(|name| name.with_digest(digest)).collect();
+        digests.dedup();
+        digests
+    }
+}
+
+/// One line of `images`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSummary {
+    pub id: Digest,
+    /// Sorted; empty for an image that has lost its names.
+    pub names: Vec<Reference>,
+    /// What `RepoDigests` shows: the digest of the index, or of the manifest.
+    pub digest: Digest,
+    /// RFC 3339, from the config; empty if it says nothing.
+    pub created: String,
+    /// Bytes of all its layers as tars.
+    pub size: u64,
+    pub labels: Vec<(String, String)>,
+    pub layers: Vec<Digest>,
+}
+
+/// One image that a load has brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    pub id: Digest,
+    /// The names that it was given; none means that it can only be found by its id.
+    pub names: Vec<Reference>,
+    pub platform: Platform,
+    /// What else was there for other platforms, and was not loaded.
+    pub other_platforms: Vec<Platform>,
+}
+
+/// How an image is made from the tar of a root file system.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// What to call it; a name that another image has is taken from it.
+    pub name: Option<Reference>,
+    /// Dockerfile instructions, such as `CMD ["sh"]`.
+    pub changes: Vec<String>,
+    /// The comment in its history.
+    pub message: String,
+    /// `None`: the host's.
+    pub platform: Option<Platform>,
+    /// RFC 3339; `None`: now.
+    pub created: Option<String>,
+}
+
+/// What `save` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Docker's since version 25: an OCI layout that also has a `manifest.json`, so that both kinds of readers read it.
+    DockerArchive,
+    /// An OCI layout alone, in a tar.
+    OciArchive,
+}
+
+/// One effect of removing an image, as Docker tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removed {
+    /// `Untagged: debian:latest`
+    Untagged(Reference),
+    /// `Deleted: sha256:…`: an image, or a layer that only it had.
+    Deleted(Digest),
+}
+
+impl std::fmt::Display for Removed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Removed::Untagged(name) => write!(f, "Untagged: {}", name.familiar()),
+            Removed::Deleted(digest) => write!(f, "Deleted: {digest}"),
+        }
+    }
+}
+
+/// What kind of thing has a name that must be unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameKind {
+    Container,
+    Volume,
+}
+
+impl NameKind {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            NameKind::Container => "container",
+            NameKind::Volume => "volume",
+        }
+    }
+}
+
+/// A container as lists show it. The truth is `containers/<id>/container.json`; of that record the store reads the fields of the same names
+/// when it makes its index anew, and `image` (the image's id) when it looks for what is used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerRow {
+    pub id: String,
+    pub name: String,
+    /// RFC 3339.
+    pub created: String,
+    /// Whatever its owner wants to have at hand in lists.
+    pub summary: serde_json::Value,
+}
+
+/// Bytes on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiskUsage {
+    pub images: u64,
+    pub layers: u64,
+    pub layer_bytes: u64,
+    pub blob_bytes: u64,
+    /// What is left of acts that were cut short, and goes with the next check.
+    pub leftover_bytes: u64,
+}
+
+/// What a check has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What was looked at: records, blobs, layers.
+    pub records: u64,
+    pub blobs: u64,
+    pub layers: u64,
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Nothing is wrong, and whatever was found is mended.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.findings.iter().all(|finding| finding.mended || finding.severity == Severity::Leftover)
+    }
+}
+
+/// One thing that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub severity: Severity,
+    pub path: PathBuf,
+    /// What is wrong, and once it is mended what was done, in one sentence.
+    pub message: String,
+    pub mended: bool,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// An act was cut short and its remains do no harm.
+    Leftover,
+    /// Something derived is wrong and can be made again without loss.
+    Derived,
+    /// Something kept is damaged or missing.
+    Lost,
+}
+
+/// Told how far a long act is. The default tells nobody.
+pub trait Progress {
+    /// Bytes of a layer that have been read, and how many there will be if that is known. `layer` is what the archive calls it.
+    fn layer(&self, layer: &str, done: u64, total: Option<u64>) {
+        let _ = (layer, done, total);
+    }
+}
+
+/// For those who do not want to know.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {}
