@@ -1,0 +1,111 @@
+//! What containers leave traces in: mounts, cgroups, links, nft objects, processes, files. A snapshot before and one after show
+//! what was left behind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Everything on this machine that Onggi could have left, one line each, sorted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    lines: BTreeSet<String>,
+}
+
+impl Snapshot {
+    /// Looks around. Of processes and cgroups only Onggi's own count, of mounts, links and nft tables all.
+    #[must_use]
+    pub fn take() -> Snapshot {
+        let mut lines = BTreeSet::new();
+        lines.extend(mounts().into_iter().map(|mount| format!("mount {mount}")));
+        lines.extend(cgroups().into_iter().map(|path| format!("cgroup {}", path.display())));
+        lines.extend(names_in(Path::new("/sys/class/net")).into_iter().map(|name| format!("link {name}")));
+        lines.extend(nft_tables().into_iter().map(|table| format!("nft {table}")));
+        lines.extend(processes().into_iter().map(|process| format!("process {process}")));
+        for directory in ["/run/onggi/sandboxes", "/var/lib/onggi/containers"] {
+            lines.extend(
+                names_in(Path::new(directory)).into_iter().map(|name| format!("file {directory}/{name}")),
+            );
+        }
+        Snapshot { lines }
+    }
+
+    /// What is here and was not in `before`.
+    #[must_use]
+    pub fn since(&self, before: &Snapshot) -> Vec<String> {
+        self.lines.difference(&before.lines).cloned().collect()
+    }
+
+    /// One line each, as [`Snapshot::parse`] reads them.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        self.lines.iter().fold(String::new(), |text, line| text + line + "\n")
+    }
+
+    /// Reads back what [`Snapshot::to_text`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Snapshot {
+        Snapshot { lines: text.lines().map(str::to_owned).collect() }
+    }
+}
+
+/// The mounts of this mount namespace: where, of what type, from what.
+pub(crate) fn mounts() -> Vec<String> {
+    let text = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
+    text.lines()
+        .filter_map(|line| {
+            let (place, source) = line.split_once(" - ")?;
+            let source: Vec<&str> = source.split(' ').take(2).collect();
+            Some(format!("{} {}", place.split(' ').nth(4)?, source.join(" ")))
+        })
+        .collect()
+}
+
+/// The directories below `/onggi` in every cgroup hierarchy. Its own directory and the monitors' are the installation's, not a
+/// container's, and stay.
+pub(crate) fn cgroups() -> Vec<PathBuf> {
+    let text = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
+    let roots = text.lines().filter_map(|line| {
+        let (place, source) = line.split_once(" - ")?;
+        source.starts_with("cgroup").then(|| place.split(' ').nth(4))?
+    });
+    roots.flat_map(|root| directories(&Path::new(root).join("onggi"))).collect()
+}
+
+fn directories(parent: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(parent) else { return Vec::new() };
+    let own =
+        entries.filter_map(Result::ok).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    own.flat_map(|entry| [directories(&entry.path()), vec![entry.path()]].concat()).collect()
+}
+
+/// Monitors and whatever else of ours runs: command name and command line, without the process id, so that two snapshots of the
+/// same processes are alike.
+fn processes() -> Vec<String> {
+    let numbers = names_in(Path::new("/proc"))
+        .into_iter()
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+    numbers
+        .filter_map(|pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+            let line =
+                String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).ok()?).replace('\0', " ");
+            let ours = name.starts_with("onggi") && !line.contains("onggi-leaks");
+            ours.then(|| format!("{pid} {} {}", name.trim_end(), line.trim_end()))
+        })
+        .collect()
+}
+
+/// The tables of all families, if nft is installed.
+fn nft_tables() -> Vec<String> {
+    let Ok(output) = Command::new("nft").args(["list", "tables"]).output() else { return Vec::new() };
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+pub(crate) fn names_in(directory: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
