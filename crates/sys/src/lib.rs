@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod clone;
+pub mod bpf;
 pub mod fault;
 pub mod interface;
 pub mod keyring;
