@@ -1,1 +1,23 @@
-//! Control groups: v2 first, v1 beside it in one place.
+//! Control groups: what a container may use of the machine, and how much it has used.
+//!
+//! First a *plan* ([`plan`], pure): which directories to make and which files get which values, from the host's [`Layout`] and the
+//! resources of an OCI configuration. Then the act ([`Plan::create`]), through directory descriptors. cgroup v2 is in `v2`, v1
+//! beside it in `v1`, which can be deleted one day. Nothing here knows images, namespaces or processes other than by number.
+
+mod cgroup;
+mod devices;
+mod directory;
+mod error;
+mod layout;
+mod oom;
+mod plan;
+mod stats;
+mod v1;
+mod v2;
+
+pub use cgroup::Cgroup;
+pub use devices::{DeviceKind, Rule};
+pub use error::Error;
+pub use layout::{Hierarchy, Layout, detect, detect_at};
+pub use plan::{IfMissing, Plan, Step, plan};
+pub use stats::{CpuStats, DeviceIo, MemoryStats, PidsStats, Stats};

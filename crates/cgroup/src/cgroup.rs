@@ -1,0 +1,549 @@
+//! A living cgroup: made by a plan, held by one directory descriptor for each hierarchy.
+//!
+//! Its life: [`Plan::create`] makes the directories and sets the limits; a process joins (born inside by `clone3` where there is a v2
+//! directory, and by [`Cgroup::join_self`] for what is left); [`Cgroup::kill`] ends every process; [`Cgroup::remove`] takes the
+//! directories away. Creating is safe to repeat after a crash, and whatever is left over can be opened and removed by name alone.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use onggi_oci::Resources;
+use rustix::io::Errno;
+
+use crate::plan::{IfMissing, Plan, Step};
+use crate::stats::Stats;
+use crate::{Error, Layout, directory, oom, plan, v1, v2};
+
+/// How long to wait for processes to stop or die. A process in an uninterruptible sleep (a dead network disk) can make it longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A group of processes in every hierarchy of the host.
+#[derive(Debug)]
+pub struct Cgroup {
+    layout: Layout,
+    path: String,
+    /// One for each root of the layout; `None` where the directory is not there (after half a creation or removal).
+    directories: Vec<Option<OwnedFd>>,
+}
+
+impl Plan {
+    /// Does every step. What was made stays if one fails: the caller removes it by [`Plan::open`], as after a crash.
+    ///
+    /// # Errors
+    /// The step that failed; [`Error::NotEmpty`] if processes live in a cgroup of this name already.
+    pub fn create(&self) -> Result<Cgroup, Error> {
+        let roots = self.open_roots()?;
+        let mut directories: Vec<Option<OwnedFd>> = roots.iter().map(|_| None).collect();
+        for step in &self.steps {
+            match step {
+                Step::EnableControllers { controllers } => v2::enable(&roots[0], self, controllers)?,
+                Step::MakeDirectory { hierarchy } => {
+                    let root = roots.get(*hierarchy).ok_or_else(|| self.misfit())?;
+                    directories[*hierarchy] = Some(self.make(root, *hierarchy)?);
+                    onggi_sys::fault::point("cgroup.create.made");
+                }
+                Step::InheritCpuset { hierarchy } => {
+                    let root = roots.get(*hierarchy).ok_or_else(|| self.misfit())?;
+                    v1::inherit(root, &self.path).map_err(|source| Error::Act {
+                        act: "inherit the processors and memory nodes of",
+                        path: self.directory(*hierarchy).display().to_string(),
+                        source,
+                    })?;
+                }
+                other => apply(&self.layout, &self.path, &directories, other)?,
+            }
+        }
+        onggi_sys::fault::point("cgroup.create.limited");
+        Ok(Cgroup { layout: self.layout.clone(), path: self.path.clone(), directories })
+    }
+
+    /// The cgroup that an earlier [`Plan::create`] made, whole or not.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if it is in no hierarchy.
+    pub fn open(&self) -> Result<Cgroup, Error> {
+        Cgroup::open(&self.layout, &self.path)
+    }
+
+    fn open_roots(&self) -> Result<Vec<OwnedFd>, Error> {
+        open_roots(&self.layout)
+    }
+
+    fn make(&self, root: &OwnedFd, hierarchy: usize) -> Result<OwnedFd, Error> {
+        let path = || self.directory(hierarchy);
+        let new = directory::make(root, &self.path)
+            .map_err(|source| Error::MakeDirectory { path: path(), source })?;
+        let opened = directory::open_beneath(root, &self.path)
+            .map_err(|source| Error::OpenDirectory { path: path(), source })?;
+        // An empty one of this name is what a crash left between making it and starting the process.
+        if !new {
+            let pids = read_pids(&opened)
+                .map_err(|source| Error::Read { path: path().join("cgroup.procs"), source })?;
+            if !pids.is_empty() {
+                return Err(Error::NotEmpty { path: path().display().to_string(), count: pids.len() });
+            }
+        }
+        Ok(opened)
+    }
+
+    /// A plan that was edited, or made for another host.
+    fn misfit(&self) -> Error {
+        Error::BadPath {
+            path: self.path.clone(),
+            reason: "the plan names a hierarchy that its layout does not have",
+        }
+    }
+}
+
+impl Cgroup {
+    /// The cgroup of this path, whole or what is left of it.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if it is in no hierarchy.
+    pub fn open(layout: &Layout, path: &str) -> Result<Cgroup, Error> {
+        let path = plan::parse_path(path)?;
+        let mut directories = Vec::new();
+        for (root, name) in open_roots(layout)?.iter().zip(layout.roots()) {
+            directories.push(match directory::open_beneath(root, &path) {
+                Ok(directory) => Some(directory),
+                Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => None,
+                Err(source) => return Err(Error::OpenDirectory { path: name.join(&path), source }),
+            });
+        }
+        if directories.iter().all(Option::is_none) {
+            return Err(Error::Missing { path });
+        }
+        Ok(Cgroup { layout: layout.clone(), path, directories })
+    }
+
+    /// Beneath the mount points, without a leading slash.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The v2 directory, on a v2 host and beside v1 alike: give it to `clone3` as `CLONE_INTO_CGROUP` (Linux 5.7). Entering a v2
+    /// cgroup in any other way takes a lock over all forks of the machine, up to 14 ms after an idle moment.
+    #[must_use]
+    pub fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
+        self.directory_at(self.layout.unified_index()?).map(AsFd::as_fd)
+    }
+
+    /// Moves the calling process, which must have one thread, into the group: in all v1 hierarchies, and in the v2 one unless it was
+    /// born there. To be called in the child after `clone3` with [`Cgroup::v2_dir`]; on a v2 host it then does nothing.
+    ///
+    /// On v1 it writes `0` to `tasks`: a thread that moves only itself skips the lock over all forks (Linux 5.19,
+    /// `cgroup_procs_write_start`), see docs/decisions/0006-cgroup-join.md.
+    ///
+    /// # Errors
+    /// [`Error::Write`], with `ENOSPC` if the cpuset is empty, or [`Error::Missing`].
+    pub fn join_self(&self) -> Result<(), Error> {
+        let unified = self.layout.unified_index();
+        for hierarchy in (0..self.directories.len()).filter(|&index| Some(index) != unified) {
+            self.join_by(hierarchy, "tasks")?;
+        }
+        match unified {
+            Some(hierarchy) if !self.is_born_in_v2() => self.join_by(hierarchy, "cgroup.procs"),
+            _ => Ok(()),
+        }
+    }
+
+    fn join_by(&self, hierarchy: usize, file: &str) -> Result<(), Error> {
+        let directory =
+            self.directory_at(hierarchy).ok_or_else(|| Error::Missing { path: self.name(hierarchy) })?;
+        directory::write(directory, file, "0").map_err(|source| Error::Write {
+            path: PathBuf::from(self.name(hierarchy)).join(file),
+            value: "0".into(),
+            source,
+        })
+    }
+
+    /// Whether the caller is in the v2 directory already. Asked of the host's /proc, which the child of a start still sees; if it
+    /// cannot be read, joining again is slow but right.
+    fn is_born_in_v2(&self) -> bool {
+        let Ok(text) = std::fs::read_to_string("/proc/self/cgroup") else { return false };
+        text.lines().any(|line| line.strip_prefix("0::/").is_some_and(|path| path == self.path))
+    }
+
+    /// Every process in the group and in groups beneath it, in no order.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn pids(&self) -> Result<Vec<u32>, Error> {
+        let Some(directory) = self.main_directory() else { return Ok(Vec::new()) };
+        let mut pids = Vec::new();
+        collect_pids(directory, &mut pids)
+            .map_err(|source| Error::Read { path: self.name(self.main_index()).into(), source })?;
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
+    /// Kills every process in the group and beneath, and returns when none is left.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] if some are left after ten seconds (in an uninterruptible sleep), else what failed.
+    pub fn kill(&self) -> Result<(), Error> {
+        let fail = |source| Error::Act { act: "kill the processes of", path: self.path.clone(), source };
+        let end = Instant::now() + PATIENCE;
+        if let Some(unified) = self.v2_directory() {
+            // EOPNOTSUPP: a threaded group. ENOENT: before Linux 5.14.
+            match v2::freezer::kill(unified) {
+                Ok(()) => {
+                    if !v2::freezer::wait_empty(unified, PATIENCE).map_err(fail)? {
+                        return Err(self.timed_out("kill the processes of"));
+                    }
+                }
+                Err(error) if matches!(error.raw_os_error(), Some(ENOENT | EOPNOTSUPP)) => {}
+                Err(error) => return Err(fail(error)),
+            }
+        }
+        // Beside v1 the v2 tree may not hold every process: one may have been moved in one hierarchy only.
+        loop {
+            let pids = self.all_pids()?;
+            if pids.is_empty() {
+                return Ok(());
+            }
+            let frozen = match self.freezer() {
+                Some(freezer) => {
+                    v1::freezer::freeze(freezer, true, Duration::from_millis(200)).unwrap_or(false)
+                }
+                None => false,
+            };
+            // Asked again, now that nobody forks.
+            let pids = if frozen { self.all_pids()? } else { pids };
+            let killed = v1::freezer::kill_each(&pids).map_err(fail);
+            if let Some(freezer) = self.freezer() {
+                // Even if killing failed: what is frozen cannot die.
+                v1::freezer::freeze(freezer, false, PATIENCE).map_err(fail)?;
+            }
+            if !v1::freezer::wait_each(&killed?, end).map_err(fail)? || Instant::now() > end {
+                return Err(self.timed_out("kill the processes of"));
+            }
+        }
+    }
+
+    /// Stops every process in the group where it stands, or lets them go on; returns when it is so.
+    ///
+    /// # Errors
+    /// [`Error::NoController`] on v1 without `freezer`; [`Error::TimedOut`] if a process does not stop within ten seconds: it is let
+    /// go again.
+    pub fn freeze(&self, frozen: bool) -> Result<(), Error> {
+        let act = if frozen { "freeze" } else { "thaw" };
+        let fail = |source| Error::Act { act, path: self.path.clone(), source };
+        let set = |frozen: bool| match (&self.layout, self.v2_directory(), self.freezer()) {
+            (Layout::V2 { .. }, Some(unified), _) => {
+                v2::freezer::freeze(unified, frozen, PATIENCE).map_err(fail)
+            }
+            (Layout::V1 { .. }, _, Some(freezer)) => {
+                v1::freezer::freeze(freezer, frozen, PATIENCE).map_err(fail)
+            }
+            _ => Err(Error::NoController { limit: "freezing", controller: "freezer" }),
+        };
+        if set(frozen)? {
+            return Ok(());
+        }
+        if frozen {
+            set(false)?;
+        }
+        Err(self.timed_out(act))
+    }
+
+    /// Removes the directories in all hierarchies, and the groups that the container made beneath. Goes on after a failure.
+    ///
+    /// # Errors
+    /// [`Error::Remove`] with everything that could not be removed: processes still live there.
+    pub fn remove(self) -> Result<(), Error> {
+        let end = Instant::now() + PATIENCE;
+        let mut failures = Vec::new();
+        let roots = open_roots(&self.layout)?;
+        for (hierarchy, root) in roots.iter().enumerate() {
+            let Some(directory) = self.directory_at(hierarchy) else { continue };
+            if let Err(error) = self.remove_one(root, directory, hierarchy, end) {
+                failures.push(format!("{}: {error}", self.name(hierarchy)));
+            }
+            onggi_sys::fault::point("cgroup.remove.one");
+        }
+        if failures.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Remove { path: self.path.clone(), failures: failures.join("; ") })
+    }
+
+    /// A process counts as inside until the kernel has finished with it, a moment after its parent was told: EBUSY is waited out.
+    fn remove_one(
+        &self,
+        root: &OwnedFd,
+        directory: &OwnedFd,
+        hierarchy: usize,
+        end: Instant,
+    ) -> io::Result<()> {
+        let mut pause = Duration::from_micros(100);
+        loop {
+            match directory::remove(root, &self.path) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                Err(Errno::BUSY) => {}
+                Err(error) => return Err(error.into()),
+            }
+            remove_children(directory)?;
+            let left = end.saturating_duration_since(Instant::now());
+            if self.layout.unified_index() == Some(hierarchy) {
+                if !v2::freezer::wait_empty(directory, left)? {
+                    return Err(Errno::BUSY.into());
+                }
+            } else {
+                let mut pids = Vec::new();
+                collect_pids(directory, &mut pids)?;
+                if !v1::freezer::wait_each(&v1::freezer::pin(&pids)?, end)? {
+                    return Err(Errno::BUSY.into());
+                }
+            }
+            // Nobody is listed, and still EBUSY: the last task is between its end and its release. There is no event for that.
+            match directory::remove(root, &self.path) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                Err(Errno::BUSY) if Instant::now() < end => std::thread::sleep(pause),
+                Err(error) => return Err(error.into()),
+            }
+            pause = (pause * 2).min(Duration::from_millis(10));
+        }
+    }
+
+    /// How many processes of the group (v2: and of groups beneath it) the kernel has killed for want of memory.
+    ///
+    /// # Errors
+    /// [`Error::Read`] once the group is removed; [`Error::NoController`] without `memory`.
+    pub fn oom_kills(&self) -> Result<u64, Error> {
+        oom::kills(&self.layout, self.memory()?)
+            .map_err(|source| Error::Read { path: self.path.clone().into(), source })
+    }
+
+    /// A descriptor that becomes readable whenever memory may have run out (and when the group is removed). Read it empty (up to 4096
+    /// bytes, it does not block) and ask [`Cgroup::oom_kills`]; on v1 the event comes just before the kill is counted, so ask again at
+    /// the end of the process.
+    ///
+    /// # Errors
+    /// [`Error::NoController`] without `memory`, else what failed.
+    pub fn watch_oom(&self) -> Result<OwnedFd, Error> {
+        oom::watch(&self.layout, self.memory()?).map_err(|source| Error::Act {
+            act: "watch the memory of",
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// What the group has used so far. A figure whose controller is missing is zero or `None`.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if a file that is there cannot be read.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        let directory =
+            |controller: &str| self.layout.index_of(controller).and_then(|index| self.directory_at(index));
+        let stats = match &self.layout {
+            Layout::V2 { .. } => Stats::read_v2(self.v2_directory()),
+            Layout::V1 { .. } => Stats::read_v1(directory),
+        };
+        stats.map_err(|source| Error::Read { path: self.path.clone().into(), source })
+    }
+
+    /// Changes the limits that are given, and leaves the others. All are checked before the first is written; if the kernel refuses
+    /// one, those before it stay changed.
+    ///
+    /// # Errors
+    /// As [`crate::plan()`]; [`Error::Unsupported`] for devices, which no runtime changes in a living container; [`Error::BelowUsage`]
+    /// if `checkBeforeUpdate` asks for it.
+    pub fn update(&self, resources: &Resources) -> Result<(), Error> {
+        if resources.devices.is_some() {
+            let reason = "the device list of a living container does not change";
+            return Err(Error::Unsupported { limit: "a new device list".into(), reason });
+        }
+        let mut steps = plan::limits(&self.layout, resources)?;
+        if let Some(memory) = resources.memory.as_ref() {
+            if let (Some(limit), Some(true)) = (memory.limit, memory.check_before_update) {
+                let usage = self.stats()?.memory.usage;
+                if u64::try_from(limit).is_ok_and(|limit| limit != 0 && limit < usage) {
+                    return Err(Error::BelowUsage { limit, usage });
+                }
+            }
+            if let Layout::V1 { .. } = self.layout {
+                let now = directory::read(self.memory()?, v1::memory::WITH_SWAP).ok();
+                v1::memory::order_for_update(&mut steps, now.and_then(|text| text.trim().parse().ok()));
+            }
+        }
+        if let Layout::V2 { .. } = self.layout {
+            let controllers = v2::controllers_of(&steps);
+            let plan = Plan { layout: self.layout.clone(), path: self.path.clone(), steps: Vec::new() };
+            v2::enable(&open_roots(&self.layout)?[0], &plan, &controllers)?;
+        }
+        steps.iter().try_for_each(|step| apply(&self.layout, &self.path, &self.directories, step))
+    }
+
+    fn directory_at(&self, hierarchy: usize) -> Option<&OwnedFd> {
+        self.directories.get(hierarchy)?.as_ref()
+    }
+
+    fn v2_directory(&self) -> Option<&OwnedFd> {
+        self.directory_at(self.layout.unified_index()?)
+    }
+
+    fn freezer(&self) -> Option<&OwnedFd> {
+        match self.layout {
+            Layout::V1 { .. } => self.directory_at(self.layout.index_of("freezer")?),
+            Layout::V2 { .. } => None,
+        }
+    }
+
+    fn memory(&self) -> Result<&OwnedFd, Error> {
+        let missing =
+            Error::NoController { limit: "counting kills for want of memory", controller: "memory" };
+        self.layout.index_of("memory").and_then(|index| self.directory_at(index)).ok_or(missing)
+    }
+
+    /// Where processes are listed: the freezer's on v1, so that what is listed is what is frozen.
+    fn main_index(&self) -> usize {
+        let preferred = match self.layout {
+            Layout::V2 { .. } => Some(0),
+            Layout::V1 { .. } => self.layout.index_of("freezer"),
+        };
+        preferred
+            .filter(|&index| self.directory_at(index).is_some())
+            .or_else(|| self.directories.iter().position(Option::is_some))
+            .unwrap_or(0)
+    }
+
+    fn main_directory(&self) -> Option<&OwnedFd> {
+        self.directory_at(self.main_index())
+    }
+
+    /// Those of every hierarchy, for the killing.
+    fn all_pids(&self) -> Result<Vec<u32>, Error> {
+        let mut pids = Vec::new();
+        for (hierarchy, directory) in self.directories.iter().enumerate() {
+            if let Some(directory) = directory {
+                collect_pids(directory, &mut pids)
+                    .map_err(|source| Error::Read { path: self.name(hierarchy).into(), source })?;
+            }
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
+    fn name(&self, hierarchy: usize) -> String {
+        self.layout
+            .roots()
+            .get(hierarchy)
+            .map_or_else(String::new, |root| root.join(&self.path).display().to_string())
+    }
+
+    fn timed_out(&self, act: &'static str) -> Error {
+        Error::TimedOut { act, path: self.path.clone(), seconds: PATIENCE.as_secs() }
+    }
+}
+
+const ENOENT: i32 = Errno::NOENT.raw_os_error();
+const EOPNOTSUPP: i32 = Errno::OPNOTSUPP.raw_os_error();
+const ENODEV: i32 = Errno::NODEV.raw_os_error();
+
+/// One limit.
+fn apply(layout: &Layout, path: &str, directories: &[Option<OwnedFd>], step: &Step) -> Result<(), Error> {
+    let at = |hierarchy: usize| {
+        directories
+            .get(hierarchy)
+            .and_then(Option::as_ref)
+            .ok_or_else(|| Error::Missing { path: path.into() })
+    };
+    let full = |hierarchy: usize, file: &str| layout.roots()[hierarchy].join(path).join(file);
+    let write = |hierarchy: usize, file: &str, value: &str| {
+        directory::write(at(hierarchy)?, file, value).map_err(|source| match source.raw_os_error() {
+            Some(ENOENT) => Error::NoFile { file: file.into(), value: value.into() },
+            _ => Error::Write { path: full(hierarchy, file), value: value.into(), source },
+        })
+    };
+    match step {
+        Step::Write { hierarchy, file, value, if_missing } => {
+            match (write(*hierarchy, file, value), if_missing) {
+                (Err(Error::NoFile { .. }), IfMissing::Skip) => Ok(()),
+                (Err(Error::NoFile { .. }), IfMissing::Instead { file, value }) => {
+                    write(*hierarchy, file, value)
+                }
+                (result, _) => result,
+            }
+        }
+        Step::DeviceList { hierarchy, allow_by_default, exceptions } => {
+            let (all, each) = if *allow_by_default {
+                ("devices.allow", "devices.deny")
+            } else {
+                ("devices.deny", "devices.allow")
+            };
+            write(*hierarchy, all, "a")?;
+            let fail = |value: &str, source| Error::Write {
+                path: full(*hierarchy, each),
+                value: value.into(),
+                source,
+            };
+            let file = directory::open_write(at(*hierarchy)?, each).map_err(|source| fail("", source))?;
+            exceptions
+                .iter()
+                .try_for_each(|line| directory::write_open(&file, line).map_err(|source| fail(line, source)))
+        }
+        Step::DeviceProgram { rules } => v2::devices::attach(at(0)?, path, rules),
+        Step::EnableControllers { .. } | Step::MakeDirectory { .. } | Step::InheritCpuset { .. } => {
+            Err(Error::BadPath { path: path.into(), reason: "a step that makes the group is out of place" })
+        }
+    }
+}
+
+fn open_roots(layout: &Layout) -> Result<Vec<OwnedFd>, Error> {
+    let open = |path: &std::path::Path| {
+        directory::open_root(path).map_err(|source| Error::OpenDirectory { path: path.into(), source })
+    };
+    layout.roots().into_iter().map(open).collect()
+}
+
+fn read_pids(directory: &OwnedFd) -> io::Result<Vec<u32>> {
+    // ENODEV: the group is gone. EOPNOTSUPP: a threaded v2 group, whose processes its parent lists.
+    let text = match directory::read(directory, "cgroup.procs") {
+        Err(error) if matches!(error.raw_os_error(), Some(ENODEV | ENOENT | EOPNOTSUPP)) => {
+            return Ok(Vec::new());
+        }
+        other => other?,
+    };
+    // 0 is a process outside our pid namespace.
+    Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|&pid| pid != 0).collect())
+}
+
+fn collect_pids(directory: &OwnedFd, pids: &mut Vec<u32>) -> io::Result<()> {
+    pids.extend(read_pids(directory)?);
+    for name in children(directory)? {
+        match directory::open_beneath(directory, &name) {
+            Ok(child) => collect_pids(&child, pids)?,
+            // Removed since it was listed.
+            Err(error) if error.raw_os_error() == Some(ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn remove_children(directory: &OwnedFd) -> io::Result<()> {
+    for name in children(directory)? {
+        if let Ok(child) = directory::open_beneath(directory, &name) {
+            remove_children(&child)?;
+        }
+        match directory::remove(directory, &name) {
+            // Busy: the caller waits, and comes again.
+            Ok(()) | Err(Errno::NOENT | Errno::BUSY) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn children(directory: &OwnedFd) -> io::Result<Vec<String>> {
+    match directory::children(directory) {
+        Err(error) if matches!(error.raw_os_error(), Some(ENODEV | ENOENT)) => Ok(Vec::new()),
+        other => other,
+    }
+}

@@ -1,0 +1,120 @@
+//! Files and directories of a cgroup file system, always beneath a descriptor, never by a path that somebody could bend.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// A mount point of the host.
+pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// A directory beneath; neither symbolic links nor other mounts are followed on the way.
+pub(crate) fn open_beneath(root: impl AsFd, path: &str) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH
+        | ResolveFlags::NO_SYMLINKS
+        | ResolveFlags::NO_MAGICLINKS
+        | ResolveFlags::NO_XDEV;
+    loop {
+        match rustix::fs::openat2(&root, path, DIRECTORY, Mode::empty(), resolve) {
+            // A rename elsewhere on the machine raced with the resolution (openat2(2)).
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Makes the directory and its parents; `true` if the last one is new. `path` has no `..` (see `plan::parse_path`).
+pub(crate) fn make(root: impl AsFd, path: &str) -> io::Result<bool> {
+    let mode = Mode::from_raw_mode(0o755);
+    match rustix::fs::mkdirat(&root, path, mode) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(Errno::NOENT) if path.contains('/') => {
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            make(&root, parent)?;
+            match rustix::fs::mkdirat(&root, path, mode) {
+                Ok(()) => Ok(true),
+                Err(Errno::EXIST) => Ok(false),
+                Err(error) => Err(error.into()),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(crate) fn write(directory: impl AsFd, file: &str, value: &str) -> io::Result<()> {
+    let file = open_write(directory, file)?;
+    write_open(&file, value)
+}
+
+pub(crate) fn open_write(directory: impl AsFd, file: &str) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(
+        directory,
+        file,
+        OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        Mode::empty(),
+    )?)
+}
+
+/// One value in one call, as the kernel's handlers want it.
+pub(crate) fn write_open(file: &OwnedFd, value: &str) -> io::Result<()> {
+    loop {
+        match rustix::io::write(file, value.as_bytes()) {
+            Ok(written) if written == value.len() => return Ok(()),
+            Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+pub(crate) fn open_read(directory: impl AsFd, file: &str) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(
+        directory,
+        file,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        Mode::empty(),
+    )?)
+}
+
+pub(crate) fn read(directory: impl AsFd, file: &str) -> io::Result<String> {
+    read_again(&open_read(directory, file)?)
+}
+
+/// The whole file from its beginning, through a descriptor that stays open.
+pub(crate) fn read_again(file: &OwnedFd) -> io::Result<String> {
+    let mut out = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match rustix::io::pread(file, &mut buffer, out.len() as u64) {
+            Ok(0) => break,
+            Ok(count) => out.extend_from_slice(&buffer[..count]),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    String::from_utf8(out).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// The names of the directories in this one: groups that a container made for itself.
+pub(crate) fn children(directory: impl AsFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy();
+        if entry.file_type() == FileType::Directory && name != "." && name != ".." {
+            names.push(name.into_owned());
+        }
+    }
+    Ok(names)
+}
+
+pub(crate) fn remove(root: impl AsFd, path: &str) -> Result<(), Errno> {
+    rustix::fs::unlinkat(root, path, AtFlags::REMOVEDIR)
+}

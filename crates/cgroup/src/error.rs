@@ -1,0 +1,114 @@
+//! What can go wrong with control groups, one variant for each step.
+
+use std::io;
+use std::path::PathBuf;
+
+use onggi_error::{Diagnose, Kind};
+
+/// A failed step on control groups.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no control group file system is mounted")]
+    NotMounted,
+    #[error("read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("cgroup path {path:?}: {reason}")]
+    BadPath { path: String, reason: &'static str },
+    #[error("{limit}: {reason}")]
+    BadLimit { limit: String, reason: String },
+    /// The controller is compiled out, disabled on the kernel's command line, or not delegated to this tree.
+    #[error("{limit} cannot be applied: this host has no {controller} cgroup controller")]
+    NoController { limit: &'static str, controller: &'static str },
+    /// The controller is there, but not this knob of it.
+    #[error("{file} = {value:?} cannot be applied: this kernel offers no such file")]
+    NoFile { file: String, value: String },
+    /// The other version of control groups has it, or nobody has any more.
+    #[error("{limit} cannot be applied: {reason}")]
+    Unsupported { limit: String, reason: &'static str },
+    #[error("mkdir {}: {source}", path.display())]
+    MakeDirectory { path: PathBuf, source: io::Error },
+    #[error("open cgroup directory {}: {source}", path.display())]
+    OpenDirectory { path: PathBuf, source: io::Error },
+    #[error("no cgroup {path}")]
+    Missing { path: String },
+    #[error("cgroup {path} already has {count} process(es)")]
+    NotEmpty { path: String, count: usize },
+    #[error("write {value:?} to {}: {source}", path.display())]
+    Write { path: PathBuf, value: String, source: io::Error },
+    #[error("enable {controllers} below {}: processes live in that cgroup itself", path.display())]
+    InternalProcesses { path: PathBuf, controllers: String },
+    #[error("load the device program: {source}")]
+    LoadDeviceProgram { source: io::Error },
+    #[error("attach the device program to {path}: {source}")]
+    AttachDeviceProgram { path: String, source: io::Error },
+    #[error("{act} {path}: {source}")]
+    Act { act: &'static str, path: String, source: io::Error },
+    #[error("{act} {path}: not done within {seconds} s")]
+    TimedOut { act: &'static str, path: String, seconds: u64 },
+    #[error("memory limit {limit} is below the {usage} bytes in use")]
+    BelowUsage { limit: i64, usage: u64 },
+    #[error("remove cgroup {path}: {failures}")]
+    Remove { path: String, failures: String },
+}
+
+impl Diagnose for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Error::NotMounted
+            | Error::NoController { .. }
+            | Error::NoFile { .. }
+            | Error::Unsupported { .. } => Kind::Unsupported,
+            Error::BadPath { .. } | Error::BadLimit { .. } | Error::BelowUsage { .. } => Kind::InvalidInput,
+            Error::Missing { .. } => Kind::NotFound,
+            Error::NotEmpty { .. } | Error::InternalProcesses { .. } | Error::Remove { .. } => Kind::Conflict,
+            Error::TimedOut { .. } => Kind::Unavailable,
+            // A value that the kernel refuses came from the user.
+            Error::Write { source, .. } if matches!(source.raw_os_error(), Some(ERANGE | ENXIO | ENODEV)) => {
+                Kind::InvalidInput
+            }
+            Error::Read { source, .. }
+            | Error::MakeDirectory { source, .. }
+            | Error::OpenDirectory { source, .. }
+            | Error::Write { source, .. }
+            | Error::LoadDeviceProgram { source }
+            | Error::AttachDeviceProgram { source, .. }
+            | Error::Act { source, .. } => Kind::of_io(source),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::NotMounted => "mount -t cgroup2 none /sys/fs/cgroup".into(),
+            Error::NoController { controller, .. } => format!(
+                "look for {controller:?} in /proc/cgroups and in /sys/fs/cgroup/cgroup.controllers; \
+                 the kernel's command line may disable it (cgroup_disable=, cgroup_enable=)"
+            ),
+            Error::NoFile { file, .. } if file.contains("memsw") || file.contains("swap") => {
+                "swap accounting is off: boot with swapaccount=1, or leave --memory-swap out".into()
+            }
+            Error::NoFile { file, .. } if file.contains("weight") => {
+                "weights of block devices need the BFQ scheduler (modprobe bfq) or io.cost".into()
+            }
+            Error::InternalProcesses { path, .. } => format!(
+                "cgroup v2 allows processes or limited children, not both: move those in {} to a child of it",
+                path.join("cgroup.procs").display()
+            ),
+            Error::NotEmpty { .. } => {
+                "another container uses this cgroup; choose another --cgroup-parent or name".into()
+            }
+            Error::BelowUsage { .. } => {
+                "stop something in the container first, or choose a higher limit".into()
+            }
+            Error::MakeDirectory { source, .. } | Error::Write { source, .. }
+                if matches!(Kind::of_io(source), Kind::PermissionDenied) =>
+            {
+                "cgroups are root's here: run as root, or have a subtree delegated to you".into()
+            }
+            _ => return None,
+        })
+    }
+}
+
+const ENXIO: i32 = 6;
+const ENODEV: i32 = 19;
+const ERANGE: i32 = 34;

@@ -1,0 +1,232 @@
+//! Where control groups are mounted on this host: one v2 tree, or one directory for each v1 hierarchy.
+//!
+//! The parsing is pure; only [`detect`] reads `/proc`. Nothing here knows what a container is.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// The control group file systems of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Layout {
+    /// One tree for all controllers (`cgroup2`).
+    V2 {
+        /// Usually `/sys/fs/cgroup`.
+        root: PathBuf,
+        /// What the root's `cgroup.controllers` offers.
+        controllers: Vec<String>,
+    },
+    /// A tree for each controller or group of them, the layout before systemd 247 ("legacy" and "hybrid").
+    V1 {
+        /// In the order of the mounts; `name=systemd` and the like included.
+        hierarchies: Vec<Hierarchy>,
+        /// The v2 tree beside them, if it is mounted writable. Its controllers, if it has any, are not used.
+        unified: Option<PathBuf>,
+    },
+}
+
+/// One mounted v1 hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hierarchy {
+    /// `["cpu", "cpuacct"]`, or one `name=…` for a hierarchy that controls nothing.
+    pub controllers: Vec<String>,
+    /// The mount point.
+    pub root: PathBuf,
+}
+
+impl Layout {
+    /// All mount points, the v2 tree beside v1 last; a plan's steps refer to them by index.
+    pub(crate) fn roots(&self) -> Vec<&Path> {
+        match self {
+            Layout::V2 { root, .. } => vec![root],
+            Layout::V1 { hierarchies, unified } => hierarchies
+                .iter()
+                .map(|hierarchy| hierarchy.root.as_path())
+                .chain(unified.as_deref())
+                .collect(),
+        }
+    }
+
+    /// The index of the root that has this controller.
+    pub(crate) fn index_of(&self, controller: &str) -> Option<usize> {
+        let has = |list: &[String]| list.iter().any(|name| name == controller);
+        match self {
+            Layout::V2 { controllers, .. } => has(controllers).then_some(0),
+            Layout::V1 { hierarchies, .. } => hierarchies.iter().position(|each| has(&each.controllers)),
+        }
+    }
+
+    /// The index of the v2 root, if there is one.
+    pub(crate) fn unified_index(&self) -> Option<usize> {
+        match self {
+            Layout::V2 { .. } => Some(0),
+            Layout::V1 { hierarchies, unified } => unified.as_ref().map(|_| hierarchies.len()),
+        }
+    }
+
+    /// Whether the host can apply limits of this controller (`memory`, `cpu`, …).
+    #[must_use]
+    pub fn has_controller(&self, controller: &str) -> bool {
+        self.index_of(controller).is_some()
+    }
+
+    /// `v1` or `v2`, as `info` prints it.
+    #[must_use]
+    pub fn version(&self) -> &'static str {
+        match self {
+            Layout::V2 { .. } => "v2",
+            Layout::V1 { .. } => "v1",
+        }
+    }
+}
+
+/// What this process sees in `/proc/self/mountinfo`.
+///
+/// # Errors
+/// [`Error::Read`] without `/proc`, [`Error::NotMounted`] if there are no control groups.
+pub fn detect() -> Result<Layout, Error> {
+    let path = Path::new("/proc/self/mountinfo");
+    let mountinfo = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    // A mount point may be any bytes; those of the control groups are not, and only they are looked at.
+    let mut layout = detect_at(&String::from_utf8_lossy(&mountinfo), "")?;
+    if let Layout::V2 { root, controllers } = &mut layout {
+        let path = root.join("cgroup.controllers");
+        let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
+        *controllers = words(&text);
+    }
+    Ok(layout)
+}
+
+/// The layout that a text in the form of `/proc/self/mountinfo` (proc_pid_mountinfo(5)) describes, given what the v2 tree's
+/// `cgroup.controllers` says (looked at for a v2 host only).
+///
+/// # Errors
+/// [`Error::NotMounted`] if it names no control groups.
+pub fn detect_at(mountinfo: &str, v2_controllers: &str) -> Result<Layout, Error> {
+    let mut hierarchies: Vec<Hierarchy> = Vec::new();
+    let mut unified: Option<(PathBuf, bool)> = None;
+    for line in mountinfo.lines() {
+        let Some((mount, file_system)) = line.split_once(" - ") else { continue };
+        let mut mount = mount.split(' ').skip(4);
+        let (Some(point), Some(options)) = (mount.next(), mount.next()) else { continue };
+        let mut file_system = file_system.split(' ');
+        let (kind, super_options) = (file_system.next(), file_system.nth(1).unwrap_or(""));
+        let root = PathBuf::from(unescape(point));
+        let writable = options.split(',').chain(super_options.split(',')).all(|option| option != "ro");
+        match kind {
+            // The same tree may be mounted again elsewhere (into somebody's root file system): the first one counts.
+            Some("cgroup2") if unified.is_none() => unified = Some((root, writable)),
+            Some("cgroup") => {
+                let controllers: Vec<String> = super_options
+                    .split(',')
+                    .filter(|option| is_controller(option))
+                    .map(str::to_owned)
+                    .collect();
+                if !controllers.is_empty()
+                    && !hierarchies.iter().any(|known| known.controllers == controllers)
+                {
+                    hierarchies.push(Hierarchy { controllers, root });
+                }
+            }
+            _ => {}
+        }
+    }
+    match (hierarchies.is_empty(), unified) {
+        (true, None) => Err(Error::NotMounted),
+        (true, Some((root, _))) => Ok(Layout::V2 { root, controllers: words(v2_controllers) }),
+        (false, unified) => Ok(Layout::V1 {
+            hierarchies,
+            unified: unified.and_then(|(root, writable)| writable.then_some(root)),
+        }),
+    }
+}
+
+/// Every option of a v1 mount that is neither a flag nor a setting is a controller.
+fn is_controller(option: &str) -> bool {
+    option.starts_with("name=")
+        || !(option.contains('=')
+            || matches!(
+                option,
+                "" | "rw"
+                    | "ro"
+                    | "none"
+                    | "all"
+                    | "noprefix"
+                    | "clone_children"
+                    | "cpuset_v2_mode"
+                    | "xattr"
+                    | "favordynmods"
+            ))
+}
+
+/// `\040` and the other octal escapes of mountinfo.
+fn unescape(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let octal = bytes.get(at + 1..at + 4).and_then(|digits| {
+            (bytes[at] == b'\\')
+                .then(|| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok())
+                .flatten()
+        });
+        out.push(octal.unwrap_or(bytes[at]));
+        at += if octal.is_some() { 4 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+23 1 8:1 / / rw,relatime - ext4 /dev/vda rw
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
+34 31 0:31 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset,noprefix,release_agent=/x,clone_children
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
+77 31 0:37 / /srv/jail\\040one/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw,nsdelegate
+";
+
+    fn hierarchy(controllers: &[&str], root: &str) -> Hierarchy {
+        Hierarchy { controllers: controllers.iter().map(|&name| name.into()).collect(), root: root.into() }
+    }
+
+    #[test]
+    fn a_hybrid_host_has_a_hierarchy_for_each_set_of_controllers() {
+        let hierarchies = vec![
+            hierarchy(&["cpu", "cpuacct"], "/sys/fs/cgroup/cpu,cpuacct"),
+            hierarchy(&["cpuset"], "/sys/fs/cgroup/cpuset"),
+            hierarchy(&["name=systemd"], "/sys/fs/cgroup/systemd"),
+        ];
+        let unified = Some("/sys/fs/cgroup/unified".into());
+        let layout = detect_at(HYBRID, "").unwrap();
+        assert_eq!(layout, Layout::V1 { hierarchies: hierarchies.clone(), unified });
+        assert!(layout.has_controller("cpuacct") && !layout.has_controller("memory"));
+        assert_eq!(layout.unified_index(), Some(3));
+
+        let read_only = HYBRID.replace("unified rw", "unified ro");
+        assert_eq!(detect_at(&read_only, "").unwrap(), Layout::V1 { hierarchies, unified: None });
+    }
+
+    #[test]
+    fn a_v2_host_has_one_tree() {
+        let line = "25 1 0:22 / /sys/fs/cgroup\\040x rw,nosuid - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n";
+        let expected =
+            Layout::V2 { root: "/sys/fs/cgroup x".into(), controllers: vec!["cpu".into(), "memory".into()] };
+        assert_eq!(detect_at(line, "cpu memory\n").unwrap(), expected);
+    }
+
+    #[test]
+    fn a_host_without_any_is_an_error() {
+        assert!(matches!(detect_at("garbage\n1 2 - \n", ""), Err(Error::NotMounted)));
+    }
+}
