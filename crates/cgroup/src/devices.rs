@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn what_cannot_mean_anything_is_refused() {
         for bad in [rule(true, "x", 1, 1, "r"), rule(true, "c", 1, 1, "rx"), rule(true, "c", -2, 1, "r")] {
-            assert!(matches!(parse(&[bad.clone()]), Err(Error::BadLimit { .. })), "{bad:?}");
+            assert!(matches!(parse(std::slice::from_ref(&bad)), Err(Error::BadLimit { .. })), "{bad:?}");
         }
     }
 }

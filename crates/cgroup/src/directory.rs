@@ -1,7 +1,7 @@
 //! Files and directories of a cgroup file system, always beneath a descriptor, never by a path that somebody could bend.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
@@ -15,13 +15,13 @@ pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// A directory beneath; neither symbolic links nor other mounts are followed on the way.
-pub(crate) fn open_beneath(root: impl AsFd, path: &str) -> io::Result<OwnedFd> {
+pub(crate) fn open_beneath(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH
         | ResolveFlags::NO_SYMLINKS
         | ResolveFlags::NO_MAGICLINKS
         | ResolveFlags::NO_XDEV;
     loop {
-        match rustix::fs::openat2(&root, path, DIRECTORY, Mode::empty(), resolve) {
+        match rustix::fs::openat2(root, path, DIRECTORY, Mode::empty(), resolve) {
             // A rename elsewhere on the machine raced with the resolution (openat2(2)).
             Err(Errno::AGAIN | Errno::INTR) => {}
             other => return Ok(other?),
@@ -30,15 +30,15 @@ pub(crate) fn open_beneath(root: impl AsFd, path: &str) -> io::Result<OwnedFd> {
 }
 
 /// Makes the directory and its parents; `true` if the last one is new. `path` has no `..` (see `plan::parse_path`).
-pub(crate) fn make(root: impl AsFd, path: &str) -> io::Result<bool> {
+pub(crate) fn make(root: &OwnedFd, path: &str) -> io::Result<bool> {
     let mode = Mode::from_raw_mode(0o755);
-    match rustix::fs::mkdirat(&root, path, mode) {
+    match rustix::fs::mkdirat(root, path, mode) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
         Err(Errno::NOENT) if path.contains('/') => {
             let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-            make(&root, parent)?;
-            match rustix::fs::mkdirat(&root, path, mode) {
+            make(root, parent)?;
+            match rustix::fs::mkdirat(root, path, mode) {
                 Ok(()) => Ok(true),
                 Err(Errno::EXIST) => Ok(false),
                 Err(error) => Err(error.into()),
@@ -48,12 +48,12 @@ pub(crate) fn make(root: impl AsFd, path: &str) -> io::Result<bool> {
     }
 }
 
-pub(crate) fn write(directory: impl AsFd, file: &str, value: &str) -> io::Result<()> {
+pub(crate) fn write(directory: &OwnedFd, file: &str, value: &str) -> io::Result<()> {
     let file = open_write(directory, file)?;
     write_open(&file, value)
 }
 
-pub(crate) fn open_write(directory: impl AsFd, file: &str) -> io::Result<OwnedFd> {
+pub(crate) fn open_write(directory: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(
         directory,
         file,
@@ -74,7 +74,7 @@ pub(crate) fn write_open(file: &OwnedFd, value: &str) -> io::Result<()> {
     }
 }
 
-pub(crate) fn open_read(directory: impl AsFd, file: &str) -> io::Result<OwnedFd> {
+pub(crate) fn open_read(directory: &OwnedFd, file: &str) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(
         directory,
         file,
@@ -83,7 +83,7 @@ pub(crate) fn open_read(directory: impl AsFd, file: &str) -> io::Result<OwnedFd>
     )?)
 }
 
-pub(crate) fn read(directory: impl AsFd, file: &str) -> io::Result<String> {
+pub(crate) fn read(directory: &OwnedFd, file: &str) -> io::Result<String> {
     read_again(&open_read(directory, file)?)
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn read_again(file: &OwnedFd) -> io::Result<String> {
 }
 
 /// The names of the directories in this one: groups that a container made for itself.
-pub(crate) fn children(directory: impl AsFd) -> io::Result<Vec<String>> {
+pub(crate) fn children(directory: &OwnedFd) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
@@ -115,6 +115,6 @@ pub(crate) fn children(directory: impl AsFd) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-pub(crate) fn remove(root: impl AsFd, path: &str) -> Result<(), Errno> {
+pub(crate) fn remove(root: &OwnedFd, path: &str) -> Result<(), Errno> {
     rustix::fs::unlinkat(root, path, AtFlags::REMOVEDIR)
 }
