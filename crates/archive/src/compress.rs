@@ -1,0 +1,364 @@
+//! Compressed streams, told by their first bytes and never by a label: a media type may say gzip of what is plain tar,
+//! and Docker takes it. Several gzip members or zstd frames in a row are one stream, as both formats define.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use flate2::bufread::GzDecoder;
+
+use crate::Error;
+
+/// The largest zstd window that is accepted, as a power of two: 128 MiB. RFC 8878 asks decoders for 8 MiB; `zstd
+/// --ultra --long` writes up to this by default.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// How a stream is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Not at all.
+    Plain,
+    /// gzip, RFC 1952.
+    Gzip,
+    /// Zstandard, RFC 8878.
+    Zstd,
+}
+
+/// How far data may grow while it is decompressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ceiling {
+    /// Bytes that may come out.
+    pub bytes: u64,
+    /// Bytes that may come out for one that went in.
+    pub ratio: u64,
+    /// The ratio is looked at once so many bytes have come out: zeros alone shrink by 1,030 in gzip and by far more
+    /// in zstd, and honest layers have some.
+    pub ratio_from: u64,
+}
+
+impl Default for Ceiling {
+    fn default() -> Self {
+        Ceiling { bytes: 1 << 40, ratio: 5_000, ratio_from: 1 << 30 }
+    }
+}
+
+impl Format {
+    /// Tells the format from the first bytes of a stream; eight are enough.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedCompression`] for bzip2 and xz.
+    pub fn sniff(start: &[u8]) -> Result<Format, Error> {
+        // The second is zstd's skippable frame, with which pzstd's output begins.
+        let skippable = start.len() >= 4 && start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18];
+        if start.starts_with(&[0x1f, 0x8b]) {
+            Ok(Format::Gzip)
+        } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || skippable {
+            Ok(Format::Zstd)
+        } else if start.starts_with(b"BZh") {
+            Err(Error::UnsupportedCompression { name: "bzip2" })
+        } else if start.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
+            Err(Error::UnsupportedCompression { name: "xz" })
+        } else {
+            Ok(Format::Plain)
+        }
+    }
+
+    /// `none`, `gzip` or `zstd`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Plain => "none",
+            Format::Gzip => "gzip",
+            Format::Zstd => "zstd",
+        }
+    }
+}
+
+/// Decompresses a stream as it is read. At the end the inner stream has been read to its end as well, so that a
+/// digest taken of it is complete.
+///
+/// Its `io::Error`s hold an [`Error`] where it is the data that is wrong, and are the inner stream's own otherwise.
+pub struct Decompressor<R: Read> {
+    stream: Stream<Input<R>>,
+    format: Format,
+    ceiling: Ceiling,
+    given: u64,
+}
+
+enum Stream<B: BufRead> {
+    Plain(B),
+    Gzip(Box<GzDecoder<B>>),
+    Zstd(Box<zstd::stream::read::Decoder<'static, B>>),
+    /// After the end, or after an error.
+    Ended,
+}
+
+impl<R: Read> Decompressor<R> {
+    /// Reads the first bytes of `inner` and decompresses by what they say.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if they cannot be read; [`Error::UnsupportedCompression`].
+    pub fn new(inner: R, ceiling: Ceiling) -> Result<Self, Error> {
+        let mut input = Input {
+            start: Vec::new(),
+            position: 0,
+            inner: BufReader::with_capacity(128 << 10, inner),
+            taken: 0,
+        };
+        let format = Format::sniff(input.read_start().map_err(|source| Error::Read { source })?)?;
+        let stream = match format {
+            Format::Plain => Stream::Plain(input),
+            Format::Gzip => Stream::Gzip(Box::new(GzDecoder::new(input))),
+            Format::Zstd => {
+                let failed = |source| Error::Compressed { format: "zstd", source };
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(failed)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(failed)?;
+                Stream::Zstd(Box::new(decoder))
+            }
+        };
+        Ok(Decompressor { stream, format, ceiling, given: 0 })
+    }
+
+    /// What the first bytes said.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Compressed bytes taken so far; after the end it no longer matters.
+    fn taken(&self) -> u64 {
+        match &self.stream {
+            Stream::Plain(input) => input.taken,
+            Stream::Gzip(decoder) => decoder.get_ref().taken,
+            Stream::Zstd(decoder) => decoder.get_ref().taken,
+            Stream::Ended => u64::MAX,
+        }
+    }
+
+    fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match &mut self.stream {
+                Stream::Ended => return Ok(0),
+                Stream::Plain(input) => return input.read(buffer),
+                Stream::Zstd(decoder) => {
+                    return decoder.read(buffer).map_err(|source| damaged("zstd", source));
+                }
+                Stream::Gzip(decoder) => {
+                    let count = decoder.read(buffer).map_err(|source| damaged("gzip", source))?;
+                    if count > 0 {
+                        return Ok(count);
+                    }
+                }
+            }
+            // A gzip member has ended.
+            let Stream::Gzip(decoder) = std::mem::replace(&mut self.stream, Stream::Ended) else {
+                return Ok(0);
+            };
+            let mut input = decoder.into_inner();
+            let next = input.fill_buf()?;
+            if next.is_empty() {
+                return Ok(0);
+            }
+            if next[0] == 0x1f {
+                self.stream = Stream::Gzip(Box::new(GzDecoder::new(input)));
+                continue;
+            }
+            // Tapes and some uploaders pad with zeros; anything else is not what was compressed.
+            only_zeros(&mut input)?;
+            return Ok(0);
+        }
+    }
+}
+
+impl<R: Read> Read for Decompressor<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let count = self.read_some(buffer)?;
+        self.given += count as u64;
+        let refuse = |limit, unit| Err(invalid(Error::Decompressed { limit, unit }));
+        if self.given > self.ceiling.bytes {
+            return refuse(self.ceiling.bytes, "bytes");
+        }
+        if self.given > self.ceiling.ratio_from && self.given / self.ceiling.ratio > self.taken() {
+            return refuse(self.ceiling.ratio, "times its size");
+        }
+        Ok(count)
+    }
+}
+
+impl<R: Read> std::fmt::Debug for Decompressor<R> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = formatter.debug_struct("Decompressor");
+        debug.field("format", &self.format).field("given", &self.given).finish_non_exhaustive()
+    }
+}
+
+/// The inner stream with the bytes that were read to tell the format in front, counting what is taken.
+struct Input<R: Read> {
+    start: Vec<u8>,
+    position: usize,
+    inner: BufReader<R>,
+    taken: u64,
+}
+
+impl<R: Read> Input<R> {
+    /// Reads eight bytes, or fewer at the end; a pipe may give them one at a time.
+    fn read_start(&mut self) -> io::Result<&[u8]> {
+        let mut start = Vec::with_capacity(8);
+        self.inner.by_ref().take(8).read_to_end(&mut start)?;
+        self.start = start;
+        Ok(&self.start)
+    }
+}
+
+impl<R: Read> BufRead for Input<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.position < self.start.len() {
+            Ok(&self.start[self.position..])
+        } else {
+            self.inner.fill_buf()
+        }
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.taken += amount as u64;
+        if self.position < self.start.len() {
+            self.position += amount;
+        } else {
+            self.inner.consume(amount);
+        }
+    }
+}
+
+impl<R: Read> Read for Input<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut available = self.fill_buf()?;
+        let count = available.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+fn only_zeros(input: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let bytes = input.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if bytes.iter().any(|&byte| byte != 0) {
+            return Err(invalid(Error::CompressedTrailer));
+        }
+        let count = bytes.len();
+        input.consume(count);
+    }
+}
+
+/// What the decoders report as an error of the data is ours; an error of the inner stream stays what it is.
+fn damaged(format: &'static str, source: io::Error) -> io::Error {
+    use io::ErrorKind as E;
+    match source.kind() {
+        E::InvalidInput | E::InvalidData | E::UnexpectedEof | E::Other if source.raw_os_error().is_none() => {
+            invalid(Error::Compressed { format, source })
+        }
+        _ => source,
+    }
+}
+
+fn invalid(error: Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(data: &[u8]) -> Vec<u8> {
+        zstd::stream::encode_all(data, 1).unwrap()
+    }
+
+    /// A reader that gives one byte at a time.
+    struct Drop<'a>(&'a [u8]);
+
+    impl Read for Drop<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = buffer.len().min(1);
+            self.0.read(&mut buffer[..length])
+        }
+    }
+
+    fn read(data: &[u8]) -> Result<Vec<u8>, String> {
+        let mut out = Vec::new();
+        let mut reader =
+            Decompressor::new(Drop(data), Ceiling::default()).map_err(|error| error.to_string())?;
+        reader.read_to_end(&mut out).map_err(|error| error.to_string())?;
+        Ok(out)
+    }
+
+    #[test]
+    fn streams_of_all_kinds_are_read_to_their_end() {
+        let skippable = [&[0x53, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
+        let table: Vec<(&str, Vec<u8>, &[u8])> = vec![
+            ("nothing", vec![], b""),
+            ("plain", b"plain".to_vec(), b"plain"),
+            ("one byte", b"\x1f".to_vec(), b"\x1f"),
+            ("gzip", gzip(b"one"), b"one"),
+            ("members", [gzip(b"one"), gzip(b""), gzip(b"two")].concat(), b"onetwo"),
+            ("padding", [gzip(b"one"), vec![0; 700]].concat(), b"one"),
+            ("zstd", zstd(b"one"), b"one"),
+            (
+                "frames",
+                [zstd(b"one"), skippable.clone(), zstd(b"two"), skippable.clone()].concat(),
+                b"onetwo",
+            ),
+            ("skippable first", [skippable, zstd(b"two")].concat(), b"two"),
+        ];
+        for (name, data, expected) in table {
+            assert_eq!(read(&data).as_deref(), Ok(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error_that_says_what() {
+        let mut flipped = gzip(b"some text that is long enough");
+        let last = flipped.len() - 6;
+        flipped[last] ^= 1;
+        let wide_window = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x90, 1, 0, 0, b'x'];
+        let table: Vec<(&str, Vec<u8>, &str)> = vec![
+            ("cut gzip", gzip(b"one")[..12].to_vec(), "damaged gzip data"),
+            ("wrong sum", flipped, "damaged gzip data"),
+            ("garbage", [gzip(b"one"), b"garbage".to_vec()].concat(), "not gzip follows"),
+            ("garbage after zeros", [gzip(b"one"), b"\0\0g".to_vec()].concat(), "not gzip follows"),
+            ("cut zstd", zstd(b"one")[..8].to_vec(), "damaged zstd data"),
+            ("zstd garbage", [zstd(b"one"), b"garbage".to_vec()].concat(), "damaged zstd data"),
+            ("window of 256 MiB", wide_window.to_vec(), "damaged zstd data"),
+            ("xz", b"\xfd7zXZ\0\0\x04".to_vec(), "compressed with xz"),
+            ("bzip2", b"BZh91AY&".to_vec(), "compressed with bzip2"),
+        ];
+        for (name, data, expected) in table {
+            let error = read(&data).unwrap_err();
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn bombs_are_cut_off() {
+        let data = gzip(&vec![0; 1 << 20]);
+        let mut reader =
+            Decompressor::new(&data[..], Ceiling { bytes: 1 << 19, ..Ceiling::default() }).unwrap();
+        let error = io::copy(&mut reader, &mut io::sink()).unwrap_err();
+        assert!(error.to_string().contains("more than 524288 bytes"), "{error}");
+
+        let zeros = zstd::stream::encode_all(io::repeat(0).take(16 << 20), 1).unwrap();
+        let ceiling = Ceiling { ratio_from: 1 << 20, ..Ceiling::default() };
+        let mut reader = Decompressor::new(&zeros[..], ceiling).unwrap();
+        let error = io::copy(&mut reader, &mut io::sink()).unwrap_err();
+        assert!(error.to_string().contains("5000 times"), "{error}");
+    }
+}
