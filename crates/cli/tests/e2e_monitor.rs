@@ -1,0 +1,146 @@
+//! The monitor: apart from its caller, and what is left when it, or its caller, is killed.
+
+mod common;
+
+use std::fs;
+
+use common::busybox;
+use rustix::process::Signal;
+
+/// The session (sixth field of stat, after the name in brackets).
+fn session(stat: &str) -> String {
+    let fields = stat.rsplit_once(") ").expect("a stat line").1;
+    fields.split(' ').nth(3).expect("a session").to_owned()
+}
+
+#[test]
+fn it_leaves_its_caller_s_session_and_cgroup() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    let monitor = onggi.monitor("jar");
+    let own = fs::read_to_string("/proc/self/stat").expect("/proc");
+    assert_ne!(session(&monitor.read("stat")), session(&own));
+    for line in monitor.read("cgroup").lines() {
+        assert!(line.ends_with(":/onggi-monitors"), "{line}");
+    }
+    assert_eq!(monitor.read("oom_score_adj"), "-999");
+    let umask = monitor.read("status");
+    assert!(!umask.contains("TracerPid:\t1"), "{umask}");
+}
+
+#[test]
+fn a_container_outlives_the_process_group_that_started_it() {
+    let onggi = busybox();
+    let script = "\"$0\" run -d --name jar busybox sleep 1000; echo started; exec sleep 1000";
+    let mut shell = std::process::Command::new("setsid");
+    shell.args(["sh", "-c", script, env!("CARGO_BIN_EXE_onggi")]);
+    shell.env("ONGGI_ROOT", onggi.data()).env("ONGGI_RUN_ROOT", onggi.run_root());
+    let mut shell = shell.stdout(std::process::Stdio::piped()).spawn().expect("a shell");
+    let mut said = String::new();
+    let mut output = std::io::BufReader::new(shell.stdout.take().expect("a pipe"));
+    while !said.ends_with("started\n") {
+        assert_ne!(std::io::BufRead::read_line(&mut output, &mut said).expect("output"), 0, "{said}");
+    }
+    let group = rustix::process::Pid::from_raw(shell.id().cast_signed()).expect("a number");
+    rustix::process::kill_process_group(group, Signal::HUP).expect("a signal");
+    rustix::process::kill_process_group(group, Signal::KILL).expect("a signal");
+    shell.wait().expect("an end");
+    assert_eq!(onggi.inspect("jar", "{{.State.Status}}"), "running");
+    // Whatever the caller's output was, nobody holds it open any more.
+    assert_eq!(std::io::Read::read(&mut output, &mut [0]).expect("the end"), 0);
+}
+
+#[test]
+fn the_command_may_be_killed_at_any_time() {
+    let onggi = busybox();
+    let mut running = onggi.spawn([
+        "run",
+        "--name",
+        "jar",
+        "busybox",
+        "sh",
+        "-c",
+        "echo ready; sleep 0.3; echo later; exit 6",
+    ]);
+    running.expect("ready");
+    running.process.kill();
+    assert_eq!(onggi.ok(["wait", "jar"]), "6");
+    assert_eq!(onggi.run(["logs", "jar"]).code(0).stdout, "ready\nlater\n");
+}
+
+#[test]
+fn with_rm_the_container_goes_although_nobody_waits() {
+    let onggi = busybox();
+    let mut events = onggi.events(&["event=destroy"]);
+    let mut running =
+        onggi.spawn(["run", "--rm", "--name", "jar", "busybox", "sh", "-c", "echo ready; sleep 0.3"]);
+    running.expect("ready");
+    running.process.kill();
+    events.expect("destroy");
+    assert_eq!(onggi.ok(["ps", "-aq"]), "");
+    onggi.ok(["run", "-d", "--rm", "busybox", "true"]);
+    events.expect("destroy");
+    assert_eq!(onggi.ok(["ps", "-aq"]), "");
+}
+
+#[test]
+fn a_container_with_pipes_outlives_its_monitor() {
+    let onggi = busybox();
+    let script = "while :; do echo tick; sleep 0.05; [ ! -e /stop ] || exit 7; done";
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sh", "-c", script]);
+    let mut log = onggi.spawn(["logs", "-f", "jar"]);
+    log.expect("tick");
+    drop(log);
+    let first = onggi.first_process("jar");
+    onggi.monitor("jar").kill();
+    // The next command takes it over under a new monitor.
+    assert_eq!(onggi.ok(["ps", "--format", "{{.Names}} {{.State}}"]), "jar running");
+    assert_eq!(onggi.inspect("jar", "{{.State.Pid}}"), first.pid.to_string(), "the same process goes on");
+    onggi.ok(["exec", "jar", "touch", "/stop"]);
+    let code = onggi.ok(["wait", "jar"]);
+    assert!(code == "7" || code == "255", "its own code, or 255 if that is lost: {code}");
+    assert_eq!(onggi.inspect("jar", "{{.State.Running}}"), "false");
+    onggi.ok(["start", "jar"]);
+    onggi.ok(["rm", "-f", "jar"]);
+}
+
+#[test]
+fn a_container_that_ended_meanwhile_is_found_ended() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    let (monitor, first) = (onggi.monitor("jar"), onggi.first_process("jar"));
+    monitor.kill();
+    first.kill();
+    assert_eq!(onggi.ok(["ps", "-a", "--format", "{{.State}}"]), "exited");
+    assert_eq!(onggi.inspect("jar", "{{.State.ExitCode}}"), "255");
+    assert_eq!(onggi.ok(["wait", "jar"]), "255");
+}
+
+#[test]
+fn a_container_with_a_terminal_ends_with_its_monitor() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "-t", "--name", "jar", "busybox", "sleep", "1000"]);
+    let first = onggi.first_process("jar");
+    onggi.monitor("jar").kill();
+    assert!(first.ends_within(onggi_testkit::PATIENCE), "its terminal has hung up");
+    assert_eq!(onggi.ok(["ps", "-a", "--format", "{{.State}}"]), "exited");
+}
+
+#[test]
+fn stop_asks_first_and_kills_later() {
+    let onggi = busybox();
+    let polite = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
+    onggi.ok(["run", "-d", "--name", "polite", "busybox", "sh", "-c", polite]);
+    onggi.spawn(["logs", "-f", "polite"]).expect("ready");
+    onggi.ok(["stop", "polite"]);
+    assert_eq!(onggi.inspect("polite", "{{.State.ExitCode}}"), "3");
+    onggi.ok(["run", "-d", "--name", "deaf", "busybox", "sleep", "1000"]);
+    onggi.ok(["stop", "-t", "1", "deaf"]);
+    assert_eq!(onggi.inspect("deaf", "{{.State.ExitCode}} {{.State.OOMKilled}}"), "137 false");
+    onggi.ok(["stop", "deaf"]);
+    let usr1 = "trap 'exit 4' USR1; echo ready; while :; do sleep 0.05; done";
+    onggi.ok(["run", "-d", "--name", "chosen", "--stop-signal", "SIGUSR1", "busybox", "sh", "-c", usr1]);
+    onggi.spawn(["logs", "-f", "chosen"]).expect("ready");
+    onggi.ok(["stop", "chosen"]);
+    assert_eq!(onggi.inspect("chosen", "{{.State.ExitCode}}"), "4");
+}
