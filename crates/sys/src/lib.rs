@@ -6,6 +6,7 @@
 
 pub mod clone;
 pub mod bpf;
+pub mod descriptor;
 pub mod fault;
 pub mod interface;
 pub mod keyring;
@@ -18,4 +19,5 @@ pub mod pidfd;
 pub mod process;
 pub mod program;
 pub mod seccomp;
+pub mod signal_queue;
 pub mod spawn;
