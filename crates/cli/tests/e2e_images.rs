@@ -188,7 +188,7 @@ fn what_is_damaged_never_becomes_an_image() {
     add(
         "a layer is missing",
         image.docker_archive(&directory, Compression::None, |tree| {
-            fs::remove_file(layer_of(tree)).expect("removed")
+            fs::remove_file(layer_of(tree)).expect("removed");
         }),
     );
     add(
@@ -202,13 +202,13 @@ fn what_is_damaged_never_becomes_an_image() {
     add(
         "the config's blob",
         image.oci_directory(&directory, Compression::None, |tree| {
-            flip(&tree.join("blobs/sha256").join(&config))
+            flip(&tree.join("blobs/sha256").join(&config));
         }),
     );
     add(
         "the config is missing",
         image.oci_archive(&directory, Compression::None, |tree| {
-            fs::remove_file(tree.join("blobs/sha256").join(&config)).expect("removed")
+            fs::remove_file(tree.join("blobs/sha256").join(&config)).expect("removed");
         }),
     );
     add(
@@ -224,7 +224,7 @@ fn what_is_damaged_never_becomes_an_image() {
     add(
         "an index that is not JSON",
         image.oci_archive(&directory, Compression::None, |tree| {
-            fs::write(tree.join("index.json"), "{").expect("index.json")
+            fs::write(tree.join("index.json"), "{").expect("index.json");
         }),
     );
     let whole = image.docker_archive(&directory, Compression::Gzip, |_| {});
