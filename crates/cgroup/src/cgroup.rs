@@ -34,6 +34,18 @@ impl Plan {
     /// # Errors
     /// The step that failed; [`Error::NotEmpty`] if processes live in a cgroup of this name already.
     pub fn create(&self) -> Result<Cgroup, Error> {
+        self.create_as(false)
+    }
+
+    /// As [`Plan::create`], for a group that many share: processes may live in it already, and another may be making it just now.
+    ///
+    /// # Errors
+    /// As [`Plan::create`], but never [`Error::NotEmpty`].
+    pub fn ensure(&self) -> Result<Cgroup, Error> {
+        self.create_as(true)
+    }
+
+    fn create_as(&self, shared: bool) -> Result<Cgroup, Error> {
         let roots = self.open_roots()?;
         let mut directories: Vec<Option<OwnedFd>> = roots.iter().map(|_| None).collect();
         for step in &self.steps {
@@ -41,7 +53,7 @@ impl Plan {
                 Step::EnableControllers { controllers } => v2::enable(&roots[0], self, controllers)?,
                 Step::MakeDirectory { hierarchy } => {
                     let root = roots.get(*hierarchy).ok_or_else(|| self.misfit())?;
-                    directories[*hierarchy] = Some(self.make(root, *hierarchy)?);
+                    directories[*hierarchy] = Some(self.make(root, *hierarchy, shared)?);
                     onggi_sys::fault::point("cgroup.create.made");
                 }
                 Step::InheritCpuset { hierarchy } => {
@@ -71,14 +83,14 @@ impl Plan {
         open_roots(&self.layout)
     }
 
-    fn make(&self, root: &OwnedFd, hierarchy: usize) -> Result<OwnedFd, Error> {
+    fn make(&self, root: &OwnedFd, hierarchy: usize, shared: bool) -> Result<OwnedFd, Error> {
         let path = || self.directory(hierarchy);
         let new = directory::make(root, &self.path)
             .map_err(|source| Error::MakeDirectory { path: path(), source })?;
         let opened = directory::open_beneath(root, &self.path)
             .map_err(|source| Error::OpenDirectory { path: path(), source })?;
         // An empty one of this name is what a crash left between making it and starting the process.
-        if !new {
+        if !new && !shared {
             let pids = read_pids(&opened)
                 .map_err(|source| Error::Read { path: path().join("cgroup.procs"), source })?;
             if !pids.is_empty() {
