@@ -1,1 +1,23 @@
-//! An OCI seccomp profile compiled to BPF: a pure function.
+//! An OCI seccomp profile compiled to classic BPF, the program that the kernel runs at every system call: a pure function.
+//!
+//! [`compile`] turns a profile into a [`Program`]; [`default_profile`] is the profile that every container has unless told otherwise,
+//! [`default_program`] the same compiled ahead. Nothing here makes a system call: loading is `onggi_sys::seccomp`.
+
+mod arch;
+mod assemble;
+mod compile;
+mod default;
+mod error;
+#[cfg(test)]
+mod header;
+#[cfg(test)]
+mod interpret;
+mod profile;
+mod program;
+mod tables;
+
+pub use arch::Arch;
+pub use compile::compile;
+pub use default::{DEFAULT_FLAGS, default_profile, default_program};
+pub use error::Error;
+pub use program::{Instruction, MOST_INSTRUCTIONS, Program};
