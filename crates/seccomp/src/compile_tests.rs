@@ -65,20 +65,22 @@ fn every_action_becomes_the_kernels_value() {
 
 #[test]
 fn comparisons_take_all_64_bits() {
-    let big = 0x0000_0005_8000_0000;
-    let table: [(&str, u64, u64, &[u64], &[u64]); 9] = [
-        ("SCMP_CMP_EQ", big, 0, &[big], &[big + 1, big as u32 as u64, big + (1 << 32)]),
-        ("SCMP_CMP_NE", big, 0, &[0, big as u32 as u64, u64::MAX], &[big]),
+    const BIG: u64 = 0x0000_0005_8000_0000;
+    /// Comparison, value, second value, arguments for which it holds, others.
+    type Line = (&'static str, u64, u64, &'static [u64], &'static [u64]);
+    let table: [Line; 9] = [
+        ("SCMP_CMP_EQ", BIG, 0, &[BIG], &[BIG + 1, BIG as u32 as u64, BIG + (1 << 32)]),
+        ("SCMP_CMP_NE", BIG, 0, &[0, BIG as u32 as u64, u64::MAX], &[BIG]),
         (
             "SCMP_CMP_LT",
-            big,
+            BIG,
             0,
-            &[0, big - 1, 0xffff_ffff, 0x4_ffff_ffff],
-            &[big, big + 1, u64::MAX, 0x6_0000_0000],
+            &[0, BIG - 1, 0xffff_ffff, 0x4_ffff_ffff],
+            &[BIG, BIG + 1, u64::MAX, 0x6_0000_0000],
         ),
-        ("SCMP_CMP_LE", big, 0, &[0, big, 0x4_ffff_ffff], &[big + 1, 0x6_0000_0000]),
-        ("SCMP_CMP_GT", big, 0, &[big + 1, 0x6_0000_0000], &[big, 0, 0x4_ffff_ffff]),
-        ("SCMP_CMP_GE", big, 0, &[big, 0x6_0000_0000], &[big - 1, 0x4_ffff_ffff]),
+        ("SCMP_CMP_LE", BIG, 0, &[0, BIG, 0x4_ffff_ffff], &[BIG + 1, 0x6_0000_0000]),
+        ("SCMP_CMP_GT", BIG, 0, &[BIG + 1, 0x6_0000_0000], &[BIG, 0, 0x4_ffff_ffff]),
+        ("SCMP_CMP_GE", BIG, 0, &[BIG, 0x6_0000_0000], &[BIG - 1, 0x4_ffff_ffff]),
         ("SCMP_CMP_MASKED_EQ", 0x7e02_0000, 0, &[0, 0xff, 1 << 40], &[0x0002_0000, 0x4000_0000]),
         (
             "SCMP_CMP_MASKED_EQ",
