@@ -196,3 +196,28 @@ fn tar(directory: &Path) -> Vec<u8> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_tools_read_what_is_written() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tree = directory.path().join("tree");
+        write(&tree.join("etc/file"), b"content");
+        let image = ImageArchive::new("x:1", json!({"Cmd": ["true"]})).layer_of(&tree);
+        let list = |path: &Path| {
+            let output = Command::new("tar").arg("-tf").arg(path).output().expect("tar");
+            assert!(output.status.success());
+            String::from_utf8(output.stdout).expect("names")
+        };
+        assert!(
+            list(&image.docker_archive(directory.path(), Compression::Zstd, |_| {}))
+                .contains("manifest.json\n")
+        );
+        let names = list(&image.oci_archive(directory.path(), Compression::Gzip, |_| {}));
+        assert!(names.contains("oci-layout\n") && names.contains(&image.id()[7..]), "{names}");
+        assert_eq!(sha256_hex(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+}

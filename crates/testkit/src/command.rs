@@ -338,3 +338,41 @@ fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
 fn tail(bytes: &[u8]) -> &[u8] {
     &bytes[bytes.len().saturating_sub(4096)..]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Run {
+        Run::new(Path::new("/bin/sh"), ["-c", script])
+    }
+
+    #[test]
+    fn input_goes_through_and_the_outputs_stay_apart() {
+        let output = shell("cat; echo err >&2; exit 4").input("in").output();
+        assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (4, "in", "err\n"));
+        assert_eq!(shell("kill -TERM $$").output().code, 143);
+    }
+
+    #[test]
+    fn lines_are_waited_for() {
+        let mut child = shell("echo one; read x; echo two $x").piped().spawn();
+        child.expect("one\n");
+        child.stdin().write_all(b"jar\n").expect("a pipe");
+        assert_eq!(child.line().as_deref(), Some("two jar"));
+        assert_eq!(child.line(), None);
+        assert_eq!(child.wait().code, 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "something holds its output open")]
+    fn a_child_that_keeps_the_output_is_found() {
+        shell("sleep 2 & exit 0").patience(Duration::from_millis(300)).output();
+    }
+
+    #[test]
+    #[should_panic(expected = "hangs after")]
+    fn a_command_that_hangs_is_found() {
+        shell("exec sleep 1000").patience(Duration::from_millis(100)).output();
+    }
+}

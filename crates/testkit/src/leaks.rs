@@ -109,3 +109,31 @@ pub(crate) fn names_in(directory: &Path) -> Vec<String> {
     names.sort();
     names
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_mount_is_seen_and_its_end() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let before = Snapshot::take();
+        let place = directory.path().to_str().expect("text");
+        let mount = |words: &[&str]| {
+            assert!(Command::new(words[0]).args(&words[1..]).status().expect("it starts").success());
+        };
+        mount(&["mount", "-t", "tmpfs", "kit", place]);
+        let left = Snapshot::take().since(&before);
+        mount(&["umount", place]);
+        assert!(left.contains(&format!("mount {place} tmpfs kit")), "{left:?}");
+        assert!(!Snapshot::take().to_text().contains(place));
+    }
+
+    #[test]
+    fn a_snapshot_survives_being_written() {
+        let snapshot = Snapshot::take();
+        assert_eq!(Snapshot::parse(&snapshot.to_text()), snapshot);
+        assert_eq!(snapshot.since(&snapshot), Vec::<String>::new());
+        assert_eq!(Snapshot::parse("a\nb\n").since(&Snapshot::parse("b\n")), ["a"]);
+    }
+}

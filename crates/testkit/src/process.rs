@@ -84,3 +84,25 @@ pub fn processes_mentioning(path: &Path) -> Vec<Process> {
         .filter(|process| !process.read("stat").contains(") Z "))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_told_by_a_path_and_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .env("KIT", directory.path())
+            .spawn()
+            .expect("sleep");
+        let found = processes_mentioning(directory.path());
+        assert_eq!(found.iter().map(|process| process.pid).collect::<Vec<_>>(), [child.id().cast_signed()]);
+        assert!(!found[0].ends_within(Duration::ZERO));
+        assert_eq!(found[0].read("comm"), "sleep");
+        found[0].kill();
+        child.wait().expect("an end");
+        assert!(processes_mentioning(directory.path()).is_empty());
+    }
+}

@@ -164,3 +164,32 @@ fn set_size(terminal: impl AsFd, rows: u16, columns: u16) {
     let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(terminal, size).expect("the window's size");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Terminal {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Terminal::start(&command)
+    }
+
+    #[test]
+    fn a_command_is_typed_at_and_read() {
+        let mut window = shell("tty; stty size; read word; echo got $word; exit 3");
+        window.expect("/dev/pts/");
+        window.expect("24 80\r\n");
+        window.press("jar\r");
+        window.expect("got jar");
+        assert_eq!(window.wait().0, 3);
+    }
+
+    #[test]
+    fn a_closed_window_hangs_up() {
+        let mut window = shell("echo ready; sleep 1000");
+        window.expect("ready");
+        window.hang_up();
+        assert!(window.process.ends_within(Duration::ZERO));
+    }
+}
