@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Which of the two processes returned.
 #[derive(Debug)]
@@ -21,6 +22,10 @@ pub struct Clone<'a> {
     /// A directory of the cgroup2 file system to start in (Linux 5.7).
     pub cgroup: Option<BorrowedFd<'a>>,
 }
+
+/// Set in a child: it has been single-threaded since its birth, and is spared the question, which it might have to put to a /proc of
+/// somebody else's.
+static BORN_HERE: AtomicBool = AtomicBool::new(false);
 
 /// `CLONE_INTO_CGROUP`, which libc has as a type too small for it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -53,7 +58,10 @@ pub fn clone3(options: &Clone<'_>) -> io::Result<Forked> {
         unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, std::mem::size_of_val(&arguments)) };
     match pid {
         -1 => Err(io::Error::last_os_error()),
-        0 => Ok(Forked::Child),
+        0 => {
+            BORN_HERE.store(true, Ordering::Relaxed);
+            Ok(Forked::Child)
+        }
         pid => {
             // SAFETY: the kernel has just opened it for us (with O_CLOEXEC), and nobody else knows of it.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
@@ -76,11 +84,12 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// `/proc/self/stat` would cost an open and a read; the number of links of the task directory is one call.
+/// The number of links of the task directory is 2 and one for each thread: one call.
 fn refuse_threads() -> io::Result<()> {
-    // A process that cannot see its /proc (in a container being assembled) is our own child, single-threaded since its birth.
-    let Ok(tasks) = rustix::fs::stat("/proc/self/task") else { return Ok(()) };
-    if tasks.st_nlink > 3 { Err(io::Error::from_raw_os_error(libc::EBUSY)) } else { Ok(()) }
+    if BORN_HERE.load(Ordering::Relaxed) || rustix::fs::stat("/proc/self/task")?.st_nlink <= 3 {
+        return Ok(());
+    }
+    Err(io::Error::from_raw_os_error(libc::EBUSY))
 }
 
 #[cfg(test)]

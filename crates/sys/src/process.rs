@@ -67,6 +67,15 @@ pub fn wait_for_signal() -> io::Result<i32> {
     if signal < 0 { Err(io::Error::last_os_error()) } else { Ok(signal) }
 }
 
+/// `kill(2)` with any signal, real-time ones too.
+///
+/// # Errors
+/// The kernel's: `ESRCH`, `EPERM`, `EINVAL`.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::kill(pid, signal) })
+}
+
 /// `personality(2)`.
 ///
 /// # Errors

@@ -4,15 +4,33 @@
 //! what a container is; that is all in the plan.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use onggi_cgroup::Cgroup;
 use onggi_error::{Diagnose, Kind};
 
-use crate::plan::Launch;
-
+mod cgroups;
+mod child;
+mod copy;
+mod credentials;
+mod devices;
+mod host;
+mod init;
+mod launch;
+mod masks;
+mod mount;
+mod namespaces;
+mod problem;
+mod procfs;
+mod program;
 mod report;
+mod root;
+mod session;
+mod swap;
+mod terminal;
+mod user;
 
+pub use launch::{join, start};
 pub use report::{Failure, Report, parse_report, read_report};
 
 /// The standard streams of the new process.
@@ -30,7 +48,7 @@ pub struct Running {
     /// In the caller's pid namespace; a child of the caller's.
     pub pid: i32,
     pub pidfd: OwnedFd,
-    /// The terminal's master.
+    /// The terminal's master. `None` without a terminal, and if the child failed before it could open one.
     pub terminal: Option<OwnedFd>,
     /// A pipe: ends when the program is executed, or after one [`Failure`].
     pub report: OwnedFd,
@@ -43,9 +61,18 @@ pub enum StartError {
     #[error("cgroup: {0}")]
     Cgroup(#[source] onggi_cgroup::Error),
     #[error("{call}: {error}")]
-    System { call: &'static str, #[source] error: io::Error },
+    System {
+        call: &'static str,
+        #[source]
+        error: io::Error,
+    },
+    /// Entering the container's namespaces failed.
+    #[error("{0}")]
+    Entry(#[source] Failure),
     #[error("the plan is of version {found}, newer than {known}, this program's")]
     Version { found: u32, known: u32 },
+    #[error("the plan and the caller disagree: {0}")]
+    Misfit(&'static str),
 }
 
 impl Diagnose for StartError {
@@ -53,15 +80,26 @@ impl Diagnose for StartError {
         match self {
             StartError::Cgroup(error) => error.kind(),
             StartError::System { error, .. } => Kind::of_io(error),
+            StartError::Entry(failure) => failure.kind(),
             StartError::Version { .. } => Kind::Unsupported,
+            StartError::Misfit(_) => Kind::Internal,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             StartError::Cgroup(error) => error.hint(),
-            StartError::System { .. } => None,
             StartError::Version { .. } => Some("upgrade Onggi on this machine".to_owned()),
+            StartError::System { .. } | StartError::Entry(_) | StartError::Misfit(_) => None,
+        }
+    }
+}
+
+impl Diagnose for Failure {
+    fn kind(&self) -> Kind {
+        match self.errno {
+            0 => Kind::InvalidInput,
+            errno => Kind::of_io(&io::Error::from_raw_os_error(errno)),
         }
     }
 }

@@ -41,7 +41,9 @@ impl Step {
             Step::NoNewPrivileges => "no-new-privileges",
             Step::Credentials { .. } => "credentials",
             Step::Seccomp { .. } => "seccomp",
-            Step::Execute { .. } => "execute",
+            Step::FindProgram { .. } => "find-program",
+            Step::CloseDescriptors => "close-descriptors",
+            Step::Execute => "execute",
         }
     }
 
@@ -123,7 +125,9 @@ impl Step {
                 format!("become that user, with {} capabilities", capabilities.effective.count_ones())
             }
             Step::Seccomp { .. } => "load the system call filter".into(),
-            Step::Execute { args, .. } => format!("find and execute {}", args.join(" ")),
+            Step::FindProgram { args, .. } => format!("find the program of: {}", args.join(" ")),
+            Step::CloseDescriptors => "close every file but the standard streams".into(),
+            Step::Execute => "become the program".into(),
         }
     }
 }

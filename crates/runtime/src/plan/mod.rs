@@ -6,11 +6,19 @@
 use onggi_oci as oci;
 use serde::{Deserialize, Serialize};
 
+mod capabilities;
+mod container;
+mod devices;
 mod error;
 mod explain;
+mod mounts;
+mod process;
 mod step;
+mod sysctl;
 
+pub use container::{JoinInput, container, join};
 pub use error::Error;
+pub(crate) use explain::kind_name;
 pub use step::*;
 
 /// What a container is planned from.

@@ -20,8 +20,9 @@ pub enum Step {
     UnshareCgroupNamespace,
     /// Sets the propagation of every mount that was copied from the host.
     SetPropagation { propagation: Propagation },
-    /// Mounts the root file system; everything after is resolved inside it.
-    MountRoot { root: Root, at: PathBuf },
+    /// Mounts the root file system; everything after is resolved inside it. `part_from_host`: the mount below it is shared with
+    /// the host, and must not be for this.
+    MountRoot { root: Root, at: PathBuf, part_from_host: bool },
     /// Copies the image's directory into an empty volume that is about to cover it.
     Populate(Populate),
     /// Mounts one thing inside the root.
@@ -70,10 +71,14 @@ pub enum Step {
     NoNewPrivileges,
     /// Drops the bounding set, takes the user's ids, sets the other sets.
     Credentials { capabilities: Capabilities, umask: u32 },
-    /// Loads the plan's seccomp program.
+    /// Looks the program up, as the user and in the container, and fixes the environment.
+    FindProgram { args: Vec<String>, env: Vec<String>, home: bool },
+    /// Closes everything but the standard streams and the report.
+    CloseDescriptors,
+    /// Loads the plan's seccomp program, and gives up the capability that this took.
     Seccomp { flags: u32 },
-    /// Looks the program up as the user, and becomes it.
-    Execute { args: Vec<String>, env: Vec<String>, home: bool },
+    /// Becomes the program.
+    Execute,
 }
 
 /// Where the root file system comes from.

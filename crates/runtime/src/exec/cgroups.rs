@@ -1,0 +1,55 @@
+//! The container's view of its control groups.
+//!
+//! Its own directories are bound from the host's mounts, which makes no new superblock in any hierarchy; seen from its cgroup
+//! namespace they are the roots. Without such a namespace it still sees nothing above itself (CVE-2023-25809).
+
+use std::os::fd::AsFd;
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::child::Child;
+use super::mount::{attach, clone_tree, new, set_attributes};
+use super::problem::{Doing, Outcome};
+use super::root::Target;
+use crate::plan::{Attributes, CgroupView, MountCgroups};
+
+/// In `MOUNT_ATTR_…`.
+const READ_ONLY: u64 = 1;
+
+pub(super) fn mount(child: &Child<'_>, mount: &MountCgroups) -> Outcome {
+    let destination = &mount.destination;
+    let target = child.root()?.target(destination, Target::Directory).doing(|| format!("make {destination}"))?;
+    match &mount.view {
+        CgroupView::V2 { directory } => {
+            bind(directory, target.as_fd(), mount.attributes)?;
+        }
+        CgroupView::V1 { hierarchies, links } => {
+            let writable = Attributes { set: mount.attributes.set & !READ_ONLY, clear: 0 };
+            let top = new("tmpfs", None, &["mode=755".to_owned()], writable)?;
+            attach(top.as_fd(), target.as_fd()).doing(|| format!("mount a tmpfs at {destination}"))?;
+            for (name, directory) in hierarchies {
+                let mode = Mode::from_raw_mode(0o755);
+                rustix::fs::mkdirat(&top, name, mode).doing(|| format!("mkdir {destination}/{name}"))?;
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let target = rustix::fs::openat(&top, name, flags, Mode::empty());
+                let target = target.doing(|| format!("open {destination}/{name}"))?;
+                bind(directory, target.as_fd(), mount.attributes)?;
+            }
+            for link in links {
+                let made = rustix::fs::symlinkat(&link.target, &top, &link.path);
+                made.doing(|| format!("symlink {destination}/{}", link.path))?;
+            }
+            if mount.attributes.set & READ_ONLY != 0 {
+                let read_only = Attributes { set: READ_ONLY, clear: 0 };
+                set_attributes(top.as_fd(), read_only, false).doing(|| format!("make {destination} read-only"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bind(directory: &std::path::Path, target: std::os::fd::BorrowedFd<'_>, attributes: Attributes) -> Outcome {
+    let tree = clone_tree(CWD, directory, false).doing(|| format!("open_tree {}", directory.display()))?;
+    set_attributes(tree.as_fd(), attributes, false).doing(|| format!("mount_setattr {}", directory.display()))?;
+    attach(tree.as_fd(), target).doing(|| format!("bind {}", directory.display()))
+}

@@ -1,0 +1,276 @@
+//! The child: carries out one step after another, and becomes the container's program.
+//!
+//! It begins as a copy of its parent. It reads its own part of the plan, reports the first failure and ends; it never returns to the
+//! parent's code.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::process::DumpableBehavior;
+
+use onggi_cgroup::Cgroup;
+use onggi_sys::clone::{Forked, exit_now, fork};
+use onggi_sys::process::{close_range, cloexec_range, reset_signals, set_io_priority, set_personality};
+
+use super::problem::{Doing, Outcome, Problem};
+use super::procfs::Procfs;
+use super::program::{self, Program};
+use super::report::{Failure, write_failure, write_timings};
+use super::root::{Root, Target};
+use super::user::{self, Resolved};
+use super::{cgroups, copy, credentials, devices, host, init, masks, mount, namespaces, session, swap, terminal};
+use crate::plan::{Capabilities, Step};
+
+/// What the new process will have as descriptors 0, 1 and 2.
+#[derive(Debug)]
+pub(super) enum Streams {
+    Files([OwnedFd; 3]),
+    Terminal,
+    Taken,
+}
+
+/// What the steps leave for one another.
+#[derive(Debug)]
+pub(super) struct Child<'a> {
+    pub(super) procfs: Procfs,
+    pub(super) cgroup: &'a Cgroup,
+    pub(super) streams: Streams,
+    pub(super) terminal_socket: Option<OwnedFd>,
+    pub(super) terminal_size: Option<(u16, u16)>,
+    /// The container's side.
+    pub(super) terminal: Option<OwnedFd>,
+    pub(super) filter: Vec<u8>,
+    pub(super) no_new_privileges: bool,
+    pub(super) capabilities: Capabilities,
+    root: Option<Root>,
+    user: Option<Resolved>,
+    /// Still to be entered, by the user.
+    working_directory: Option<String>,
+    program: Option<Program>,
+}
+
+/// What the parent hands down.
+#[derive(Debug)]
+pub(super) struct Inheritance<'a> {
+    pub(super) plan: BorrowedFd<'a>,
+    pub(super) cgroup: &'a Cgroup,
+    pub(super) streams: Streams,
+    pub(super) terminal_socket: Option<OwnedFd>,
+    pub(super) terminal_size: Option<(u16, u16)>,
+    pub(super) report: OwnedFd,
+    pub(super) timings: bool,
+    /// For a process that joins: the root is the one it is in.
+    pub(super) joins: bool,
+    pub(super) procfs: Option<Procfs>,
+}
+
+/// Nothing of the container's may read this process's memory or open its files until it has become the program (CVE-2016-9962); its
+/// own descriptors end with it.
+pub(super) fn guard() -> Outcome {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(|| "prctl PR_SET_DUMPABLE")?;
+    cloexec_range(3, u32::MAX).doing(|| "close_range")
+}
+
+/// Never returns.
+pub(super) fn run(inheritance: Inheritance<'_>) -> ! {
+    let mut report = Report { file: None, timed: inheritance.timings, timings: Vec::new() };
+    let failed = match begin(inheritance, &mut report) {
+        Err(problem) => Failure { step: "begin".into(), index: 0, errno: problem.errno, message: problem.message },
+        Ok((mut child, steps)) => go(&mut child, &steps, &mut report),
+    };
+    if let Some(file) = &mut report.file {
+        // If even this fails, the parent sees the end of the pipe and then the exit code.
+        let _ = write_failure(file, failed);
+    }
+    exit_now(1)
+}
+
+struct Report {
+    file: Option<File>,
+    timed: bool,
+    timings: Vec<(u32, u64)>,
+}
+
+fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Child<'a>, Vec<Step>)> {
+    report.file = Some(inheritance.report.into());
+    guard()?;
+    reset_signals();
+    // Modes are what the plan says; the program's own umask comes with its credentials.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let steps = crate::decode_steps(inheritance.plan).doing(|| "read the plan")?;
+    let filter = crate::decode_filter(inheritance.plan).doing(|| "read the plan")?;
+    let procfs = match inheritance.procfs {
+        Some(procfs) => procfs,
+        None => Procfs::open().doing(|| "open /proc")?,
+    };
+    let root = if inheritance.joins { Some(Root::own().doing(|| "open /")?) } else { None };
+    let child = Child {
+        procfs,
+        cgroup: inheritance.cgroup,
+        streams: inheritance.streams,
+        terminal_socket: inheritance.terminal_socket,
+        terminal_size: inheritance.terminal_size,
+        terminal: None,
+        filter,
+        no_new_privileges: false,
+        capabilities: Capabilities::default(),
+        root,
+        user: None,
+        working_directory: None,
+        program: None,
+    };
+    Ok((child, steps))
+}
+
+/// Returns only with the failure that ended it.
+fn go(child: &mut Child<'_>, steps: &[Step], report: &mut Report) -> Failure {
+    for (index, step) in steps.iter().enumerate() {
+        let index = index as u32;
+        let start = report.timed.then(Instant::now);
+        if matches!(step, Step::Execute)
+            && let Some(file) = &mut report.file
+            && report.timed
+        {
+            // Nobody is waiting for them more than for the program.
+            let _ = write_timings(file, &report.timings);
+        }
+        if let Err(problem) = child.carry_out(step, steps, report) {
+            return Failure {
+                step: step.name().to_owned(),
+                index,
+                errno: problem.errno,
+                message: problem.message,
+            };
+        }
+        if let Some(start) = start {
+            report.timings.push((index, start.elapsed().as_nanos() as u64));
+        }
+    }
+    let message = "the plan ends without a program".to_owned();
+    Failure { step: "end".into(), index: steps.len() as u32, errno: 0, message }
+}
+
+impl Child<'_> {
+    pub(super) fn root(&self) -> Outcome<&Root> {
+        self.root.as_ref().ok_or_else(|| Problem::new("the plan has no root before this step"))
+    }
+
+    pub(super) fn user(&self) -> Outcome<&Resolved> {
+        self.user.as_ref().ok_or_else(|| Problem::new("the plan has no user before this step"))
+    }
+
+    fn carry_out(&mut self, step: &Step, steps: &[Step], report: &Report) -> Outcome {
+        match step {
+            Step::JoinCgroups => self
+                .cgroup
+                .join_self()
+                .map_err(|error| Problem { errno: errno_of(&error), message: error.to_string() }),
+            Step::JoinNamespace { kind, path } => namespaces::join(*kind, path),
+            Step::UnshareCgroupNamespace => namespaces::unshare_cgroup(),
+            Step::SetPropagation { propagation } => mount::set_propagation(*propagation),
+            Step::MountRoot { root, at, part_from_host } => {
+                self.root = Some(mount::mount_root(root, at, *part_from_host)?);
+                Ok(())
+            }
+            Step::Populate(populate) => copy::populate(self, populate),
+            Step::Mount(mount) => mount::mount(self, mount),
+            Step::MountCgroups(mount) => cgroups::mount(self, mount),
+            Step::MakeDevices { devices, links } => devices::make(self, devices, links),
+            Step::OpenTerminal { console } => terminal::open(self, *console),
+            Step::MaskPaths { paths } => masks::mask(self, paths),
+            Step::ReadOnlyPaths { paths } => masks::make_read_only(self, paths),
+            Step::ReadOnlyMounts { destinations } => masks::make_mounts_read_only(self, destinations),
+            Step::CreateWorkingDirectory { path } => {
+                self.root()?.target(path, Target::Directory).doing(|| format!("make the directory {path}"))?;
+                Ok(())
+            }
+            Step::ReadOnlyRoot => masks::make_mounts_read_only(self, &["/".to_owned()]),
+            Step::PivotRoot { propagation } => swap::pivot(self, *propagation),
+            Step::ChangeRoot | Step::Landlock => Err(Problem::new("not for a container")),
+            Step::Hostname { name } => host::hostname(name),
+            Step::Domainname { name } => host::domainname(name),
+            Step::Sysctls { values } => host::sysctls(self, values),
+            Step::Loopback => host::loopback(),
+            Step::OomScoreAdjustment { value } => self
+                .procfs
+                .write("self/oom_score_adj", &value.to_string())
+                .doing(|| format!("set oom_score_adj to {value}")),
+            Step::Rlimits { limits } => credentials::set_limits(limits),
+            Step::Personality { persona } => set_personality(*persona).doing(|| format!("personality {persona:#x}")),
+            Step::IoPriority { class, level } => {
+                set_io_priority(*class, *level).doing(|| format!("ioprio_set {class} {level}"))
+            }
+            Step::SessionKeyring { name } => namespaces::join_keyring(name),
+            Step::ResolveUser(user) => {
+                self.user = Some(user::resolve(self, user)?);
+                Ok(())
+            }
+            Step::Init => match fork().doing(|| "fork")? {
+                Forked::Child => Ok(()),
+                Forked::Parent { pid, pidfd } => {
+                    drop(pidfd);
+                    init::run(pid)
+                }
+            },
+            Step::Session => session::begin(self),
+            Step::WorkingDirectory { path } => {
+                if !program::change_directory(self.root()?, path)? {
+                    self.working_directory = Some(path.clone());
+                }
+                Ok(())
+            }
+            Step::NoNewPrivileges => {
+                rustix::thread::set_no_new_privs(true).doing(|| "prctl PR_SET_NO_NEW_PRIVS")?;
+                self.no_new_privileges = true;
+                Ok(())
+            }
+            Step::Credentials { capabilities, umask } => {
+                let filtered = steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
+                credentials::take(self, *capabilities, *umask, filtered && !self.no_new_privileges)
+            }
+            Step::FindProgram { args, env, home } => self.find_program(args, env, *home),
+            Step::CloseDescriptors => close_descriptors(report),
+            Step::Seccomp { flags } => credentials::load_filter(self, *flags),
+            Step::Execute => {
+                let program = self.program.as_ref();
+                let program = program.ok_or_else(|| Problem::new("the plan has found no program before this step"))?;
+                Err(program::execute(program))
+            }
+        }
+    }
+
+    fn find_program(&mut self, args: &[String], env: &[String], home: bool) -> Outcome {
+        if let Some(path) = self.working_directory.take()
+            && !program::change_directory(self.root()?, &path)?
+        {
+            return Err(Problem {
+                errno: rustix::io::Errno::ACCESS.raw_os_error(),
+                message: format!("chdir to cwd ({path:?}) set in config.json failed: permission denied"),
+            });
+        }
+        self.program = Some(program::find(self, args, env, home)?);
+        Ok(())
+    }
+}
+
+/// For real, and not only at exec: a filter or a failing exec changes nothing about it (CVE-2024-21626). Nothing is dropped after this
+/// but by the end of the process.
+fn close_descriptors(report: &Report) -> Outcome {
+    let kept = report.file.as_ref().map_or(3, |file| file.as_fd().as_raw_fd()) as u32;
+    if kept > 3 {
+        close_range(3, kept - 1).doing(|| "close_range")?;
+    }
+    close_range(kept + 1, u32::MAX).doing(|| "close_range")
+}
+
+fn errno_of(error: &(dyn std::error::Error + 'static)) -> i32 {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(errno) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
+            return errno;
+        }
+        next = error.source();
+    }
+    0
+}

@@ -1,0 +1,67 @@
+//! A small process 1 (`--init`): reaps orphans, passes signals on to its child, and ends as it does.
+//!
+//! It is this program itself, staying where it is after everything is set up: no file has to be found, bound or trusted. It keeps one
+//! capability (to signal a child of another user), no descriptor, and it is not dumpable, so that nobody in the container can open
+//! it, its memory or its program (CVE-2019-5736).
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
+
+use onggi_sys::clone::exit_now;
+use onggi_sys::process::kill;
+
+use super::credentials;
+use crate::plan::Capabilities;
+
+const CAP_KILL: u64 = 1 << 5;
+
+/// Never returns: ends with the child's exit code, 128 + n if signal n ended it.
+pub(super) fn run(child: i32) -> ! {
+    let code = Pid::from_raw(child).map_or(1, |child| {
+        prepare();
+        serve(child)
+    });
+    exit_now(code)
+}
+
+fn prepare() {
+    // Blocked first: a signal to process 1 that is neither handled nor blocked is lost.
+    onggi_sys::process::block_signals();
+    let few = Capabilities { bounding: 0, effective: CAP_KILL, permitted: CAP_KILL, inheritable: 0, ambient: 0 };
+    // If one of these fails, the container is no less safe than without a process 1 of ours: it goes on.
+    let _ = rustix::thread::set_name(c"init");
+    let _ = credentials::drop_from_bounding_set(u64::MAX);
+    let _ = credentials::set(few, few.effective, few.permitted);
+    let _ = rustix::thread::set_no_new_privs(true);
+    let _ = rustix::process::chdir("/");
+    // The report, the standard streams, everything: the other ends must see them close when the child's do.
+    let _ = onggi_sys::process::close_range(0, u32::MAX);
+}
+
+fn serve(child: Pid) -> i32 {
+    loop {
+        let Ok(number) = onggi_sys::process::wait_for_signal() else { continue };
+        if number == Signal::CHILD.as_raw() {
+            if let Some(code) = reap(child) {
+                return code;
+            }
+        } else {
+            // ESRCH only: the child has just ended, and its SIGCHLD is on the way.
+            let _ = kill(child.as_raw_nonzero().get(), number);
+        }
+    }
+}
+
+/// Several ends may come as one signal.
+fn reap(child: Pid) -> Option<i32> {
+    let mut code = None;
+    while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        if pid == child {
+            code = Some(exit_code(status));
+        }
+    }
+    code
+}
+
+fn exit_code(status: WaitStatus) -> i32 {
+    status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal)).unwrap_or(1)
+}

@@ -1,0 +1,78 @@
+//! Paths that are hidden or made read-only.
+//!
+//! A hidden directory gets an empty read-only tmpfs, the same one for all (each superblock has its price); a hidden file gets the host's
+//! /dev/null, opened once and checked, as the container's own might be a link to anything (CVE-2025-31133).
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::child::Child;
+use super::mount::{attach, clone_tree, new, set_attributes};
+use super::problem::{Doing, Outcome, Problem};
+use super::root::{is, is_directory};
+use crate::plan::Attributes;
+
+const READ_ONLY: Attributes = Attributes { set: 1, clear: 0 };
+
+/// What is not there needs no mask.
+pub(super) fn mask(child: &Child<'_>, paths: &[String]) -> Outcome {
+    let null = null_device()?;
+    let mut empty: Option<OwnedFd> = None;
+    for path in paths {
+        let Some(target) = open_if_there(child, path)? else { continue };
+        let cover = if !is_directory(&target).doing(|| format!("fstat {path}"))? {
+            clone_tree(&null, "", false).doing(|| "open_tree /dev/null")?
+        } else if let Some(empty) = &empty {
+            clone_tree(empty, "", false).doing(|| "open_tree of the empty tmpfs")?
+        } else {
+            new("tmpfs", None, &["nr_inodes=1".to_owned(), "mode=755".to_owned()], READ_ONLY)?
+        };
+        attach(cover.as_fd(), target.as_fd()).doing(|| format!("mask {path}"))?;
+        if empty.is_none() && is_directory(&cover).doing(|| "fstat")? {
+            empty = Some(cover);
+        }
+    }
+    Ok(())
+}
+
+/// Binds each path on itself, read-only with everything below.
+pub(super) fn make_read_only(child: &Child<'_>, paths: &[String]) -> Outcome {
+    for path in paths {
+        let Some(target) = open_if_there(child, path)? else { continue };
+        let tree = clone_tree(&target, "", true).doing(|| format!("open_tree {path}"))?;
+        set_attributes(tree.as_fd(), READ_ONLY, true).doing(|| format!("make {path} read-only"))?;
+        attach(tree.as_fd(), target.as_fd()).doing(|| format!("mount {path} read-only"))?;
+    }
+    Ok(())
+}
+
+/// Makes whole mounts read-only.
+pub(super) fn make_mounts_read_only(child: &Child<'_>, destinations: &[String]) -> Outcome {
+    for path in destinations {
+        let mount = child.root()?.open(path, OFlags::PATH).doing(|| format!("open {path}"))?;
+        set_attributes(mount.as_fd(), READ_ONLY, false).doing(|| format!("make {path} read-only"))?;
+    }
+    Ok(())
+}
+
+fn open_if_there(child: &Child<'_>, path: &str) -> Outcome<Option<OwnedFd>> {
+    match child.root()?.open(path, OFlags::PATH) {
+        Ok(target) => Ok(Some(target)),
+        Err(error) if is(&error, Errno::NOENT) || is(&error, Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(Problem::of(format_args!("open {path}"), error)),
+    }
+}
+
+fn null_device() -> Outcome<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let null = rustix::fs::openat(CWD, "/dev/null", flags, Mode::empty()).doing(|| "open /dev/null")?;
+    let stat = rustix::fs::statat(&null, "", AtFlags::EMPTY_PATH).doing(|| "fstat /dev/null")?;
+    let character = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if character && stat.st_rdev == rustix::fs::makedev(1, 3) {
+        Ok(null)
+    } else {
+        Err(Problem::new("the host's /dev/null is not the null device"))
+    }
+}

@@ -1,0 +1,51 @@
+//! The host's procfs, held before anything of the image's can be reached.
+//!
+//! What is written to a path under /proc lands wherever a mount or a link says (CVE-2019-19921, CVE-2025-52881: labels meant for
+//! `/proc/self/attr` in a tmpfs, sysctls in `/proc/sysrq-trigger`). So everything goes through one descriptor that was checked
+//! to be a procfs, by names that may leave neither it nor its file system.
+
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags};
+use rustix::io::Errno;
+
+/// A procfs. In a child namespace its `self` is still the process that asks.
+#[derive(Debug)]
+pub(super) struct Procfs(OwnedFd);
+
+impl Procfs {
+    pub(super) fn open() -> io::Result<Procfs> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(CWD, "/proc", flags, Mode::empty())?;
+        if rustix::fs::fstatfs(&directory)?.f_type != PROC_SUPER_MAGIC {
+            return Err(io::Error::other("/proc is no procfs"));
+        }
+        Ok(Procfs(directory))
+    }
+
+    /// Writes a file, `self/oom_score_adj` say, in one call.
+    pub(super) fn write(&self, path: &str, value: &str) -> io::Result<()> {
+        let mut file = std::fs::File::from(self.open_at(path, OFlags::WRONLY)?);
+        file.write_all(value.as_bytes())
+    }
+
+    /// Opens again what is held by an O_PATH descriptor of this process.
+    pub(super) fn reopen(&self, held: &OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
+        use std::os::fd::AsRawFd;
+        let directory = self.open_at("self/fd", OFlags::PATH | OFlags::DIRECTORY)?;
+        let number = held.as_raw_fd().to_string();
+        // The one magic link that is meant: its directory is known to be procfs's own, and the number is ours.
+        Ok(rustix::fs::openat(&directory, number, flags | OFlags::CLOEXEC, Mode::empty())?)
+    }
+
+    fn open_at(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        loop {
+            match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+}

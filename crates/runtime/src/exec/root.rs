@@ -1,0 +1,209 @@
+//! The root file system as a descriptor: the only way to anything inside it.
+//!
+//! What is inside belongs to the image, and in a shared volume somebody may be swapping a directory for a symbolic link at this
+//! moment (CVE-2021-30465, CVE-2024-45310). So every path is resolved by the kernel within the root (`openat2(2)`,
+//! Linux 5.6), and what is missing is made one name at a time in a directory that is held open.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// As many as the kernel follows.
+const MOST_LINKS: usize = 40;
+/// The kernel gives up with EAGAIN when a rename anywhere passes a `..` on the way; on a busy machine more than once.
+const MOST_ATTEMPTS: usize = 128;
+
+/// A directory that stands for `/`.
+#[derive(Debug)]
+pub(super) struct Root(OwnedFd);
+
+/// What a mount's target has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Directory,
+    File,
+}
+
+impl Root {
+    pub(super) fn new(directory: OwnedFd) -> Root {
+        Root(directory)
+    }
+
+    /// The calling process's own root, for what joins a container.
+    pub(super) fn own() -> io::Result<Root> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Root(rustix::fs::openat(CWD, "/", flags, Mode::empty())?))
+    }
+
+    /// Opens what is at the path, following links inside the root, never a magic one (`/proc/self/fd/7`, CVE-2024-21626).
+    pub(super) fn open(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+        self.resolve(path, flags, ResolveFlags::empty())
+    }
+
+    /// Opens what is at the path if there is no link on the way at all.
+    pub(super) fn open_without_links(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+        self.resolve(path, flags, ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// Holds the target of a mount, and makes what is missing of it: directories of mode 0755, or an empty file at the end.
+    pub(super) fn target(&self, path: &str, target: Target) -> io::Result<OwnedFd> {
+        match self.open(path, OFlags::PATH) {
+            Err(error) if is(&error, Errno::NOENT) => {}
+            other => return other,
+        }
+        match target {
+            Target::Directory => self.make_directories(path),
+            Target::File => {
+                let (parent, name) = self.parent(path)?;
+                let mode = Mode::from_raw_mode(0o644);
+                // Never O_CREAT: that follows a dangling link to wherever it points.
+                match rustix::fs::mknodat(&parent, name, FileType::RegularFile, mode, 0) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                Ok(rustix::fs::openat(&parent, name, flags, Mode::empty())?)
+            }
+        }
+    }
+
+    /// Holds the directory that a name is to be made in (made itself if it is missing), and gives the name.
+    pub(super) fn parent<'a>(&self, path: &'a str) -> io::Result<(OwnedFd, &'a str)> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if name.is_empty() || name == "." || name == ".." {
+            return Err(Errno::INVAL.into());
+        }
+        let parent = if parent.is_empty() { "/" } else { parent };
+        Ok((self.target(parent, Target::Directory)?, name))
+    }
+
+    fn make_directories(&self, path: &str) -> io::Result<OwnedFd> {
+        // What is still to be entered, the next name last; a dangling link puts its own names there.
+        let mut rest: Vec<String> = names(path).rev().collect();
+        let mut done = String::from("/");
+        let mut links = 0;
+        let mut here = self.open("/", OFlags::PATH | OFlags::DIRECTORY)?;
+        while let Some(name) = rest.pop() {
+            let next = if done == "/" { format!("/{name}") } else { format!("{done}/{name}") };
+            here = match self.open(&next, OFlags::PATH | OFlags::DIRECTORY) {
+                Err(error) if is(&error, Errno::NOENT) => {
+                    match rustix::fs::mkdirat(&here, &name, Mode::from_raw_mode(0o755)) {
+                        Ok(()) => self.open(&next, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW)?,
+                        Err(Errno::EXIST) => {
+                            // It exists and yet leads nowhere: a dangling link, whose target is to be made.
+                            links += 1;
+                            if links > MOST_LINKS {
+                                return Err(Errno::LOOP.into());
+                            }
+                            let link = rustix::fs::readlinkat(&here, &name, Vec::new())?;
+                            let link = link.into_string().map_err(|_| Errno::ILSEQ)?;
+                            if link.starts_with('/') {
+                                done = String::from("/");
+                                here = self.open("/", OFlags::PATH | OFlags::DIRECTORY)?;
+                            }
+                            rest.extend(names(&link).rev());
+                            continue;
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                other => other?,
+            };
+            done = next;
+        }
+        Ok(here)
+    }
+
+    fn resolve(&self, path: &str, flags: OFlags, more: ResolveFlags) -> io::Result<OwnedFd> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
+        for _ in 0..MOST_ATTEMPTS {
+            match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+        Err(Errno::AGAIN.into())
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Whether the descriptor is a directory; asked of the descriptor, so it stays true.
+pub(super) fn is_directory(descriptor: impl AsFd) -> io::Result<bool> {
+    let stat = rustix::fs::statat(descriptor, "", AtFlags::EMPTY_PATH)?;
+    Ok(FileType::from_raw_mode(stat.st_mode).is_dir())
+}
+
+pub(super) fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+fn names(path: &str) -> impl DoubleEndedIterator<Item = String> + '_ {
+    path.split('/').filter(|name| !name.is_empty() && *name != ".").map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    fn root(directory: &Path) -> Root {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Root::new(rustix::fs::open(directory, flags, Mode::empty()).unwrap())
+    }
+
+    #[test]
+    fn links_never_lead_out() {
+        let outside = tempfile::tempdir().unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        let root = root(inside.path());
+        symlink(outside.path(), inside.path().join("absolute")).unwrap();
+        symlink("../../../../../../..".to_owned() + outside.path().to_str().unwrap(), inside.path().join("relative"))
+            .unwrap();
+        // CVE-2019-18837, CVE-2024-45310: what is made lands inside, below the names that the link spells.
+        for link in ["absolute", "relative"] {
+            root.target(&format!("/{link}/made/by/{link}"), Target::Directory).unwrap();
+            root.target(&format!("/{link}/file-of-{link}"), Target::File).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0, "something was made outside");
+        let spelled = inside.path().join(outside.path().strip_prefix("/").unwrap());
+        for name in ["made/by/absolute", "made/by/relative", "file-of-absolute", "file-of-relative"] {
+            assert!(spelled.join(name).exists(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_dangling_link_at_the_end_is_no_file_to_be_made() {
+        let outside = tempfile::tempdir().unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        symlink(outside.path().join("victim"), inside.path().join("link")).unwrap();
+        let held = root(inside.path()).target("/link", Target::File).unwrap();
+        // The link itself is held; move_mount(2) onto it fails, and nothing was made anywhere.
+        assert!(!outside.path().join("victim").exists());
+        assert!(!is_directory(&held).unwrap());
+    }
+
+    #[test]
+    fn links_in_a_circle_are_an_error() {
+        let inside = tempfile::tempdir().unwrap();
+        symlink("b", inside.path().join("a")).unwrap();
+        symlink("a", inside.path().join("b")).unwrap();
+        let error = root(inside.path()).target("/a/x", Target::Directory).unwrap_err();
+        assert!(is(&error, Errno::LOOP));
+    }
+
+    #[test]
+    fn magic_links_are_refused() {
+        let root = Root::own().unwrap();
+        assert!(root.open("/proc/self/fd/0", OFlags::PATH).is_err());
+        assert!(root.open("/proc/self/cwd", OFlags::PATH).is_err());
+        assert!(root.open("/proc/self/status", OFlags::PATH).is_ok());
+    }
+}

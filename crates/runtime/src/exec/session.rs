@@ -1,0 +1,57 @@
+//! The session of the new process and its standard streams.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Gid, Uid};
+use rustix::io::Errno;
+
+use super::child::{Child, Streams};
+use super::problem::{Doing, Outcome, Problem};
+
+/// A new session; the terminal as its controlling one, or the given files, as descriptors 0, 1 and 2.
+pub(super) fn begin(child: &mut Child<'_>) -> Outcome {
+    rustix::process::setsid().doing(|| "setsid")?;
+    match std::mem::replace(&mut child.streams, Streams::Taken) {
+        Streams::Files(files) => {
+            // Above the three, or moving one could close another that is still to be moved.
+            let [input, output, error] = files.map(|file| rustix::io::fcntl_dupfd_cloexec(&file, 3));
+            install(&input.doing(dup)?, &output.doing(dup)?, &error.doing(dup)?)?;
+        }
+        Streams::Terminal => {
+            let terminal = child.terminal.take().ok_or_else(|| Problem::new("no terminal was opened"))?;
+            install(&terminal, &terminal, &terminal)?;
+            rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).doing(|| "take the terminal")?;
+        }
+        Streams::Taken => return Err(Problem::new("the standard streams were taken twice")),
+    }
+    let uid = child.user()?.uid;
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        give(stream, uid)?;
+    }
+    Ok(())
+}
+
+fn install(input: &OwnedFd, output: &OwnedFd, error: &OwnedFd) -> Outcome {
+    rustix::stdio::dup2_stdin(input).doing(dup)?;
+    rustix::stdio::dup2_stdout(output).doing(dup)?;
+    rustix::stdio::dup2_stderr(error).doing(dup)
+}
+
+/// A user who opens /dev/stdout again must be allowed to: the pipe or terminal becomes the user's. The null device is everybody's, and
+/// what cannot be given (a read-only or foreign file system) is left as it is.
+fn give(stream: BorrowedFd<'_>, uid: u32) -> Outcome {
+    let stat = rustix::fs::statat(stream.as_fd(), "", AtFlags::EMPTY_PATH).doing(|| "fstat a standard stream")?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let is_null = kind == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3);
+    if stat.st_uid == uid || is_null || !matches!(kind, FileType::Fifo | FileType::CharacterDevice) {
+        return Ok(());
+    }
+    match rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None::<Gid>) {
+        Ok(()) | Err(Errno::PERM | Errno::ROFS | Errno::INVAL) => Ok(()),
+        Err(error) => Err(Problem::of("give a standard stream to the user", error)),
+    }
+}
+
+fn dup() -> &'static str {
+    "dup2 of a standard stream"
+}

@@ -1,0 +1,330 @@
+//! The order of a container's start.
+
+use std::path::{Path, PathBuf};
+
+use onggi_cgroup::Layout;
+use onggi_oci as oci;
+use onggi_oci::NamespaceKind;
+
+use super::error::{invalid, unsupported};
+use super::mounts::{self, Planned, attribute, clean};
+use super::{
+    CgroupView, Error, Extra, Input, Isolation, Launch, Link, Mount, MountCgroups, Plan, Propagation,
+    PropagationKind, Root, Source, Step, devices, process, sysctl,
+};
+use crate::VERSION;
+
+/// Plans a container's first process.
+///
+/// # Errors
+/// [`Error::Unsupported`] and [`Error::Invalid`] by the name of the field.
+pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
+    let Input { id, spec, root, cgroups, extra } = input;
+    let linux = spec.linux.as_ref().ok_or_else(|| invalid("linux", "it is missing"))?;
+    let process = spec.process.as_ref().ok_or_else(|| invalid("process", "it is missing"))?;
+    refuse(spec, linux)?;
+    if extra.isolation == Isolation::Process {
+        return Err(unsupported("isolation process"));
+    }
+    let namespaces = Namespaces::of(linux)?;
+    namespaces.check(spec, extra)?;
+    let cgroup = plan_cgroup(id, linux, cgroups)?;
+    let filter = filter(linux, extra)?;
+
+    let mut steps = Vec::new();
+    if matches!(cgroups, Layout::V1 { .. }) {
+        steps.push(Step::JoinCgroups);
+    }
+    steps.extend(namespaces.joins());
+    if namespaces.is_new(NamespaceKind::Cgroup) {
+        steps.push(Step::UnshareCgroupNamespace);
+    }
+    let propagation = propagation(linux)?;
+    steps.push(Step::SetPropagation { propagation: host_propagation(propagation) });
+    let part_from_host = propagation.is_some_and(|root| root.kind == PropagationKind::Shared);
+    steps.push(Step::MountRoot { root: root.clone(), at: mount_point(root), part_from_host });
+    steps.extend(extra.populate.iter().cloned().map(|mut populate| {
+        populate.destination = clean(&populate.destination);
+        Step::Populate(populate)
+    }));
+    steps.extend(mount_steps(spec, linux, cgroups, &cgroup, process.terminal)?);
+    let cwd = clean(&process.cwd);
+    if cwd != "/" {
+        steps.push(Step::CreateWorkingDirectory { path: cwd });
+    }
+    if !linux.masked_paths.is_empty() {
+        steps.push(Step::MaskPaths { paths: cleaned(&linux.masked_paths) });
+    }
+    if !linux.readonly_paths.is_empty() {
+        steps.push(Step::ReadOnlyPaths { paths: cleaned(&linux.readonly_paths) });
+    }
+    if spec.root.as_ref().is_some_and(|root| root.readonly) {
+        steps.push(Step::ReadOnlyRoot);
+    }
+    let own = |kind| namespaces.has(kind);
+    if !linux.sysctl.is_empty() {
+        steps.push(Step::Sysctls { values: sysctl::plan(&linux.sysctl, own)? });
+    }
+    steps.push(Step::PivotRoot { propagation });
+    if let Some(name) = spec.hostname.clone().filter(|name| !name.is_empty()) {
+        steps.push(Step::Hostname { name });
+    }
+    if let Some(name) = spec.domainname.clone().filter(|name| !name.is_empty()) {
+        steps.push(Step::Domainname { name });
+    }
+    if extra.loopback {
+        steps.push(Step::Loopback);
+    }
+    steps.extend(process::steps(id, process, Some(linux), extra, false, !filter.is_empty())?);
+    let launch = Launch {
+        version: VERSION,
+        id: (*id).to_owned(),
+        namespaces: linux.namespaces.clone(),
+        cgroup,
+        terminal: process.terminal,
+        timings: extra.timings,
+    };
+    Ok(Plan { launch, steps, filter })
+}
+
+/// What is planned from for `exec`.
+#[derive(Debug)]
+pub struct JoinInput<'a> {
+    /// The container's.
+    pub id: &'a str,
+    /// The container's.
+    pub spec: &'a oci::Spec,
+    /// The new process.
+    pub process: &'a oci::Process,
+    pub cgroups: &'a Layout,
+    pub extra: Extra,
+    /// Every capability, and no seccomp program.
+    pub privileged: bool,
+}
+
+/// Plans another process in a container that runs.
+///
+/// # Errors
+/// As [`container`].
+pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
+    let JoinInput { id, spec, process, cgroups, extra, privileged } = input;
+    let linux = spec.linux.as_ref().ok_or_else(|| invalid("linux", "it is missing"))?;
+    for (set, name) in [
+        (extra.init, "init in exec"),
+        (!extra.populate.is_empty(), "populating volumes in exec"),
+        (extra.loopback, "loopback in exec"),
+        (extra.isolation == Isolation::Process, "exec with isolation process"),
+    ] {
+        if set {
+            return Err(unsupported(name));
+        }
+    }
+    let filter = if *privileged { Vec::new() } else { filter(linux, extra)? };
+    let mut steps = Vec::new();
+    if process.terminal {
+        steps.push(Step::OpenTerminal { console: false });
+    }
+    steps.extend(process::steps(id, process, Some(linux), extra, *privileged, !filter.is_empty())?);
+    let launch = Launch {
+        version: VERSION,
+        id: (*id).to_owned(),
+        namespaces: linux.namespaces.clone(),
+        cgroup: plan_cgroup(id, linux, cgroups)?,
+        terminal: process.terminal,
+        timings: extra.timings,
+    };
+    Ok(Plan { launch, steps, filter })
+}
+
+/// What an OCI specification may ask for and Onggi does not do: by name, never ignored.
+fn refuse(spec: &oci::Spec, linux: &oci::Linux) -> Result<(), Error> {
+    let version = spec.oci_version.split('.').next().unwrap_or_default();
+    if version != "1" {
+        return Err(unsupported(format!("ociVersion {:?}", spec.oci_version)));
+    }
+    for (asked, name) in [
+        (spec.hooks.as_ref().is_some_and(|hooks| *hooks != oci::Hooks::default()), "hooks"),
+        (spec.vm.is_some(), "vm"),
+        (!linux.uid_mappings.is_empty(), "linux.uidMappings"),
+        (!linux.gid_mappings.is_empty(), "linux.gidMappings"),
+        (!linux.net_devices.is_empty(), "linux.netDevices"),
+        (linux.mount_label.as_deref().is_some_and(|label| !label.is_empty()), "linux.mountLabel"),
+        (linux.intel_rdt.is_some(), "linux.intelRdt"),
+        (linux.memory_policy.is_some(), "linux.memoryPolicy"),
+        (!linux.time_offsets.is_empty(), "linux.timeOffsets"),
+    ] {
+        if asked {
+            return Err(unsupported(name));
+        }
+    }
+    Ok(())
+}
+
+/// The namespaces of a container: its own, new or shared; any other is the host's.
+struct Namespaces<'a>(&'a [oci::Namespace]);
+
+impl<'a> Namespaces<'a> {
+    fn of(linux: &'a oci::Linux) -> Result<Namespaces<'a>, Error> {
+        let namespaces = Namespaces(&linux.namespaces);
+        for (at, namespace) in linux.namespaces.iter().enumerate() {
+            let kind = super::explain::kind_name(namespace.kind);
+            if linux.namespaces[..at].iter().any(|other| other.kind == namespace.kind) {
+                return Err(invalid("linux.namespaces", format!("{kind} is given twice")));
+            }
+            if matches!(namespace.kind, NamespaceKind::User | NamespaceKind::Time) {
+                return Err(unsupported(format!("a {kind} namespace")));
+            }
+            if namespace.path.as_deref().is_some_and(|path| !path.starts_with('/')) {
+                return Err(invalid("linux.namespaces", format!("the path of {kind} is not absolute")));
+            }
+        }
+        Ok(namespaces)
+    }
+
+    fn check(&self, spec: &oci::Spec, extra: &Extra) -> Result<(), Error> {
+        if !self.is_new(NamespaceKind::Mount) {
+            return Err(unsupported("a container without a new mount namespace"));
+        }
+        let named = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());
+        if (named(&spec.hostname) || named(&spec.domainname)) && !self.has(NamespaceKind::Uts) {
+            return Err(invalid("hostname", "it cannot be set without a private UTS namespace"));
+        }
+        if extra.loopback && !self.is_new(NamespaceKind::Network) {
+            return Err(invalid("loopback", "the network namespace is not the container's own"));
+        }
+        if extra.init && !self.is_new(NamespaceKind::Pid) {
+            return Err(invalid("init", "the pid namespace is not the container's own"));
+        }
+        Ok(())
+    }
+
+    fn get(&self, kind: NamespaceKind) -> Option<&'a oci::Namespace> {
+        self.0.iter().find(|namespace| namespace.kind == kind)
+    }
+
+    fn has(&self, kind: NamespaceKind) -> bool {
+        self.get(kind).is_some()
+    }
+
+    fn is_new(&self, kind: NamespaceKind) -> bool {
+        self.get(kind).is_some_and(|namespace| namespace.path.is_none())
+    }
+
+    /// A pid namespace is entered by the parent side, as only children are in it.
+    fn joins(&self) -> impl Iterator<Item = Step> {
+        self.0.iter().filter(|namespace| namespace.kind != NamespaceKind::Pid).filter_map(|namespace| {
+            let path = namespace.path.as_ref()?;
+            Some(Step::JoinNamespace { kind: namespace.kind, path: path.into() })
+        })
+    }
+}
+
+fn plan_cgroup(id: &str, linux: &oci::Linux, layout: &Layout) -> Result<onggi_cgroup::Plan, Error> {
+    let path = linux.cgroups_path.clone().unwrap_or_else(|| format!("/onggi/{id}"));
+    let none = oci::Resources::default();
+    onggi_cgroup::plan(layout, &path, linux.resources.as_ref().unwrap_or(&none)).map_err(Error::Cgroup)
+}
+
+fn filter(linux: &oci::Linux, extra: &Extra) -> Result<Vec<u8>, Error> {
+    match (&extra.seccomp, &linux.seccomp) {
+        (Some(program), _) => Ok(program.clone()),
+        (None, None) => Ok(Vec::new()),
+        (None, Some(_)) => Err(unsupported("linux.seccomp without a compiled program")),
+    }
+}
+
+fn propagation(linux: &oci::Linux) -> Result<Option<Propagation>, Error> {
+    let Some(word) = linux.rootfs_propagation.as_deref().filter(|word| !word.is_empty()) else { return Ok(None) };
+    let parsed = Propagation::parse(word);
+    parsed.map(Some).ok_or_else(|| invalid("linux.rootfsPropagation", format!("there is no {word:?}")))
+}
+
+/// The copied host mounts stop passing on what is mounted here; what the host mounts still arrives, until the root is swapped. A
+/// shared root needs shared sources: then the copies stay as they are, and only the mount below the root is cut off.
+fn host_propagation(root: Option<Propagation>) -> Propagation {
+    match root.map(|root| root.kind) {
+        Some(kind @ (PropagationKind::Shared | PropagationKind::Private)) => Propagation { kind, recursive: true },
+        _ => Propagation { kind: PropagationKind::Slave, recursive: true },
+    }
+}
+
+/// Where the root is put together, in the container's own mount namespace: any directory of the host's that this container has for
+/// itself will do, as nobody else sees it.
+fn mount_point(root: &Root) -> PathBuf {
+    match root {
+        Root::Overlay { upper, .. } => upper.clone(),
+        Root::Directory { path } => path.clone(),
+    }
+}
+
+fn mount_steps(
+    spec: &oci::Spec,
+    linux: &oci::Linux,
+    cgroups: &Layout,
+    cgroup: &onggi_cgroup::Plan,
+    terminal: bool,
+) -> Result<Vec<Step>, Error> {
+    let mut steps = Vec::new();
+    let mut read_only_later = Vec::new();
+    let mut own_dev = true;
+    for mount in &spec.mounts {
+        match mounts::plan(mount)? {
+            Planned::Cgroups { destination, attributes } => {
+                let view = cgroup_view(cgroups, cgroup);
+                steps.push(Step::MountCgroups(MountCgroups { destination, view, attributes }));
+            }
+            Planned::Mount(mut mount) => {
+                if mount.destination == "/dev" {
+                    own_dev = matches!(mount.source, Source::New { .. });
+                }
+                if is_filled_later(&mount) && mount.attributes.set & attribute::READ_ONLY != 0 {
+                    mount.attributes.set &= !attribute::READ_ONLY;
+                    read_only_later.push(mount.destination.clone());
+                }
+                steps.push(Step::Mount(mount));
+            }
+        }
+    }
+    if own_dev {
+        steps.push(devices::plan(&linux.devices)?);
+    }
+    if terminal {
+        steps.push(Step::OpenTerminal { console: own_dev });
+    }
+    if !read_only_later.is_empty() {
+        steps.push(Step::ReadOnlyMounts { destinations: read_only_later });
+    }
+    Ok(steps)
+}
+
+/// Other mounts and device nodes may have to be made in a new tmpfs.
+fn is_filled_later(mount: &Mount) -> bool {
+    matches!(&mount.source, Source::New { kind, .. } if kind == "tmpfs")
+}
+
+/// The container's own directory in each hierarchy, under the name that the hierarchy has on the host.
+fn cgroup_view(layout: &Layout, cgroup: &onggi_cgroup::Plan) -> CgroupView {
+    let own = |root: &Path| root.join(&cgroup.path);
+    match layout {
+        Layout::V2 { root, .. } => CgroupView::V2 { directory: own(root) },
+        Layout::V1 { hierarchies, .. } => {
+            let mut directories = Vec::new();
+            let mut links = Vec::new();
+            for hierarchy in hierarchies {
+                let Some(name) = hierarchy.root.file_name() else { continue };
+                let name = name.to_string_lossy().into_owned();
+                for controller in hierarchy.controllers.iter().filter(|&controller| *controller != name) {
+                    if !controller.starts_with("name=") {
+                        links.push(Link { path: controller.clone(), target: name.clone() });
+                    }
+                }
+                directories.push((name, own(&hierarchy.root)));
+            }
+            CgroupView::V1 { hierarchies: directories, links }
+        }
+    }
+}
+
+fn cleaned(paths: &[String]) -> Vec<String> {
+    paths.iter().map(|path| clean(path)).collect()
+}

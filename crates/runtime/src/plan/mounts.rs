@@ -1,0 +1,314 @@
+//! The specification's mounts: options as `mount(8)` writes them, turned into bits, keys and steps.
+
+use onggi_oci as oci;
+
+use super::error::{invalid, unsupported};
+use super::{Attributes, Error, Mount, Propagation, PropagationKind, Source};
+
+/// `MOUNT_ATTR_…` of `mount_setattr(2)`.
+pub(crate) mod attribute {
+    pub(crate) const READ_ONLY: u64 = 0x1;
+    pub(crate) const NO_SUID: u64 = 0x2;
+    pub(crate) const NO_DEV: u64 = 0x4;
+    pub(crate) const NO_EXEC: u64 = 0x8;
+    pub(crate) const ACCESS_TIME_MASK: u64 = 0x70;
+    pub(crate) const NO_ACCESS_TIME: u64 = 0x10;
+    pub(crate) const STRICT_ACCESS_TIME: u64 = 0x20;
+    pub(crate) const NO_DIRECTORY_ACCESS_TIME: u64 = 0x80;
+    pub(crate) const NO_SYMLINK_FOLLOW: u64 = 0x20_0000;
+}
+
+/// What lies below /proc and may yet be covered: files that lxcfs and the like replace, none of which a security
+/// decision reads (CVE-2019-16884; the list is runc's).
+const COVERABLE_BELOW_PROC: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+/// One mount of the specification, understood.
+#[derive(Debug)]
+pub(crate) enum Planned {
+    Mount(Mount),
+    Cgroups { destination: String, attributes: Attributes },
+}
+
+pub(crate) fn plan(mount: &oci::Mount) -> Result<Planned, Error> {
+    let field = |name: &str| format!("mount of {}: {name}", mount.destination);
+    let destination = clean(&mount.destination);
+    if destination == "/" {
+        return Err(invalid(field("destination"), "it is the root"));
+    }
+    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        return Err(unsupported(field("an id-mapped mount")));
+    }
+    let options = Options::parse(&mount.options, &mount.destination)?;
+    let kind = mount.kind.as_deref().unwrap_or("");
+    let bind = options.bind.or((kind == "bind").then_some(false));
+    if bind.is_none() && matches!(kind, "cgroup" | "cgroup2") {
+        let attributes = options.attributes;
+        return Ok(Planned::Cgroups { destination, attributes });
+    }
+    check_proc(&destination, kind, bind.is_some())?;
+    let source = if let Some(recursive) = bind {
+        if let Some(option) = options.data.first() {
+            return Err(invalid(field("options"), format!("{option:?} means nothing to a bind mount")));
+        }
+        let path = mount.source.as_deref().ok_or_else(|| invalid(field("source"), "a bind mount needs one"))?;
+        if !path.starts_with('/') {
+            return Err(invalid(field("source"), format!("{path:?} is not absolute")));
+        }
+        Source::Bind { path: path.into(), recursive }
+    } else {
+        if kind.is_empty() {
+            return Err(invalid(field("type"), "it has none, and is no bind mount"));
+        }
+        Source::New { kind: kind.to_owned(), source: mount.source.clone(), options: options.data }
+    };
+    if options.copy_up && kind != "tmpfs" {
+        return Err(invalid(field("options"), "tmpcopyup is for a tmpfs"));
+    }
+    Ok(Planned::Mount(Mount {
+        destination,
+        source,
+        attributes: options.attributes,
+        recursive: options.recursive,
+        propagation: options.propagation,
+        copy_up: options.copy_up,
+    }))
+}
+
+/// Absolute, without `.`, `..`, double or trailing slashes; what is relative is taken from `/`, as the specification says.
+pub(crate) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+pub(crate) fn is_below(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// That /proc is a real procfs with nothing false in it is what later steps and the container's own tools rely on.
+fn check_proc(destination: &str, kind: &str, bind: bool) -> Result<(), Error> {
+    let field = format!("mount of {destination}");
+    if destination == "/proc" && kind != "proc" && !bind {
+        return Err(invalid(field, "cannot be mounted because it is not of type proc"));
+    }
+    if is_below(destination, "/proc") && !COVERABLE_BELOW_PROC.contains(&destination) {
+        return Err(invalid(field, "cannot be mounted because it is inside /proc"));
+    }
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct Options {
+    attributes: Attributes,
+    recursive: Attributes,
+    propagation: Option<Propagation>,
+    /// Some(true) for rbind.
+    bind: Option<bool>,
+    copy_up: bool,
+    data: Vec<String>,
+}
+
+impl Options {
+    fn parse(options: &[String], destination: &str) -> Result<Options, Error> {
+        let mut parsed = Options::default();
+        for option in options.iter().flat_map(|options| options.split(',')) {
+            parsed.take(option, destination)?;
+        }
+        Ok(parsed)
+    }
+
+    fn take(&mut self, option: &str, destination: &str) -> Result<(), Error> {
+        if let Some(change) = Change::of(option) {
+            change.apply(&mut self.attributes);
+        } else if let Some(propagation) = Propagation::parse(option) {
+            self.propagation = Some(propagation);
+        } else if let Some(change) = option.strip_prefix('r').and_then(Change::of) {
+            change.apply(&mut self.recursive);
+        } else {
+            match option {
+                "bind" => self.bind = Some(false),
+                "rbind" => self.bind = Some(true),
+                "tmpcopyup" => self.copy_up = true,
+                // Defaults of the kernel, or a question of who prints.
+                "defaults" | "silent" | "loud" | "" => {}
+                "remount" | "idmap" | "ridmap" => {
+                    return Err(unsupported(format!("mount of {destination}: option {option}")));
+                }
+                data => self.data.push(data.to_owned()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Propagation {
+    /// `shared`, `rshared` and so on.
+    pub(crate) fn parse(word: &str) -> Option<Propagation> {
+        let (kind, recursive) = match word {
+            "shared" => (PropagationKind::Shared, false),
+            "rshared" => (PropagationKind::Shared, true),
+            "slave" => (PropagationKind::Slave, false),
+            "rslave" => (PropagationKind::Slave, true),
+            "private" => (PropagationKind::Private, false),
+            "rprivate" => (PropagationKind::Private, true),
+            "unbindable" => (PropagationKind::Unbindable, false),
+            "runbindable" => (PropagationKind::Unbindable, true),
+            _ => return None,
+        };
+        Some(Propagation { kind, recursive })
+    }
+}
+
+/// What one option does to a mount's attributes.
+enum Change {
+    Set(u64),
+    Clear(u64),
+    /// Access times are a small number within the bits: all of it is cleared, then one value set.
+    AccessTime(u64),
+}
+
+impl Change {
+    fn of(option: &str) -> Option<Change> {
+        Some(match option {
+            "ro" => Change::Set(attribute::READ_ONLY),
+            "rw" => Change::Clear(attribute::READ_ONLY),
+            "nosuid" => Change::Set(attribute::NO_SUID),
+            "suid" => Change::Clear(attribute::NO_SUID),
+            "nodev" => Change::Set(attribute::NO_DEV),
+            "dev" => Change::Clear(attribute::NO_DEV),
+            "noexec" => Change::Set(attribute::NO_EXEC),
+            "exec" => Change::Clear(attribute::NO_EXEC),
+            "nodiratime" => Change::Set(attribute::NO_DIRECTORY_ACCESS_TIME),
+            "diratime" => Change::Clear(attribute::NO_DIRECTORY_ACCESS_TIME),
+            "nosymfollow" => Change::Set(attribute::NO_SYMLINK_FOLLOW),
+            "symfollow" => Change::Clear(attribute::NO_SYMLINK_FOLLOW),
+            "noatime" => Change::AccessTime(attribute::NO_ACCESS_TIME),
+            "strictatime" => Change::AccessTime(attribute::STRICT_ACCESS_TIME),
+            // The kernel's default is relatime.
+            "relatime" | "atime" | "norelatime" | "nostrictatime" => Change::AccessTime(0),
+            _ => return None,
+        })
+    }
+
+    fn apply(&self, attributes: &mut Attributes) {
+        match *self {
+            Change::Set(bit) => {
+                attributes.set |= bit;
+                attributes.clear &= !bit;
+            }
+            Change::Clear(bit) => {
+                attributes.clear |= bit;
+                attributes.set &= !bit;
+            }
+            Change::AccessTime(value) => {
+                attributes.clear |= attribute::ACCESS_TIME_MASK;
+                attributes.set = attributes.set & !attribute::ACCESS_TIME_MASK | value;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(kind: &str, source: &str, destination: &str, options: &[&str]) -> oci::Mount {
+        oci::Mount {
+            destination: destination.into(),
+            kind: Some(kind.into()),
+            source: Some(source.into()),
+            options: options.iter().map(|&option| option.into()).collect(),
+            ..oci::Mount::default()
+        }
+    }
+
+    fn planned(mount: &oci::Mount) -> Mount {
+        match plan(mount).unwrap() {
+            Planned::Mount(mount) => mount,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn paths_are_cleaned_and_stay_inside() {
+        for (path, expected) in [
+            ("/a//b/./c/", "/a/b/c"),
+            ("relative", "/relative"),
+            ("/../../etc", "/etc"),
+            ("/a/../../../b", "/b"),
+            ("", "/"),
+        ] {
+            assert_eq!(clean(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn options_become_bits_and_the_last_word_counts() {
+        let it = planned(&mount("bind", "/a", "/b", &["rbind", "ro", "nosuid", "rw", "noatime", "rslave"]));
+        assert_eq!(it.source, Source::Bind { path: "/a".into(), recursive: true });
+        let set = attribute::NO_SUID | attribute::NO_ACCESS_TIME;
+        assert_eq!(it.attributes, Attributes { set, clear: attribute::READ_ONLY | attribute::ACCESS_TIME_MASK });
+        assert_eq!(it.recursive, Attributes::default());
+        assert_eq!(it.propagation, Some(Propagation { kind: PropagationKind::Slave, recursive: true }));
+    }
+
+    #[test]
+    fn recursive_attributes_are_apart() {
+        let it = planned(&mount("bind", "/a", "/b", &["bind", "rro", "rnodev", "rrelatime"]));
+        let set = attribute::READ_ONLY | attribute::NO_DEV;
+        assert_eq!(it.recursive, Attributes { set, clear: attribute::ACCESS_TIME_MASK });
+        assert_eq!(it.attributes, Attributes::default());
+    }
+
+    #[test]
+    fn what_no_flag_is_goes_to_the_file_system() {
+        let it = planned(&mount("tmpfs", "tmpfs", "/t", &["noexec", "size=65536k", "mode=1777", "tmpcopyup"]));
+        let options = vec!["size=65536k".into(), "mode=1777".into()];
+        assert_eq!(it.source, Source::New { kind: "tmpfs".into(), source: Some("tmpfs".into()), options });
+        assert!(it.copy_up);
+    }
+
+    #[test]
+    fn refusals_name_the_mount() {
+        let refused = |kind: &str, destination: &str, options: &[&str]| {
+            plan(&mount(kind, "/x", destination, options)).unwrap_err().to_string()
+        };
+        assert_eq!(refused("tmpfs", "/", &[]), "mount of /: destination: it is the root");
+        // CVE-2019-16884, CVE-2019-19921: a volume over /proc fakes what the runtime reads and writes there.
+        assert_eq!(
+            refused("tmpfs", "/proc", &[]),
+            "mount of /proc: cannot be mounted because it is not of type proc"
+        );
+        assert_eq!(
+            refused("bind", "/x/../proc/self/attr", &["bind"]),
+            "mount of /proc/self/attr: cannot be mounted because it is inside /proc"
+        );
+        assert_eq!(
+            refused("bind", "/b", &["bind", "size=1"]),
+            "mount of /b: options: \"size=1\" means nothing to a bind mount"
+        );
+        assert_eq!(refused("bind", "/b", &["rbind", "idmap"]), "mount of /b: option idmap is not supported");
+        assert_eq!(refused("ext4", "/b", &["tmpcopyup"]), "mount of /b: options: tmpcopyup is for a tmpfs");
+        assert_eq!(refused("", "/b", &[]), "mount of /b: type: it has none, and is no bind mount");
+        assert!(plan(&mount("bind", "/x", "/proc/cpuinfo", &["bind"])).is_ok());
+    }
+}

@@ -1,0 +1,182 @@
+//! The steps that make a process what the specification's `process` says, shared by a container's first process and by exec.
+
+use onggi_oci as oci;
+
+use super::error::{invalid, unsupported};
+use super::mounts::clean;
+use super::{Capabilities, Error, Extra, ResourceLimit, Step, User};
+
+/// `personality(2)`.
+const PER_LINUX: u32 = 0;
+const PER_LINUX32: u32 = 8;
+
+/// What a new process gets, from the limits of its kind down to the program. `filter` tells whether there is a seccomp program.
+pub(crate) fn steps(
+    id: &str,
+    process: &oci::Process,
+    linux: Option<&oci::Linux>,
+    extra: &Extra,
+    privileged: bool,
+    filter: bool,
+) -> Result<Vec<Step>, Error> {
+    refuse(process)?;
+    let mut steps = Vec::new();
+    if let Some(value) = process.oom_score_adj {
+        if !(-1000..=1000).contains(&value) {
+            return Err(invalid("process.oomScoreAdj", format!("{value} is not in −1000 to 1000")));
+        }
+        steps.push(Step::OomScoreAdjustment { value });
+    }
+    if !process.rlimits.is_empty() {
+        steps.push(Step::Rlimits { limits: limits(&process.rlimits)? });
+    }
+    if let Some(personality) = linux.and_then(|linux| linux.personality.as_ref()) {
+        steps.push(Step::Personality { persona: persona(personality)? });
+    }
+    if let Some(priority) = &process.io_priority {
+        steps.push(io_priority(priority)?);
+    }
+    steps.push(Step::SessionKeyring { name: format!("_ses.{id}") });
+    steps.push(Step::ResolveUser(user(process, extra)));
+    if extra.init {
+        steps.push(Step::Init);
+    }
+    steps.push(Step::Session);
+    steps.push(Step::WorkingDirectory { path: clean(&process.cwd) });
+    if process.no_new_privileges && !privileged {
+        steps.push(Step::NoNewPrivileges);
+    }
+    let capabilities = match &process.capabilities {
+        _ if privileged => Capabilities::all(),
+        Some(capabilities) => Capabilities::parse(capabilities)?,
+        None => Capabilities::default(),
+    };
+    steps.push(Step::Credentials { capabilities, umask: process.user.umask.unwrap_or(0o022) & 0o777 });
+    if process.args.is_empty() {
+        return Err(invalid("process.args", "there is no program to execute"));
+    }
+    let env = environment(&process.env)?;
+    steps.push(Step::FindProgram { args: process.args.clone(), env, home: extra.home });
+    steps.push(Step::CloseDescriptors);
+    if filter && !privileged {
+        steps.push(Step::Seccomp { flags: extra.seccomp_flags });
+    }
+    steps.push(Step::Execute);
+    Ok(steps)
+}
+
+fn refuse(process: &oci::Process) -> Result<(), Error> {
+    if process.apparmor_profile.as_deref().is_some_and(|profile| !matches!(profile, "" | "unconfined")) {
+        return Err(unsupported("process.apparmorProfile"));
+    }
+    if process.selinux_label.as_deref().is_some_and(|label| !label.is_empty()) {
+        return Err(unsupported("process.selinuxLabel"));
+    }
+    if process.scheduler.is_some() {
+        return Err(unsupported("process.scheduler"));
+    }
+    if process.exec_cpu_affinity.is_some() {
+        return Err(unsupported("process.execCPUAffinity"));
+    }
+    if !process.cwd.starts_with('/') {
+        return Err(invalid("process.cwd", format!("{:?} is not absolute", process.cwd)));
+    }
+    let texts = process.args.iter().chain(&process.env).chain([&process.cwd]);
+    if let Some(text) = texts.into_iter().find(|text| text.contains('\0')) {
+        return Err(invalid("process", format!("{text:?} holds a zero byte")));
+    }
+    Ok(())
+}
+
+fn user(process: &oci::Process, extra: &Extra) -> User {
+    match (&extra.user, extra.group_add.is_empty()) {
+        (None, true) => User::Ids {
+            uid: process.user.uid,
+            gid: process.user.gid,
+            groups: process.user.additional_gids.clone(),
+        },
+        (user, _) => User::Named { user: user.clone().unwrap_or_default(), group_add: extra.group_add.clone() },
+    }
+}
+
+fn limits(given: &[oci::Rlimit]) -> Result<Vec<ResourceLimit>, Error> {
+    let mut limits: Vec<ResourceLimit> = Vec::new();
+    for limit in given {
+        let field = format!("process.rlimits {}", limit.kind);
+        let resource =
+            onggi_sys::process::limit_number(&limit.kind).ok_or_else(|| invalid(&field, "there is no such limit"))?;
+        if limit.soft > limit.hard {
+            return Err(invalid(field, "the soft limit is above the hard one"));
+        }
+        if limits.iter().any(|other| other.resource == resource) {
+            return Err(invalid(field, "it is given twice"));
+        }
+        limits.push(ResourceLimit { name: limit.kind.clone(), resource, soft: limit.soft, hard: limit.hard });
+    }
+    Ok(limits)
+}
+
+fn persona(personality: &oci::Personality) -> Result<u32, Error> {
+    if let Some(flag) = personality.flags.first() {
+        return Err(unsupported(format!("linux.personality flag {flag}")));
+    }
+    match personality.domain.as_str() {
+        "LINUX" => Ok(PER_LINUX),
+        "LINUX32" => Ok(PER_LINUX32),
+        other => Err(invalid("linux.personality.domain", format!("there is no {other:?}"))),
+    }
+}
+
+fn io_priority(priority: &oci::IoPriority) -> Result<Step, Error> {
+    let class = match priority.class.as_str() {
+        "IOPRIO_CLASS_RT" => 1,
+        "IOPRIO_CLASS_BE" => 2,
+        "IOPRIO_CLASS_IDLE" => 3,
+        other => return Err(invalid("process.ioPriority.class", format!("there is no {other:?}"))),
+    };
+    let level = u8::try_from(priority.priority).ok().filter(|&level| level <= 7);
+    let level = level.ok_or_else(|| invalid("process.ioPriority.priority", "it is not in 0 to 7"))?;
+    Ok(Step::IoPriority { class, level })
+}
+
+/// The last of two with the same name counts: programs disagree on which they read, so only one is passed on.
+fn environment(given: &[String]) -> Result<Vec<String>, Error> {
+    let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
+    let mut last = std::collections::HashMap::new();
+    for (at, variable) in given.iter().enumerate() {
+        if !variable.contains('=') || variable.starts_with('=') {
+            return Err(invalid("process.env", format!("{variable:?} is not NAME=value")));
+        }
+        last.insert(name(variable), at);
+    }
+    let is_last = |(at, variable): &(usize, &String)| last.get(&name(variable)) == Some(at);
+    Ok(given.iter().enumerate().filter(is_last).map(|(_, variable)| variable.clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_variable_of_a_name_counts() {
+        let given = ["A=1", "B=2", "A=3"].map(String::from);
+        assert_eq!(environment(&given).unwrap(), ["B=2", "A=3"]);
+        assert!(environment(&["NOVALUE".into()]).is_err());
+        assert!(environment(&["=x".into()]).is_err());
+    }
+
+    #[test]
+    fn limits_are_checked() {
+        let limit = |kind: &str, soft, hard| oci::Rlimit { kind: kind.into(), soft, hard };
+        assert_eq!(limits(&[limit("RLIMIT_NOFILE", 1, 2)]).unwrap()[0].resource, 7);
+        assert!(limits(&[limit("RLIMIT_NOFILES", 1, 2)]).is_err());
+        assert!(limits(&[limit("RLIMIT_NOFILE", 3, 2)]).is_err());
+        assert!(limits(&[limit("RLIMIT_CPU", 1, 2), limit("RLIMIT_CPU", 1, 2)]).is_err());
+    }
+
+    #[test]
+    fn a_zero_byte_is_refused() {
+        let process = oci::Process { args: vec!["a\0b".into()], cwd: "/".into(), ..Default::default() };
+        assert!(refuse(&process).is_err());
+    }
+}
