@@ -120,11 +120,11 @@ impl<'d> Run<'d, '_> {
                 Value::Object(map) => {
                     sorted(&map).map(|(k, v)| (k.clone().into(), Cow::Owned(v.clone()))).collect()
                 }
-                Value::Number(n) if n.as_i64().is_some_and(|n| n <= LONGEST_COUNT) => (0..n
-                    .as_i64()
-                    .unwrap_or(0))
-                    .map(|n| (Value::from(n), Cow::Owned(Value::from(n))))
-                    .collect(),
+                Value::Number(n) if n.as_i64().is_some_and(|n| n <= LONGEST_COUNT) => {
+                    (0..n.as_i64().unwrap_or(0))
+                        .map(|n| (Value::from(n), Cow::Owned(Value::from(n))))
+                        .collect()
+                }
                 other => return fail(place, format!("range can't iterate over {}", format::plain(&other))),
             },
         };
@@ -196,7 +196,12 @@ impl<'d> Run<'d, '_> {
         let (receiver, names): (Datum<'d>, &[String]) = match &first.kind {
             OperandKind::Field(names) => (dot.clone(), names),
             OperandKind::Variable(name, names) => (self.variable(name), names),
-            _ => return fail(&first.place, format!("can't give argument to non-function {}", first.place.text)),
+            _ => {
+                return fail(
+                    &first.place,
+                    format!("can't give argument to non-function {}", first.place.text),
+                );
+            }
         };
         let is_root = matches!(&receiver, Cow::Borrowed(value) if std::ptr::eq(*value, self.root));
         if let ([name], Some(methods), true) = (names, self.options.methods, is_root) {
@@ -287,7 +292,10 @@ impl<'d> Run<'d, '_> {
             Value::Null if !self.options.strict => return Ok(None),
             Value::Null => return fail(place, format!("nil pointer evaluating interface {{}}.{name}")),
             other => {
-                return fail(place, format!("can't evaluate field {name} in type {}", format::type_name(other)));
+                return fail(
+                    place,
+                    format!("can't evaluate field {name} in type {}", format::type_name(other)),
+                );
             }
         };
         if let Some(found) = map.get(name) {

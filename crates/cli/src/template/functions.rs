@@ -85,9 +85,9 @@ fn last(arguments: &[Datum<'_>]) -> Outcome {
 }
 
 fn text<'v>(value: &'v Datum<'_>) -> Result<&'v str, String> {
-    value.as_str().ok_or_else(|| {
-        format!("wrong type for value; expected string; got {}", format::type_name(value))
-    })
+    value
+        .as_str()
+        .ok_or_else(|| format!("wrong type for value; expected string; got {}", format::type_name(value)))
 }
 
 fn number(value: &Value) -> Result<i64, String> {
@@ -112,9 +112,8 @@ fn index(arguments: &[Datum<'_>]) -> Outcome {
         value = match value {
             Value::Null => return Err("index of untyped nil".to_owned()),
             Value::Array(items) => {
-                let at = number(key).map_err(|_| {
-                    format!("cannot index slice/array with type {}", format::type_name(key))
-                })?;
+                let at = number(key)
+                    .map_err(|_| format!("cannot index slice/array with type {}", format::type_name(key)))?;
                 usize::try_from(at)
                     .ok()
                     .and_then(|at| items.get(at))
@@ -176,9 +175,7 @@ fn print(arguments: &[Datum<'_>]) -> String {
 fn join(list: &Value, separator: &str) -> Outcome {
     match list {
         Value::Null => Ok("".into()),
-        Value::Array(items) => {
-            Ok(items.iter().map(format::plain).collect::<Vec<_>>().join(separator).into())
-        }
+        Value::Array(items) => Ok(items.iter().map(format::plain).collect::<Vec<_>>().join(separator).into()),
         other => Err(format!("wrong type for value; expected []string; got {}", format::type_name(other))),
     }
 }
@@ -201,7 +198,8 @@ fn pad(arguments: &[Datum<'_>]) -> Outcome {
     if text.is_empty() {
         return Ok(text.into());
     }
-    let spaces = |value| Ok::<_, String>(" ".repeat(usize::try_from(number(value)?).unwrap_or(0).min(10_000)));
+    let spaces =
+        |value| Ok::<_, String>(" ".repeat(usize::try_from(number(value)?).unwrap_or(0).min(10_000)));
     Ok(format!("{}{text}{}", spaces(&arguments[1])?, spaces(&arguments[2])?).into())
 }
 

@@ -75,8 +75,7 @@ impl Pipeline {
 }
 
 pub(super) fn parse(source: &str, tokens: Vec<Token>) -> Result<Vec<Node>, Error> {
-    let mut parser =
-        Parser { source, tokens, next: 0, depth: 0, loops: 0, variables: vec!["$".to_owned()] };
+    let mut parser = Parser { source, tokens, next: 0, depth: 0, loops: 0, variables: vec!["$".to_owned()] };
     let (nodes, end) = parser.block()?;
     match end {
         End::Source => Ok(nodes),

@@ -81,7 +81,10 @@ fn functions() {
         ("{{slice .Name 1}} {{slice .Config.Env 1 2}}", "web [B=2]"),
         ("{{print 1 2 \"a\" \"b\" 3 4}}", "1 2a b3 4".replace("a b", "ab").as_str()),
         ("{{println \"a\" 1}}", "a 1\n"),
-        ("{{printf \"%s-%05d|%-5s|%5.1f|%q|%x|%%|%v\" .Id .Count .Id .Ratio .Id .Count .On}}", "abc-00003|abc  |  0.5|\"abc\"|3|%|true"),
+        (
+            "{{printf \"%s-%05d|%-5s|%5.1f|%q|%x|%%|%v\" .Id .Count .Id .Ratio .Id .Count .On}}",
+            "abc-00003|abc  |  0.5|\"abc\"|3|%|true",
+        ),
         ("{{printf \"%d\" .Id}}", "%!d(string=abc)"),
         ("{{printf \"%s %s\" .Id}}", "abc %!s(MISSING)"),
         ("{{printf \"a\" 1}}", "a%!(EXTRA int=1)"),
@@ -91,7 +94,10 @@ fn functions() {
         ("{{pad \"x\" 1 2}}|{{truncate \"abcdef\" 3}}", " x  |abc"),
         ("{{and .On .Count}} {{or .Off \"x\"}} {{not .On}}", "3 x false"),
         ("{{and .Off .Nope.Nope}}", "false"),
-        ("{{eq .Id \"x\" \"abc\"}} {{ne 1 2}} {{lt 1 2}} {{le 2 2}} {{gt \"b\" \"a\"}} {{ge 1 2}}", "true true true true true false"),
+        (
+            "{{eq .Id \"x\" \"abc\"}} {{ne 1 2}} {{lt 1 2}} {{le 2 2}} {{gt \"b\" \"a\"}} {{ge 1 2}}",
+            "true true true true true false",
+        ),
         ("{{eq .State.Health nil}}", "true"),
         ("{{if and (eq .State.Status \"exited\") (ne .State.ExitCode 0)}}failed{{end}}", "failed"),
     ]);
@@ -120,12 +126,24 @@ fn errors_name_the_place() {
         ("{{(.Id}}", "error: template: :1: unclosed left paren"),
         ("{{.Id)}}", "error: template: :1: unexpected \")\" in command"),
         ("{{#}}", "error: template: :1: unexpected bad character U+0023 '#' in command"),
-        ("{{index .Mounts 9}}", "error: template: :1:2: executing \"\" at <index>: error calling index: index out of range: 9"),
-        ("{{lt .Id 1}}", "error: template: :1:2: executing \"\" at <lt>: error calling lt: incompatible types for comparison"),
-        ("{{len}}", "error: template: :1:2: executing \"\" at <len>: wrong number of args for len: want 1 got 0"),
+        (
+            "{{index .Mounts 9}}",
+            "error: template: :1:2: executing \"\" at <index>: error calling index: index out of range: 9",
+        ),
+        (
+            "{{lt .Id 1}}",
+            "error: template: :1:2: executing \"\" at <lt>: error calling lt: incompatible types for comparison",
+        ),
+        (
+            "{{len}}",
+            "error: template: :1:2: executing \"\" at <len>: wrong number of args for len: want 1 got 0",
+        ),
         ("{{3 4}}", "error: template: :1: can't give argument to non-function 3"),
         ("{{.Id | 3}}", "error: template: :1: non executable command in pipeline stage 2"),
-        ("{{.Label \"x\"}}", "error: template: :1:2: executing \"\" at <.Label>: Label has arguments but cannot be invoked as function"),
+        (
+            "{{.Label \"x\"}}",
+            "error: template: :1:2: executing \"\" at <.Label>: Label has arguments but cannot be invoked as function",
+        ),
     ]);
     let deep = format!("{}1{}", "{{(".repeat(1) + &"(".repeat(500), ")".repeat(501) + "}}");
     assert_eq!(render(&deep), "error: template: :1: template is nested too deeply");
@@ -145,10 +163,7 @@ fn methods_take_arguments() {
 fn columns_of_a_table() {
     let template = Template::parse("{{.ID}}\t{{upper .Names}}{{if .X}}{{end}}").unwrap();
     let columns: Vec<_> = template.columns().collect();
-    assert_eq!(
-        columns,
-        [Column::Field("ID"), Column::Text("\t"), Column::Field("Names"), Column::Other]
-    );
+    assert_eq!(columns, [Column::Field("ID"), Column::Text("\t"), Column::Field("Names"), Column::Other]);
 }
 
 proptest! {

@@ -1,0 +1,125 @@
+//! `onggi events`: what happens to containers, images and volumes, as it happens.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use clap::ArgMatches;
+use jiff::Timestamp;
+use onggi_engine::request::EventOptions;
+use serde_json::Value;
+
+use crate::command::{Command, Group};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::flags::time::moment;
+use crate::flags::{self, filter, filters, parsed, text, value};
+use crate::template::{Options, Template};
+
+pub(crate) const COMMAND: Command = Command {
+    names: &["events", "system events"],
+    group: Group::Look,
+    about: "Show what happens, as it happens",
+    build,
+    run,
+    failure: 1,
+    examples: &[
+        ("events", "From now on"),
+        ("events --since 1h --until 0s --filter event=die", "Who ended in the last hour"),
+        ("events --format '{{json .}}'", "For a program to read"),
+    ],
+};
+
+fn build() -> clap::Command {
+    flags::command("onggi events [OPTIONS]")
+        .arg(value("since", None, "TIME", "Also what happened since then: a time, or 10m ago"))
+        .arg(value("until", None, "TIME", "Stop then"))
+        .arg(filter())
+        .arg(value("format", None, "TEMPLATE", "Print with a Go template: '{{.Action}}', json"))
+}
+
+fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
+    let now = Timestamp::now();
+    let options = EventOptions {
+        since: parsed(matches, "since", |text| moment(text, now))?,
+        until: parsed(matches, "until", |text| moment(text, now))?,
+        filters: filters(matches)?,
+    };
+    let format = match text(matches, "format") {
+        None | Some("") => None,
+        Some("json") => Some("{{json .}}"),
+        other => other,
+    };
+    let fail = |error| CliError::invalid(format!("template parsing error: {error}"));
+    let template = format.map(Template::parse).transpose().map_err(fail)?;
+    let mut failed = None;
+    let result = context.engine()?.events(&options, &mut |event| {
+        let line = match &template {
+            None => sentence(&event),
+            Some(template) => match template.render(&with_field_names(event, format), &Options::default()) {
+                Ok(line) => line,
+                Err(error) => {
+                    failed = Some(fail(error));
+                    return Err(io::Error::other("template"));
+                }
+            },
+        };
+        let mut out = io::stdout().lock();
+        let written = writeln!(out, "{line}").and_then(|()| out.flush());
+        written.map_err(|error| {
+            failed = Some(CliError::io("write standard output", &error));
+            io::Error::from(error.kind())
+        })
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => result.map(|()| 0).map_err(Into::into),
+    }
+}
+
+/// Docker's line: `2026-01-31T12:00:00.123456789Z container start ID (image=busybox, name=x)`.
+fn sentence(event: &Value) -> String {
+    let time = Timestamp::from_nanosecond(event["timeNano"].as_i64().unwrap_or(0).into()).unwrap_or_default();
+    let zoned = time.to_zoned(jiff::tz::TimeZone::system());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut line = format!(
+        "{} {} {} {}",
+        zoned.strftime("%Y-%m-%dT%H:%M:%S.%9f%:z"),
+        text(&event["Type"]),
+        text(&event["Action"]),
+        text(&event["Actor"]["ID"])
+    );
+    if let Some(attributes) = event["Actor"]["Attributes"].as_object().filter(|map| !map.is_empty()) {
+        let mut pairs: Vec<String> =
+            attributes.iter().map(|(key, value)| format!("{key}={}", text(value))).collect();
+        pairs.sort();
+        let _ = write!(line, " ({})", pairs.join(", "));
+    }
+    line
+}
+
+/// Templates of Go see the fields of the message's type, whose JSON names are in lower case; `{{json .}}`
+/// shows the JSON names alone.
+fn with_field_names(mut event: Value, format: Option<&str>) -> Value {
+    for (field, name) in [("Time", "time"), ("TimeNano", "timeNano"), ("Scope", "scope")] {
+        if format.is_some_and(|format| format.contains(&format!(".{field}"))) {
+            event[field] = event[name].clone();
+        }
+    }
+    event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_reads_as_dockers() {
+        let event = serde_json::json!({
+            "Type": "container", "Action": "start", "time": 0, "timeNano": 1_500_000_000,
+            "Actor": {"ID": "abc", "Attributes": {"name": "x", "image": "busybox"}},
+        });
+        let line = sentence(&event);
+        assert!(line.ends_with(" container start abc (image=busybox, name=x)"), "{line}");
+        assert!(line.contains(".500000000"), "{line}");
+    }
+}

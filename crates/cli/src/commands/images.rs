@@ -1,0 +1,222 @@
+//! `onggi images`: what containers can start from.
+
+use clap::{Arg, ArgMatches};
+use jiff::Timestamp;
+use onggi_image::Reference;
+use onggi_store::ImageSummary;
+use serde_json::{Map, Value, json};
+
+use crate::command::{Command, Group};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::flags::{self, filter, filters, is, switch, text};
+use crate::output::human;
+use crate::output::list::{self, Row, format_flag};
+
+pub(crate) const COMMAND: Command = Command {
+    names: &["images", "image ls", "image list"],
+    group: Group::Images,
+    about: "List images",
+    build,
+    run,
+    failure: 1,
+    examples: &[
+        ("images", "All that have a name"),
+        ("images debian", "Those of one repository"),
+        ("images --format '{{.ID}} {{.Size}}' --no-trunc", "For a script"),
+    ],
+};
+
+fn build() -> clap::Command {
+    flags::command("onggi images [OPTIONS] [REPOSITORY[:TAG]]")
+        .arg(switch("all", Some('a'), "Also images without a name; shown anyway"))
+        .arg(switch("digests", None, "With digests"))
+        .arg(filter())
+        .arg(format_flag())
+        .arg(switch("no-trunc", None, "Do not shorten ids"))
+        .arg(switch("quiet", Some('q'), "Only ids"))
+        .arg(Arg::new("repository").value_name("REPOSITORY[:TAG]").help("Only images of this name"))
+}
+
+const TABLE: &str = "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
+const WITH_DIGESTS: &str =
+    "table {{.Repository}}\t{{.Tag}}\t{{.Digest}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}";
+
+fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
+    let mut conditions = filters(matches)?;
+    if let Some(name) = text(matches, "repository") {
+        conditions.entry("reference".to_owned()).or_default().push(name.to_owned());
+    }
+    let images = context.store()?.images()?;
+    let keep = Conditions::read(&conditions, &images)?;
+    let (digests, whole) = (is(matches, "digests"), is(matches, "no-trunc"));
+    let now = Timestamp::now();
+    let mut rows = Vec::new();
+    for image in images.iter().filter(|image| keep.fits(image)) {
+        let names: Vec<Option<&Reference>> = match image.names.as_slice() {
+            [] => vec![None],
+            names => names.iter().map(Some).collect(),
+        };
+        for name in names.into_iter().filter(|name| keep.shows(*name)) {
+            rows.push(row(image, name, whole, now));
+        }
+    }
+    let quiet = is(matches, "quiet");
+    if quiet {
+        // An image of several names has one id.
+        rows.dedup_by(|a, b| a.fields["ID"] == b.fields["ID"]);
+    }
+    let default = match () {
+        () if quiet => "{{.ID}}",
+        () if digests => WITH_DIGESTS,
+        () => TABLE,
+    };
+    let format = if quiet { None } else { text(matches, "format") };
+    context.print(&list::render(
+        &rows,
+        format,
+        default,
+        &[("ID", "IMAGE ID"), ("CreatedSince", "CREATED")],
+    )?)?;
+    Ok(0)
+}
+
+fn row(image: &ImageSummary, name: Option<&Reference>, whole: bool, now: Timestamp) -> Row {
+    let created = human::timestamp(&image.created);
+    let none = || "<none>".to_owned();
+    let id = if whole { image.id.to_string() } else { image.id.short().to_owned() };
+    let fields = json!({
+        "Containers": "N/A",
+        "CreatedAt": human::created_at(created),
+        "CreatedSince": human::ago(created, now),
+        "Digest": image.digest.to_string(),
+        "ID": id,
+        "Repository": name.map_or_else(none, Reference::familiar_repository),
+        "SharedSize": "N/A",
+        "Size": human::size(image.size, 3),
+        "Tag": name.and_then(Reference::tag).map_or_else(none, str::to_owned),
+        "UniqueSize": "N/A",
+        "VirtualSize": human::size(image.size, 3),
+    });
+    let fields = if let Value::Object(fields) = fields { fields } else { Map::new() };
+    Row { fields, labels: image.labels.iter().cloned().collect() }
+}
+
+/// `--filter` and the name behind the flags.
+struct Conditions {
+    references: Vec<String>,
+    labels: Vec<String>,
+    dangling: Option<bool>,
+    /// Created before, since (RFC 3339).
+    before: Option<String>,
+    since: Option<String>,
+}
+
+impl Conditions {
+    fn read(
+        filters: &std::collections::BTreeMap<String, Vec<String>>,
+        images: &[ImageSummary],
+    ) -> Result<Conditions, CliError> {
+        let mut conditions = Conditions {
+            references: Vec::new(),
+            labels: Vec::new(),
+            dangling: None,
+            before: None,
+            since: None,
+        };
+        for (key, values) in filters {
+            let last = values.last().cloned().unwrap_or_default();
+            match key.as_str() {
+                "reference" => conditions.references.clone_from(values),
+                "label" => conditions.labels.clone_from(values),
+                "dangling" => {
+                    conditions.dangling = Some(match last.as_str() {
+                        "true" | "1" => true,
+                        "false" | "0" => false,
+                        _ => {
+                            return Err(CliError::flag(
+                                "filter",
+                                format!("dangling={last} is not true or false"),
+                            ));
+                        }
+                    });
+                }
+                "before" | "since" => {
+                    let wanted = Reference::parse(&last).ok();
+                    let found = images.iter().find(|image| {
+                        image.id.hex().starts_with(last.trim_start_matches("sha256:"))
+                            || wanted.as_ref().is_some_and(|wanted| image.names.contains(wanted))
+                    });
+                    let created = found.map(|image| image.created.clone());
+                    let Some(created) = created else {
+                        return Err(CliError::not_found(format!("No such image: {last}")));
+                    };
+                    *(if key == "before" { &mut conditions.before } else { &mut conditions.since }) =
+                        Some(created);
+                }
+                _ => return Err(CliError::flag("filter", format!("there is no filter {key} for images"))),
+            }
+        }
+        Ok(conditions)
+    }
+
+    fn fits(&self, image: &ImageSummary) -> bool {
+        let moment = human::timestamp(&image.created);
+        let has = |wanted: &String| {
+            let (key, value) = wanted.split_once('=').map_or((wanted.as_str(), None), |(k, v)| (k, Some(v)));
+            image.labels.iter().any(|(k, v)| k == key && value.is_none_or(|value| value == v))
+        };
+        self.labels.iter().all(has)
+            && self.dangling.is_none_or(|dangling| dangling == image.names.is_empty())
+            && self.before.as_ref().is_none_or(|other| moment < human::timestamp(other))
+            && self.since.as_ref().is_none_or(|other| moment > human::timestamp(other))
+    }
+
+    fn shows(&self, name: Option<&Reference>) -> bool {
+        let Some(name) = name else { return self.references.is_empty() };
+        let fits = |pattern: &String| {
+            let (repository, tag) = (name.familiar_repository(), name.tag().unwrap_or_default());
+            let full = format!("{repository}:{tag}");
+            [repository.as_str(), &full, &name.to_string()].iter().any(|text| matches_glob(pattern, text))
+        };
+        self.references.is_empty() || self.references.iter().any(fits)
+    }
+}
+
+/// Go's path.Match without classes: `*` and `?` stop at a slash.
+fn matches_glob(pattern: &str, text: &str) -> bool {
+    let mut letters = pattern.chars();
+    match letters.next() {
+        None => text.is_empty(),
+        Some('*') => {
+            let rest = letters.as_str();
+            let ends = text.char_indices().map(|(n, _)| n).chain([text.len()]);
+            ends.take_while(|n| !text[..*n].contains('/')).any(|n| matches_glob(rest, &text[n..]))
+        }
+        Some(letter) => {
+            let mut others = text.chars();
+            let fits = others.next().is_some_and(|other| other == letter || (letter == '?' && other != '/'));
+            fits && matches_glob(letters.as_str(), others.as_str())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches_glob;
+
+    #[test]
+    fn globs() {
+        for (pattern, text, fits) in [
+            ("debian", "debian", true),
+            ("deb*", "debian", true),
+            ("*", "a/b", false),
+            ("*/b", "a/b", true),
+            ("debian:1?", "debian:12", true),
+            ("debian", "debian:12", false),
+            ("**", "abc", true),
+        ] {
+            assert_eq!(matches_glob(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `onggi import`: an image of one layer from the tar of a root file system.
+
+use std::fs::File;
+use std::io;
+
+use clap::{Arg, ArgMatches};
+use onggi_image::{Digest, Reference};
+use onggi_store::ImportOptions;
+
+use crate::command::{Command, Group};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::flags::{self, argument, is, parsed, switch, text, texts, value, values};
+use crate::progress::{Bars, Interruptible};
+
+pub(crate) const COMMAND: Command = Command {
+    names: &["import", "image import"],
+    group: Group::Images,
+    about: "Make an image of a root file system's tar",
+    build,
+    run,
+    failure: 1,
+    examples: &[
+        ("import rootfs.tar.gz mine:1", "From a file"),
+        ("import -c 'CMD [\"/bin/sh\"]' - mine:1 < rootfs.tar", "From a pipe, with a command"),
+    ],
+};
+
+fn build() -> clap::Command {
+    flags::command("onggi import [OPTIONS] FILE|- [REPOSITORY[:TAG]]")
+        .arg(values(
+            "change",
+            Some('c'),
+            "INSTRUCTION",
+            "A Dockerfile instruction: 'CMD [\"sh\"]', 'ENV A=1'",
+        ))
+        .arg(value("message", Some('m'), "TEXT", "A comment for the image's history"))
+        .arg(value("platform", None, "OS/ARCH", "Not built: other platforms").hide(true))
+        .arg(switch("quiet", Some('q'), "No progress"))
+        .arg(argument("file", "FILE|-", "The tar; gzip and zstd too"))
+        .arg(Arg::new("name").value_name("REPOSITORY[:TAG]").help("What to call the image"))
+}
+
+fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
+    if text(matches, "platform").is_some() {
+        return Err(CliError::unsupported("--platform: images of other platforms are not built yet"));
+    }
+    let options = ImportOptions {
+        name: parsed(matches, "name", Reference::parse)?,
+        changes: texts(matches, "change"),
+        message: text(matches, "message").unwrap_or_default().to_owned(),
+        platform: None,
+        created: None,
+    };
+    let bars = Bars::new(is(matches, "quiet"));
+    let id = match text(matches, "file").unwrap_or_default() {
+        "-" => import(context, io::stdin().lock(), &options, &bars)?,
+        url if url.starts_with("http://") || url.starts_with("https://") => {
+            let hint = "fetch it first, or pipe it: curl … | onggi import - NAME";
+            return Err(CliError::unsupported("importing from an address arrives with networks").hint(hint));
+        }
+        path => {
+            let file = File::open(path).map_err(|error| CliError::io(format!("open {path}"), &error))?;
+            import(context, file, &options, &bars)?
+        }
+    };
+    bars.clear();
+    context.line(&id.to_string())?;
+    Ok(0)
+}
+
+fn import(
+    context: &Context,
+    input: impl io::Read + std::os::fd::AsFd,
+    options: &ImportOptions,
+    bars: &Bars,
+) -> Result<Digest, CliError> {
+    let mut input = Interruptible::new(input)?;
+    let result = context.store()?.import(&mut input, options, bars);
+    if input.was_interrupted() {
+        bars.clear();
+        return Err(CliError::interrupted());
+    }
+    Ok(result?)
+}

@@ -1,0 +1,147 @@
+//! `onggi inspect`: everything about containers, images and volumes, in Docker's JSON.
+
+use clap::ArgMatches;
+use onggi_engine::request::ListOptions;
+use serde_json::{Value, json};
+
+use crate::command::{Command, Group};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::flags::{self, arguments, is, switch, text, texts, value};
+use crate::output::image;
+use crate::output::list::render_one;
+
+pub(crate) const COMMAND: Command = Command {
+    names: &["inspect"],
+    group: Group::Look,
+    about: "Show everything about containers, images and volumes",
+    build,
+    run: |context, matches| inspect(context, matches, parse_kind(matches)?),
+    failure: 1,
+    examples: &[
+        ("inspect web", "All of it, as JSON"),
+        ("inspect -f '{{.State.OOMKilled}}' web", "One thing of it, by a Go template"),
+        ("inspect --oci web", "The OCI configuration that it is started from"),
+    ],
+};
+
+pub(crate) const CONTAINER: Command = Command {
+    names: &["container inspect"],
+    about: "Show everything about containers",
+    group: Group::Hidden,
+    run: |context, matches| inspect(context, matches, Some(Kind::Container)),
+    ..COMMAND
+};
+
+pub(crate) const IMAGE: Command = Command {
+    names: &["image inspect"],
+    about: "Show everything about images",
+    group: Group::Hidden,
+    run: |context, matches| inspect(context, matches, Some(Kind::Image)),
+    examples: &[("image inspect -f '{{json .Config.Env}}' debian", "The variables that it sets")],
+    ..COMMAND
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Container,
+    Image,
+    Volume,
+}
+
+fn build() -> clap::Command {
+    flags::command("onggi inspect [OPTIONS] NAME...")
+        .arg(value("format", Some('f'), "TEMPLATE", "Print with a Go template: '{{.Id}}', '{{json .}}'"))
+        .arg(switch("size", Some('s'), "With the sizes of containers"))
+        .arg(value("type", None, "TYPE", "Look only for a container, an image or a volume"))
+        .arg(switch("oci", None, "The OCI configuration of containers in place of Docker's JSON"))
+        .arg(arguments("names", "NAME", "Names or ids"))
+}
+
+fn parse_kind(matches: &ArgMatches) -> Result<Option<Kind>, CliError> {
+    match text(matches, "type") {
+        None | Some("") => Ok(None),
+        Some("container") => Ok(Some(Kind::Container)),
+        Some("image") => Ok(Some(Kind::Image)),
+        Some("volume") => Ok(Some(Kind::Volume)),
+        Some(other) => Err(CliError::flag("type", format!("\"{other}\" is not container, image or volume"))),
+    }
+}
+
+fn inspect(context: &Context, matches: &ArgMatches, kind: Option<Kind>) -> Result<u8, CliError> {
+    let oci = is(matches, "oci");
+    let kind = if oci { Some(Kind::Container) } else { kind };
+    let format = text(matches, "format").filter(|format| !format.is_empty());
+    let mut found = Vec::new();
+    let result = context.each(&texts(matches, "names"), |name| {
+        let object = find(context, name, kind, oci, is(matches, "size"))?;
+        match format {
+            Some(format) => context.line(&render_one(format, &object, true)?),
+            None => {
+                found.push(object);
+                Ok(())
+            }
+        }
+    });
+    if format.is_none() {
+        // As Docker: what was found is shown although something was not.
+        let shown = if oci && found.len() == 1 { found.remove(0) } else { Value::Array(found) };
+        context.line(&pretty(&shown))?;
+    }
+    result
+}
+
+fn find(context: &Context, name: &str, kind: Option<Kind>, oci: bool, size: bool) -> Result<Value, CliError> {
+    let attempts: [(Kind, &dyn Fn() -> Result<Value, CliError>); 3] = [
+        (Kind::Container, &|| container(context, name, oci, size)),
+        (Kind::Image, &|| Ok(image::describe(&context.store()?.resolve(name)?))),
+        (Kind::Volume, &|| {
+            context
+                .engine()?
+                .volume(name)
+                .map(|volume| super::volume_inspect::describe(&volume))
+                .map_err(Into::into)
+        }),
+    ];
+    for (this, attempt) in attempts {
+        match kind {
+            Some(wanted) if wanted != this => {}
+            Some(_) => return attempt(),
+            None => match attempt() {
+                Err(error) if error.is_not_found() => {}
+                result => return result,
+            },
+        }
+    }
+    let hint = "`onggi ps -a`, `onggi images` and `onggi volume ls` list what there is";
+    Err(CliError::not_found(format!("No such object: {name}")).hint(hint))
+}
+
+fn container(context: &Context, name: &str, oci: bool, size: bool) -> Result<Value, CliError> {
+    let engine = context.engine()?;
+    let id = engine.resolve(name)?;
+    if oci {
+        return Ok(engine.inspect_oci(&id)?);
+    }
+    let mut object = engine.inspect(&id)?;
+    if size {
+        let filters = [("id".to_owned(), vec![id.to_string()])].into();
+        let options = ListOptions { all: true, last: None, size: true, filters };
+        for summary in engine.list(&options)? {
+            object["SizeRw"] = json!(summary.size_rw);
+            object["SizeRootFs"] = json!(summary.size_root);
+        }
+    }
+    Ok(object)
+}
+
+/// Four spaces, as Docker.
+pub(super) fn pretty(value: &Value) -> String {
+    let mut text = Vec::new();
+    let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut text, format);
+    match serde::Serialize::serialize(value, &mut serializer) {
+        Ok(()) => String::from_utf8(text).unwrap_or_else(|_| value.to_string()),
+        Err(_) => value.to_string(),
+    }
+}

@@ -1,0 +1,83 @@
+//! `onggi load`: images from archives and OCI layouts.
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+
+use clap::ArgMatches;
+use onggi_store::Loaded;
+
+use crate::command::{Command, Group};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::flags::{self, is, switch, text, value};
+use crate::progress::{Bars, Interruptible};
+
+pub(crate) const COMMAND: Command = Command {
+    names: &["load", "image load"],
+    group: Group::Images,
+    about: "Load images from an archive or an OCI layout",
+    build,
+    run,
+    failure: 1,
+    examples: &[
+        ("load -i debian.tar", "What `docker save` wrote; gzip and zstd too"),
+        ("load -i ./layout", "A directory in OCI's layout"),
+        ("load < images.tar.zst", "From a pipe"),
+    ],
+};
+
+fn build() -> clap::Command {
+    flags::command("onggi load [OPTIONS]")
+        .arg(value("input", Some('i'), "FILE", "Read this file or directory in place of standard input"))
+        .arg(switch("quiet", Some('q'), "No progress"))
+        .arg(value("platform", None, "OS/ARCH", "Not built: other platforms").hide(true))
+}
+
+fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
+    if text(matches, "platform").is_some() {
+        return Err(CliError::unsupported("--platform: images of other platforms are not built yet"));
+    }
+    let bars = Bars::new(is(matches, "quiet"));
+    let store = context.store()?;
+    let loaded = match text(matches, "input").filter(|path| *path != "-") {
+        Some(path) if Path::new(path).is_dir() => store.load_directory(Path::new(path), &bars)?,
+        Some(path) => {
+            let file = File::open(path).map_err(|error| CliError::io(format!("open {path}"), &error))?;
+            load(context, file, &bars)?
+        }
+        None if io::stdin().is_terminal() => {
+            return Err(CliError::invalid("requested load from stdin, but stdin is a terminal")
+                .hint("name the archive with -i"));
+        }
+        None => load(context, io::stdin().lock(), &bars)?,
+    };
+    bars.clear();
+    for image in &loaded {
+        if !image.other_platforms.is_empty() {
+            let others: Vec<String> = image.other_platforms.iter().map(ToString::to_string).collect();
+            context.warn(&format!("left out, being for other platforms: {}", others.join(", ")));
+        }
+        if image.names.is_empty() {
+            context.line(&format!("Loaded image ID: {}", image.id))?;
+        }
+        for name in &image.names {
+            context.line(&format!("Loaded image: {}", name.familiar()))?;
+        }
+    }
+    Ok(0)
+}
+
+fn load(
+    context: &Context,
+    input: impl io::Read + std::os::fd::AsFd,
+    bars: &Bars,
+) -> Result<Vec<Loaded>, CliError> {
+    let mut input = Interruptible::new(input)?;
+    let result = context.store()?.load(&mut input, bars);
+    if input.was_interrupted() {
+        bars.clear();
+        return Err(CliError::interrupted());
+    }
+    Ok(result?)
+}

@@ -1,0 +1,155 @@
+//! Every command, one file each, and the table by which they are found.
+
+mod attach;
+mod completion;
+mod config_show;
+mod container_finish;
+mod create;
+mod doctor;
+mod events;
+mod exec;
+mod hello;
+mod host_checks;
+mod images;
+mod import;
+pub(crate) mod info;
+mod inspect;
+mod kill;
+mod load;
+mod logs;
+mod man;
+mod ps;
+mod rm;
+mod rmi;
+mod run;
+mod save;
+mod start;
+mod stop;
+mod system_check;
+mod system_reset;
+mod tag;
+mod version;
+mod volume_create;
+mod volume_inspect;
+mod volume_ls;
+mod volume_prune;
+mod volume_rm;
+mod wait;
+
+use crate::command::Command;
+
+/// In the order in which they are shown.
+pub(crate) const TABLE: &[&Command] = &[
+    &hello::COMMAND,
+    &run::COMMAND,
+    &create::COMMAND,
+    &start::COMMAND,
+    &stop::COMMAND,
+    &kill::COMMAND,
+    &rm::COMMAND,
+    &wait::COMMAND,
+    &ps::COMMAND,
+    &logs::COMMAND,
+    &exec::COMMAND,
+    &attach::COMMAND,
+    &inspect::COMMAND,
+    &inspect::CONTAINER,
+    &events::COMMAND,
+    &images::COMMAND,
+    &load::COMMAND,
+    &import::COMMAND,
+    &save::COMMAND,
+    &tag::COMMAND,
+    &rmi::COMMAND,
+    &inspect::IMAGE,
+    &volume_ls::COMMAND,
+    &volume_create::COMMAND,
+    &volume_inspect::COMMAND,
+    &volume_rm::COMMAND,
+    &volume_prune::COMMAND,
+    &doctor::COMMAND,
+    &info::COMMAND,
+    &version::COMMAND,
+    &system_check::COMMAND,
+    &system_reset::COMMAND,
+    &config_show::COMMAND,
+    &completion::COMMAND,
+    &man::COMMAND,
+    &container_finish::COMMAND,
+];
+
+/// The first words of two-word names.
+pub(crate) const NOUNS: &[(&str, &str)] = &[
+    ("container", "Containers: programs that run from images"),
+    ("image", "Images: what containers start from"),
+    ("volume", "Volumes: directories that outlive their containers"),
+    ("system", "This host's store and records"),
+    ("config", "Settings"),
+];
+
+const LIFE: &str = "it arrives with the rest of the engine's work";
+const NETWORK: &str = "it arrives with networks";
+const REGISTRY: &str = "it arrives with registries; `onggi load` takes what `docker save` writes";
+const BUILD: &str = "it arrives with the builder; `onggi import` makes an image of a tar";
+const NEVER: &str = "Onggi runs clusters through Kubernetes";
+
+/// Docker's commands that are not built, each with when it comes.
+pub(crate) const UNBUILT: &[(&str, &str)] = &[
+    ("build", BUILD),
+    ("builder", BUILD),
+    ("buildx", BUILD),
+    ("bake", BUILD),
+    ("commit", BUILD),
+    ("container commit", BUILD),
+    ("image build", BUILD),
+    ("checkpoint", LIFE),
+    ("compose", "it arrives after networks"),
+    ("container cp", LIFE),
+    ("container diff", LIFE),
+    ("container export", LIFE),
+    ("container pause", LIFE),
+    ("container port", NETWORK),
+    ("container prune", LIFE),
+    ("container rename", LIFE),
+    (
+        "container restart",
+        "use `onggi stop` and `onggi start`; restart arrives together with restart policies",
+    ),
+    ("container stats", LIFE),
+    ("container top", LIFE),
+    ("container unpause", LIFE),
+    ("container update", LIFE),
+    ("context", "there is one host, this one"),
+    ("cp", LIFE),
+    ("diff", LIFE),
+    ("export", LIFE),
+    ("history", LIFE),
+    ("image history", LIFE),
+    ("image prune", LIFE),
+    ("image pull", REGISTRY),
+    ("image push", REGISTRY),
+    ("login", REGISTRY),
+    ("logout", REGISTRY),
+    ("manifest", REGISTRY),
+    ("network", NETWORK),
+    ("node", NEVER),
+    ("pause", LIFE),
+    ("plugin", "Onggi has no plug-ins"),
+    ("port", NETWORK),
+    ("pull", REGISTRY),
+    ("push", REGISTRY),
+    ("rename", LIFE),
+    ("restart", "use `onggi stop` and `onggi start`; restart arrives together with restart policies"),
+    ("search", REGISTRY),
+    ("secret", NEVER),
+    ("serve", "it arrives with the doors to other programs"),
+    ("service", NEVER),
+    ("stack", NEVER),
+    ("stats", LIFE),
+    ("swarm", NEVER),
+    ("system df", LIFE),
+    ("system prune", LIFE),
+    ("top", LIFE),
+    ("unpause", LIFE),
+    ("update", LIFE),
+];

@@ -1,0 +1,72 @@
+//! `onggi start`: containers that were created or have ended.
+
+use clap::ArgMatches;
+use onggi_engine::request::{StartOptions, Streams};
+
+use crate::command::{Command, Group};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::flags::{self, arguments, container, is, switch, texts, value};
+use crate::terminal::raw;
+use crate::terminal::session::{Wishes, follow};
+
+pub(crate) const COMMAND: Command = Command {
+    names: &["start", "container start"],
+    group: Group::Run,
+    about: "Start containers that were created or have ended",
+    build,
+    run,
+    failure: 125,
+    examples: &[("start web db", "Start two"), ("start -ai shell", "Start one and stay with it")],
+};
+
+fn build() -> clap::Command {
+    flags::command("onggi start [OPTIONS] CONTAINER...")
+        .arg(switch("attach", Some('a'), "Stay with it: show its output, pass signals on"))
+        .arg(switch("interactive", Some('i'), "Stay with it and pass standard input on"))
+        .arg(value("detach-keys", None, "KEYS", "The keys that leave it running"))
+        .arg(switch("sig-proxy", None, "Pass received signals on; true unless =false"))
+        .arg(arguments("containers", "CONTAINER", "Names or ids"))
+}
+
+fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
+    let names = texts(matches, "containers");
+    let interactive = is(matches, "interactive");
+    if is(matches, "attach") || interactive {
+        let [name] = names.as_slice() else {
+            return Err(CliError::invalid("you cannot start and attach multiple containers at once"));
+        };
+        return attached(context, matches, name, interactive);
+    }
+    let engine = context.engine()?;
+    let options = StartOptions::default();
+    context.each(&names, |name| {
+        let id = engine.resolve(name)?;
+        match engine.start(&id, &options) {
+            // Docker answers 304, and its client says nothing of it.
+            Ok(_) | Err(onggi_engine::Error::AlreadyRunning { .. }) => context.line(name),
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+fn attached(context: &Context, matches: &ArgMatches, name: &str, interactive: bool) -> Result<u8, CliError> {
+    let engine = context.engine()?;
+    let id = engine.resolve(name)?;
+    let config = engine.inspect(&id)?;
+    let tty = config["Config"]["Tty"].as_bool().unwrap_or(false);
+    let stdin = interactive && config["Config"]["OpenStdin"].as_bool().unwrap_or(false);
+    raw::check(tty, stdin)?;
+    let options = StartOptions {
+        attach: Streams { stdin, stdout: true, stderr: true },
+        detach_keys: container::keys(matches)?,
+        size: if tty { raw::size() } else { None },
+        timings: false,
+    };
+    let session = engine.start(&id, &options).map_err(|error| {
+        let code = error.exit_code();
+        CliError::from(error).code(code)
+    })?;
+    let proxy_signals = matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true);
+    follow(context, session, Wishes { stdin, proxy_signals })
+}

@@ -1,0 +1,89 @@
+//! `onggi system reset`: everything back to the state before the first command.
+
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+
+use clap::ArgMatches;
+use onggi_engine::request::{ListOptions, RemoveOptions};
+
+use crate::command::{Command, Group};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::flags::{self, is, switch};
+
+pub(crate) const COMMAND: Command = Command {
+    names: &["system reset"],
+    group: Group::Host,
+    about: "Remove all containers, images and volumes",
+    build,
+    run,
+    failure: 1,
+    examples: &[("system reset --force", "Without asking")],
+};
+
+fn build() -> clap::Command {
+    flags::command("onggi system reset [OPTIONS]").arg(switch("force", Some('f'), "Do not ask"))
+}
+
+fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
+    let settings = context.settings()?;
+    if !settings.root.exists() {
+        return Ok(0);
+    }
+    let question = format!(
+        "This will remove ALL containers, images and volumes in {}, and end what runs.",
+        settings.root.display()
+    );
+    if !is(matches, "force") && !confirm(context, &question)? {
+        return Ok(0);
+    }
+    let engine = context.engine()?;
+    let all = engine.list(&ListOptions { all: true, ..ListOptions::default() })?;
+    let options = RemoveOptions { force: true, volumes: true };
+    let names: Vec<String> = all.iter().map(|container| container.id.to_string()).collect();
+    context.each(&names, |id| {
+        let id = id.parse().map_err(|error: String| CliError::invalid(error))?;
+        Ok(engine.remove(&id, &options)?)
+    })?;
+    context.store()?.unmount_all()?;
+    for root in [&settings.run_root, &settings.root] {
+        empty(root)?;
+    }
+    Ok(0)
+}
+
+/// Removes what is in a directory of ours and leaves the directory, which may be a mount of its own.
+fn empty(root: &Path) -> Result<(), CliError> {
+    let fail = |error: io::Error| CliError::io(format!("empty {}", root.display()), &error);
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(fail(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        // remove_dir_all follows no link (CVE-2022-21658), and these directories are root's alone.
+        let removed = if entry.file_type().map_err(fail)?.is_dir() {
+            fs::remove_dir_all(entry.path())
+        } else {
+            fs::remove_file(entry.path())
+        };
+        removed.map_err(|error| CliError::io(format!("remove {}", entry.path().display()), &error))?;
+    }
+    Ok(())
+}
+
+/// Asks on the terminal. Without one the answer is no, and the flag is named.
+pub(super) fn confirm(context: &Context, question: &str) -> Result<bool, CliError> {
+    if !io::stdin().is_terminal() {
+        return Err(CliError::invalid("it cannot be undone, and there is no terminal to ask on")
+            .hint("--force does it without asking"));
+    }
+    context.complain(&format!("WARNING! {question}\nAre you sure you want to continue? [y/N] "));
+    // The prompt goes to standard error, which is not buffered.
+    let _ = io::stderr().flush();
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(|error| CliError::io("read the answer", &error))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

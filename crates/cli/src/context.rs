@@ -1,0 +1,109 @@
+//! What every command is given: settings, the engine, the two streams to print on.
+//!
+//! Settings and engine are opened when a command first asks for them, because help and versions need
+//! neither.
+
+use std::cell::OnceCell;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use onggi_engine::Engine;
+use onggi_settings::{Flags, Settings};
+use onggi_store::Store;
+
+use crate::error::CliError;
+
+/// Shared by all commands.
+pub(crate) struct Context {
+    /// `--root`, `--run-root`.
+    pub(crate) flags: Flags,
+    /// Colour on standard error.
+    pub(crate) colour: bool,
+    settings: OnceCell<Settings>,
+    engine: OnceCell<Engine>,
+    store: OnceCell<Store>,
+}
+
+impl Context {
+    pub(crate) fn new() -> Context {
+        let unwanted = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        Context {
+            flags: Flags::default(),
+            colour: io::stderr().is_terminal() && !unwanted("NO_COLOR"),
+            settings: OnceCell::new(),
+            engine: OnceCell::new(),
+            store: OnceCell::new(),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> Result<&Settings, CliError> {
+        if let Some(settings) = self.settings.get() {
+            return Ok(settings);
+        }
+        let settings = Settings::load(&self.flags)?;
+        Ok(self.settings.get_or_init(|| settings))
+    }
+
+    pub(crate) fn engine(&self) -> Result<&Engine, CliError> {
+        if let Some(engine) = self.engine.get() {
+            return Ok(engine);
+        }
+        let engine = Engine::open(self.settings()?.clone())?;
+        Ok(self.engine.get_or_init(|| engine))
+    }
+
+    /// Images, which need no engine.
+    pub(crate) fn store(&self) -> Result<&Store, CliError> {
+        if let Some(store) = self.store.get() {
+            return Ok(store);
+        }
+        let settings = self.settings()?;
+        let store = Store::open(&settings.root, &settings.run_root)?;
+        Ok(self.store.get_or_init(|| store))
+    }
+
+    /// Writes to standard output. A reader that went away ends the command silently.
+    pub(crate) fn print(&self, text: &str) -> Result<(), CliError> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .map_err(|error| CliError::io("write standard output", &error))
+    }
+
+    /// Writes a line to standard output.
+    pub(crate) fn line(&self, text: &str) -> Result<(), CliError> {
+        self.print(&format!("{text}\n"))
+    }
+
+    /// Writes to standard error. There is nobody left to tell if that fails.
+    pub(crate) fn complain(&self, text: &str) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// A warning: the act goes on.
+    pub(crate) fn warn(&self, text: &str) {
+        let (yellow, plain) = if self.colour { ("\x1b[33m", "\x1b[0m") } else { ("", "") };
+        self.complain(&format!("{yellow}warning:{plain} {text}\n"));
+    }
+
+    /// Does `act` for each name, prints each failure at once and goes on, as Docker does with many names.
+    pub(crate) fn each<'n>(
+        &self,
+        names: impl IntoIterator<Item = &'n String>,
+        mut act: impl FnMut(&str) -> Result<(), CliError>,
+    ) -> Result<u8, CliError> {
+        let mut failed = None;
+        for name in names {
+            match act(name) {
+                Ok(()) => {}
+                Err(error) if error.is_silent() => return Err(error),
+                Err(error) => {
+                    failed = Some(error.report(self, 1));
+                }
+            }
+        }
+        match failed {
+            None => Ok(0),
+            Some(code) => Err(CliError::told().code(code)),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! How a failure reaches the person: one line that says what failed, one that says what to do.
+//!
+//! Every crate's error arrives here through `Diagnose`; colour only on a terminal.
+
+use std::fmt::Display;
+use std::io;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use onggi_error::{Diagnose, Kind};
+
+use crate::context::Context;
+
+/// A failed command.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    message: String,
+    hint: Option<String>,
+    kind: Kind,
+    /// `None`: the command's own code for failures.
+    code: Option<u8>,
+    /// The command whose help would say more.
+    usage: Option<String>,
+    /// Already told, or not worth a word (a reader that closed its pipe).
+    silent: bool,
+}
+
+impl CliError {
+    fn new(kind: Kind, message: impl Into<String>) -> CliError {
+        CliError { message: message.into(), hint: None, kind, code: None, usage: None, silent: false }
+    }
+
+    /// What was typed cannot mean anything. `path`: the command whose help to name.
+    pub(crate) fn usage(message: impl Into<String>, path: Option<&str>) -> CliError {
+        let mut error = CliError::new(Kind::InvalidInput, message);
+        error.usage = path.map(str::to_owned);
+        error
+    }
+
+    /// A value of a flag, with what is wrong about it.
+    pub(crate) fn flag(name: &str, problem: impl Display) -> CliError {
+        CliError::new(Kind::InvalidInput, format!("invalid argument for --{name}: {problem}"))
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> CliError {
+        CliError::new(Kind::InvalidInput, message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> CliError {
+        CliError::new(Kind::NotFound, message)
+    }
+
+    pub(crate) fn unsupported(message: impl Into<String>) -> CliError {
+        CliError::new(Kind::Unsupported, message)
+    }
+
+    pub(crate) fn interrupted() -> CliError {
+        let mut error = CliError::new(Kind::Interrupted, "interrupted; nothing is left behind");
+        error.code = Some(130);
+        error
+    }
+
+    /// A failed input or output; `act` says of what: `read /tmp/env`.
+    pub(crate) fn io(act: impl Display, source: &io::Error) -> CliError {
+        let mut error = CliError::new(Kind::of_io(source), format!("{act}: {source}"));
+        error.silent = source.kind() == io::ErrorKind::BrokenPipe;
+        if error.silent {
+            error.code = Some(0);
+        }
+        error
+    }
+
+    /// Each problem was already printed.
+    pub(crate) fn told() -> CliError {
+        let mut error = CliError::new(Kind::Internal, "");
+        error.silent = true;
+        error
+    }
+
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> CliError {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn code(mut self, code: u8) -> CliError {
+        self.code = Some(code);
+        self
+    }
+
+    /// Whether the thing asked for is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.kind == Kind::NotFound
+    }
+
+    /// Whether the reader of our output went away.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// Prints it to standard error. The exit code, `default` unless it has its own.
+    pub(crate) fn report(&self, context: &Context, default: u8) -> u8 {
+        if !self.silent {
+            context.complain(&self.text(context.colour));
+        }
+        self.code.unwrap_or(default)
+    }
+
+    fn text(&self, colour: bool) -> String {
+        let (red, cyan, plain) = if colour { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
+        let mut text = format!("{red}onggi:{plain} {}\n", self.message);
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!("{cyan}hint:{plain} {hint}\n"));
+        }
+        if let Some(path) = &self.usage {
+            text.push_str(&format!("See 'onggi {path} --help'.\n"));
+        }
+        text
+    }
+
+    /// clap's findings in our words.
+    pub(crate) fn of_clap(error: &clap::Error, path: &str) -> CliError {
+        let context = |kind| match error.get(kind) {
+            Some(ContextValue::String(text)) => Some(text.clone()),
+            Some(ContextValue::Strings(texts)) => Some(texts.join(" ")),
+            _ => None,
+        };
+        let argument = context(ContextKind::InvalidArg).unwrap_or_default();
+        let value = context(ContextKind::InvalidValue).unwrap_or_default();
+        // clap shows a flag with its value's name; the name alone is what was typed.
+        let flag = argument.split([' ', '=']).next().unwrap_or_default();
+        let message = match error.kind() {
+            ErrorKind::UnknownArgument if argument.starts_with('-') => format!("unknown flag: {argument}"),
+            ErrorKind::UnknownArgument => format!("unexpected argument: {argument}"),
+            ErrorKind::MissingRequiredArgument => {
+                format!("'onggi {path}' needs {}", argument.replace(['<', '>', '.'], ""))
+            }
+            ErrorKind::InvalidValue if value.is_empty() => format!("flag needs an argument: {flag}"),
+            ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+                let wanted =
+                    context(ContextKind::ValidValue).map(|v| format!("; it takes {}", v.replace(' ', ", ")));
+                let problem = std::error::Error::source(error).map(|source| format!(": {source}"));
+                format!("invalid argument \"{value}\" for {flag}{}", wanted.or(problem).unwrap_or_default())
+            }
+            ErrorKind::ArgumentConflict => {
+                let other = context(ContextKind::PriorArg).unwrap_or_default();
+                let other = other.split([' ', '=']).next().unwrap_or_default();
+                if other.is_empty() || other == flag {
+                    format!("{flag} is given more than once")
+                } else {
+                    format!("{flag} and {other} exclude each other")
+                }
+            }
+            ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues => {
+                format!("unexpected argument: {value}")
+            }
+            _ => {
+                error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+            }
+        };
+        let mut result = CliError::usage(message, Some(path));
+        if let Some(near) = context(ContextKind::SuggestedArg) {
+            result.hint = Some(format!("did you mean {near}?"));
+        } else if let Some(near) = context(ContextKind::SuggestedValue) {
+            result.hint = Some(format!("did you mean {near}?"));
+        }
+        result
+    }
+}
+
+impl<E: Diagnose> From<E> for CliError {
+    fn from(error: E) -> CliError {
+        let mut result = CliError::new(error.kind(), error.to_string());
+        result.hint = error.hint();
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_only_when_asked() {
+        let error = CliError::usage("no", Some("run")).hint("yes");
+        assert_eq!(error.text(false), "onggi: no\nhint: yes\nSee 'onggi run --help'.\n");
+        assert!(error.text(true).starts_with("\x1b[1;31monggi:\x1b[0m no\n"));
+    }
+
+    #[test]
+    fn a_closed_pipe_is_silent_success() {
+        let error = CliError::io("write", &io::Error::from_raw_os_error(32));
+        assert!(error.silent);
+        assert_eq!(error.code, Some(0));
+    }
+}

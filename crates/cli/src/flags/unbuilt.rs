@@ -1,0 +1,156 @@
+//! Docker's flags for `run` and `create` that Onggi does not have yet.
+//!
+//! Each is known by name, so that it is refused with its reason and not as a misspelling. A flag leaves
+//! this list when it is built. A test holds this list and the built flags against Docker's 102.
+
+use clap::{Arg, ArgAction, ArgMatches};
+
+use crate::error::CliError;
+
+/// A flag that is only refused.
+pub(crate) struct Unbuilt {
+    name: &'static str,
+    short: Option<char>,
+    takes_value: bool,
+    /// The one value that says what holds anyway.
+    harmless: Option<&'static str>,
+    reason: &'static str,
+}
+
+const NETWORKS: &str = "networks other than none and host are not built yet; use --network host";
+const HEALTH: &str = "health checks are kept and shown, but not run yet";
+const DEVICES: &str = "devices of the host are not passed on yet; --privileged gives all of them";
+const BLOCK: &str = "limits on block devices are not built yet";
+const REAL_TIME: &str = "real-time scheduling is not built yet; use --cpus or --cpu-shares";
+const WINDOWS: &str = "it exists on Windows only";
+
+const fn valued(name: &'static str, reason: &'static str) -> Unbuilt {
+    Unbuilt { name, short: None, takes_value: true, harmless: None, reason }
+}
+
+const fn plain(name: &'static str, reason: &'static str) -> Unbuilt {
+    Unbuilt { name, short: None, takes_value: false, harmless: None, reason }
+}
+
+/// In the order of the alphabet.
+pub(crate) const FLAGS: &[Unbuilt] = &[
+    valued("blkio-weight", BLOCK),
+    valued("blkio-weight-device", BLOCK),
+    Unbuilt {
+        harmless: Some("private"),
+        ..valued("cgroupns", "a container always has its own cgroup namespace so far")
+    },
+    valued("cpu-count", WINDOWS),
+    valued("cpu-percent", WINDOWS),
+    valued("cpu-rt-period", REAL_TIME),
+    valued("cpu-rt-runtime", REAL_TIME),
+    valued("device", DEVICES),
+    valued("device-cgroup-rule", DEVICES),
+    valued("device-read-bps", BLOCK),
+    valued("device-read-iops", BLOCK),
+    valued("device-write-bps", BLOCK),
+    valued("device-write-iops", BLOCK),
+    plain("disable-content-trust", "there are no registries yet whose content could be trusted"),
+    valued("expose", NETWORKS),
+    valued("gpus", "graphics processors are not passed on yet"),
+    valued("health-cmd", HEALTH),
+    valued("health-interval", HEALTH),
+    valued("health-retries", HEALTH),
+    valued("health-start-interval", HEALTH),
+    valued("health-start-period", HEALTH),
+    valued("health-timeout", HEALTH),
+    valued("io-maxbandwidth", WINDOWS),
+    valued("io-maxiops", WINDOWS),
+    valued("ip", NETWORKS),
+    valued("ip6", NETWORKS),
+    valued("kernel-memory", "the kernel no longer has this limit (since Linux 5.16); use --memory"),
+    valued("link", NETWORKS),
+    valued("link-local-ip", NETWORKS),
+    valued("mac-address", NETWORKS),
+    valued("memory-swappiness", "cgroup v2 has no such setting, and v1's is not built yet"),
+    valued("net-alias", NETWORKS),
+    valued("network-alias", NETWORKS),
+    plain("no-healthcheck", HEALTH),
+    plain("oom-kill-disable", "a container that cannot be killed can stop the host; use --oom-score-adj"),
+    valued("platform", "images of other platforms are not built yet; the host's own is used"),
+    Unbuilt { short: Some('p'), ..valued("publish", NETWORKS) },
+    Unbuilt { short: Some('P'), ..plain("publish-all", NETWORKS) },
+    Unbuilt {
+        harmless: Some("no"),
+        ..valued("restart", "restart policies are not built yet; a container stays ended")
+    },
+    valued("runtime", "there is one runtime, Onggi's own"),
+    valued("storage-opt", "quotas on the writable layer are not built yet"),
+    plain("use-api-socket", "there is no API socket yet"),
+    valued(
+        "userns",
+        "user namespaces are not built yet; a container's root is the host's, with fewer rights",
+    ),
+    valued("volume-driver", "there is one kind of volume, local"),
+    valued("volumes-from", "not built yet; name the volumes with --volume"),
+];
+
+/// The flags as hidden ones.
+pub(crate) fn args() -> impl Iterator<Item = Arg> {
+    FLAGS.iter().map(|flag| {
+        let arg = Arg::new(flag.name).long(flag.name).hide(true);
+        let arg = if flag.takes_value {
+            arg.action(ArgAction::Append).allow_hyphen_values(true)
+        } else {
+            arg.action(ArgAction::Append).num_args(0..=1).require_equals(true).default_missing_value("true")
+        };
+        match flag.short {
+            Some(letter) => arg.short(letter),
+            None => arg,
+        }
+    })
+}
+
+/// Refuses the first of them that was given.
+pub(crate) fn refuse(matches: &ArgMatches) -> Result<(), CliError> {
+    for flag in FLAGS {
+        for value in matches.get_many::<String>(flag.name).unwrap_or_default() {
+            if flag.harmless != Some(value.as_str()) {
+                return Err(CliError::unsupported(format!("--{}: {}", flag.name, flag.reason)));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::flags::container;
+
+    /// docker 29.7, `docs/reference/commandline/container_run.md`, with the hidden aliases of opts.go.
+    const DOCKER: &str = "add-host annotation attach blkio-weight blkio-weight-device cap-add cap-drop cgroup-parent cgroupns cidfile \
+        cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems detach \
+        detach-keys device device-cgroup-rule device-read-bps device-read-iops device-write-bps device-write-iops \
+        disable-content-trust dns dns-opt dns-option dns-search domainname entrypoint env env-file expose gpus group-add health-cmd \
+        health-interval health-retries health-start-interval health-start-period health-timeout hostname init interactive \
+        io-maxbandwidth io-maxiops ip ip6 ipc isolation kernel-memory label label-file link link-local-ip log-driver log-opt \
+        mac-address memory memory-reservation memory-swap memory-swappiness mount name net net-alias network network-alias \
+        no-healthcheck oom-kill-disable oom-score-adj pid pids-limit platform privileged publish publish-all pull quiet read-only \
+        restart rm runtime security-opt shm-size sig-proxy stop-signal stop-timeout storage-opt sysctl tmpfs tty ulimit \
+        use-api-socket user userns uts volume volume-driver volumes-from workdir";
+
+    #[test]
+    fn every_flag_of_docker_run_is_known() {
+        let tree = container::run_flags();
+        let mut known: Vec<String> = Vec::new();
+        for arg in tree.get_arguments() {
+            known.extend(arg.get_long().map(str::to_owned));
+            known.extend(arg.get_all_aliases().unwrap_or_default().iter().map(|a| (*a).to_owned()));
+        }
+        for name in DOCKER.split_whitespace() {
+            assert!(known.iter().any(|k| k == name), "--{name} is unknown");
+        }
+        for flag in super::FLAGS {
+            assert!(
+                DOCKER.split_whitespace().any(|name| name == flag.name),
+                "--{} is not Docker's",
+                flag.name
+            );
+        }
+    }
+}

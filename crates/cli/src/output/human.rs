@@ -1,0 +1,115 @@
+//! Sizes and times as Docker words them, so that scripts and eyes find what they know (`go-units`).
+
+use jiff::Timestamp;
+
+/// Powers of 1000 with at most `digits` significant digits: `4.27MB`, `117MB`.
+pub(crate) fn size(bytes: u64, digits: usize) -> String {
+    scaled(bytes, 1000.0, digits, &["B", "kB", "MB", "GB", "TB", "PB", "EB"])
+}
+
+/// Powers of 1024 with four significant digits: `62.79GiB`.
+pub(crate) fn binary_size(bytes: u64) -> String {
+    scaled(bytes, 1024.0, 4, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
+}
+
+fn scaled(bytes: u64, base: f64, digits: usize, units: &[&str]) -> String {
+    let mut amount = bytes as f64;
+    let mut unit = 0;
+    while amount >= base && unit + 1 < units.len() {
+        amount /= base;
+        unit += 1;
+    }
+    // Go's %.*g: so many significant digits, no zeroes at the end.
+    let whole = amount.abs().log10().floor().max(0.0) as usize + 1;
+    let text = format!("{amount:.*}", digits.saturating_sub(whole));
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{}", units[unit])
+}
+
+/// `About an hour`, `3 days`.
+pub(crate) fn duration(seconds: i64) -> String {
+    let minutes = seconds / 60;
+    let hours = (seconds + 1800) / 3600;
+    match () {
+        () if seconds < 1 => "Less than a second".to_owned(),
+        () if seconds == 1 => "1 second".to_owned(),
+        () if seconds < 60 => format!("{seconds} seconds"),
+        () if minutes == 1 => "About a minute".to_owned(),
+        () if minutes < 60 => format!("{minutes} minutes"),
+        () if hours == 1 => "About an hour".to_owned(),
+        () if hours < 48 => format!("{hours} hours"),
+        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        () => format!("{} years", hours / 24 / 365),
+    }
+}
+
+/// `3 days ago`; `N/A` for a time that is not known.
+pub(crate) fn ago(moment: Option<Timestamp>, now: Timestamp) -> String {
+    match moment {
+        Some(moment) => format!("{} ago", duration(now.as_second() - moment.as_second())),
+        None => "N/A".to_owned(),
+    }
+}
+
+/// Go's `2006-01-02 15:04:05 -0700 MST`, as `CreatedAt` shows it.
+pub(crate) fn created_at(moment: Option<Timestamp>) -> String {
+    match moment {
+        Some(moment) => {
+            moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
+        }
+        None => "N/A".to_owned(),
+    }
+}
+
+/// Reads RFC 3339. Go's zero time and an empty text are no time.
+pub(crate) fn timestamp(text: &str) -> Option<Timestamp> {
+    text.parse().ok().filter(|moment: &Timestamp| moment.as_second() > -62_135_596_800)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (bytes, wanted) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (1024, "1.02kB"),
+            (4_268_541, "4.27MB"),
+            (116_900_000, "117MB"),
+            (999_900, "1e+03kB".replace("1e+03", "1000").as_str()),
+            (1_234_567_890, "1.23GB"),
+        ] {
+            assert_eq!(size(bytes, 3), wanted, "{bytes}");
+        }
+        assert_eq!(binary_size(25_160_000_000), "23.43GiB");
+        assert_eq!(binary_size(64 << 20), "64MiB");
+    }
+
+    #[test]
+    fn durations() {
+        let (minute, hour, day) = (60, 3600, 86400);
+        for (seconds, wanted) in [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (minute, "About a minute"),
+            (119, "About a minute"),
+            (2 * minute, "2 minutes"),
+            (hour, "About an hour"),
+            (hour + 1799, "About an hour"),
+            (hour + 1800, "2 hours"),
+            (47 * hour, "47 hours"),
+            (2 * day, "2 days"),
+            (14 * day, "2 weeks"),
+            (60 * day, "2 months"),
+            (800 * day, "2 years"),
+        ] {
+            assert_eq!(duration(seconds), wanted, "{seconds}");
+        }
+    }
+}

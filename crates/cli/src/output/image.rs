@@ -1,0 +1,49 @@
+//! An image as `docker image inspect` describes it.
+
+use onggi_store::Image;
+use serde_json::{Value, json};
+
+/// Docker's fields, in Docker's order. `Config` is the image's own document, not a translation of it.
+pub(crate) fn describe(image: &Image) -> Value {
+    let document: Value = serde_json::from_slice(&image.raw_config).unwrap_or_default();
+    let names: Vec<String> = image
+        .names
+        .iter()
+        .filter(|name| name.tag().is_some())
+        .map(onggi_image::Reference::familiar)
+        .collect();
+    let digests: Vec<String> = image.repo_digests().iter().map(onggi_image::Reference::familiar).collect();
+    let field = |name: &str| document.get(name).cloned().unwrap_or_else(|| json!(""));
+    let layers: Vec<String> = image.layers.iter().map(ToString::to_string).collect();
+    json!({
+        "Id": image.id.to_string(),
+        "RepoTags": names,
+        "RepoDigests": digests,
+        "Comment": last_comment(&document),
+        "Created": image.created,
+        "Author": field("author"),
+        "Config": document.get("config").cloned().unwrap_or_default(),
+        "Architecture": field("architecture"),
+        "Variant": field("variant"),
+        "Os": field("os"),
+        "Size": image.size,
+        "RootFS": {"Type": "layers", "Layers": layers},
+        "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+        "Descriptor": {
+            "mediaType": manifest_type(image),
+            "digest": image.manifest_digest.to_string(),
+            "size": image.raw_manifest.len(),
+        },
+    })
+}
+
+fn manifest_type(image: &Image) -> String {
+    let document: Value = serde_json::from_slice(&image.raw_manifest).unwrap_or_default();
+    let default = "application/vnd.oci.image.manifest.v1+json";
+    document["mediaType"].as_str().unwrap_or(default).to_owned()
+}
+
+fn last_comment(document: &Value) -> String {
+    let history = document["history"].as_array().and_then(|entries| entries.last());
+    history.and_then(|entry| entry["comment"].as_str()).unwrap_or_default().to_owned()
+}

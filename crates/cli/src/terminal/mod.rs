@@ -1,0 +1,5 @@
+//! The person's end of a container: the terminal, the three standard streams, and signals.
+
+pub(crate) mod raw;
+pub(crate) mod session;
+pub(crate) mod streams;

@@ -1,0 +1,68 @@
+//! The terminal in raw mode, and back on every way out.
+//!
+//! What must be put back is kept where a panic and a signal find it as well, because a shell left in raw
+//! mode shows nothing of what one types.
+
+use std::io::{self, IsTerminal as _};
+use std::sync::Mutex;
+
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+
+use crate::error::CliError;
+
+static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// Raw mode for as long as this lives.
+#[must_use]
+pub(crate) struct RawMode(());
+
+impl RawMode {
+    /// Puts the terminal on standard input into raw mode.
+    pub(crate) fn enter() -> Result<RawMode, CliError> {
+        let fail = |errno: rustix::io::Errno| CliError::io("set the terminal to raw mode", &errno.into());
+        let before = tcgetattr(io::stdin()).map_err(fail)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        if let Ok(mut saved) = SAVED.lock() {
+            *saved = Some(before);
+        }
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            restore();
+            report(panic);
+        }));
+        tcsetattr(io::stdin(), OptionalActions::Drain, &raw).map_err(fail)?;
+        Ok(RawMode(()))
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Puts the terminal back, if it was changed. There is nobody to tell if it fails: the terminal is gone.
+pub(crate) fn restore() {
+    // A thread that holds the lock is restoring it already.
+    if let Ok(mut saved) = SAVED.try_lock()
+        && let Some(before) = saved.take()
+    {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &before);
+    }
+}
+
+/// Rows and columns, if standard output (or input) is a terminal.
+pub(crate) fn size() -> Option<(u16, u16)> {
+    let size = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin())).ok()?;
+    (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
+}
+
+/// Docker's rule: a terminal for the container with its input attached needs one here.
+pub(crate) fn check(tty: bool, stdin: bool) -> Result<(), CliError> {
+    if tty && stdin && !io::stdin().is_terminal() {
+        let hint = "leave out -t to pass a pipe or a file on";
+        return Err(CliError::invalid("the input device is not a TTY").hint(hint).code(1));
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! Stays with a process until it ends or the person leaves it: streams, size of the terminal, signals.
+//!
+//! The main thread waits for the end, one thread copies the output, one the input, one reads signals. All
+//! of them but the main thread are left behind when the program ends.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::thread::{self, JoinHandle};
+
+use onggi_engine::{Controller, Session};
+use onggi_sys::signal_queue::{HIGHEST, SignalQueue};
+
+use super::raw::{self, RawMode};
+use super::streams::{self, Ended};
+use crate::context::Context;
+use crate::error::CliError;
+
+/// What the person's end wants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wishes {
+    /// Pass standard input on.
+    pub(crate) stdin: bool,
+    /// Pass received signals on, when there is no terminal that turns keys into signals by itself.
+    pub(crate) proxy_signals: bool,
+}
+
+const SIGINT: i32 = 2;
+const SIGQUIT: i32 = 3;
+const SIGTERM: i32 = 15;
+const SIGHUP: i32 = 1;
+const SIGPIPE: i32 = 13;
+const SIGCHLD: i32 = 17;
+const SIGURG: i32 = 23;
+const SIGWINCH: i32 = 28;
+
+/// So many SIGINT or SIGTERM end a client whose container does not end (Docker's number).
+const ENOUGH: u32 = 3;
+
+/// Follows the session. The exit code is the process's, 0 after detaching.
+pub(crate) fn follow(context: &Context, mut session: Session, wishes: Wishes) -> Result<u8, CliError> {
+    let signals = SignalQueue::block(&watched(session.tty, wishes.proxy_signals))
+        .map_err(|error| CliError::io("watch for signals", &error))?;
+    let raw = if session.tty && wishes.stdin { Some(RawMode::enter()?) } else { None };
+    let controller = session.controller();
+    let tty = session.tty;
+    if tty {
+        // The terminal may have changed since the request was made.
+        resize(&controller);
+    }
+    spawn("signals", move || watch(&signals, &controller, tty))?;
+    let output = match session.stream.take() {
+        Some(stream) => Some(connect(stream, tty, wishes.stdin)?),
+        None => None,
+    };
+    let end = session.wait();
+    let ended = output.map(JoinHandle::join);
+    drop(raw);
+    let end = end?;
+    match ended {
+        Some(Ok(Ended::Failed(problem))) => context.warn(&problem),
+        // As a program that SIGPIPE ends, but without a word.
+        Some(Ok(Ended::NobodyReads)) => return Err(CliError::told().code(128 + 13)),
+        _ => {}
+    }
+    if let Some(problem) = end.error {
+        context.warn(&problem);
+    }
+    Ok(u8::try_from(end.code).unwrap_or(255))
+}
+
+/// Starts the copying threads; the output's is waited for at the end.
+fn connect(stream: UnixStream, tty: bool, stdin: bool) -> Result<JoinHandle<Ended>, CliError> {
+    if stdin {
+        let sink = stream.try_clone().map_err(|error| CliError::io("share the stream", &error))?;
+        if let Some(mut input) = own(io::stdin().as_fd()) {
+            spawn("input", move || streams::copy_input(&mut input, &sink))?;
+        } else {
+            // Standard input is closed: the program's is at its end from the start.
+            streams::copy_input(&mut io::empty(), &sink);
+        }
+    }
+    let mut stream = stream;
+    spawn("output", move || {
+        let mut out = sink(own(io::stdout().as_fd()));
+        if tty {
+            return streams::copy_raw(&mut stream, &mut out);
+        }
+        let mut err = sink(own(io::stderr().as_fd()));
+        streams::copy_framed(&mut stream, &mut out, &mut err)
+    })
+}
+
+/// The descriptor as a file without the standard library's line buffering. `None` if it is closed.
+fn own(descriptor: std::os::fd::BorrowedFd<'_>) -> Option<File> {
+    descriptor.try_clone_to_owned().ok().map(File::from)
+}
+
+fn sink(file: Option<File>) -> Box<dyn Write + Send> {
+    match file {
+        Some(file) => Box::new(file),
+        None => Box::new(io::sink()),
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, CliError> {
+    // The buffers are on the heap; a small stack is one less page table to fill.
+    let builder = thread::Builder::new().name(name.to_owned()).stack_size(64 << 10);
+    builder.spawn(work).map_err(|error| CliError::io("start a thread", &error))
+}
+
+/// Without a terminal, all that can be caught but what this program's own life is about. With one, only
+/// what must put the terminal back first, and its size.
+fn watched(tty: bool, proxy: bool) -> Vec<i32> {
+    if tty {
+        return vec![SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH];
+    }
+    if !proxy {
+        return Vec::new();
+    }
+    const SYNCHRONOUS: [i32; 5] = [4, 5, 7, 8, 11]; // SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV: our own faults.
+    const UNCATCHABLE: [i32; 2] = [9, 19];
+    const RESERVED: [i32; 2] = [32, 33]; // The C library's own, for threads.
+    (1..=HIGHEST)
+        .filter(|n| ![SIGCHLD, SIGPIPE, SIGURG].contains(n))
+        .filter(|n| !SYNCHRONOUS.contains(n) && !UNCATCHABLE.contains(n) && !RESERVED.contains(n))
+        .collect()
+}
+
+fn watch(signals: &SignalQueue, controller: &Controller, tty: bool) {
+    let mut insisted = 0;
+    while let Ok(signal) = signals.next() {
+        if tty {
+            if signal == SIGWINCH {
+                resize(controller);
+                continue;
+            }
+            raw::restore();
+            leave(signal);
+        }
+        if matches!(signal, SIGINT | SIGTERM) {
+            insisted += 1;
+        }
+        // It fails when the process has ended; then the main thread is about to say so.
+        let _ = controller.signal(signal);
+        if insisted >= ENOUGH {
+            leave(signal);
+        }
+    }
+}
+
+/// Ends this program and not the container, from whatever thread.
+#[expect(clippy::exit, reason = "the main thread waits for a process that may never end")]
+fn leave(signal: i32) -> ! {
+    std::process::exit(128 + signal)
+}
+
+fn resize(controller: &Controller) {
+    if let Some((rows, columns)) = raw::size() {
+        // It fails when the process has ended.
+        let _ = controller.resize(rows, columns);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_signals_are_passed_on() {
+        let all = watched(false, true);
+        for signal in [1, 2, 3, 10, 12, 15, 18, 20, 28, 34, 64] {
+            assert!(all.contains(&signal), "{signal}");
+        }
+        for signal in [SIGCHLD, SIGPIPE, SIGURG, 9, 19, 11, 32, 33] {
+            assert!(!all.contains(&signal), "{signal}");
+        }
+        assert!(watched(true, true).contains(&SIGWINCH));
+        assert!(watched(false, false).is_empty());
+    }
+}
