@@ -31,7 +31,8 @@ struct Header {
 pub fn encode(plan: &Plan) -> io::Result<OwnedFd> {
     let launch = serde_json::to_vec(&plan.launch)?;
     let steps = serde_json::to_vec(&plan.steps)?;
-    let header = Header { version: VERSION, launch: launch.len(), steps: steps.len(), filter: plan.filter.len() };
+    let header =
+        Header { version: VERSION, launch: launch.len(), steps: steps.len(), filter: plan.filter.len() };
     let mut bytes = serde_json::to_vec(&header)?;
     bytes.push(b'\n');
     bytes.extend_from_slice(&launch);
@@ -41,7 +42,10 @@ pub fn encode(plan: &Plan) -> io::Result<OwnedFd> {
     let file = rustix::fs::memfd_create("onggi-plan", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut file = std::fs::File::from(file);
     file.write_all(&bytes)?;
-    rustix::fs::fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    rustix::fs::fcntl_add_seals(
+        &file,
+        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+    )?;
     Ok(file.into())
 }
 

@@ -18,7 +18,8 @@ const READ_ONLY: u64 = 1;
 
 pub(super) fn mount(child: &Child<'_>, mount: &MountCgroups) -> Outcome {
     let destination = &mount.destination;
-    let target = child.root()?.target(destination, Target::Directory).doing(|| format!("make {destination}"))?;
+    let target =
+        child.root()?.target(destination, Target::Directory).doing(|| format!("make {destination}"))?;
     match &mount.view {
         CgroupView::V2 { directory } => {
             bind(directory, target.as_fd(), mount.attributes)?;
@@ -41,7 +42,8 @@ pub(super) fn mount(child: &Child<'_>, mount: &MountCgroups) -> Outcome {
             }
             if mount.attributes.set & READ_ONLY != 0 {
                 let read_only = Attributes { set: READ_ONLY, clear: 0 };
-                set_attributes(top.as_fd(), read_only, false).doing(|| format!("make {destination} read-only"))?;
+                set_attributes(top.as_fd(), read_only, false)
+                    .doing(|| format!("make {destination} read-only"))?;
             }
         }
     }
@@ -50,6 +52,7 @@ pub(super) fn mount(child: &Child<'_>, mount: &MountCgroups) -> Outcome {
 
 fn bind(directory: &std::path::Path, target: std::os::fd::BorrowedFd<'_>, attributes: Attributes) -> Outcome {
     let tree = clone_tree(CWD, directory, false).doing(|| format!("open_tree {}", directory.display()))?;
-    set_attributes(tree.as_fd(), attributes, false).doing(|| format!("mount_setattr {}", directory.display()))?;
+    set_attributes(tree.as_fd(), attributes, false)
+        .doing(|| format!("mount_setattr {}", directory.display()))?;
     attach(tree.as_fd(), target).doing(|| format!("bind {}", directory.display()))
 }

@@ -11,7 +11,7 @@ use rustix::process::DumpableBehavior;
 
 use onggi_cgroup::Cgroup;
 use onggi_sys::clone::{Forked, exit_now, fork};
-use onggi_sys::process::{close_range, cloexec_range, reset_signals, set_io_priority, set_personality};
+use onggi_sys::process::{cloexec_range, close_range, reset_signals, set_io_priority, set_personality};
 
 use super::problem::{Doing, Outcome, Problem};
 use super::procfs::Procfs;
@@ -19,7 +19,9 @@ use super::program::{self, Program};
 use super::report::{Failure, write_failure, write_timings};
 use super::root::{Root, Target};
 use super::user::{self, Resolved};
-use super::{cgroups, copy, credentials, devices, host, init, masks, mount, namespaces, session, swap, terminal};
+use super::{
+    cgroups, copy, credentials, devices, host, init, masks, mount, namespaces, session, swap, terminal,
+};
 use crate::plan::{Capabilities, Step};
 
 /// What the new process will have as descriptors 0, 1 and 2.
@@ -68,7 +70,8 @@ pub(super) struct Inheritance<'a> {
 /// Nothing of the container's may read this process's memory or open its files until it has become the program (CVE-2016-9962); its
 /// own descriptors end with it.
 pub(super) fn guard() -> Outcome {
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(|| "prctl PR_SET_DUMPABLE")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .doing(|| "prctl PR_SET_DUMPABLE")?;
     cloexec_range(3, u32::MAX).doing(|| "close_range")
 }
 
@@ -76,7 +79,9 @@ pub(super) fn guard() -> Outcome {
 pub(super) fn run(inheritance: Inheritance<'_>) -> ! {
     let mut report = Report { file: None, timed: inheritance.timings, timings: Vec::new() };
     let failed = match begin(inheritance, &mut report) {
-        Err(problem) => Failure { step: "begin".into(), index: 0, errno: problem.errno, message: problem.message },
+        Err(problem) => {
+            Failure { step: "begin".into(), index: 0, errno: problem.errno, message: problem.message }
+        }
         Ok((mut child, steps)) => go(&mut child, &steps, &mut report),
     };
     if let Some(file) = &mut report.file {
@@ -182,7 +187,9 @@ impl Child<'_> {
             Step::ReadOnlyPaths { paths } => masks::make_read_only(self, paths),
             Step::ReadOnlyMounts { destinations } => masks::make_mounts_read_only(self, destinations),
             Step::CreateWorkingDirectory { path } => {
-                self.root()?.target(path, Target::Directory).doing(|| format!("make the directory {path}"))?;
+                self.root()?
+                    .target(path, Target::Directory)
+                    .doing(|| format!("make the directory {path}"))?;
                 Ok(())
             }
             Step::ReadOnlyRoot => masks::make_mounts_read_only(self, &["/".to_owned()]),
@@ -197,7 +204,9 @@ impl Child<'_> {
                 .write("self/oom_score_adj", &value.to_string())
                 .doing(|| format!("set oom_score_adj to {value}")),
             Step::Rlimits { limits } => credentials::set_limits(limits),
-            Step::Personality { persona } => set_personality(*persona).doing(|| format!("personality {persona:#x}")),
+            Step::Personality { persona } => {
+                set_personality(*persona).doing(|| format!("personality {persona:#x}"))
+            }
             Step::IoPriority { class, level } => {
                 set_io_priority(*class, *level).doing(|| format!("ioprio_set {class} {level}"))
             }
@@ -234,7 +243,8 @@ impl Child<'_> {
             Step::Seccomp { flags } => credentials::load_filter(self, *flags),
             Step::Execute => {
                 let program = self.program.as_ref();
-                let program = program.ok_or_else(|| Problem::new("the plan has found no program before this step"))?;
+                let program =
+                    program.ok_or_else(|| Problem::new("the plan has found no program before this step"))?;
                 Err(program::execute(program))
             }
         }

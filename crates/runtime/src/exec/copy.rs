@@ -28,12 +28,14 @@ pub(super) fn populate(child: &Child<'_>, populate: &Populate) -> Outcome {
         Err(error) if is(&error, Errno::NOENT) || is(&error, Errno::NOTDIR) => return Ok(()),
         other => other.doing(|| format!("open {destination}"))?,
     };
-    let to = rustix::fs::openat(CWD, volume, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let to =
+        rustix::fs::openat(CWD, volume, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let to = to.doing(|| format!("open the volume {}", volume.display()))?;
     if !is_empty(&to)? {
         return Ok(());
     }
-    copy_tree(&from, to.as_fd()).map_err(|problem| problem.below(&format!("fill the volume {}", volume.display())))
+    copy_tree(&from, to.as_fd())
+        .map_err(|problem| problem.below(&format!("fill the volume {}", volume.display())))
 }
 
 /// Copies the contents and the attributes of a directory.
@@ -63,14 +65,23 @@ impl Copy<'_> {
                 continue;
             }
             let path = format!("{path}/{}", name.to_string_lossy());
-            let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).doing(|| format!("lstat {path}"))?;
+            let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)
+                .doing(|| format!("lstat {path}"))?;
             self.entry(from, to, name, &stat, &path, depth)?;
         }
         let stat = rustix::fs::fstat(from).doing(|| format!("fstat {path}/"))?;
         attributes(from.as_fd(), to.as_fd(), &stat, path)
     }
 
-    fn entry(&mut self, from: &OwnedFd, to: &OwnedFd, name: &CStr, stat: &Stat, path: &str, depth: usize) -> Outcome {
+    fn entry(
+        &mut self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        name: &CStr,
+        stat: &Stat,
+        path: &str,
+        depth: usize,
+    ) -> Outcome {
         let kind = FileType::from_raw_mode(stat.st_mode);
         if !kind.is_dir() && stat.st_nlink > 1 && self.link(to, name, stat, path)? {
             return Ok(());
@@ -78,24 +89,30 @@ impl Copy<'_> {
         let private = Mode::from_raw_mode(0o600);
         match kind {
             FileType::Directory => {
-                rustix::fs::mkdirat(to, name, Mode::from_raw_mode(0o700)).doing(|| format!("mkdir {path}"))?;
+                rustix::fs::mkdirat(to, name, Mode::from_raw_mode(0o700))
+                    .doing(|| format!("mkdir {path}"))?;
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let inner_from = rustix::fs::openat(from, name, flags, Mode::empty()).doing(|| format!("open {path}"))?;
-                let inner_to = rustix::fs::openat(to, name, flags, Mode::empty()).doing(|| format!("open {path}"))?;
+                let inner_from =
+                    rustix::fs::openat(from, name, flags, Mode::empty()).doing(|| format!("open {path}"))?;
+                let inner_to =
+                    rustix::fs::openat(to, name, flags, Mode::empty()).doing(|| format!("open {path}"))?;
                 self.directory(&inner_from, &inner_to, path, depth + 1)
             }
             FileType::RegularFile => {
                 // Nobody waits on a FIFO that was put in the file's place.
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                let source = rustix::fs::openat(from, name, flags, Mode::empty()).doing(|| format!("open {path}"))?;
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let source =
+                    rustix::fs::openat(from, name, flags, Mode::empty()).doing(|| format!("open {path}"))?;
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let copy = rustix::fs::openat(to, name, flags, private).doing(|| format!("create {path}"))?;
                 let (mut source, mut copy) = (File::from(source), File::from(copy));
                 std::io::copy(&mut source, &mut copy).doing(|| format!("copy {path}"))?;
                 attributes(source.as_fd(), copy.as_fd(), stat, path)
             }
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(from, name, Vec::new()).doing(|| format!("readlink {path}"))?;
+                let target =
+                    rustix::fs::readlinkat(from, name, Vec::new()).doing(|| format!("readlink {path}"))?;
                 rustix::fs::symlinkat(&target, to, name).doing(|| format!("symlink {path}"))?;
                 owner_and_times(to, name, stat, path)
             }
@@ -118,8 +135,10 @@ impl Copy<'_> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let parent = format!("./{}", parent.trim_start_matches('/'));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let parent = rustix::fs::openat2(self.top, parent, flags, Mode::empty(), resolve).doing(|| format!("open {first}"))?;
-        rustix::fs::linkat(&parent, first_name, to, name, AtFlags::empty()).doing(|| format!("link {path}"))?;
+        let parent = rustix::fs::openat2(self.top, parent, flags, Mode::empty(), resolve)
+            .doing(|| format!("open {first}"))?;
+        rustix::fs::linkat(&parent, first_name, to, name, AtFlags::empty())
+            .doing(|| format!("link {path}"))?;
         Ok(true)
     }
 }
@@ -157,8 +176,10 @@ fn extended_attributes(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &str) -> 
 
 fn owner_and_times(to: &OwnedFd, name: &CStr, stat: &Stat, path: &str) -> Outcome {
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).doing(|| format!("chown {path}"))?;
-    rustix::fs::utimensat(to, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW).doing(|| format!("set the times of {path}"))
+    rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        .doing(|| format!("chown {path}"))?;
+    rustix::fs::utimensat(to, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)
+        .doing(|| format!("set the times of {path}"))
 }
 
 fn times(stat: &Stat) -> Timestamps {

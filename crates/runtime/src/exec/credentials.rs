@@ -14,7 +14,12 @@ use crate::plan::{Capabilities, ResourceLimit};
 const SYS_ADMIN: u64 = 1 << 21;
 
 /// Leaves the process as the user with the wanted sets, but for CAP_SYS_ADMIN in the permitted one if `for_seccomp`.
-pub(super) fn take(child: &mut Child<'_>, capabilities: Capabilities, umask: u32, for_seccomp: bool) -> Outcome {
+pub(super) fn take(
+    child: &mut Child<'_>,
+    capabilities: Capabilities,
+    umask: u32,
+    for_seccomp: bool,
+) -> Outcome {
     let user = child.user()?;
     let groups: Vec<_> = user.groups.iter().map(|&group| rustix::fs::Gid::from_raw(group)).collect();
     let (uid, gid) = (rustix::fs::Uid::from_raw(user.uid), rustix::fs::Gid::from_raw(user.gid));
@@ -66,7 +71,9 @@ pub(super) fn drop_from_bounding_set(dropped: u64) -> Outcome {
         if dropped >> number & 1 == 0 {
             continue;
         }
-        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
+            1 << number,
+        )) {
             Ok(()) => {}
             Err(Errno::INVAL) => break,
             Err(error) => return Err(Problem::of(format_args!("drop capability {number}"), error)),

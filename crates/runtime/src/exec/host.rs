@@ -14,7 +14,10 @@ pub(super) fn domainname(name: &str) -> Outcome {
 /// Through the host's procfs: the kernel goes by the namespaces of who writes.
 pub(super) fn sysctls(child: &Child<'_>, values: &[(String, String)]) -> Outcome {
     for (path, value) in values {
-        child.procfs.write(&format!("sys/{path}"), value).doing(|| format!("set sysctl {path} to {value:?}"))?;
+        child
+            .procfs
+            .write(&format!("sys/{path}"), value)
+            .doing(|| format!("set sysctl {path} to {value:?}"))?;
     }
     Ok(())
 }

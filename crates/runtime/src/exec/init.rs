@@ -26,7 +26,8 @@ pub(super) fn run(child: i32) -> ! {
 fn prepare() {
     // Blocked first: a signal to process 1 that is neither handled nor blocked is lost.
     onggi_sys::process::block_signals();
-    let few = Capabilities { bounding: 0, effective: CAP_KILL, permitted: CAP_KILL, inheritable: 0, ambient: 0 };
+    let few =
+        Capabilities { bounding: 0, effective: CAP_KILL, permitted: CAP_KILL, inheritable: 0, ambient: 0 };
     // If one of these fails, the container is no less safe than without a process 1 of ours: it goes on.
     let _ = rustix::thread::set_name(c"init");
     let _ = credentials::drop_from_bounding_set(u64::MAX);

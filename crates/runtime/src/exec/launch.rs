@@ -5,7 +5,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
+};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, WaitOptions};
 
@@ -223,7 +225,8 @@ struct Ends {
 impl Ends {
     fn new(launch: &Launch, stdio: Stdio) -> Result<Ends, StartError> {
         let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
-        let (report_out, report_in) = pipe.map_err(|error| StartError::System { call: "pipe2", error: error.into() })?;
+        let (report_out, report_in) =
+            pipe.map_err(|error| StartError::System { call: "pipe2", error: error.into() })?;
         let terminal = if launch.terminal { Some(socket_pair()?) } else { None };
         let (streams, terminal_size) = match stdio {
             Stdio::Files(files) => (Streams::Files(files), None),

@@ -8,8 +8,9 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+    open_tree,
 };
 
 use onggi_sys::mount::{MountAttributes, mount_setattr};
@@ -45,7 +46,9 @@ pub(super) fn mount_root(root: &Root, at: &Path, part_from_host: bool) -> Outcom
             let lower: Vec<&Path> = lower.iter().map(AsRef::as_ref).collect();
             overlay(&lower, upper, work, *volatile)?
         }
-        Root::Directory { path } => clone_tree(CWD, path, true).doing(|| format!("open_tree {}", path.display()))?,
+        Root::Directory { path } => {
+            clone_tree(CWD, path, true).doing(|| format!("open_tree {}", path.display()))?
+        }
     };
     attach(mount.as_fd(), here.as_fd()).doing(|| format!("mount the root at {}", at.display()))?;
     Ok(root::Root::new(mount))
@@ -121,7 +124,11 @@ pub(super) fn new(
 }
 
 /// A copy of what is mounted at a path, mounted nowhere yet.
-pub(super) fn clone_tree(directory: impl AsFd, path: impl rustix::path::Arg, recursive: bool) -> Result<OwnedFd, Errno> {
+pub(super) fn clone_tree(
+    directory: impl AsFd,
+    path: impl rustix::path::Arg,
+    recursive: bool,
+) -> Result<OwnedFd, Errno> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags |= OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
@@ -137,7 +144,11 @@ pub(super) fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(),
 }
 
 /// Changes the flags of a mount, and of everything below it if `recursive`.
-pub(super) fn set_attributes(mount: BorrowedFd<'_>, attributes: Attributes, recursive: bool) -> std::io::Result<()> {
+pub(super) fn set_attributes(
+    mount: BorrowedFd<'_>,
+    attributes: Attributes,
+    recursive: bool,
+) -> std::io::Result<()> {
     if attributes == Attributes::default() {
         return Ok(());
     }
@@ -194,7 +205,8 @@ fn new_target(child: &Child<'_>, kind: &str, destination: &str) -> Outcome<Owned
         Err(error) if root::is(&error, Errno::NOENT) => {
             let made = root.target(destination, Target::Directory).doing(|| format!("make {destination}"))?;
             drop(made);
-            root.open_without_links(destination, OFlags::PATH | OFlags::DIRECTORY).doing(|| format!("open {destination}"))
+            root.open_without_links(destination, OFlags::PATH | OFlags::DIRECTORY)
+                .doing(|| format!("open {destination}"))
         }
         _ => Err(Problem {
             errno: Errno::NOTDIR.raw_os_error(),
@@ -213,7 +225,9 @@ fn overlay(lower: &[&Path], upper: &Path, work: &Path, volatile: bool) -> Outcom
         match fsconfig_set_string(&context, "lowerdir+", path.as_str()) {
             Ok(()) => {}
             Err(Errno::INVAL) if held.len() <= 1 => return classic_overlay(lower, upper, work, volatile),
-            Err(error) => return Err(complaint(&context, &format!("overlay layer {}", layer.display()), error)),
+            Err(error) => {
+                return Err(complaint(&context, &format!("overlay layer {}", layer.display()), error));
+            }
         }
     }
     let upper_path = short_path(upper, &mut held)?;
@@ -237,9 +251,11 @@ fn classic_overlay(lower: &[&Path], upper: &Path, work: &Path, volatile: bool) -
     let volatile = if volatile { ",volatile" } else { "" };
     let data = format!("lowerdir={layers},upperdir={upper_path},workdir={work_path}{volatile}");
     let data = std::ffi::CString::new(data).map_err(|_| Problem::new("overlay: a path holds a zero byte"))?;
-    rustix::mount::mount("overlay", upper, "overlay", MountFlags::empty(), data.as_c_str()).doing(|| "mount overlay")?;
+    rustix::mount::mount("overlay", upper, "overlay", MountFlags::empty(), data.as_c_str())
+        .doing(|| "mount overlay")?;
     let tree = clone_tree(CWD, upper, false).doing(|| "open_tree overlay")?;
-    rustix::mount::unmount(upper, rustix::mount::UnmountFlags::DETACH).doing(|| "unmount the first overlay")?;
+    rustix::mount::unmount(upper, rustix::mount::UnmountFlags::DETACH)
+        .doing(|| "unmount the first overlay")?;
     Ok(tree)
 }
 
@@ -253,7 +269,8 @@ fn short_path(path: &Path, held: &mut Vec<OwnedFd>) -> Outcome<String> {
 
 fn descriptor_path(path: &Path, held: &mut Vec<OwnedFd>) -> Outcome<String> {
     use std::os::fd::AsRawFd;
-    let directory = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let directory =
+        rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let directory = directory.doing(|| format!("open {}", path.display()))?;
     let text = format!("/proc/self/fd/{}", directory.as_raw_fd());
     held.push(directory);
@@ -287,7 +304,8 @@ fn complaint(context: &OwnedFd, what: &str, error: Errno) -> Problem {
 fn make_private_below(at: &Path) -> Outcome {
     use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
     for path in at.ancestors() {
-        let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE).doing(|| format!("statx {}", path.display()))?;
+        let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE)
+            .doing(|| format!("statx {}", path.display()))?;
         if stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
             let mount = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
             let mount = mount.doing(|| format!("open {}", path.display()))?;

@@ -19,7 +19,8 @@ const USER_MAY_VIEW_AND_READ: u32 = 0x0003_0000;
 
 pub(super) fn join(kind: NamespaceKind, path: &Path) -> Outcome {
     let file = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let file = file.doing(|| format!("open the {} namespace {}", crate::plan::kind_name(kind), path.display()))?;
+    let file =
+        file.doing(|| format!("open the {} namespace {}", crate::plan::kind_name(kind), path.display()))?;
     setns(file.as_fd(), flag(kind))
         .doing(|| format!("join the {} namespace {}", crate::plan::kind_name(kind), path.display()))
 }
@@ -32,9 +33,18 @@ pub(super) fn unshare_cgroup() -> Outcome {
 pub(super) fn join_keyring(name: &str) -> Outcome {
     let c_name = CString::new(name).map_err(|_| Problem::new("the keyring's name holds a zero byte"))?;
     match keyring::join_session(&c_name) {
-        Ok(serial) => keyring::set_permissions(serial, ALL_OF_POSSESSOR | USER_MAY_SEARCH | USER_MAY_VIEW_AND_READ)
-            .doing(|| format!("set the permissions of keyring {name}")),
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::Unsupported | std::io::ErrorKind::PermissionDenied) => Ok(()),
+        Ok(serial) => {
+            keyring::set_permissions(serial, ALL_OF_POSSESSOR | USER_MAY_SEARCH | USER_MAY_VIEW_AND_READ)
+                .doing(|| format!("set the permissions of keyring {name}"))
+        }
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::Unsupported | std::io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(())
+        }
         Err(error) => Err(Problem::of(format_args!("join session keyring {name}"), error)),
     }
 }

@@ -43,16 +43,22 @@ pub(super) fn execute(program: &Program) -> Problem {
 pub(super) fn change_directory(root: &Root, path: &str) -> Outcome<bool> {
     let directory = match root.open(path, OFlags::PATH | OFlags::DIRECTORY) {
         Err(error) if is(&error, Errno::ACCESS) || is(&error, Errno::PERM) => return Ok(false),
-        other => other.map_err(|error| Problem::of(format_args!("chdir to cwd ({path:?}) set in config.json failed"), error))?,
+        other => other.map_err(|error| {
+            Problem::of(format_args!("chdir to cwd ({path:?}) set in config.json failed"), error)
+        })?,
     };
     match rustix::process::fchdir(&directory) {
         Err(Errno::ACCESS | Errno::PERM) => return Ok(false),
-        other => other.map_err(|error| Problem::of(format_args!("chdir to cwd ({path:?}) set in config.json failed"), error))?,
+        other => other.map_err(|error| {
+            Problem::of(format_args!("chdir to cwd ({path:?}) set in config.json failed"), error)
+        })?,
     }
     // CVE-2024-21626: the kernel says "(unreachable)/…" of a directory outside the root.
     match rustix::process::getcwd(Vec::new()) {
         Ok(path) if path.to_bytes().starts_with(b"/") => Ok(true),
-        _ => Err(Problem::new("current working directory is outside of container mount namespace root -- possible container breakout attempt detected")),
+        _ => Err(Problem::new(
+            "current working directory is outside of container mount namespace root -- possible container breakout attempt detected",
+        )),
     }
 }
 
@@ -70,7 +76,8 @@ fn look_up(name: &str, path: &str) -> Outcome<String> {
     }
     for directory in path.split(':') {
         // An empty element is the working directory: as in Go, found there is found and refused.
-        let candidate = if directory.is_empty() { format!("./{name}") } else { format!("{directory}/{name}") };
+        let candidate =
+            if directory.is_empty() { format!("./{name}") } else { format!("{directory}/{name}") };
         if name.is_empty() || check(&candidate).is_err() {
             continue;
         }
@@ -92,7 +99,9 @@ fn check(path: &str) -> Result<(), (&'static str, Errno)> {
     match rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS) {
         Ok(()) => Ok(()),
         // Without the call, as Go: any execute bit will do, and exec itself has the last word.
-        Err(Errno::NOSYS | Errno::PERM) if Mode::from_raw_mode(stat.st_mode).intersects(executable()) => Ok(()),
+        Err(Errno::NOSYS | Errno::PERM) if Mode::from_raw_mode(stat.st_mode).intersects(executable()) => {
+            Ok(())
+        }
         Err(_) => Err(("", Errno::ACCESS)),
     }
 }

@@ -85,8 +85,12 @@ mod tests {
 
     #[test]
     fn a_report_comes_back_as_it_was_written() {
-        let failure =
-            Failure { step: "execute".into(), index: 7, errno: 2, message: "exec: \"x\": no\nnewline".into() };
+        let failure = Failure {
+            step: "execute".into(),
+            index: 7,
+            errno: 2,
+            message: "exec: \"x\": no\nnewline".into(),
+        };
         let mut bytes = Vec::new();
         write_timings(&mut bytes, &[(0, 12), (1, 34)]).unwrap();
         write_failure(&mut bytes, failure.clone()).unwrap();

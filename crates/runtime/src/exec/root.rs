@@ -165,8 +165,11 @@ mod tests {
         let inside = tempfile::tempdir().unwrap();
         let root = root(inside.path());
         symlink(outside.path(), inside.path().join("absolute")).unwrap();
-        symlink("../../../../../../..".to_owned() + outside.path().to_str().unwrap(), inside.path().join("relative"))
-            .unwrap();
+        symlink(
+            "../../../../../../..".to_owned() + outside.path().to_str().unwrap(),
+            inside.path().join("relative"),
+        )
+        .unwrap();
         // CVE-2019-18837, CVE-2024-45310: what is made lands inside, below the names that the link spells.
         for link in ["absolute", "relative"] {
             root.target(&format!("/{link}/made/by/{link}"), Target::Directory).unwrap();

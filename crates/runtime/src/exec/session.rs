@@ -40,7 +40,8 @@ fn install(input: &OwnedFd, output: &OwnedFd, error: &OwnedFd) -> Outcome {
 /// A user who opens /dev/stdout again must be allowed to: the pipe or terminal becomes the user's. The null device is everybody's, and
 /// what cannot be given (a read-only or foreign file system) is left as it is.
 fn give(stream: BorrowedFd<'_>, uid: u32) -> Outcome {
-    let stat = rustix::fs::statat(stream.as_fd(), "", AtFlags::EMPTY_PATH).doing(|| "fstat a standard stream")?;
+    let stat =
+        rustix::fs::statat(stream.as_fd(), "", AtFlags::EMPTY_PATH).doing(|| "fstat a standard stream")?;
     let kind = FileType::from_raw_mode(stat.st_mode);
     let is_null = kind == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3);
     if stat.st_uid == uid || is_null || !matches!(kind, FileType::Fifo | FileType::CharacterDevice) {

@@ -25,7 +25,10 @@ pub(super) fn open(child: &mut Child<'_>, console: bool) -> Outcome {
         return Err(Problem::new("the plan wants a terminal, and the caller gave files"));
     };
     let path = "/dev/pts/ptmx";
-    let master = child.root()?.open_without_links(path, OFlags::RDWR | OFlags::NOCTTY).doing(|| format!("open {path}"))?;
+    let master = child
+        .root()?
+        .open_without_links(path, OFlags::RDWR | OFlags::NOCTTY)
+        .doing(|| format!("open {path}"))?;
     let stat = rustix::fs::statat(&master, "", AtFlags::EMPTY_PATH).doing(|| format!("fstat {path}"))?;
     let is_ptmx = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == rustix::fs::makedev(5, 2)
@@ -35,7 +38,8 @@ pub(super) fn open(child: &mut Child<'_>, console: bool) -> Outcome {
     }
     rustix::pty::unlockpt(&master).doing(|| "unlock the terminal")?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).doing(|| "open the container's side of the terminal")?;
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags)
+        .doing(|| "open the container's side of the terminal")?;
     if let Some((rows, columns)) = child.terminal_size {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&master, size).doing(|| "set the terminal's size")?;

@@ -31,7 +31,8 @@ pub(super) fn resolve(child: &Child<'_>, user: &User) -> Outcome<Resolved> {
     let passwd = read(child, "/etc/passwd")?;
     match user {
         User::Ids { uid, gid, groups } => {
-            let home = accounts(&passwd).find(|account| account.uid == *uid).map(|account| account.home.to_owned());
+            let home =
+                accounts(&passwd).find(|account| account.uid == *uid).map(|account| account.home.to_owned());
             Ok(Resolved { uid: *uid, gid: *gid, groups: groups.clone(), home })
         }
         User::Named { user, group_add } => {
@@ -56,7 +57,9 @@ fn look_up(user: &str, group_add: &[String], passwd: &str, group: &str) -> Outco
         (Some(account), _) => (account.uid, account.gid),
         (None, Some(uid)) => (uid, 0),
         (None, None) => {
-            return Err(Problem::new(format!("unable to find user {user}: no matching entries in passwd file")));
+            return Err(Problem::new(format!(
+                "unable to find user {user}: no matching entries in passwd file"
+            )));
         }
     };
     let mut extra = Vec::new();
@@ -77,10 +80,9 @@ fn find_group(name: &str, group: &str) -> Outcome<u32> {
     if let Some(gid) = parse_id(name)? {
         return Ok(gid);
     }
-    groups(group)
-        .find(|group| group.name == name)
-        .map(|group| group.gid)
-        .ok_or_else(|| Problem::new(format!("unable to find group {name}: no matching entries in group file")))
+    groups(group).find(|group| group.name == name).map(|group| group.gid).ok_or_else(|| {
+        Problem::new(format!("unable to find group {name}: no matching entries in group file"))
+    })
 }
 
 /// `None` if it is a name. What begins like a number is one, or an error: never a name.
@@ -162,7 +164,8 @@ fn read(child: &Child<'_>, path: &str) -> Outcome<String> {
         return Err(Problem::new(format!("{path} is larger than {LARGEST_FILE} bytes")));
     }
     // Opened only now: opening a device or a FIFO would already do something.
-    let file = child.procfs.reopen(&held, OFlags::RDONLY | OFlags::NONBLOCK).doing(|| format!("open {path}"))?;
+    let file =
+        child.procfs.reopen(&held, OFlags::RDONLY | OFlags::NONBLOCK).doing(|| format!("open {path}"))?;
     let mut bytes = Vec::with_capacity(stat.st_size as usize);
     std::fs::File::from(file).take(LARGEST_FILE).read_to_end(&mut bytes).doing(|| format!("read {path}"))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -174,7 +177,8 @@ mod tests {
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroken\nempty::::::\nwww:x:33:34::/srv:/bin/false\n\
         1:x:0:0:a name that is a number:/evil:/bin/sh\n# comment:x:5:5::/:\nbig:x:4294967296:0::/:\nlast:x:7:8";
-    const GROUP: &str = "root:x:0:\nbin:x:1:root,daemon\nwww:x:34:\nextra:x:50:www, root\nvideo:x:44:\n33:x:0:\n";
+    const GROUP: &str =
+        "root:x:0:\nbin:x:1:root,daemon\nwww:x:34:\nextra:x:50:www, root\nvideo:x:44:\n33:x:0:\n";
 
     fn resolved(user: &str) -> (u32, u32, Vec<u32>, Option<String>) {
         let it = look_up(user, &[], PASSWD, GROUP).unwrap();
@@ -211,9 +215,22 @@ mod tests {
     #[test]
     fn numbers_do_not_wrap() {
         // CVE-2024-40635.
-        for user in ["4294967296", "4294967295", "2147483648", "99999999999999999999", "-1", "+0", "0:4294967296", "0:-1"] {
+        for user in [
+            "4294967296",
+            "4294967295",
+            "2147483648",
+            "99999999999999999999",
+            "-1",
+            "+0",
+            "0:4294967296",
+            "0:-1",
+        ] {
             let problem = look_up(user, &[], PASSWD, GROUP).unwrap_err();
-            assert!(problem.message.ends_with("must be in range 0-2147483647"), "{user}: {}", problem.message);
+            assert!(
+                problem.message.ends_with("must be in range 0-2147483647"),
+                "{user}: {}",
+                problem.message
+            );
         }
         assert!(look_up("big", &[], PASSWD, GROUP).is_err());
         assert_eq!(resolved("2147483647").0, 2_147_483_647);
@@ -224,7 +241,10 @@ mod tests {
         let message = |user: &str, add: &[String]| look_up(user, add, PASSWD, GROUP).unwrap_err().message;
         assert_eq!(message("nobody", &[]), "unable to find user nobody: no matching entries in passwd file");
         assert_eq!(message("0:none", &[]), "unable to find group none: no matching entries in group file");
-        assert_eq!(message("0", &["none".into()]), "unable to find group none: no matching entries in group file");
+        assert_eq!(
+            message("0", &["none".into()]),
+            "unable to find group none: no matching entries in group file"
+        );
         assert_eq!(message("empty", &[]), "unable to find user empty: no matching entries in passwd file");
         assert_eq!(message("0x10", &[]), "unable to find user 0x10: no matching entries in passwd file");
     }

@@ -99,7 +99,10 @@ mod tests {
 
     #[test]
     fn names_are_bits() {
-        let given = oci::Capabilities { bounding: names(&["CAP_CHOWN", "CAP_SYS_ADMIN", "BPF"]), ..Default::default() };
+        let given = oci::Capabilities {
+            bounding: names(&["CAP_CHOWN", "CAP_SYS_ADMIN", "BPF"]),
+            ..Default::default()
+        };
         assert_eq!(Capabilities::parse(&given).unwrap().bounding, 1 | 1 << 21 | 1 << 39);
     }
 

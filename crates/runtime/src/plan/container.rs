@@ -234,7 +234,9 @@ fn filter(linux: &oci::Linux, extra: &Extra) -> Result<Vec<u8>, Error> {
 }
 
 fn propagation(linux: &oci::Linux) -> Result<Option<Propagation>, Error> {
-    let Some(word) = linux.rootfs_propagation.as_deref().filter(|word| !word.is_empty()) else { return Ok(None) };
+    let Some(word) = linux.rootfs_propagation.as_deref().filter(|word| !word.is_empty()) else {
+        return Ok(None);
+    };
     let parsed = Propagation::parse(word);
     parsed.map(Some).ok_or_else(|| invalid("linux.rootfsPropagation", format!("there is no {word:?}")))
 }
@@ -243,7 +245,9 @@ fn propagation(linux: &oci::Linux) -> Result<Option<Propagation>, Error> {
 /// shared root needs shared sources: then the copies stay as they are, and only the mount below the root is cut off.
 fn host_propagation(root: Option<Propagation>) -> Propagation {
     match root.map(|root| root.kind) {
-        Some(kind @ (PropagationKind::Shared | PropagationKind::Private)) => Propagation { kind, recursive: true },
+        Some(kind @ (PropagationKind::Shared | PropagationKind::Private)) => {
+            Propagation { kind, recursive: true }
+        }
         _ => Propagation { kind: PropagationKind::Slave, recursive: true },
     }
 }

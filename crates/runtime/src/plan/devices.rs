@@ -42,7 +42,8 @@ pub(crate) fn plan(devices: &[oci::Device]) -> Result<Step, Error> {
     }
     // Docker's privileged containers list the host's ptmx as a device; the link to their own devpts takes its place.
     nodes.retain(|node| !LINKS.iter().any(|&(path, _)| path == node.path));
-    let links = LINKS.iter().map(|&(path, target)| Link { path: path.into(), target: target.into() }).collect();
+    let links =
+        LINKS.iter().map(|&(path, target)| Link { path: path.into(), target: target.into() }).collect();
     Ok(Step::MakeDevices { devices: nodes, links })
 }
 

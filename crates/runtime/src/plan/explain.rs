@@ -51,15 +51,18 @@ impl Step {
     #[must_use]
     pub fn explain(&self) -> String {
         match self {
-            Step::JoinCgroups => "enter the container's cgroup in every hierarchy, so that its limits apply".into(),
+            Step::JoinCgroups => {
+                "enter the container's cgroup in every hierarchy, so that its limits apply".into()
+            }
             Step::JoinNamespace { kind, path } => {
                 format!("enter the {} namespace at {}", kind_name(*kind), path.display())
             }
             Step::UnshareCgroupNamespace => "see this cgroup as the root of all cgroups".into(),
-            Step::SetPropagation { propagation } => {
-                format!("make the copied mounts {:?}, so that nothing mounted here reaches the host", propagation.kind)
-                    .to_lowercase()
-            }
+            Step::SetPropagation { propagation } => format!(
+                "make the copied mounts {:?}, so that nothing mounted here reaches the host",
+                propagation.kind
+            )
+            .to_lowercase(),
             Step::MountRoot { root: Root::Overlay { lower, volatile, .. }, .. } => format!(
                 "stack {} read-only layers and one writable layer into the root file system{}",
                 lower.len(),
@@ -75,10 +78,14 @@ impl Step {
             ),
             Step::Mount(mount) => match &mount.source {
                 Source::New { kind, .. } => format!("mount a new {kind} at {}", mount.destination),
-                Source::Bind { path, .. } => format!("show the host's {} at {}", path.display(), mount.destination),
+                Source::Bind { path, .. } => {
+                    format!("show the host's {} at {}", path.display(), mount.destination)
+                }
             },
             Step::MountCgroups(mount) => match &mount.view {
-                CgroupView::V2 { .. } => format!("show the container its own cgroup at {}", mount.destination),
+                CgroupView::V2 { .. } => {
+                    format!("show the container its own cgroup at {}", mount.destination)
+                }
                 CgroupView::V1 { hierarchies, .. } => format!(
                     "show the container its own cgroup in {} hierarchies at {}",
                     hierarchies.len(),
@@ -88,7 +95,9 @@ impl Step {
             Step::MakeDevices { devices, links } => {
                 format!("make {} device nodes and {} links in /dev", devices.len(), links.len())
             }
-            Step::OpenTerminal { .. } => "open a terminal in the container and hand its other end to the monitor".into(),
+            Step::OpenTerminal { .. } => {
+                "open a terminal in the container and hand its other end to the monitor".into()
+            }
             Step::MaskPaths { paths } => format!("hide {} paths that tell of the host", paths.len()),
             Step::ReadOnlyPaths { paths } => format!("make {} paths read-only", paths.len()),
             Step::ReadOnlyMounts { destinations } => format!("make {} read-only", destinations.join(", ")),
@@ -104,13 +113,17 @@ impl Step {
                 format!("set {}", names.join(", "))
             }
             Step::Loopback => "bring the loopback interface up".into(),
-            Step::OomScoreAdjustment { value } => format!("set the out-of-memory score adjustment to {value}"),
+            Step::OomScoreAdjustment { value } => {
+                format!("set the out-of-memory score adjustment to {value}")
+            }
             Step::Rlimits { limits } => {
                 let names: Vec<_> = limits.iter().map(|limit| limit.name.as_str()).collect();
                 format!("limit {}", names.join(", "))
             }
             Step::Personality { persona } => format!("run as on personality {persona:#x}"),
-            Step::IoPriority { class, level } => format!("set the I/O priority to class {class}, level {level}"),
+            Step::IoPriority { class, level } => {
+                format!("set the I/O priority to class {class}, level {level}")
+            }
             Step::SessionKeyring { name } => format!("use the session keyring {name}, not the caller's"),
             Step::ResolveUser(User::Ids { uid, gid, .. }) => format!("run as user {uid} and group {gid}"),
             Step::ResolveUser(User::Named { user, .. }) => {

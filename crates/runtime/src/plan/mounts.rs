@@ -61,7 +61,8 @@ pub(crate) fn plan(mount: &oci::Mount) -> Result<Planned, Error> {
         if let Some(option) = options.data.first() {
             return Err(invalid(field("options"), format!("{option:?} means nothing to a bind mount")));
         }
-        let path = mount.source.as_deref().ok_or_else(|| invalid(field("source"), "a bind mount needs one"))?;
+        let path =
+            mount.source.as_deref().ok_or_else(|| invalid(field("source"), "a bind mount needs one"))?;
         if !path.starts_with('/') {
             return Err(invalid(field("source"), format!("{path:?} is not absolute")));
         }
@@ -266,7 +267,10 @@ mod tests {
         let it = planned(&mount("bind", "/a", "/b", &["rbind", "ro", "nosuid", "rw", "noatime", "rslave"]));
         assert_eq!(it.source, Source::Bind { path: "/a".into(), recursive: true });
         let set = attribute::NO_SUID | attribute::NO_ACCESS_TIME;
-        assert_eq!(it.attributes, Attributes { set, clear: attribute::READ_ONLY | attribute::ACCESS_TIME_MASK });
+        assert_eq!(
+            it.attributes,
+            Attributes { set, clear: attribute::READ_ONLY | attribute::ACCESS_TIME_MASK }
+        );
         assert_eq!(it.recursive, Attributes::default());
         assert_eq!(it.propagation, Some(Propagation { kind: PropagationKind::Slave, recursive: true }));
     }
@@ -281,7 +285,8 @@ mod tests {
 
     #[test]
     fn what_no_flag_is_goes_to_the_file_system() {
-        let it = planned(&mount("tmpfs", "tmpfs", "/t", &["noexec", "size=65536k", "mode=1777", "tmpcopyup"]));
+        let it =
+            planned(&mount("tmpfs", "tmpfs", "/t", &["noexec", "size=65536k", "mode=1777", "tmpcopyup"]));
         let options = vec!["size=65536k".into(), "mode=1777".into()];
         assert_eq!(it.source, Source::New { kind: "tmpfs".into(), source: Some("tmpfs".into()), options });
         assert!(it.copy_up);

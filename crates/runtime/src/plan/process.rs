@@ -95,7 +95,9 @@ fn user(process: &oci::Process, extra: &Extra) -> User {
             gid: process.user.gid,
             groups: process.user.additional_gids.clone(),
         },
-        (user, _) => User::Named { user: user.clone().unwrap_or_default(), group_add: extra.group_add.clone() },
+        (user, _) => {
+            User::Named { user: user.clone().unwrap_or_default(), group_add: extra.group_add.clone() }
+        }
     }
 }
 
@@ -103,8 +105,8 @@ fn limits(given: &[oci::Rlimit]) -> Result<Vec<ResourceLimit>, Error> {
     let mut limits: Vec<ResourceLimit> = Vec::new();
     for limit in given {
         let field = format!("process.rlimits {}", limit.kind);
-        let resource =
-            onggi_sys::process::limit_number(&limit.kind).ok_or_else(|| invalid(&field, "there is no such limit"))?;
+        let resource = onggi_sys::process::limit_number(&limit.kind)
+            .ok_or_else(|| invalid(&field, "there is no such limit"))?;
         if limit.soft > limit.hard {
             return Err(invalid(field, "the soft limit is above the hard one"));
         }

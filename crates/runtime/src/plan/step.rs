@@ -15,14 +15,23 @@ pub enum Step {
     /// Moves the process into its cgroup in every version 1 hierarchy (version 2 is entered by `clone3` itself).
     JoinCgroups,
     /// Enters a namespace that exists already.
-    JoinNamespace { kind: NamespaceKind, path: PathBuf },
+    JoinNamespace {
+        kind: NamespaceKind,
+        path: PathBuf,
+    },
     /// Makes the present cgroup the root of a new cgroup namespace; after the join, or the namespace shows the parent.
     UnshareCgroupNamespace,
     /// Sets the propagation of every mount that was copied from the host.
-    SetPropagation { propagation: Propagation },
+    SetPropagation {
+        propagation: Propagation,
+    },
     /// Mounts the root file system; everything after is resolved inside it. `part_from_host`: the mount below it is shared with
     /// the host, and must not be for this.
-    MountRoot { root: Root, at: PathBuf, part_from_host: bool },
+    MountRoot {
+        root: Root,
+        at: PathBuf,
+        part_from_host: bool,
+    },
     /// Copies the image's directory into an empty volume that is about to cover it.
     Populate(Populate),
     /// Mounts one thing inside the root.
@@ -30,53 +39,96 @@ pub enum Step {
     /// Shows the container its own cgroup.
     MountCgroups(MountCgroups),
     /// Makes device nodes and symbolic links.
-    MakeDevices { devices: Vec<DeviceNode>, links: Vec<Link> },
+    MakeDevices {
+        devices: Vec<DeviceNode>,
+        links: Vec<Link>,
+    },
     /// Opens a pseudo-terminal in the container's devpts and sends its master to the parent.
-    OpenTerminal { console: bool },
+    OpenTerminal {
+        console: bool,
+    },
     /// Covers paths so that they look empty.
-    MaskPaths { paths: Vec<String> },
+    MaskPaths {
+        paths: Vec<String>,
+    },
     /// Makes paths read-only where they are.
-    ReadOnlyPaths { paths: Vec<String> },
+    ReadOnlyPaths {
+        paths: Vec<String>,
+    },
     /// Makes mounts read-only that had to be written to while they were filled.
-    ReadOnlyMounts { destinations: Vec<String> },
+    ReadOnlyMounts {
+        destinations: Vec<String>,
+    },
     /// Makes the working directory if the image has none.
-    CreateWorkingDirectory { path: String },
+    CreateWorkingDirectory {
+        path: String,
+    },
     /// Makes the root mount read-only.
     ReadOnlyRoot,
     /// Swaps the root and lets go of the host's mounts.
-    PivotRoot { propagation: Option<Propagation> },
+    PivotRoot {
+        propagation: Option<Propagation>,
+    },
     /// `chroot`, for a process without a mount namespace.
     ChangeRoot,
     /// Limits the process to its tree by Landlock.
     Landlock,
-    Hostname { name: String },
-    Domainname { name: String },
-    Sysctls { values: Vec<(String, String)> },
+    Hostname {
+        name: String,
+    },
+    Domainname {
+        name: String,
+    },
+    Sysctls {
+        values: Vec<(String, String)>,
+    },
     /// Brings the loopback interface up.
     Loopback,
     /// −1000 to 1000.
-    OomScoreAdjustment { value: i32 },
-    Rlimits { limits: Vec<ResourceLimit> },
-    Personality { persona: u32 },
-    IoPriority { class: u8, level: u8 },
+    OomScoreAdjustment {
+        value: i32,
+    },
+    Rlimits {
+        limits: Vec<ResourceLimit>,
+    },
+    Personality {
+        persona: u32,
+    },
+    IoPriority {
+        class: u8,
+        level: u8,
+    },
     /// Joins (or makes) the container's session keyring.
-    SessionKeyring { name: String },
+    SessionKeyring {
+        name: String,
+    },
     /// Finds out who the process runs as, from the container's own files.
     ResolveUser(User),
     /// Stays behind as process 1, reaping and forwarding; a child goes on with the steps.
     Init,
     /// Becomes a session leader and takes the terminal, if there is one.
     Session,
-    WorkingDirectory { path: String },
+    WorkingDirectory {
+        path: String,
+    },
     NoNewPrivileges,
     /// Drops the bounding set, takes the user's ids, sets the other sets.
-    Credentials { capabilities: Capabilities, umask: u32 },
+    Credentials {
+        capabilities: Capabilities,
+        umask: u32,
+    },
     /// Looks the program up, as the user and in the container, and fixes the environment.
-    FindProgram { args: Vec<String>, env: Vec<String>, home: bool },
+    FindProgram {
+        args: Vec<String>,
+        env: Vec<String>,
+        home: bool,
+    },
     /// Closes everything but the standard streams and the report.
     CloseDescriptors,
     /// Loads the plan's seccomp program, and gives up the capability that this took.
-    Seccomp { flags: u32 },
+    Seccomp {
+        flags: u32,
+    },
     /// Becomes the program.
     Execute,
 }
@@ -162,9 +214,14 @@ pub struct MountCgroups {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CgroupView {
-    V2 { directory: PathBuf },
+    V2 {
+        directory: PathBuf,
+    },
     /// A tmpfs with one directory for each hierarchy, and links for controllers that share one.
-    V1 { hierarchies: Vec<(String, PathBuf)>, links: Vec<Link> },
+    V1 {
+        hierarchies: Vec<(String, PathBuf)>,
+        links: Vec<Link>,
+    },
 }
 
 /// A device node.

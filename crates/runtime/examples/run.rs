@@ -1,0 +1,154 @@
+//! Runs one container from a request in JSON, as a single-threaded parent must: for the tests (whose threads may not fork) and for
+//! measuring. Prints one line of JSON about each process that it started.
+//!
+//!     run request.json [times]
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use onggi_oci as oci;
+use onggi_runtime::exec::{self, Report, Running, Stdio};
+use onggi_runtime::plan::{self, Extra, Input, JoinInput, Plan, Root};
+use rustix::process::{Pid, WaitOptions, waitpid};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Request {
+    id: String,
+    spec: oci::Spec,
+    root: Root,
+    #[serde(default)]
+    extra: Extra,
+    /// Processes to run inside, one after another, while the first one runs.
+    #[serde(default)]
+    exec: Vec<Exec>,
+    /// A file to wait for, made by the container's first process, before the first exec.
+    #[serde(default)]
+    ready: Option<PathBuf>,
+    /// Rows and columns.
+    #[serde(default)]
+    size: Option<(u16, u16)>,
+}
+
+#[derive(Deserialize)]
+struct Exec {
+    process: oci::Process,
+    #[serde(default)]
+    extra: Extra,
+    #[serde(default)]
+    privileged: bool,
+}
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let line = serde_json::json!({ "error": error.to_string() });
+            let _ = writeln!(io::stderr(), "{line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Outcome<()> {
+    onggi_sys::program::ensure_read_only()?;
+    let mut arguments = std::env::args().skip(1);
+    let path = arguments.next().ok_or("run request.json [times]")?;
+    let times: u32 = arguments.next().map_or(Ok(1), |text| text.parse())?;
+    let request: Request = serde_json::from_reader(File::open(path)?)?;
+    let layout = onggi_cgroup::detect()?;
+    for _ in 0..times {
+        once(&request, &layout)?;
+    }
+    Ok(())
+}
+
+fn once(request: &Request, layout: &onggi_cgroup::Layout) -> Outcome<()> {
+    let plan = plan::container(&Input {
+        id: &request.id,
+        spec: &request.spec,
+        root: request.root.clone(),
+        cgroups: layout,
+        extra: request.extra.clone(),
+    })?;
+    let file = onggi_runtime::encode(&plan)?;
+    let launch = onggi_runtime::decode_launch(file.as_fd())?;
+    let running = exec::start(&launch, file.as_fd(), stdio(&plan, request)?)?;
+    let mut ends = Vec::new();
+    if !request.exec.is_empty() {
+        wait_for_file(request.ready.as_ref())?;
+        for inner in &request.exec {
+            ends.push(join(request, layout, &running, inner)?);
+        }
+        onggi_sys::pidfd::send_signal(running.pidfd.as_fd(), 9)?;
+    }
+    let Running { pid, terminal, report, cgroup, .. } = running;
+    ends.insert(0, finish(pid, terminal, report)?);
+    cgroup.kill()?;
+    cgroup.remove()?;
+    for end in ends {
+        writeln!(io::stderr(), "{end}")?;
+    }
+    Ok(())
+}
+
+fn join(
+    request: &Request,
+    layout: &onggi_cgroup::Layout,
+    running: &Running,
+    inner: &Exec,
+) -> Outcome<String> {
+    let plan = plan::join(&JoinInput {
+        id: &request.id,
+        spec: &request.spec,
+        process: &inner.process,
+        cgroups: layout,
+        extra: inner.extra.clone(),
+        privileged: inner.privileged,
+    })?;
+    let file = onggi_runtime::encode(&plan)?;
+    let Running { pid, terminal, report, .. } =
+        exec::join(running.pidfd.as_fd(), &plan.launch, file.as_fd(), stdio(&plan, request)?)?;
+    finish(pid, terminal, report)
+}
+
+fn stdio(plan: &Plan, request: &Request) -> Outcome<Stdio> {
+    if plan.launch.terminal {
+        return Ok(Stdio::Terminal { size: request.size });
+    }
+    Ok(Stdio::Files([
+        io::stdin().as_fd().try_clone_to_owned()?,
+        io::stdout().as_fd().try_clone_to_owned()?,
+        io::stderr().as_fd().try_clone_to_owned()?,
+    ]))
+}
+
+fn finish(pid: i32, terminal: Option<OwnedFd>, report: OwnedFd) -> Outcome<String> {
+    let Report { timings, failure } = exec::read_report(&mut File::from(report))?;
+    if let Some(terminal) = terminal {
+        // EIO: the last process on the other side has ended.
+        let mut text = Vec::new();
+        let _ = File::from(terminal).read_to_end(&mut text);
+        io::stdout().write_all(&text)?;
+    }
+    let (_, status) = waitpid(Pid::from_raw(pid), WaitOptions::empty())?.ok_or("no status")?;
+    let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+    Ok(serde_json::json!({ "code": code, "failure": failure, "timings": timings }).to_string())
+}
+
+/// Polls: this is no product code, and the directory may be in another mount namespace where inotify does not reach.
+fn wait_for_file(path: Option<&PathBuf>) -> Outcome<()> {
+    let Some(path) = path else { return Ok(()) };
+    for _ in 0..5000 {
+        if path.exists() {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Err(format!("{} did not appear", path.display()).into())
+}
