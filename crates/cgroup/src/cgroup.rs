@@ -85,10 +85,8 @@ impl Plan {
 
     fn make(&self, root: &OwnedFd, hierarchy: usize, shared: bool) -> Result<OwnedFd, Error> {
         let path = || self.directory(hierarchy);
-        let new = directory::make(root, &self.path)
+        let (opened, new) = directory::make(root, &self.path)
             .map_err(|source| Error::MakeDirectory { path: path(), source })?;
-        let opened = directory::open_beneath(root, &self.path)
-            .map_err(|source| Error::OpenDirectory { path: path(), source })?;
         // An empty one of this name is what a crash left between making it and starting the process.
         if !new && !shared {
             let pids = read_pids(&opened)

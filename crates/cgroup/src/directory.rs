@@ -29,23 +29,24 @@ pub(crate) fn open_beneath(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
     }
 }
 
-/// Makes the directory and its parents; `true` if the last one is new. `path` has no `..` (see `plan::parse_path`).
-pub(crate) fn make(root: &OwnedFd, path: &str) -> io::Result<bool> {
-    let mode = Mode::from_raw_mode(0o755);
-    match rustix::fs::mkdirat(root, path, mode) {
-        Ok(()) => Ok(true),
-        Err(Errno::EXIST) => Ok(false),
-        Err(Errno::NOENT) if path.contains('/') => {
-            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-            make(root, parent)?;
-            match rustix::fs::mkdirat(root, path, mode) {
-                Ok(()) => Ok(true),
-                Err(Errno::EXIST) => Ok(false),
-                Err(error) => Err(error.into()),
-            }
-        }
-        Err(error) => Err(error.into()),
-    }
+/// Makes the directory and its parents, and opens it; `true` if it is new.
+pub(crate) fn make(root: &OwnedFd, path: &str) -> io::Result<(OwnedFd, bool)> {
+    let Some((parent, name)) = path.rsplit_once('/') else { return make_in(root, path) };
+    let parent = match open_beneath(root, parent) {
+        Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => make(root, parent)?.0,
+        other => other?,
+    };
+    make_in(&parent, name)
+}
+
+fn make_in(parent: &OwnedFd, name: &str) -> io::Result<(OwnedFd, bool)> {
+    let new = match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let opened = rustix::fs::openat(parent, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+    Ok((opened, new))
 }
 
 pub(crate) fn write(directory: &OwnedFd, file: &str, value: &str) -> io::Result<()> {

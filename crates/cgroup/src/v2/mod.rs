@@ -96,9 +96,8 @@ pub(crate) fn enable(root: &OwnedFd, plan: &Plan, controllers: &[String]) -> Res
     for (end, _) in plan.path.match_indices('/') {
         let path = &plan.path[..end];
         let full = || plan.layout.roots()[0].join(path);
-        directory::make(root, path).map_err(|source| Error::MakeDirectory { path: full(), source })?;
-        let group = directory::open_beneath(root, path)
-            .map_err(|source| Error::OpenDirectory { path: full(), source })?;
+        let (group, _) =
+            directory::make(root, path).map_err(|source| Error::MakeDirectory { path: full(), source })?;
         enable_in(&group, plan, path, controllers)?;
     }
     Ok(())
