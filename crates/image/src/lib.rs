@@ -5,7 +5,7 @@
 //! keeps a document keeps the bytes. This room knows no file, no network and no Linux.
 
 mod change;
-mod config;
+pub mod config;
 mod digest;
 mod docker_archive;
 mod error;

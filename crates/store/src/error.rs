@@ -35,6 +35,8 @@ pub enum Error {
 
     #[error("{what}: {source}")]
     Image { what: String, source: onggi_image::Error },
+    #[error("{what}: {source}")]
+    Archive { what: String, source: onggi_archive::Error },
     #[error("reading {what}: {source}")]
     Input { what: String, source: io::Error },
     #[error("writing {what}: {source}")]
@@ -87,6 +89,11 @@ impl Error {
         move |source| Error::Io { operation, path, source: source.into() }
     }
 
+    pub(crate) fn archive(what: impl Into<String>) -> impl FnOnce(onggi_archive::Error) -> Error {
+        let what = what.into();
+        move |source| Error::Archive { what, source }
+    }
+
     pub(crate) fn image(what: impl Into<String>) -> impl FnOnce(onggi_image::Error) -> Error {
         let what = what.into();
         move |source| Error::Image { what, source }
@@ -110,6 +117,7 @@ impl Diagnose for Error {
             | Error::NameInUse { .. }
             | Error::LostRace { .. } => Kind::Conflict,
             Error::Image { source, .. } => source.kind(),
+            Error::Archive { source, .. } => source.kind(),
             Error::DamagedRecord { .. }
             | Error::WrongDigest { .. }
             | Error::WrongSize { .. }
@@ -144,6 +152,7 @@ impl Diagnose for Error {
             Error::NoImageInArchive => "for the tar of a root file system, use 'onggi import'",
             Error::LostRace { .. } => "run the command again",
             Error::Image { source, .. } => return source.hint(),
+            Error::Archive { source, .. } => return source.hint(),
             _ => return None,
         };
         Some(text.to_owned())

@@ -5,24 +5,47 @@
 //! thrown away at any time. An act first brings its data into a directory of its own under `tmp/`, syncs and renames it into place,
 //! and only then writes the record that makes it count; whatever is cut short between two steps is found and removed by the next.
 
+mod act;
+mod blobs;
+mod containers;
 mod error;
+mod images;
+mod import;
+mod index;
+mod layers;
 mod layout;
+mod load;
+mod lower;
+mod mounts;
+mod process;
+mod records;
+mod remove;
 pub mod sealed;
 mod types;
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use onggi_image::{Digest, Reference};
 
 pub use error::Error;
+use index::Index;
 use layout::Layout;
+use load::Input;
+pub use mounts::LayerForm;
+use mounts::{ErofsMounts, Presenter, UnpackedTrees};
+use records::{LayerUse, Records};
 pub use types::*;
 
-/// The store of one data root and one run root. Cheap to open; any number of processes may have it open at once.
+/// The store of one data root and one run root. Cheap to open; any number of processes and threads may use it at once.
 #[derive(Debug)]
 pub struct Store {
     layout: Layout,
+    index: Index,
+    form: LayerForm,
+    presenter: OnceLock<Box<dyn Presenter>>,
 }
 
 impl Store {
@@ -31,9 +54,19 @@ impl Store {
     /// # Errors
     /// [`Error::Io`], [`Error::NewerVersion`] for a store that a newer program has written.
     pub fn open(data: &Path, run: &Path) -> Result<Store, Error> {
+        Store::open_with(data, run, LayerForm::Auto)
+    }
+
+    /// As [`Store::open`], with the form that layers are presented in.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(data: &Path, run: &Path, form: LayerForm) -> Result<Store, Error> {
         let layout = Layout { data: data.to_owned(), run: run.to_owned() };
         layout.prepare()?;
-        Ok(Store { layout })
+        let for_index = layout.clone();
+        let index = Index::new(layout.index(), Box::new(move || containers::contents(&for_index)));
+        Ok(Store { layout, index, form, presenter: OnceLock::new() })
     }
 
     #[must_use]
@@ -46,27 +79,37 @@ impl Store {
         &self.layout.run
     }
 
-    /// Loads all images of an archive (`docker save`'s, an OCI layout in a tar; plain, gzip or zstd) that run on this host.
+    /// Loads all images of an archive (`docker save`'s, an OCI layout in a tar; plain, gzip or zstd) that run on this host. The stream is read once,
+    /// and spooled in the store since an archive's members come in any order.
+    ///
+    /// # Errors
+    /// [`Error::NoImageInArchive`], [`Error::NoPlatform`], [`Error::WrongDigest`] and the like; then nothing of the image at fault exists.
     pub fn load(&self, reader: &mut dyn Read, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
-        let _ = (reader, progress);
-        Err(Error::Unsupported { what: "load".into() })
+        load::load(self, Input::Stream(reader), progress)
+    }
+
+    /// As [`Store::load`], from a file: one that is not compressed is read in place.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub fn load_file(&self, file: File, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
+        load::load(self, Input::File(file), progress)
     }
 
     /// Loads all images of an OCI layout in a directory.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
     pub fn load_directory(&self, path: &Path, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
-        let _ = (path, progress);
-        Err(Error::Unsupported { what: "load".into() })
+        load::load(self, Input::Directory(path), progress)
     }
 
-    /// Makes an image of one layer from the tar of a root file system. Returns its id.
-    pub fn import(
-        &self,
-        reader: &mut dyn Read,
-        options: &ImportOptions,
-        progress: &dyn Progress,
-    ) -> Result<Digest, Error> {
-        let _ = (reader, options, progress);
-        Err(Error::Unsupported { what: "import".into() })
+    /// Makes an image of one layer from the tar of a root file system (plain, gzip or zstd). Returns its id.
+    ///
+    /// # Errors
+    /// [`Error::Archive`] for what is no layer, [`Error::Image`] for a change that means nothing.
+    pub fn import(&self, reader: &mut dyn Read, options: &ImportOptions, progress: &dyn Progress) -> Result<Digest, Error> {
+        import::import(self, reader, options, progress)
     }
 
     /// Writes images (names or ids) as an archive. The same images give the same bytes.
@@ -75,96 +118,183 @@ impl Store {
         Err(Error::Unsupported { what: "save".into() })
     }
 
-    /// Finds an image by name, `name:tag`, `name@digest`, id or the beginning of its id.
+    /// Finds an image by name, `name:tag`, `name@digest`, id or the beginning of its id, in this order.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`], [`Error::Ambiguous`], [`Error::Image`] for what is no name.
     pub fn resolve(&self, name_or_id: &str) -> Result<Image, Error> {
-        Err(Error::NoSuchImage { name: name_or_id.to_owned() })
+        images::open(&self.layout, images::find(&self.layout, name_or_id)?)
     }
 
-    /// All images, the youngest first.
+    /// The image with an id, also one that was removed by force and only stays for the containers that use it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`].
+    pub fn image(&self, id: &Digest) -> Result<Image, Error> {
+        let record = records::read_image(&self.layout, id)?;
+        let record = record.ok_or_else(|| Error::NoSuchImage { name: id.to_string() })?;
+        images::open(&self.layout, images::Found { record, name: None, by_digest: false })
+    }
+
+    /// All names of an image, sorted.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn names(&self, id: &Digest) -> Result<Vec<Reference>, Error> {
+        Ok(Records::read(&self.layout)?.names_of(id))
+    }
+
+    /// All images, the youngest first. One whose record is damaged is left out; [`Store::check`] names it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn images(&self) -> Result<Vec<ImageSummary>, Error> {
-        Err(Error::Unsupported { what: "images".into() })
+        images::list(&self.layout)
     }
 
     /// Gives an image (by name or id) one more name; a name that another image has is taken from it.
+    ///
+    /// # Errors
+    /// Those of [`Store::resolve`], [`Error::TagWithDigest`].
     pub fn tag(&self, source: &str, target: &Reference) -> Result<(), Error> {
-        let _ = (source, target);
-        Err(Error::Unsupported { what: "tag".into() })
+        images::tag(&self.layout, source, target)
     }
 
-    /// Takes a name away, and with the last name the image and all that only it needs; by Docker's rules.
-    pub fn remove(&self, name_or_id: &str, force: bool) -> Result<Vec<Removed>, Error> {
-        let _ = (name_or_id, force);
-        Err(Error::Unsupported { what: "rmi".into() })
+    /// Takes a name away, and with the last name the image and all that only it needs; by Docker's rules. `is_running` is asked about the
+    /// owners of leases on the image: a running container's image cannot be removed even by force.
+    ///
+    /// # Errors
+    /// Those of [`Store::resolve`], [`Error::InUse`], [`Error::NameInUse`], [`Error::SeveralRepositories`].
+    pub fn remove(&self, name_or_id: &str, force: bool, is_running: &dyn Fn(&str) -> bool) -> Result<Vec<Removed>, Error> {
+        remove::remove(self, name_or_id, force, is_running)
     }
 
-    /// Makes the image's layers available as directories, ready to be overlayfs' lower ones: the topmost first.
+    /// Makes the image's layers available as directories, ready to be overlayfs' lower ones: the topmost first. Layers that are mounted already
+    /// cost a system call each.
+    ///
+    /// # Errors
+    /// [`Error::Mount`], [`Error::MissingLayer`].
     pub fn mount_layers(&self, image: &Image) -> Result<Vec<PathBuf>, Error> {
-        let _ = image;
-        Err(Error::Unsupported { what: "mounting layers".into() })
+        let layers = image.layers.iter().zip(&image.variants);
+        let layers: Vec<_> =
+            layers.map(|(diff_id, variant)| LayerUse { diff_id: diff_id.clone(), variant: variant.clone() }).collect();
+        self.present(&layers)
     }
 
     /// Unmounts every layer; what is in use stays until its last user is gone.
+    ///
+    /// # Errors
+    /// [`Error::Unmount`], after all have been tried.
     pub fn unmount_all(&self) -> Result<(), Error> {
-        Err(Error::Unsupported { what: "unmounting layers".into() })
+        self.presenter().withdraw_all()
     }
 
-    /// Keeps an image from being removed while `owner` (a container's id) uses it. Fails if the image is gone.
+    /// Keeps an image from being removed while `owner` (a container's id) uses it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`] if it is gone already.
     pub fn lease(&self, owner: &str, image: &Digest) -> Result<(), Error> {
-        let _ = (owner, image);
-        Err(Error::Unsupported { what: "leases".into() })
+        self.index.lease(owner, &image.to_string())?;
+        // Whoever removes an image looks at the leases first: either it saw this one, or the image is gone now.
+        match records::read_image(&self.layout, image)? {
+            Some(record) if !record.removed => Ok(()),
+            _ => {
+                self.index.release(owner)?;
+                Err(Error::NoSuchImage { name: image.to_string() })
+            }
+        }
     }
 
     /// Ends an owner's lease, if it has one.
+    ///
+    /// # Errors
+    /// [`Error::Index`], [`Error::Io`].
     pub fn release(&self, owner: &str) -> Result<(), Error> {
-        let _ = owner;
-        Err(Error::Unsupported { what: "leases".into() })
+        let image = self.index.release(owner)?;
+        self.after_release(image)
     }
 
-    /// Takes a name for the thing with this id. [`Error::NameTaken`] says who has it; taking it again for the same id is no error.
+    /// Takes a name for the thing with this id, before the thing exists; taking it again for the same id is no error. A name that a
+    /// process has reserved and then died without making the thing is free.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`] says who has it.
     pub fn reserve_name(&self, kind: NameKind, name: &str, id: &str) -> Result<(), Error> {
-        let _ = (kind, name, id);
-        Err(Error::Unsupported { what: "names".into() })
+        let Some(holder) = self.index.reserve_name(kind, name, id)? else { return Ok(()) };
+        if self.is_abandoned(kind, name, &holder)? && self.index.take_name(kind, name, &holder, id)? {
+            return Ok(());
+        }
+        Err(Error::NameTaken { kind: kind.name(), name: name.to_owned(), holder })
+    }
+
+    fn is_abandoned(&self, kind: NameKind, name: &str, holder: &str) -> Result<bool, Error> {
+        let record = match kind {
+            NameKind::Container => self.layout.containers().join(holder).join("container.json"),
+            NameKind::Volume => self.layout.volumes().join(holder).join("volume.json"),
+        };
+        let reserved_by = self.index.reserved_by(kind, name)?;
+        // In this order: a process that is dead now can no longer make the record.
+        Ok(reserved_by.is_none_or(|process| !process.is_alive()) && !record.exists())
     }
 
     /// Gives a name back, if it belongs to this id.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
     pub fn release_name(&self, kind: NameKind, name: &str, id: &str) -> Result<(), Error> {
-        let _ = (kind, name, id);
-        Err(Error::Unsupported { what: "names".into() })
+        self.index.release_name(kind, name, id)
     }
 
     /// Takes a new name for the id and gives its old one back, in one step; also in the container's row.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`].
     pub fn rename(&self, kind: NameKind, new: &str, id: &str) -> Result<(), Error> {
-        let _ = (kind, new, id);
-        Err(Error::Unsupported { what: "names".into() })
+        match self.index.rename(kind, new, id)? {
+            None => Ok(()),
+            Some(holder) => Err(Error::NameTaken { kind: kind.name(), name: new.to_owned(), holder }),
+        }
     }
 
     /// Whose name it is.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
     pub fn find_name(&self, kind: NameKind, name: &str) -> Result<Option<String>, Error> {
-        let _ = (kind, name);
-        Err(Error::Unsupported { what: "names".into() })
+        self.index.find_name(kind, name)
     }
 
     /// All containers, the youngest first.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
     pub fn containers(&self) -> Result<Vec<ContainerRow>, Error> {
-        Err(Error::Unsupported { what: "the list of containers".into() })
+        self.index.containers()
     }
 
     /// The ids of containers that begin so, two at most (more than one is ambiguous anyway).
+    ///
+    /// # Errors
+    /// [`Error::Index`].
     pub fn containers_by_prefix(&self, prefix: &str) -> Result<Vec<String>, Error> {
-        let _ = prefix;
-        Err(Error::Unsupported { what: "the list of containers".into() })
+        self.index.containers_by_prefix(prefix)
     }
 
     /// Adds or replaces a container's row.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
     pub fn insert_container(&self, row: &ContainerRow) -> Result<(), Error> {
-        let _ = row;
-        Err(Error::Unsupported { what: "the list of containers".into() })
+        self.index.insert_container(row)
     }
 
     /// Removes a container's row, its name and its lease, in one step.
+    ///
+    /// # Errors
+    /// [`Error::Index`], [`Error::Io`].
     pub fn remove_container(&self, id: &str) -> Result<(), Error> {
-        let _ = id;
-        Err(Error::Unsupported { what: "the list of containers".into() })
+        let image = self.index.remove_container(id)?;
+        self.after_release(image)
     }
 
     /// Verifies everything; with `repair` mends what can be mended and sets aside what is lost.
@@ -178,7 +308,52 @@ impl Store {
     }
 
     /// Makes the index anew from the files.
+    ///
+    /// # Errors
+    /// [`Error::Index`], [`Error::Io`].
     pub fn rebuild_index(&self) -> Result<(), Error> {
-        Err(Error::Unsupported { what: "the index".into() })
+        self.index.rebuild()
+    }
+
+    fn after_release(&self, image: Option<String>) -> Result<(), Error> {
+        match image.and_then(|image| Digest::parse(&image).ok()) {
+            Some(image) => remove::remove_if_unused(self, &image),
+            None => Ok(()),
+        }
+    }
+
+    fn presenter(&self) -> &dyn Presenter {
+        self.presenter
+            .get_or_init(|| {
+                let layout = self.layout.clone();
+                let erofs = match self.form {
+                    LayerForm::Auto => mounts::can_mount_erofs(),
+                    LayerForm::Erofs => true,
+                    LayerForm::Directories => false,
+                };
+                if erofs { Box::new(ErofsMounts { layout }) } else { Box::new(UnpackedTrees { layout }) }
+            })
+            .as_ref()
+    }
+
+    /// Presents layers, given the lowest first; their directories, the topmost first.
+    fn present(&self, layers: &[LayerUse]) -> Result<Vec<PathBuf>, Error> {
+        let mut presented: Vec<PathBuf> = Vec::with_capacity(layers.len());
+        for layer in layers {
+            let path = match self.presenter().presented(layer) {
+                Some(path) => path,
+                None => {
+                    // The record is read so that a layer that is gone is named, rather than a mount fail on a missing file.
+                    layers::read_record(&self.layout, &layer.diff_id)?;
+                    self.presenter().present(layer, &presented)?
+                }
+            };
+            presented.insert(0, path);
+        }
+        Ok(presented)
+    }
+
+    fn withdraw(&self, diff_id: &Digest) -> Result<(), Error> {
+        self.presenter().withdraw(diff_id)
     }
 }

@@ -19,8 +19,8 @@ pub struct Image {
     pub manifest_digest: Digest,
     /// The index that the manifest was chosen from, if it came with one.
     pub index_digest: Option<Digest>,
-    /// All its names, sorted.
-    pub names: Vec<Reference>,
+    /// The name that it was found by; none if it was found by its id. [`crate::Store::names`] has them all.
+    pub name: Option<Reference>,
     /// The diff ids of its layers, the lowest first.
     pub layers: Vec<Digest>,
     /// Bytes of all its layers as tars.
@@ -32,11 +32,12 @@ pub struct Image {
 }
 
 impl Image {
-    /// The names under which its content can be asked for exactly, `name@sha256:…` with the digest of the index or manifest.
+    /// What `RepoDigests` shows: for each repository among its names, `name@sha256:…` with the digest of the index or manifest.
     #[must_use]
-    pub fn repo_digests(&self) -> Vec<Reference> {
+    pub fn repo_digests(&self, names: &[Reference]) -> Vec<Reference> {
         let digest = self.index_digest.as_ref().unwrap_or(&self.manifest_digest);
-        let mut digests: Vec<_> = self.names.iter().map(|name| name.with_digest(digest)).collect();
+        let mut digests: Vec<_> = names.iter().map(|name| name.with_digest(digest)).collect();
+        digests.sort();
         digests.dedup();
         digests
     }
@@ -128,8 +129,9 @@ impl NameKind {
     }
 }
 
-/// A container as lists show it. The truth is `containers/<id>/container.json`; of that record the store reads the fields of the same names
-/// when it makes its index anew, and `image` (the image's id) when it looks for what is used.
+/// A container as lists show it. The truth is `containers/<id>/container.json`. Of that record the store reads `id`, `name` and `created` when it
+/// makes its index anew, and `resolved.image` and `resolved.layers` when it looks for what is used. A row that was made so has a null summary:
+/// its owner fills it in when it sees that.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerRow {
     pub id: String,

@@ -1,0 +1,203 @@
+//! An act in progress: a directory of its own under `tmp/`, and the promise that what it has found or brought is not collected meanwhile.
+//!
+//! The directory holds a file that the act keeps locked, so "in progress" ends with the process, however it ends; and a list of the blobs and
+//! layers that the act counts on. Whoever collects reads those lists. Both sides hold the store's mutex while they do, and only then:
+//! never while anything is read from or written to an archive.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use onggi_image::Digest;
+use onggi_sys::fault;
+
+use crate::error::Error;
+use crate::layout::{Layout, make_directory};
+
+const LOCK: &str = "lock";
+const KEEPS: &str = "keeps";
+
+/// The store's mutex, held while this lives: for a look at what is there and a rename or two.
+#[derive(Debug)]
+pub(crate) struct StoreLock {
+    _file: File,
+}
+
+impl StoreLock {
+    pub(crate) fn take(layout: &Layout) -> Result<StoreLock, Error> {
+        let path = layout.data.join("lock");
+        let file = open_lock(&path)?;
+        onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
+        Ok(StoreLock { _file: file })
+    }
+}
+
+/// See the module's text. Dropping it ends the act and removes its directory.
+#[derive(Debug)]
+pub(crate) struct Act {
+    directory: PathBuf,
+    keeps: File,
+    _lock: File,
+    counter: AtomicU32,
+}
+
+impl Act {
+    /// Begins an act, after removing what dead ones have left.
+    pub(crate) fn begin(layout: &Layout, kind: &str) -> Result<Act, Error> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let guard = StoreLock::take(layout)?;
+        let dead = dead_acts(layout)?;
+        let directory = loop {
+            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let directory = layout.tmp().join(format!("{kind}-{}-{number}", std::process::id()));
+            match fs::create_dir(&directory) {
+                Ok(()) => break directory,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io("make the directory", directory)(error)),
+            }
+        };
+        let lock = open_lock(&directory.join(LOCK))?;
+        onggi_sys::ofd::lock(lock.as_fd()).map_err(Error::io("lock", directory.join(LOCK)))?;
+        let keeps_path = directory.join(KEEPS);
+        let keeps = File::options().create_new(true).append(true).open(&keeps_path).map_err(Error::io("create", keeps_path))?;
+        drop(guard);
+        for leftover in dead {
+            // Another command may be removing it at the same time; whatever stays is found by the next.
+            let _ = remove_tree(&leftover);
+        }
+        Ok(Act { directory, keeps, _lock: lock, counter: AtomicU32::new(0) })
+    }
+
+    /// A new path in the act's directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}-{}", self.counter.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Promises that a blob or layer stays if it is there, and says whether it is.
+    pub(crate) fn keep(&self, layout: &Layout, kind: Kept, digest: &Digest) -> Result<bool, Error> {
+        let _guard = StoreLock::take(layout)?;
+        let line = format!("{} {digest}\n", kind.name());
+        (&self.keeps).write_all(line.as_bytes()).map_err(Error::io("write", self.directory.join(KEEPS)))?;
+        let path = kind.path(layout, digest);
+        path.try_exists().map_err(Error::io("look for", path))
+    }
+
+    /// Moves what the act has made into its place, unless the same thing has come there meanwhile. The act must have promised to keep it.
+    pub(crate) fn publish(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, rustix::fs::RenameFlags::NOREPLACE) {
+            // The name is a digest, so what is there is the same.
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(Error::errno("rename", from)(error)),
+        }
+        let parent = to.parent().unwrap_or(to);
+        crate::layout::sync_directory(parent)
+    }
+}
+
+impl Drop for Act {
+    fn drop(&mut self) {
+        fault::point("store.act.ending");
+        // What stays is found by the next act, since the lock goes with this one.
+        let _ = remove_tree(&self.directory);
+    }
+}
+
+/// What an act can promise to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kept {
+    Blob,
+    Layer,
+}
+
+impl Kept {
+    fn name(self) -> &'static str {
+        match self {
+            Kept::Blob => "blob",
+            Kept::Layer => "layer",
+        }
+    }
+
+    fn path(self, layout: &Layout, digest: &Digest) -> PathBuf {
+        match self {
+            Kept::Blob => layout.blob(digest),
+            Kept::Layer => layout.layer(digest),
+        }
+    }
+}
+
+/// What all acts in progress keep. The caller holds the store's mutex.
+pub(crate) fn kept_by_acts(layout: &Layout, _guard: &StoreLock) -> Result<Vec<(Kept, Digest)>, Error> {
+    let mut kept = Vec::new();
+    for directory in act_directories(layout)? {
+        if !is_alive(&directory)? {
+            continue;
+        }
+        let path = directory.join(KEEPS);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::io("read", path)(error)),
+        };
+        for line in text.lines() {
+            let kind = [Kept::Blob, Kept::Layer].into_iter().find(|kind| line.starts_with(kind.name()));
+            let digest = line.split(' ').nth(1).and_then(|digest| Digest::parse(digest).ok());
+            kept.extend(kind.zip(digest));
+        }
+    }
+    Ok(kept)
+}
+
+/// Directories of acts whose process is gone, and anything else in `tmp/`. The caller holds the store's mutex.
+pub(crate) fn dead_acts(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
+    let mut dead = Vec::new();
+    for directory in act_directories(layout)? {
+        if !is_alive(&directory)? {
+            dead.push(directory);
+        }
+    }
+    Ok(dead)
+}
+
+fn act_directories(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
+    let tmp = layout.tmp();
+    let entries = fs::read_dir(&tmp).map_err(Error::io("list", &tmp))?;
+    entries.map(|entry| entry.map(|entry| entry.path()).map_err(Error::io("list", &tmp))).collect()
+}
+
+fn is_alive(directory: &Path) -> Result<bool, Error> {
+    let path = directory.join(LOCK);
+    let lock = match File::options().write(true).open(&path) {
+        Ok(lock) => lock,
+        // Its owner removes it right now, or it never was an act.
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(false),
+        Err(error) => return Err(Error::io("open", path)(error)),
+    };
+    onggi_sys::ofd::is_held(lock.as_fd()).map_err(Error::io("ask for the lock of", path))
+}
+
+fn open_lock(path: &Path) -> Result<File, Error> {
+    let file = File::options().create(true).truncate(false).write(true).open(path);
+    file.map_err(Error::io("open", path))
+}
+
+/// Removes a file or a tree; what is not there is removed already. Everything in it is the store's own, and no link is followed.
+pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a directory under the act's, for a layer or for rubbish.
+pub(crate) fn make_in(act: &Act, name: &str) -> Result<PathBuf, Error> {
+    let path = act.path(name);
+    make_directory(&path)?;
+    Ok(path)
+}

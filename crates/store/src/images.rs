@@ -1,0 +1,140 @@
+//! Finding, listing and naming images.
+
+use onggi_image::{Algorithm, Config, Digest, Manifest, Reference};
+use onggi_sys::fault;
+
+use crate::act::StoreLock;
+use crate::blobs;
+use crate::error::Error;
+use crate::layout::{Layout, open_directory};
+use crate::records::{self, ImageRecord, NameRecord, Record, Records};
+use crate::sealed::{Durability, Prepared, sync_directory};
+use crate::types::{Image, ImageSummary};
+use std::os::fd::AsFd;
+
+/// What a user's word for an image leads to.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) record: ImageRecord,
+    /// The name that it was found by; none if by id.
+    pub(crate) name: Option<NameRecord>,
+    /// It was asked for by `name@digest`.
+    pub(crate) by_digest: bool,
+}
+
+/// Finds an image by name, `name@digest`, id or the beginning of its id, in this order, as Docker does.
+pub(crate) fn find(layout: &Layout, text: &str) -> Result<Found, Error> {
+    let no_such = || Error::NoSuchImage { name: text.to_owned() };
+    let by_id = |id: &Digest| {
+        let record = records::read_image(layout, id)?.filter(|record| !record.removed).ok_or_else(no_such)?;
+        Ok(Found { record, name: None, by_digest: false })
+    };
+    if let Some(id) = Digest::parse(text).ok().or_else(|| Digest::from_hex(Algorithm::Sha256, text)) {
+        return by_id(&id);
+    }
+    let reference = Reference::parse(text);
+    if let Ok(reference) = &reference
+        && let Some(found) = find_name(layout, reference)?
+    {
+        return Ok(found);
+    }
+    let prefix = text.strip_prefix("sha256:").unwrap_or(text);
+    if !prefix.is_empty() && prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        let mut candidates = records::ids_by_prefix(layout, prefix)?;
+        if candidates.len() > 1 {
+            return Err(Error::Ambiguous { name: text.to_owned(), candidates });
+        }
+        if let Some(id) = candidates.pop() {
+            return by_id(&id);
+        }
+    }
+    match reference {
+        Ok(reference) => Err(Error::NoSuchImage { name: reference.familiar() }),
+        Err(error) => Err(Error::image(format!("{text:?} is no name of an image"))(error)),
+    }
+}
+
+fn find_name(layout: &Layout, reference: &Reference) -> Result<Option<Found>, Error> {
+    let name = match reference.digest() {
+        None => records::read_name(layout, reference)?,
+        // Whatever the tag says: the digest says it exactly.
+        Some(digest) => Records::read(layout)?.names.into_iter().find(|record| {
+            record.name.same_repository(reference) && (record.manifest == *digest || record.index.as_ref() == Some(digest))
+        }),
+    };
+    let Some(name) = name else { return Ok(None) };
+    let record = records::read_image(layout, &name.id)?.filter(|record| !record.removed);
+    Ok(record.map(|record| Found { record, name: Some(name), by_digest: reference.digest().is_some() }))
+}
+
+/// Reads all that is needed to run an image.
+pub(crate) fn open(layout: &Layout, found: Found) -> Result<Image, Error> {
+    let Found { record, name, .. } = found;
+    let (manifest_digest, index_digest) = match &name {
+        Some(name) => (name.manifest.clone(), name.index.clone()),
+        None => (record.manifest.clone(), record.index.clone()),
+    };
+    let raw_config = blobs::get(layout, &record.id)?;
+    let raw_manifest = blobs::get(layout, &manifest_digest)?;
+    let config = Config::parse(&raw_config).map_err(Error::image(format!("the image {}", record.id)))?;
+    let manifest = Manifest::parse(&raw_manifest).map_err(Error::image(format!("the image {}", record.id)))?;
+    let (layers, variants) = record.layers.into_iter().map(|layer| (layer.diff_id, layer.variant)).unzip();
+    Ok(Image {
+        id: record.id,
+        config,
+        raw_config,
+        manifest,
+        raw_manifest,
+        manifest_digest,
+        index_digest,
+        name: name.map(|name| name.name),
+        layers,
+        variants,
+        size: record.size,
+        created: record.created,
+    })
+}
+
+/// All images that are not on their way out, the youngest first.
+pub(crate) fn list(layout: &Layout) -> Result<Vec<ImageSummary>, Error> {
+    let records = Records::read(layout)?;
+    let mut summaries: Vec<_> = records
+        .images
+        .iter()
+        .filter(|image| !image.removed)
+        .map(|image| ImageSummary {
+            id: image.id.clone(),
+            names: records.names_of(&image.id),
+            digest: image.index.as_ref().unwrap_or(&image.manifest).clone(),
+            created: image.created.clone(),
+            size: image.size,
+            labels: image.labels.clone(),
+            layers: image.layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+        })
+        .collect();
+    summaries.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    Ok(summaries)
+}
+
+/// Gives an image one more name.
+pub(crate) fn tag(layout: &Layout, source: &str, target: &Reference) -> Result<(), Error> {
+    if target.digest().is_some() {
+        return Err(Error::TagWithDigest);
+    }
+    // The image must not go between finding and naming it.
+    let guard = StoreLock::take(layout)?;
+    let found = find(layout, source)?;
+    let (manifest, index) = match found.name {
+        Some(name) => (name.manifest, name.index),
+        None => (found.record.manifest, found.record.index),
+    };
+    let version = records::VERSION;
+    let record = Record::Name(NameRecord { version, name: target.clone(), id: found.record.id, manifest, index });
+    let directory = open_directory(&layout.images())?;
+    let prepared = Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?;
+    fault::point("store.tag.prepared");
+    prepared.publish()?;
+    fault::point("store.tag.renamed");
+    drop(guard);
+    sync_directory(directory.as_fd(), "images")
+}

@@ -1,0 +1,424 @@
+//! The SQLite index: unique names, leases, and a row for each container. Derived from the files, and made from them again whenever it is
+//! missing, damaged, of another version, or from before the last boot.
+//!
+//! "From before the last boot" is why nothing here waits for the disk: with `synchronous = OFF` a power cut may lose or tear anything, so an
+//! index that another boot has written is never believed. A killed process loses nothing, since what it committed is in the page cache.
+//! docs/decisions/0003-state.md has the figures.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use onggi_sys::fault;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
+
+use crate::error::Error;
+use crate::process::Process;
+use crate::types::{ContainerRow, NameKind};
+
+/// The version of the tables; another one is made anew.
+const VERSION: i64 = 1;
+/// How long a command waits for others to finish their writes, each of which takes well under a millisecond.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pages in the write-ahead log before it is copied back. Small, because whoever opens the index first reads the whole log.
+const CHECKPOINT_PAGES: i64 = 256;
+
+const TABLES: &str = "
+    CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE names (kind TEXT NOT NULL, name TEXT NOT NULL, id TEXT NOT NULL, reserved_by TEXT NOT NULL,
+                        PRIMARY KEY (kind, name)) WITHOUT ROWID;
+    CREATE INDEX names_by_id ON names (id);
+    CREATE TABLE leases (owner TEXT PRIMARY KEY, image TEXT NOT NULL) WITHOUT ROWID;
+    CREATE INDEX leases_by_image ON leases (image);
+    CREATE TABLE containers (id TEXT PRIMARY KEY, name TEXT NOT NULL, created TEXT NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;
+";
+
+const INSERT_CONTAINER: &str = "INSERT OR REPLACE INTO containers VALUES (?, ?, ?, ?)";
+
+/// What the files say, to fill the index with.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) containers: Vec<(ContainerRow, Option<String>)>,
+    pub(crate) volumes: Vec<String>,
+}
+
+/// The index of one store; opened when it is first needed, and again when somebody has deleted it meanwhile.
+pub(crate) struct Index {
+    path: PathBuf,
+    /// Reads the files when the index must be made anew.
+    contents: Box<dyn Fn() -> Contents + Send + Sync>,
+    connection: Mutex<Option<Open>>,
+}
+
+struct Open {
+    connection: Connection,
+    /// Device and inode of the file that is open: a deleted one must not be written any more.
+    file: (u64, u64),
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Index {
+    pub(crate) fn new(path: PathBuf, contents: Box<dyn Fn() -> Contents + Send + Sync>) -> Index {
+        Index { path, contents, connection: Mutex::new(None) }
+    }
+
+    /// Takes a name. The holder's id is given back if it is another's.
+    pub(crate) fn reserve_name(&self, kind: NameKind, name: &str, id: &str) -> Result<Option<String>, Error> {
+        let process = Process::own().to_string();
+        self.write("reserve a name", |transaction| {
+            let mut insert = transaction.prepare("INSERT OR IGNORE INTO names VALUES (?, ?, ?, ?)")?;
+            if insert.execute(params![kind.name(), name, id, process])? == 1 {
+                return Ok(None);
+            }
+            let holder = find_name(transaction, kind, name)?;
+            Ok(holder.filter(|holder| holder != id))
+        })
+    }
+
+    /// Gives a name to another id if it still belongs to `from`.
+    pub(crate) fn take_name(&self, kind: NameKind, name: &str, from: &str, id: &str) -> Result<bool, Error> {
+        let process = Process::own().to_string();
+        self.write("take over a name", |transaction| {
+            let sql = "UPDATE names SET id = ?, reserved_by = ? WHERE kind = ? AND name = ? AND id = ?";
+            Ok(transaction.execute(sql, params![id, process, kind.name(), name, from])? == 1)
+        })
+    }
+
+    /// The process that reserved a name, while the thing that it is for may not exist yet.
+    pub(crate) fn reserved_by(&self, kind: NameKind, name: &str) -> Result<Option<Process>, Error> {
+        self.read("find who reserved a name", |connection| {
+            let sql = "SELECT reserved_by FROM names WHERE kind = ? AND name = ?";
+            let text: Option<String> = connection.query_row(sql, params![kind.name(), name], |row| row.get(0)).optional()?;
+            Ok(text.and_then(|text| Process::parse(&text)))
+        })
+    }
+
+    pub(crate) fn release_name(&self, kind: NameKind, name: &str, id: &str) -> Result<(), Error> {
+        self.write("release a name", |transaction| {
+            transaction.execute("DELETE FROM names WHERE kind = ? AND name = ? AND id = ?", params![kind.name(), name, id])?;
+            Ok(())
+        })
+    }
+
+    /// Gives the id a new name for all its old ones. The holder's id is given back if the new one is another's.
+    pub(crate) fn rename(&self, kind: NameKind, new: &str, id: &str) -> Result<Option<String>, Error> {
+        let process = Process::own().to_string();
+        self.write("rename", |transaction| {
+            if let Some(holder) = find_name(transaction, kind, new)?
+                && holder != id
+            {
+                return Ok(Some(holder));
+            }
+            transaction.execute("DELETE FROM names WHERE kind = ? AND id = ?", params![kind.name(), id])?;
+            transaction.execute("INSERT INTO names VALUES (?, ?, ?, ?)", params![kind.name(), new, id, process])?;
+            if kind == NameKind::Container {
+                transaction.execute("UPDATE containers SET name = ? WHERE id = ?", params![new, id])?;
+            }
+            Ok(None)
+        })
+    }
+
+    pub(crate) fn find_name(&self, kind: NameKind, name: &str) -> Result<Option<String>, Error> {
+        self.read("find a name", |connection| find_name(connection, kind, name))
+    }
+
+    pub(crate) fn lease(&self, owner: &str, image: &str) -> Result<(), Error> {
+        self.write("lease", |transaction| {
+            transaction.prepare("INSERT OR REPLACE INTO leases VALUES (?, ?)")?.execute([owner, image])?;
+            Ok(())
+        })
+    }
+
+    /// Ends a lease and says on what it was.
+    pub(crate) fn release(&self, owner: &str) -> Result<Option<String>, Error> {
+        self.write("release a lease", |transaction| {
+            let image = transaction
+                .query_row("DELETE FROM leases WHERE owner = ? RETURNING image", [owner], |row| row.get(0))
+                .optional()?;
+            Ok(image)
+        })
+    }
+
+    /// Runs `act` with all leases, `(owner, image)`, while nobody can make a new one.
+    pub(crate) fn with_leases<T>(&self, act: impl FnOnce(&[(String, String)]) -> Result<T, Error>) -> Result<T, Error> {
+        let mut act = Some(act);
+        let result = self.write("list leases", |transaction| {
+            let mut statement = transaction.prepare("SELECT owner, image FROM leases")?;
+            let leases = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
+            // A second run happens only when the first one failed before this line.
+            Ok(act.take().map(|act| act(&leases)))
+        })?;
+        result.unwrap_or_else(|| Err(Error::LostRace { what: "the index".to_owned() }))
+    }
+
+    pub(crate) fn containers(&self) -> Result<Vec<ContainerRow>, Error> {
+        self.read("list containers", |connection| {
+            let mut statement =
+                connection.prepare("SELECT id, name, created, summary FROM containers ORDER BY created DESC, id")?;
+            let rows = statement.query_map([], |row| {
+                let summary: String = row.get(3)?;
+                let summary = serde_json::from_str(&summary).unwrap_or_default();
+                Ok(ContainerRow { id: row.get(0)?, name: row.get(1)?, created: row.get(2)?, summary })
+            })?;
+            rows.collect()
+        })
+    }
+
+    pub(crate) fn containers_by_prefix(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        // The ids are hexadecimal, so everything that begins with the prefix is below the prefix with a 'g'.
+        self.read("find a container", |connection| {
+            let mut statement =
+                connection.prepare("SELECT id FROM containers WHERE id >= ? AND id < ? ORDER BY id LIMIT 2")?;
+            statement.query_map([prefix, &format!("{prefix}g")], |row| row.get(0))?.collect()
+        })
+    }
+
+    pub(crate) fn insert_container(&self, row: &ContainerRow) -> Result<(), Error> {
+        self.write("insert a container", |transaction| {
+            transaction.execute(INSERT_CONTAINER, params![row.id, row.name, row.created, row.summary.to_string()])?;
+            Ok(())
+        })
+    }
+
+    /// Removes a container's row, name and lease, and says which image it had leased.
+    pub(crate) fn remove_container(&self, id: &str) -> Result<Option<String>, Error> {
+        self.write("remove a container", |transaction| {
+            transaction.prepare("DELETE FROM containers WHERE id = ?")?.execute([id])?;
+            transaction.prepare("DELETE FROM names WHERE kind = 'container' AND id = ?")?.execute([id])?;
+            let mut statement = transaction.prepare("DELETE FROM leases WHERE owner = ? RETURNING image")?;
+            statement.query_row([id], |row| row.get(0)).optional()
+        })
+    }
+
+    /// Makes the index anew from the files, keeping nothing of the old one.
+    pub(crate) fn rebuild(&self) -> Result<(), Error> {
+        let mut slot = self.slot();
+        *slot = None;
+        let _lock = self.lock()?;
+        self.make_anew()
+    }
+
+    /// What the index says otherwise than the files, each in a sentence; and whether SQLite finds its own structure whole.
+    pub(crate) fn differences(&self) -> Result<Vec<String>, Error> {
+        if !self.path.exists() {
+            return Ok(vec!["the index is missing".to_owned()]);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let look = || -> rusqlite::Result<Vec<String>> {
+            let connection = Connection::open_with_flags(&self.path, flags)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            let state: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            if state != "ok" {
+                return Ok(vec![format!("the index is damaged: {state}")]);
+            }
+            let contents = (self.contents)();
+            let mut differences = Vec::new();
+            for (query, kept, what) in [
+                ("SELECT id FROM containers", contents.containers.iter().map(|(row, _)| row.id.clone()).collect(), "container"),
+                ("SELECT name FROM names WHERE kind = 'volume'", contents.volumes.iter().cloned().collect::<HashSet<_>>(), "volume"),
+            ] {
+                let mut statement = connection.prepare(query)?;
+                let known = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<String>>>()?;
+                differences.extend(kept.difference(&known).map(|id| format!("the {what} {id} is not in the index")));
+                if what == "container" {
+                    differences.extend(known.difference(&kept).map(|id| format!("the {what} {id} is only in the index")));
+                }
+            }
+            differences.sort();
+            Ok(differences)
+        };
+        match look() {
+            Ok(differences) => Ok(differences),
+            Err(error) if is_damage(&error) => Ok(vec![format!("the index is damaged: {error}")]),
+            Err(error) => Err(self.error("check")(error)),
+        }
+    }
+
+    fn read<T>(&self, operation: &'static str, mut act: impl FnMut(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        self.with(operation, |connection| act(connection))
+    }
+
+    fn write<T>(
+        &self,
+        operation: &'static str,
+        mut act: impl FnMut(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.with(operation, |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = act(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        })
+    }
+
+    /// Runs `act` on the open index, and once more on a new one if the first is found to be damaged.
+    fn with<T>(&self, operation: &'static str, mut act: impl FnMut(&mut Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+        let mut slot = self.slot();
+        let open = self.opened(&mut slot, None)?;
+        let damaged = open.file;
+        match act(&mut open.connection) {
+            Err(error) if is_damage(&error) => {}
+            other => return other.map_err(self.error(operation)),
+        }
+        *slot = None;
+        let open = self.opened(&mut slot, Some(damaged))?;
+        act(&mut open.connection).map_err(self.error(operation))
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Open>> {
+        // A panic elsewhere cannot have left a transaction open: it was rolled back when it was dropped.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The open index: the one that is open already, if its file still has its name, or the one on disk, or a new one. The file `damaged`
+    /// is not opened again.
+    fn opened<'a>(&self, slot: &'a mut Option<Open>, damaged: Option<(u64, u64)>) -> Result<&'a mut Open, Error> {
+        if slot.as_ref().is_some_and(|open| file_of(&self.path) != Some(open.file)) {
+            *slot = None;
+        }
+        let open = match slot.take() {
+            Some(open) => open,
+            None => {
+                let _lock = self.lock()?;
+                let known_bad = damaged.is_some() && file_of(&self.path) == damaged;
+                let existing = if known_bad { None } else { self.open_existing()? };
+                match existing {
+                    Some(open) => open,
+                    None => {
+                        self.make_anew()?;
+                        self.open_existing()?.ok_or_else(|| Error::LostRace { what: "the index".to_owned() })?
+                    }
+                }
+            }
+        };
+        Ok(slot.insert(open))
+    }
+
+    /// Held while the file or its log get or lose their names: a log must never be found beside another file than its own.
+    fn lock(&self) -> Result<File, Error> {
+        let path = with_suffix(&self.path, ".lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io("open", &path))?;
+        onggi_sys::ofd::lock(lock.as_fd()).map_err(Error::io("lock", &path))?;
+        Ok(lock)
+    }
+
+    /// Opens the index if it is there, whole, of this version and of this boot. The caller holds the lock.
+    fn open_existing(&self) -> Result<Option<Open>, Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let Some(file) = file_of(&self.path) else { return Ok(None) };
+        let look = || -> rusqlite::Result<Option<Open>> {
+            let connection = Connection::open_with_flags(&self.path, flags)?;
+            configure(&connection)?;
+            let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+            if version != VERSION {
+                return Ok(None);
+            }
+            let boot: Option<String> =
+                connection.query_row("SELECT value FROM about WHERE key = 'boot'", [], |row| row.get(0)).optional()?;
+            Ok((boot == boot_id()).then_some(Open { connection, file }))
+        };
+        match look() {
+            Err(error) if is_damage(&error) || error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => Ok(None),
+            other => other.map_err(self.error("open")),
+        }
+    }
+
+    /// Fills a new index from the files and puts it in the old one's place. The caller holds the lock.
+    fn make_anew(&self) -> Result<(), Error> {
+        // It gets its name when it is whole: a killed process leaves no half-filled one.
+        let temporary = with_suffix(&self.path, ".new");
+        remove_if_there(&temporary)?;
+        let contents = (self.contents)();
+        fill(&temporary, &contents).map_err(self.error("make anew"))?;
+        fault::point("store.index.filled");
+        for suffix in ["-wal", "-shm"] {
+            remove_if_there(&with_suffix(&self.path, suffix))?;
+        }
+        fs::rename(&temporary, &self.path).map_err(Error::io("rename", &temporary))
+    }
+
+    fn error(&self, operation: &'static str) -> impl FnOnce(rusqlite::Error) -> Error + use<> {
+        let path = self.path.clone();
+        move |source| Error::Index { path, operation, source }
+    }
+}
+
+fn fill(path: &Path, contents: &Contents) -> rusqlite::Result<()> {
+    let mut connection = Connection::open(path)?;
+    connection.pragma_update(None, "journal_mode", "OFF")?;
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(TABLES)?;
+    {
+        let mut insert = transaction.prepare(INSERT_CONTAINER)?;
+        let mut name = transaction.prepare("INSERT OR IGNORE INTO names VALUES ('container', ?, ?, '')")?;
+        let mut lease = transaction.prepare("INSERT OR REPLACE INTO leases VALUES (?, ?)")?;
+        for (row, image) in &contents.containers {
+            insert.execute(params![row.id, row.name, row.created, row.summary.to_string()])?;
+            name.execute([&row.name, &row.id])?;
+            if let Some(image) = image {
+                lease.execute([&row.id, image])?;
+            }
+        }
+    }
+    for volume in &contents.volumes {
+        transaction.execute("INSERT OR IGNORE INTO names VALUES ('volume', ?, ?, '')", [volume, volume])?;
+    }
+    if let Some(boot) = boot_id() {
+        transaction.execute("INSERT INTO about VALUES ('boot', ?)", [boot])?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+fn remove_if_there(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // The last one to close would copy the log back, and sync, in the middle of somebody's command.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)
+}
+
+fn find_name(connection: &Connection, kind: NameKind, name: &str) -> rusqlite::Result<Option<String>> {
+    let mut statement = connection.prepare("SELECT id FROM names WHERE kind = ? AND name = ?")?;
+    statement.query_row([kind.name(), name], |row| row.get(0)).optional()
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    // A missing table is damage too: somebody else's database, or ours with a page of zeroes.
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown))
+}
+
+fn file_of(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The kernel's name for this boot; without it (no /proc) every index is believed.
+fn boot_id() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|text| text.trim().to_owned())
+}

@@ -1,0 +1,337 @@
+//! Layers: each a directory named by its diff id, with the very tar that the diff id names, the EROFS index over it, and a sealed record.
+//!
+//! A layer comes in by one pass: the stream is hashed, decompressed, hashed again, written and indexed at once, into the act's own directory.
+//! Only when both digests are what the manifest and the config say is it renamed into place; nothing of it can be seen before.
+//!
+//! A layer may hold `etc/x` without `etc/`. Overlayfs takes a directory's owner and permissions from the topmost layer that has it, so such
+//! an implied directory must repeat what the layers below say, which differs from image to image. The plain index gives implied directories
+//! to root with 0755; where that is wrong above certain layers, a second index is made for there: a *variant*, a file named by its own digest.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use onggi_archive::compress::{Ceiling, Decompressor};
+use onggi_archive::erofs::Indexer;
+use onggi_archive::{LayerReport, LayerSink, Limits, Lower, LowerEntry, Metadata, NoLower};
+use onggi_image::{Algorithm, Digest, Hasher};
+use onggi_sys::fault;
+use serde::{Deserialize, Serialize};
+
+use crate::act::{Act, Kept, make_in};
+use crate::error::Error;
+use crate::layout::{Layout, sync_directory};
+use crate::lower::LowerLayers;
+use crate::sealed::{self, Durability};
+use crate::types::Progress;
+
+const VERSION: u32 = 1;
+pub(crate) const TAR: &str = "layer.tar";
+pub(crate) const INDEX: &str = "layer.erofs";
+pub(crate) const RECORD: &str = "layer.json";
+/// Implied directories that are listed in the record; a layer with more is indexed again instead of looking at each.
+const IMPLIED_LIMIT: usize = 10_000;
+const BUFFER: usize = 256 << 10;
+
+/// `layer.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LayerRecord {
+    pub(crate) version: u32,
+    pub(crate) diff_id: Digest,
+    /// Bytes of the tar.
+    pub(crate) size: u64,
+    pub(crate) entries: u64,
+    pub(crate) inodes: u64,
+    /// The plain index's digest.
+    pub(crate) index: Digest,
+    /// The directories that the tar only implies; `None` if there are too many, or their names are not text.
+    pub(crate) implied: Option<Vec<String>>,
+}
+
+/// What a layer must turn out to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expected<'a> {
+    /// What the archive calls it, for messages and progress.
+    pub(crate) what: &'a str,
+    /// Digest and size of the stream as it comes, if something says them.
+    pub(crate) blob: Option<(&'a Digest, u64)>,
+    pub(crate) diff_id: Option<&'a Digest>,
+    /// Bytes of the stream, for progress.
+    pub(crate) total: Option<u64>,
+}
+
+/// What a layer has turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ingested {
+    pub(crate) diff_id: Digest,
+    pub(crate) size: u64,
+}
+
+/// Brings a layer into the store, verified. The act keeps it until an image refers to it.
+pub(crate) fn ingest(
+    layout: &Layout,
+    act: &Act,
+    stream: &mut dyn Read,
+    expected: &Expected<'_>,
+    progress: &dyn Progress,
+) -> Result<Ingested, Error> {
+    if let Some(diff_id) = expected.diff_id
+        && act.keep(layout, Kept::Layer, diff_id)?
+    {
+        return verify_stream(layout, diff_id, stream, expected, progress);
+    }
+    let directory = make_in(act, "layer")?;
+    let (tar_path, index_path) = (directory.join(TAR), directory.join(INDEX));
+    let mut tar = File::create_new(&tar_path).map_err(Error::io("create", &tar_path))?;
+    let mut index = HashingFile::create(&index_path)?;
+    let mut lower = NoLower;
+    let mut sink: Box<dyn LayerSink> = Box::new(Indexer::new(&mut index, &mut lower, Limits::default()));
+    let diff_id = pump(stream, expected, progress, |bytes| {
+        tar.write_all(bytes).map_err(Error::io("write", &tar_path))?;
+        sink.feed(bytes).map_err(Error::archive(expected.what))
+    })?;
+    let report = sink.finish().map_err(Error::archive(expected.what))?;
+    fault::point("store.layer.written");
+    tar.sync_all().map_err(Error::io("fsync", &tar_path))?;
+    let index = index.finish()?;
+    let record = LayerRecord {
+        version: VERSION,
+        diff_id: diff_id.clone(),
+        size: report.tar_bytes,
+        entries: report.entries,
+        inodes: report.inodes,
+        index,
+        implied: implied(&report),
+    };
+    sealed::write(&directory.join(RECORD), &record, Durability::Synced)?;
+    fault::point("store.layer.synced");
+    if expected.diff_id.is_none() {
+        act.keep(layout, Kept::Layer, &diff_id)?;
+    }
+    act.publish(&directory, &layout.layer(&diff_id))?;
+    fault::point("store.layer.renamed");
+    Ok(Ingested { diff_id, size: record.size })
+}
+
+/// The stream of a layer that is here already: it must still be what it is said to be, or the manifest would tell a lie.
+fn verify_stream(
+    layout: &Layout,
+    diff_id: &Digest,
+    stream: &mut dyn Read,
+    expected: &Expected<'_>,
+    progress: &dyn Progress,
+) -> Result<Ingested, Error> {
+    pump(stream, expected, progress, |_| Ok(()))?;
+    Ok(Ingested { diff_id: diff_id.clone(), size: read_record(layout, diff_id)?.size })
+}
+
+/// Drives a layer's stream through both digests and the decompressor, and checks them against what is expected.
+fn pump(
+    stream: &mut dyn Read,
+    expected: &Expected<'_>,
+    progress: &dyn Progress,
+    mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<Digest, Error> {
+    let what = expected.what;
+    let algorithm = expected.blob.map_or(Algorithm::Sha256, |(digest, _)| digest.algorithm());
+    let mut input = HashingReader {
+        stream,
+        // The digest of a stream that nobody has announced is not needed.
+        hasher: expected.blob.map(|_| Hasher::new(algorithm)),
+        count: 0,
+        progress: &|count| progress.layer(what, count, expected.total),
+    };
+    let mut tar = Decompressor::new(&mut input, Ceiling::default()).map_err(Error::archive(what))?;
+    let mut hasher = Hasher::new(expected.diff_id.map_or(Algorithm::Sha256, Digest::algorithm));
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let count = match tar.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(Error::Input { what: what.to_owned(), source }),
+        };
+        hasher.update(&buffer[..count]);
+        take(&buffer[..count])?;
+    }
+    drop(tar);
+    if let Some((wanted, size)) = expected.blob {
+        if input.count != size {
+            return Err(Error::WrongSize { what: what.to_owned(), wanted: size, found: input.count });
+        }
+        check_digest(what, wanted, input.hasher.map(Hasher::finish))?;
+    }
+    let diff_id = hasher.finish();
+    if let Some(wanted) = expected.diff_id {
+        check_digest(&format!("{what}, uncompressed,"), wanted, Some(diff_id.clone()))?;
+    }
+    Ok(diff_id)
+}
+
+fn check_digest(what: &str, wanted: &Digest, found: Option<Digest>) -> Result<(), Error> {
+    match found {
+        Some(found) if found != *wanted => {
+            Err(Error::WrongDigest { what: what.to_owned(), wanted: wanted.clone(), found })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn implied(report: &LayerReport) -> Option<Vec<String>> {
+    if report.implied_dirs.len() > IMPLIED_LIMIT {
+        return None;
+    }
+    report.implied_dirs.iter().map(|path| String::from_utf8(path.clone()).ok()).collect()
+}
+
+/// Reads a layer's record.
+pub(crate) fn read_record(layout: &Layout, diff_id: &Digest) -> Result<LayerRecord, Error> {
+    let path = layout.layer(diff_id).join(RECORD);
+    let record: LayerRecord = match sealed::read(&path) {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::MissingLayer { diff_id: diff_id.clone() });
+        }
+        other => other?,
+    };
+    if record.version > VERSION {
+        return Err(Error::NewerVersion { path, found: record.version.to_string(), known: VERSION });
+    }
+    if record.diff_id != *diff_id {
+        return Err(Error::DamagedRecord { path, reason: "it is the record of another layer".to_owned() });
+    }
+    Ok(record)
+}
+
+/// The file name of the index that shows a layer in the place where it is used.
+pub(crate) fn index_file(variant: Option<&str>) -> String {
+    variant.map_or_else(|| INDEX.to_owned(), |variant| format!("{variant}.erofs"))
+}
+
+/// Finds, or makes, the variant of a layer for its place above others. `lower` are directories of those, the topmost first. `None`: the
+/// plain index is right there.
+pub(crate) fn variant(layout: &Layout, act: &Act, diff_id: &Digest, lower: &[PathBuf]) -> Result<Option<String>, Error> {
+    let record = read_record(layout, diff_id)?;
+    let mut lower = LowerLayers::open(lower)?;
+    if let Some(implied) = &record.implied {
+        let plain = Metadata::implied_directory();
+        let mut differs = false;
+        for path in implied {
+            let found = lower.entry(path.as_bytes()).map_err(Error::io("look for a directory in", layout.layer(diff_id)))?;
+            differs |= match found {
+                LowerEntry::Missing | LowerEntry::Other => false,
+                LowerEntry::Directory(metadata) => metadata != plain,
+                LowerEntry::Symlink(_) => true,
+            };
+        }
+        if !differs {
+            return Ok(None);
+        }
+    }
+    let temporary = act.path("variant");
+    let digest = make_index(layout, diff_id, &temporary, &mut lower)?;
+    if digest == record.index {
+        return Ok(None);
+    }
+    fault::point("store.layer.variant-written");
+    let variant = digest.hex().to_owned();
+    act.publish(&temporary, &layout.layer(diff_id).join(index_file(Some(&variant))))?;
+    fault::point("store.layer.variant-renamed");
+    Ok(Some(variant))
+}
+
+/// Indexes a layer's tar into a new file, synced. Returns the index's digest.
+pub(crate) fn make_index(layout: &Layout, diff_id: &Digest, to: &Path, lower: &mut dyn Lower) -> Result<Digest, Error> {
+    let tar_path = layout.layer(diff_id).join(TAR);
+    let mut tar = File::open(&tar_path).map_err(Error::io("open", &tar_path))?;
+    let mut index = HashingFile::create(to)?;
+    onggi_archive::index(&mut tar, None, &mut index, lower, Limits::default())
+        .map_err(Error::archive(format!("the layer {diff_id}")))?;
+    index.finish()
+}
+
+/// Puts a new plain index in the place of one that is damaged. The record says what it must be.
+pub(crate) fn repair_index(layout: &Layout, act: &Act, record: &LayerRecord) -> Result<(), Error> {
+    let temporary = act.path("index");
+    let digest = make_index(layout, &record.diff_id, &temporary, &mut NoLower)?;
+    check_digest(&format!("the new index of the layer {}", record.diff_id), &record.index, Some(digest))?;
+    let place = layout.layer(&record.diff_id).join(INDEX);
+    fs::rename(&temporary, &place).map_err(Error::io("rename", &temporary))?;
+    sync_directory(&layout.layer(&record.diff_id))
+}
+
+/// The digest of a whole file.
+pub(crate) fn digest_file(path: &Path, algorithm: Algorithm) -> Result<Digest, Error> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut hasher = Hasher::new(algorithm);
+    std::io::copy(&mut file, &mut hasher).map_err(Error::io("read", path))?;
+    Ok(hasher.finish())
+}
+
+/// The diff ids of all layers, and the paths of what is none.
+pub(crate) fn list(layout: &Layout) -> Result<(Vec<Digest>, Vec<PathBuf>), Error> {
+    let directory = layout.layers();
+    let (mut layers, mut strangers) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(&directory).map_err(Error::io("list", &directory))? {
+        let path = entry.map_err(Error::io("list", &directory))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let digest = [Algorithm::Sha256, Algorithm::Sha512].into_iter().find_map(|algorithm| Digest::from_hex(algorithm, name));
+        match digest {
+            Some(digest) => layers.push(digest),
+            None => strangers.push(path),
+        }
+    }
+    layers.sort();
+    Ok((layers, strangers))
+}
+
+/// A stream that is counted, and hashed if its digest is wanted, as it is read.
+struct HashingReader<'a> {
+    stream: &'a mut dyn Read,
+    hasher: Option<Hasher>,
+    count: u64,
+    progress: &'a dyn Fn(u64),
+}
+
+impl Read for HashingReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.stream.read(buffer)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..count]);
+        }
+        self.count += count as u64;
+        (self.progress)(self.count);
+        Ok(count)
+    }
+}
+
+/// A file that is hashed as it is written.
+struct HashingFile {
+    file: BufWriter<File>,
+    hasher: Hasher,
+    path: PathBuf,
+}
+
+impl HashingFile {
+    fn create(path: &Path) -> Result<HashingFile, Error> {
+        let file = File::create_new(path).map_err(Error::io("create", path))?;
+        Ok(HashingFile { file: BufWriter::with_capacity(64 << 10, file), hasher: Hasher::new(Algorithm::Sha256), path: path.to_owned() })
+    }
+
+    fn finish(self) -> Result<Digest, Error> {
+        let file = self.file.into_inner().map_err(|error| Error::io("write", &self.path)(error.into_error()))?;
+        file.sync_all().map_err(Error::io("fsync", &self.path))?;
+        Ok(self.hasher.finish())
+    }
+}
+
+impl Write for HashingFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,38 @@
+//! `docker save`'s own format: `manifest.json` names each image's config and its layers as members of the archive.
+
+use onggi_image::{Algorithm, ArchivedImage, Config, Digest, Reference, parse_archive_manifest};
+
+use super::{Brought, Loading, check_bytes, commit_all, diff_ids, plain_manifest};
+use crate::error::Error;
+use crate::types::Loaded;
+
+pub(super) fn load(loading: &Loading<'_>, manifest: &[u8]) -> Result<Vec<Loaded>, Error> {
+    let images = parse_archive_manifest(manifest).map_err(Error::image("manifest.json"))?;
+    if images.is_empty() {
+        return Err(Error::NoImageInArchive);
+    }
+    let brought = images.iter().map(|image| bring(loading, image)).collect::<Result<Vec<_>, _>>()?;
+    commit_all(loading, brought, &[])
+}
+
+fn bring(loading: &Loading<'_>, image: &ArchivedImage) -> Result<Brought, Error> {
+    let raw_config = loading.required(&image.config)?;
+    if let Some(named) = digest_in(&image.config) {
+        check_bytes(&image.config, &named, &raw_config)?;
+    }
+    let config = Config::parse(&raw_config).map_err(Error::image(image.config.clone()))?;
+    let names = image.repo_tags.iter().map(|name| Reference::parse(name).map_err(Error::image("manifest.json")));
+    let names = names.collect::<Result<Vec<_>, _>>()?;
+    let diff_ids = diff_ids(&config, image.layers.len())?;
+    let layers = image.layers.iter().zip(diff_ids).map(|(member, diff_id)| loading.ingest(member, None, Some(diff_id)));
+    let layers = layers.collect::<Result<Vec<_>, _>>()?;
+    let raw_manifest = plain_manifest(&raw_config, &layers)?;
+    let id = Digest::of(&raw_config);
+    Ok(Brought { id, raw_config, config, raw_manifest, raw_index: None, layers, names })
+}
+
+/// The digest that a config's member is named by: `<hex>.json`, or `blobs/sha256/<hex>`.
+fn digest_in(member: &str) -> Option<Digest> {
+    let name = member.rsplit('/').next()?;
+    Digest::from_hex(Algorithm::Sha256, name.strip_suffix(".json").unwrap_or(name))
+}

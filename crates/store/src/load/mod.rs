@@ -1,0 +1,244 @@
+//! Loading: from an archive's members to images that exist.
+//!
+//! An image exists from the moment when its record has its name, and that is the last step: layers and blobs come first, each verified and synced. A name
+//! comes after its image. Whatever is cut short leaves layers and blobs that nothing names, and those go with the next collection.
+
+mod docker;
+mod legacy;
+mod oci;
+mod source;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use onggi_image::{Config, Descriptor, Digest, Manifest, Platform, Reference, media_type};
+use onggi_sys::fault;
+
+use crate::act::{Act, Kept, StoreLock};
+use crate::error::Error;
+use crate::layers::{self, Expected, Ingested};
+use crate::layout::open_directory;
+use crate::records::{self, ImageRecord, LayerUse, NameRecord, Record};
+use crate::sealed::{Durability, Prepared, sync_directory};
+use crate::types::{Loaded, Progress};
+use crate::{Store, blobs};
+use source::{DirectorySource, Source, TarSource};
+
+/// Where an archive is.
+pub(crate) enum Input<'a> {
+    Stream(&'a mut dyn Read),
+    File(File),
+    Directory(&'a Path),
+}
+
+pub(crate) fn load(store: &Store, input: Input<'_>, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
+    let act = Act::begin(&store.layout, "load")?;
+    let source: Box<dyn Source> = match input {
+        Input::Stream(stream) => Box::new(TarSource::of_stream(stream, &act)?),
+        Input::File(file) => Box::new(TarSource::of_file(file, &act)?),
+        Input::Directory(path) => Box::new(DirectorySource::open(path)?),
+    };
+    let loading = Loading { store, act: &act, source: source.as_ref(), progress };
+    // Docker's archives since version 25 are both; the OCI side has the manifests as they were.
+    if let Some(index) = loading.source.document("index.json")? {
+        return oci::load(&loading, &index);
+    }
+    if let Some(manifest) = loading.source.document("manifest.json")? {
+        return docker::load(&loading, &manifest);
+    }
+    match loading.source.document("repositories")? {
+        Some(repositories) => legacy::load(&loading, &repositories),
+        None => Err(Error::NoImageInArchive),
+    }
+}
+
+/// What all formats need.
+struct Loading<'a> {
+    store: &'a Store,
+    act: &'a Act,
+    source: &'a dyn Source,
+    progress: &'a dyn Progress,
+}
+
+impl Loading<'_> {
+    /// A document that must be there.
+    fn required(&self, member: &str) -> Result<Vec<u8>, Error> {
+        self.source.document(member)?.ok_or_else(|| Error::MissingMember { member: member.to_owned() })
+    }
+
+    /// A document by its descriptor, with size and digest verified.
+    fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        let member = blob_member(&descriptor.digest);
+        let bytes = self.required(&member)?;
+        if bytes.len() as u64 != descriptor.size {
+            return Err(Error::WrongSize { what: member, wanted: descriptor.size, found: bytes.len() as u64 });
+        }
+        check_bytes(&member, &descriptor.digest, &bytes)?;
+        Ok(bytes)
+    }
+
+    fn ingest(&self, member: &str, blob: Option<(&Digest, u64)>, diff_id: Option<&Digest>) -> Result<Ingested, Error> {
+        let missing = || Error::MissingMember { member: member.to_owned() };
+        let mut opened = self.source.open(member)?.ok_or_else(missing)?;
+        if let Some((_, wanted)) = blob
+            && wanted != opened.size
+        {
+            return Err(Error::WrongSize { what: member.to_owned(), wanted, found: opened.size });
+        }
+        let expected = Expected { what: member, blob, diff_id, total: Some(opened.size) };
+        layers::ingest(&self.store.layout, self.act, &mut opened.reader, &expected, self.progress)
+    }
+}
+
+/// The member of an OCI layout that holds a blob.
+fn blob_member(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
+}
+
+fn check_bytes(what: &str, wanted: &Digest, bytes: &[u8]) -> Result<(), Error> {
+    if wanted.matches(bytes) {
+        return Ok(());
+    }
+    Err(Error::WrongDigest { what: what.to_owned(), wanted: wanted.clone(), found: Digest::of(bytes) })
+}
+
+/// An image whose layers are in the store and kept by the act; everything else is bytes in memory.
+pub(crate) struct Brought {
+    /// The digest of the config.
+    pub(crate) id: Digest,
+    pub(crate) raw_config: Vec<u8>,
+    pub(crate) config: Config,
+    pub(crate) raw_manifest: Vec<u8>,
+    /// The index that the manifest was chosen from.
+    pub(crate) raw_index: Option<Vec<u8>>,
+    pub(crate) layers: Vec<Ingested>,
+    pub(crate) names: Vec<Reference>,
+}
+
+/// Makes a brought image exist: its blobs, then its record, then its names.
+pub(crate) fn commit(store: &Store, act: &Act, image: &Brought) -> Result<Digest, Error> {
+    let layout = &store.layout;
+    let id = image.id.clone();
+    let manifest = Digest::of(&image.raw_manifest);
+    let index = image.raw_index.as_ref().map(|bytes| Digest::of(bytes));
+    blobs::put(layout, act, &id, &image.raw_config)?;
+    blobs::put(layout, act, &manifest, &image.raw_manifest)?;
+    if let (Some(index), Some(bytes)) = (&index, &image.raw_index) {
+        blobs::put(layout, act, index, bytes)?;
+    }
+    let version = records::VERSION;
+    let record = Record::Image(ImageRecord {
+        version,
+        id: id.clone(),
+        manifest: manifest.clone(),
+        index: index.clone(),
+        layers: place_layers(store, act, &image.layers)?,
+        size: image.layers.iter().map(|layer| layer.size).sum(),
+        created: image.config.created.clone().unwrap_or_default(),
+        labels: image.config.config.labels.clone().into_iter().collect(),
+        removed: false,
+    });
+    let directory = open_directory(&layout.images())?;
+    let prepare = |record: &Record| Prepared::new(directory.as_fd(), &record.file(), record, Durability::Synced);
+    let prepared = prepare(&record)?;
+    let names = image.names.iter().map(|name| {
+        let (name, id, manifest, index) = (name.clone(), id.clone(), manifest.clone(), index.clone());
+        prepare(&Record::Name(NameRecord { version, name, id, manifest, index }))
+    });
+    let names = names.collect::<Result<Vec<_>, _>>()?;
+    fault::point("store.image.prepared");
+
+    let guard = StoreLock::take(layout)?;
+    match records::read_image(layout, &id) {
+        // The same config with the same layers: what is there stays, with the manifest that it came with.
+        Ok(Some(existing)) if !existing.removed => drop(prepared),
+        _ => prepared.publish()?,
+    }
+    fault::point("store.image.renamed");
+    for name in names {
+        name.publish()?;
+        fault::point("store.image.named");
+    }
+    drop(guard);
+    sync_directory(directory.as_fd(), "images")?;
+    fault::point("store.image.synced");
+    Ok(id)
+}
+
+/// Finds which form of each layer is right above the others.
+fn place_layers(store: &Store, act: &Act, layers: &[Ingested]) -> Result<Vec<LayerUse>, Error> {
+    let mut placed: Vec<LayerUse> = Vec::new();
+    for layer in layers {
+        let mut variant = None;
+        // Most layers name all their directories but the root, and most roots are as the plain index has them.
+        if !placed.is_empty() && layers::read_record(&store.layout, &layer.diff_id)?.implied.as_ref().is_none_or(|implied| !implied.is_empty()) {
+            let lower = store.present(&placed)?;
+            variant = layers::variant(&store.layout, act, &layer.diff_id, &lower)?;
+        }
+        placed.push(LayerUse { diff_id: layer.diff_id.clone(), variant });
+    }
+    Ok(placed)
+}
+
+/// Whether this very manifest is in the store already with all its layers, which the act then keeps: they were verified when it came.
+fn already_here(loading: &Loading<'_>, manifest: &Digest, config: &Config, id: &Digest) -> Result<Option<Vec<Ingested>>, Error> {
+    let layout = &loading.store.layout;
+    match records::read_image(layout, id) {
+        Ok(Some(record)) if record.manifest == *manifest => {}
+        _ => return Ok(None),
+    }
+    let mut layers = Vec::new();
+    for diff_id in &config.rootfs.diff_ids {
+        if !loading.act.keep(layout, Kept::Layer, diff_id)? {
+            return Ok(None);
+        }
+        layers.push(Ingested { diff_id: diff_id.clone(), size: layers::read_record(layout, diff_id)?.size });
+    }
+    Ok(Some(layers))
+}
+
+/// The manifest of an image that came without one: its layers as the plain tars that the store has.
+pub(crate) fn plain_manifest(raw_config: &[u8], layers: &[Ingested]) -> Result<Vec<u8>, Error> {
+    let layer = |layer: &Ingested| Descriptor::new(media_type::OCI_LAYER, layer.diff_id.clone(), layer.size);
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: Some(media_type::OCI_MANIFEST.to_owned()),
+        artifact_type: None,
+        config: Descriptor::new(media_type::OCI_CONFIG, Digest::of(raw_config), raw_config.len() as u64),
+        layers: layers.iter().map(layer).collect(),
+        subject: None,
+        annotations: std::collections::BTreeMap::new(),
+    };
+    serde_json::to_vec(&manifest).map_err(|error| Error::BadArchive { reason: error.to_string() })
+}
+
+/// Commits what was brought and tells what it was. Two entries of an archive with the same image become one with both names.
+fn commit_all(loading: &Loading<'_>, brought: Vec<Brought>, others: &[Platform]) -> Result<Vec<Loaded>, Error> {
+    let mut loaded: Vec<Loaded> = Vec::new();
+    let mut seen = HashSet::new();
+    for image in brought {
+        let id = commit(loading.store, loading.act, &image)?;
+        if !seen.insert(id.clone()) {
+            if let Some(same) = loaded.iter_mut().find(|same| same.id == id) {
+                same.names.extend(image.names);
+            }
+            continue;
+        }
+        let platform = image.config.platform();
+        loaded.push(Loaded { id, names: image.names, platform, other_platforms: others.to_vec() });
+    }
+    Ok(loaded)
+}
+
+/// The config's diff ids, which must be as many as there are layers.
+fn diff_ids(config: &Config, layers: usize) -> Result<&[Digest], Error> {
+    let diff_ids = &config.rootfs.diff_ids;
+    if diff_ids.len() != layers {
+        let reason = format!("the config names {} layers and the manifest {layers}", diff_ids.len());
+        return Err(Error::BadArchive { reason });
+    }
+    Ok(diff_ids)
+}

@@ -1,0 +1,253 @@
+//! Layers as directories that overlayfs can stack: one EROFS mount each, made once per boot and shared by all containers; or, where the
+//! kernel cannot mount EROFS from files, a tree unpacked beside the tar.
+//!
+//! Both forms stand behind [`Presenter`] and pass the same tests. Presenting a layer that is presented already costs one `statfs` or `stat`.
+//! A mount needs no process to keep it; two mounts of one layer would be two page caches, hence one, under a lock of its own.
+
+use std::fmt::Debug;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use onggi_archive::Limits;
+use onggi_archive::unpack::Unpacker;
+use onggi_image::Digest;
+use rustix::fs::{AtFlags, StatxFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+};
+
+use crate::act::{Act, remove_tree};
+use crate::error::Error;
+use crate::layers::{TAR, index_file};
+use crate::layout::{Layout, make_directory, open_directory, sync_directory};
+use crate::lower::LowerLayers;
+use crate::records::LayerUse;
+
+/// `statfs(2)`'s number for EROFS.
+const EROFS_MAGIC: i64 = 0xE0F5_E1E2;
+
+/// Which form layers are presented in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LayerForm {
+    /// EROFS where the kernel can (Linux 6.12 and newer, as root), else directories.
+    #[default]
+    Auto,
+    Erofs,
+    Directories,
+}
+
+/// Makes a layer a directory.
+///
+/// A layer's life: it is *presented* by whoever needs it first, stays so while anybody may use it, and is *withdrawn* before its files are
+/// removed, or when everything is reset. Presenting is idempotent and safe from any number of processes at once; withdrawing does
+/// not disturb those that have the layer in an overlay already.
+pub(crate) trait Presenter: Debug + Send + Sync {
+    /// The layer's directory, if it is presented.
+    fn presented(&self, layer: &LayerUse) -> Option<PathBuf>;
+
+    /// Presents it. `lower` are the layers below in this image, presented, the topmost first.
+    fn present(&self, layer: &LayerUse, lower: &[PathBuf]) -> Result<PathBuf, Error>;
+
+    /// Takes back all presentations of a layer.
+    fn withdraw(&self, diff_id: &Digest) -> Result<(), Error>;
+
+    /// Takes back everything.
+    fn withdraw_all(&self) -> Result<(), Error>;
+}
+
+/// One EROFS mount a layer, under the run root.
+#[derive(Debug)]
+pub(crate) struct ErofsMounts {
+    pub(crate) layout: Layout,
+}
+
+impl ErofsMounts {
+    fn path(&self, layer: &LayerUse) -> PathBuf {
+        self.layout.mounts().join(key(layer))
+    }
+
+    /// The directory of all mounts is itself a mount, private: what is mounted in it appears in no other mount namespace, where it
+    /// would keep a removed layer busy.
+    fn prepare(&self) -> Result<(), Error> {
+        let directory = self.layout.mounts();
+        make_directory(&directory)?;
+        let _lock = lock(&self.layout.run.join("layers.lock"))?;
+        if is_mount_point(&directory) {
+            return Ok(());
+        }
+        rustix::mount::mount_bind(&directory, &directory).map_err(Error::errno("bind to itself", &directory))?;
+        rustix::mount::mount_change(&directory, MountPropagationFlags::PRIVATE).map_err(Error::errno("make private", directory))
+    }
+
+    fn mount(&self, layer: &LayerUse, target: &Path) -> Result<(), Error> {
+        let step = |step: &'static str| {
+            let diff_id = layer.diff_id.clone();
+            move |source: rustix::io::Errno| Error::Mount { diff_id, step, source: source.into() }
+        };
+        let directory = self.layout.layer(&layer.diff_id);
+        let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(step("fsopen erofs"))?;
+        let context = context.as_fd();
+        let index = directory.join(index_file(layer.variant.as_deref()));
+        fsconfig_set_string(context, "source", index).map_err(step("fsconfig source"))?;
+        fsconfig_set_string(context, "device", directory.join(TAR)).map_err(step("fsconfig device"))?;
+        fsconfig_set_flag(context, "ro").map_err(step("fsconfig ro"))?;
+        fsconfig_create(context).map_err(step("fsconfig create"))?;
+        // Nobody should run a set-user-id program from here; in a container it is overlayfs' own mount that counts.
+        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let mount = fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(step("fsmount"))?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(mount.as_fd(), "", rustix::fs::CWD, target, flags).map_err(step("move_mount"))
+    }
+}
+
+impl Presenter for ErofsMounts {
+    fn presented(&self, layer: &LayerUse) -> Option<PathBuf> {
+        let path = self.path(layer);
+        is_erofs(&path).then_some(path)
+    }
+
+    fn present(&self, layer: &LayerUse, _lower: &[PathBuf]) -> Result<PathBuf, Error> {
+        self.prepare()?;
+        let target = self.path(layer);
+        make_directory(&target)?;
+        let _lock = lock(&self.layout.mounts().join(format!("{}.lock", key(layer))))?;
+        if !is_erofs(&target) {
+            self.mount(layer, &target)?;
+        }
+        Ok(target)
+    }
+
+    fn withdraw(&self, diff_id: &Digest) -> Result<(), Error> {
+        withdraw_matching(&self.layout, |name| name.starts_with(diff_id.hex()))
+    }
+
+    fn withdraw_all(&self) -> Result<(), Error> {
+        withdraw_matching(&self.layout, |_| true)?;
+        let directory = self.layout.mounts();
+        if is_mount_point(&directory) {
+            unmount(&directory)?;
+        }
+        Ok(())
+    }
+}
+
+/// One unpacked tree a layer, beside its tar.
+#[derive(Debug)]
+pub(crate) struct UnpackedTrees {
+    pub(crate) layout: Layout,
+}
+
+impl UnpackedTrees {
+    fn path(&self, layer: &LayerUse) -> PathBuf {
+        let name = layer.variant.as_ref().map_or_else(|| "tree".to_owned(), |variant| format!("tree-{variant}"));
+        self.layout.layer(&layer.diff_id).join(name)
+    }
+}
+
+impl Presenter for UnpackedTrees {
+    fn presented(&self, layer: &LayerUse) -> Option<PathBuf> {
+        let path = self.path(layer);
+        path.is_dir().then_some(path)
+    }
+
+    fn present(&self, layer: &LayerUse, lower: &[PathBuf]) -> Result<PathBuf, Error> {
+        make_directory(&self.layout.mounts())?;
+        let _lock = lock(&self.layout.mounts().join(format!("{}.lock", key(layer))))?;
+        let target = self.path(layer);
+        if target.is_dir() {
+            return Ok(target);
+        }
+        let act = Act::begin(&self.layout, "unpack")?;
+        let directory = crate::act::make_in(&act, "tree")?;
+        let root = open_directory(&directory)?;
+        let tar_path = self.layout.layer(&layer.diff_id).join(TAR);
+        let mut tar = File::open(&tar_path).map_err(Error::io("open", tar_path))?;
+        let what = || Error::archive(format!("the layer {}", layer.diff_id));
+        // Only a variant is made for its place: the plain form is the same wherever it is used.
+        let mut below = LowerLayers::open(if layer.variant.is_some() { lower } else { &[] })?;
+        let into = root.try_clone().map_err(Error::io("open again", &directory))?;
+        let unpacker = Unpacker::new(into, &mut below, Limits::default()).map_err(what())?;
+        onggi_archive::feed_all(&mut tar, None, Box::new(unpacker)).map_err(what())?;
+        // A tree that is only half on the disk after a power cut must not have its name.
+        rustix::fs::syncfs(&root).map_err(Error::errno("syncfs", &directory))?;
+        fs::rename(&directory, &target).map_err(Error::io("rename", &directory))?;
+        sync_directory(&self.layout.layer(&layer.diff_id))?;
+        Ok(target)
+    }
+
+    fn withdraw(&self, _diff_id: &Digest) -> Result<(), Error> {
+        // The trees lie in the layer's directory and go with it.
+        Ok(())
+    }
+
+    fn withdraw_all(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Whether this kernel mounts EROFS from plain files for this user: Linux 6.12, with the file system built in or loaded, as root.
+pub(crate) fn can_mount_erofs() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    version >= (6, 12) && rustix::process::geteuid().is_root() && fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC).is_ok()
+}
+
+/// Whether a failed mount says that the kernel cannot do it at all, rather than that this layer is bad.
+pub(crate) fn means_unsupported(error: &Error) -> bool {
+    let Error::Mount { source, .. } = error else { return false };
+    // ENOTBLK: built without CONFIG_EROFS_FS_BACKED_BY_FILE. EPERM: root without CAP_SYS_ADMIN, as inside other containers.
+    [Errno::NOTBLK, Errno::NODEV, Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP].iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
+}
+fn key(layer: &LayerUse) -> String {
+    match &layer.variant {
+        None => layer.diff_id.hex().to_owned(),
+        Some(variant) => format!("{}-{variant}", layer.diff_id.hex()),
+    }
+}
+
+fn is_erofs(path: &Path) -> bool {
+    // The types of the field differ between architectures.
+    #[allow(clippy::unnecessary_cast)]
+    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type as i64 == EROFS_MAGIC)
+}
+
+fn is_mount_point(path: &Path) -> bool {
+    let stat = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
+    stat.is_ok_and(|stat| stat.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
+}
+
+fn lock(path: &Path) -> Result<File, Error> {
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(Error::io("open", path))?;
+    onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
+    Ok(file)
+}
+
+/// Unmounts what has these names. An overlay that stands on one keeps its own hold of it.
+fn withdraw_matching(layout: &Layout, matches: impl Fn(&str) -> bool) -> Result<(), Error> {
+    let directory = layout.mounts();
+    let entries = match fs::read_dir(&directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(Error::io("list", &directory))?,
+    };
+    let mut result = Ok(());
+    for entry in entries {
+        let path = entry.map_err(Error::io("list", &directory))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !matches(name) {
+            continue;
+        }
+        // One that does not go must not keep the others.
+        let gone = if is_mount_point(&path) { unmount(&path) } else { Ok(()) };
+        result = result.and(gone.and_then(|()| remove_tree(&path)));
+    }
+    result
+}
+
+fn unmount(path: &Path) -> Result<(), Error> {
+    rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+        .map_err(|error| Error::Unmount { path: path.to_owned(), source: error.into() })
+}
