@@ -105,9 +105,15 @@ pub enum Error {
     Unpack { path: Vec<u8>, call: &'static str, source: io::Error },
 }
 
-/// A path from an archive as text on one line: other bytes and control characters are escaped.
+/// A path from an archive as text on one line: other bytes and control characters are escaped, and what is long
+/// is cut, since an archive may claim a name of a megabyte.
 fn show(path: &[u8]) -> String {
-    if path.is_empty() { "/".to_owned() } else { path.escape_ascii().to_string() }
+    const SHOWN: usize = 200;
+    match path {
+        [] => "/".to_owned(),
+        short if short.len() <= SHOWN => short.escape_ascii().to_string(),
+        long => format!("{}…", long[..SHOWN].escape_ascii()),
+    }
 }
 
 impl Diagnose for Error {

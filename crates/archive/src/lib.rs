@@ -13,6 +13,8 @@ mod metadata;
 mod path;
 pub mod tar;
 mod tree;
+pub mod unpack;
+pub mod write;
 
 use std::io::{Read, Write};
 
@@ -23,7 +25,7 @@ pub use metadata::{Metadata, Timestamp, Xattrs};
 
 /// Takes the bytes of one uncompressed layer tar, in order, and makes a form of the layer from them.
 ///
-/// Two forms exist: [`erofs::Indexer`], whose file data stays in the tar, and `unpack::Unpacker`, for hosts
+/// Two forms exist: [`erofs::Indexer`], whose file data stays in the tar, and [`unpack::Unpacker`], for hosts
 /// that cannot mount EROFS. What a layer means (whiteouts, hard links, implied directories, paths through
 /// symbolic links) is decided in one place for both, so they give the same tree. A sink that is dropped
 /// before [`finish`](LayerSink::finish) has made nothing that counts; its owner removes what it wrote.

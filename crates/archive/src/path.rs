@@ -11,13 +11,13 @@ const NAME_BYTES: usize = 255;
 /// A leading slash counts as the layer's root, as GNU tar and Docker read it. `..` is refused even where it would
 /// stay inside: no tool that makes layers writes it, and readers disagree on what it means after a symbolic link.
 pub(crate) fn components<'a>(path: &'a [u8], limits: &Limits) -> Result<Vec<&'a [u8]>, Error> {
-    let refuse = |what| Err(Error::Path { path: path[..path.len().min(256)].to_vec(), what });
+    let refuse = |what| Err(Error::Path { path: path.to_vec(), what });
     if path.is_empty() {
         return refuse("an empty path");
     }
     if path.len() > limits.path_bytes {
         return Err(Error::Limit {
-            path: path[..256.min(path.len())].to_vec(),
+            path: path.to_vec(),
             what: "path bytes",
             limit: limits.path_bytes as u64,
         });

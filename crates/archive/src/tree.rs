@@ -175,6 +175,7 @@ impl<'l> Tree<'l> {
 
         let existing = self.directory(parent).children.get(name).copied();
         let is_file = kind == Kind::File;
+        let mut metadata = metadata;
         let kind = match kind {
             Kind::Directory => {
                 if let Some(id) = existing
@@ -205,6 +206,8 @@ impl<'l> Tree<'l> {
                     return Err(Error::Path { path, what: "a symbolic link whose target is no path" });
                 }
                 self.count_bytes(&path, target.len())?;
+                // Linux has no other, whatever the archive says.
+                metadata.mode = 0o777;
                 NodeKind::Symlink(target)
             }
             Kind::File => {
@@ -220,6 +223,11 @@ impl<'l> Tree<'l> {
         self.count_bytes(&path, name.len())?;
         self.link(parent, name, id);
         Ok(if is_file { Data::Keep } else { Data::Skip })
+    }
+
+    /// The metadata of the entry that was added last and kept, as it will be in the layer.
+    pub(crate) fn last_metadata(&self) -> &Metadata {
+        &self.nodes[self.nodes.len() - 1].metadata
     }
 
     /// Settles what had to wait for the last entry.
@@ -511,7 +519,8 @@ impl<'l> Tree<'l> {
         }
     }
 
-    fn count_bytes(&mut self, path: &[u8], bytes: usize) -> Result<(), Error> {
+    /// Holds the layer to its limit of kept names, attributes and tables.
+    pub(crate) fn count_bytes(&mut self, path: &[u8], bytes: usize) -> Result<(), Error> {
         self.metadata_bytes += bytes as u64;
         if self.metadata_bytes > self.limits.metadata_bytes {
             let limit = self.limits.metadata_bytes;

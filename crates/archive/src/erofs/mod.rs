@@ -58,9 +58,13 @@ impl LayerSink for Indexer<'_> {
             let size = entry.size;
             if self.tree.add(*entry, place)? == Data::Keep
                 && let Some(segments) = segments
-                && chunk_bits(&segments, size).is_none()
             {
-                return Err(Error::SparseUnaligned { path });
+                let Some(bits) = chunk_bits(&segments, size) else {
+                    return Err(Error::SparseUnaligned { path });
+                };
+                // A small header can ask for a large table of holes, and many headers for many.
+                self.tree
+                    .count_bytes(&path, (size.div_ceil(1 << bits) as usize).saturating_mul(CHUNK_INDEX))?;
             }
         }
         Ok(())
