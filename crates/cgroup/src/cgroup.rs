@@ -198,17 +198,24 @@ impl Cgroup {
     pub fn kill(&self) -> Result<(), Error> {
         let fail = |source| Error::Act { act: "kill the processes of", path: self.path.clone(), source };
         let end = Instant::now() + PATIENCE;
-        if let Some(unified) = self.v2_directory() {
-            // EOPNOTSUPP: a threaded group. ENOENT: before Linux 5.14.
-            match v2::freezer::kill(unified) {
-                Ok(()) => {
-                    if !v2::freezer::wait_empty(unified, PATIENCE).map_err(fail)? {
-                        return Err(self.timed_out("kill the processes of"));
-                    }
-                }
-                Err(error) if matches!(error.raw_os_error(), Some(ENOENT | EOPNOTSUPP)) => {}
+        let killed = match self.v2_directory() {
+            Some(unified) => match v2::freezer::kill(unified) {
+                Ok(()) => true,
+                // ENOENT: before Linux 5.14. EOPNOTSUPP: a threaded group.
+                Err(error) if matches!(error.raw_os_error(), Some(ENOENT | EOPNOTSUPP)) => false,
                 Err(error) => return Err(fail(error)),
-            }
+            },
+            None => false,
+        };
+        if let (true, Layout::V2 { .. }, Some(unified)) = (killed, &self.layout, self.v2_directory()) {
+            return match v2::freezer::wait_empty(unified, PATIENCE).map_err(fail)? {
+                true => Ok(()),
+                false => Err(self.timed_out("kill the processes of")),
+            };
+        }
+        if let (true, Some(freezer)) = (killed, self.freezer()) {
+            // What v1's freezer holds cannot die.
+            v1::freezer::freeze(freezer, false, PATIENCE).map_err(fail)?;
         }
         // Beside v1 the v2 tree may not hold every process: one may have been moved in one hierarchy only.
         loop {

@@ -1,5 +1,7 @@
 //! Plans carried out on a temporary directory that looks like a hierarchy: what is written where, and what is refused.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use std::fs;
 use std::path::Path;
 
@@ -39,7 +41,7 @@ fn v2_enables_what_is_missing_and_writes_the_limits() {
     let cgroup = plan(&v2(root.path()), "/onggi/x", &resources(json)).unwrap().create().unwrap();
     assert_eq!(
         content(root.path(), "cgroup.subtree_control"),
-        "+cpu +iopids",
+        "+cpu +io +memory",
         "only what was missing, in one write"
     );
     assert_eq!(content(&root.path().join("onggi"), "cgroup.subtree_control"), "+cpu +io +memory +pids");
