@@ -139,7 +139,10 @@ fn pump(
         // The digest of a stream that nobody has announced is not needed.
         hasher: expected.blob.map(|_| Hasher::new(algorithm)),
         count: 0,
-        progress: &|count| progress.layer(what, count, expected.total),
+        progress: &|count| {
+            progress.layer(what, count, expected.total);
+            if progress.is_cancelled() { Err(std::io::Error::other("cancelled")) } else { Ok(()) }
+        },
     };
     let mut tar = Decompressor::new(&mut input, Ceiling::default()).map_err(Error::archive(what))?;
     let mut hasher = Hasher::new(expected.diff_id.map_or(Algorithm::Sha256, Digest::algorithm));
@@ -289,7 +292,7 @@ struct HashingReader<'a> {
     stream: &'a mut dyn Read,
     hasher: Option<Hasher>,
     count: u64,
-    progress: &'a dyn Fn(u64),
+    progress: &'a dyn Fn(u64) -> std::io::Result<()>,
 }
 
 impl Read for HashingReader<'_> {
@@ -299,7 +302,7 @@ impl Read for HashingReader<'_> {
             hasher.update(&buffer[..count]);
         }
         self.count += count as u64;
-        (self.progress)(self.count);
+        (self.progress)(self.count)?;
         Ok(count)
     }
 }

@@ -198,6 +198,11 @@ pub trait Progress {
     fn layer(&self, layer: &str, done: u64, total: Option<u64>) {
         let _ = (layer, done, total);
     }
+
+    /// Whether the act is to stop here: it then fails, and leaves what any failure leaves, nothing.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// For those who do not want to know.
