@@ -1,4 +1,5 @@
 //! On a v2 host with controllers, as root; elsewhere every test says that it was skipped. `v1.rs` has the same for v1.
+#![allow(clippy::print_stdout)] // a skipped test says so
 
 mod common;
 

@@ -51,20 +51,24 @@ impl Group {
         self.cgroup.as_ref().unwrap()
     }
 
-    /// Starts this program again inside, playing a part of `inside`.
     pub(crate) fn spawn(&self, part: &str) -> Inside {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(ARGUMENTS)
-            .env(GROUP, &self.path)
-            .env(PART, part)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Inside { child, output }
+        spawn(&self.path, part)
     }
+}
+
+/// Starts this program again in the cgroup of this path, playing a part of `inside`.
+pub(crate) fn spawn(path: &str, part: &str) -> Inside {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(ARGUMENTS)
+        .env(GROUP, path)
+        .env(PART, part)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    Inside { child, output }
 }
 
 impl Drop for Group {
