@@ -48,6 +48,13 @@ pub enum Error {
     Start { id: String, step: String, errno: i32, message: String },
     #[error("exec in container {id}: {step}: {message}")]
     Exec { id: String, step: String, errno: i32, message: String },
+    /// The monitor says no: there is no terminal to resize, say.
+    #[error("{message}")]
+    Refused { id: String, message: String },
+    #[error(
+        "can't join IPC of container {name}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)"
+    )]
+    NotShareable { name: String },
     #[error("get {name}: no such volume")]
     NoSuchVolume { name: String },
     #[error("remove {name}: volume is in use - [{}]", users.join(", "))]
@@ -64,6 +71,12 @@ pub enum Error {
     Monitor { id: String, message: String },
     #[error("the monitor {}: {message}", program.display())]
     MonitorProgram { program: PathBuf, message: String },
+    #[error(transparent)]
+    Store { source: Box<onggi_store::Error> },
+    #[error(transparent)]
+    Cgroup { source: Box<onggi_cgroup::Error> },
+    #[error(transparent)]
+    Plan { source: Box<onggi_runtime::plan::Error> },
 }
 
 impl Error {
@@ -110,6 +123,8 @@ impl Diagnose for Error {
             | Error::RemoveRunning { .. }
             | Error::RemovalInProgress { .. }
             | Error::VolumeInUse { .. }
+            | Error::Refused { .. }
+            | Error::NotShareable { .. }
             | Error::State { .. } => Kind::Conflict,
             Error::Start { errno, .. } | Error::Exec { errno, .. } => match self.exit_code() {
                 126 | 127 => Kind::InvalidInput,
@@ -119,6 +134,9 @@ impl Diagnose for Error {
             Error::Record { .. } => Kind::Corrupt,
             Error::Monitor { .. } => Kind::Unavailable,
             Error::MonitorProgram { .. } => Kind::Unsupported,
+            Error::Store { source } => source.kind(),
+            Error::Cgroup { source } => source.kind(),
+            Error::Plan { source } => source.kind(),
         }
     }
 
@@ -139,8 +157,29 @@ impl Diagnose for Error {
             Error::MonitorProgram { .. } => {
                 "onggi-monitor belongs beside onggi and must be of the same version; install both again".to_owned()
             }
+            Error::Store { source } => return source.hint(),
+            Error::Cgroup { source } => return source.hint(),
+            Error::Plan { source } => return source.hint(),
             _ => return None,
         })
+    }
+}
+
+impl From<onggi_store::Error> for Error {
+    fn from(source: onggi_store::Error) -> Error {
+        Error::Store { source: Box::new(source) }
+    }
+}
+
+impl From<onggi_cgroup::Error> for Error {
+    fn from(source: onggi_cgroup::Error) -> Error {
+        Error::Cgroup { source: Box::new(source) }
+    }
+}
+
+impl From<onggi_runtime::plan::Error> for Error {
+    fn from(source: onggi_runtime::plan::Error) -> Error {
+        Error::Plan { source: Box::new(source) }
     }
 }
 

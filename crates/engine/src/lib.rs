@@ -1,40 +1,69 @@
 //! Containers, sandboxes and volumes as things with a life: created, started, stopped, removed, listed, described.
 //!
 //! The engine turns a [`request::RunRequest`] into a record, a plan and a running monitor, and reads back what they left. It knows
-//! no terminal and no flag; nothing of it stays resident. One file for each noun or act.
+//! no terminal and no flag; nothing of it stays resident. One file for each noun or act; [`Engine`] is their common door.
+
+// The `json!` of an object with as many fields as Docker's recurses that deep.
+#![recursion_limit = "256"]
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use onggi_settings::Settings;
+use onggi_store::{Image, Store};
 
+mod capabilities;
+mod check;
+mod container;
+mod control;
+mod create;
+mod disk;
 mod error;
+mod events;
+mod exec;
 pub mod flags;
+mod follow;
+mod host;
+mod human;
 mod id;
+mod info;
+mod inspect;
+mod list;
+mod logs;
 pub mod names;
+mod paths;
+mod reconcile;
+mod record;
+mod remove;
+mod rename;
 pub mod request;
+mod resolve;
 mod session;
+mod shared;
+mod spec;
+mod start;
 mod state;
 mod summary;
+mod volumes;
 
+pub use check::Finding;
 pub use error::Error;
 pub use id::ContainerId;
 pub use session::{Controller, Session};
-pub use state::Status;
+pub use state::{Actor, Status};
 pub use summary::{Created, Exit, LogLine, LogStream, Summary, Volume};
 
-use request::{
-    AttachOptions, EventOptions, ExecRequest, ListOptions, LogOptions, RemoveOptions, RunRequest,
-    StartOptions, StopOptions, WaitCondition,
-};
-
-/// The one door to containers. Opening it reads nothing but the store's version.
-#[derive(Debug)]
+/// The one door to containers. Opening it reads little more than the store's version; what an act needs besides is looked up by the act.
+/// Cheap to clone: clones share what was looked up.
+#[derive(Debug, Clone)]
 pub struct Engine {
-    settings: Settings,
-}
-
-type Result<T, E = Error> = std::result::Result<T, E>;
-
-fn not_built<T>(what: &str) -> Result<T> {
-    Err(Error::NotBuilt { what: what.to_owned() })
+    settings: Arc<Settings>,
+    paths: paths::Paths,
+    store: Arc<Store>,
+    cgroups: Arc<OnceLock<onggi_cgroup::Layout>>,
+    /// The image of the container that this process has just created, for its start.
+    image: Arc<Mutex<Option<Image>>>,
 }
 
 impl Engine {
@@ -42,8 +71,16 @@ impl Engine {
     ///
     /// # Errors
     /// The roots cannot be made or were written by a newer Onggi.
-    pub fn open(settings: Settings) -> Result<Engine> {
-        Ok(Engine { settings })
+    pub fn open(settings: Settings) -> Result<Engine, Error> {
+        let paths = paths::Paths { data: settings.root.clone(), run: settings.run_root.clone() };
+        let store = Store::open(&paths.data, &paths.run)?;
+        Ok(Engine {
+            settings: Arc::new(settings),
+            paths,
+            store: Arc::new(store),
+            cgroups: Arc::default(),
+            image: Arc::default(),
+        })
     }
 
     #[must_use]
@@ -51,219 +88,51 @@ impl Engine {
         &self.settings
     }
 
-    /// The container that a name, an id or the unique beginning of an id means.
-    ///
-    /// # Errors
-    /// There is none, or more than one.
-    pub fn resolve(&self, _name: &str) -> Result<ContainerId> {
-        not_built("resolve")
+    /// For what is about images alone.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
-    /// Reserves the name, resolves the image, writes the record.
-    ///
-    /// # Errors
-    /// The name is taken, the image is not here, the request means nothing on this host.
-    pub fn create(&self, _request: &RunRequest) -> Result<Created> {
-        not_built("create")
-    }
-
-    /// The plan of a run, one sentence a step; writes nothing.
-    ///
-    /// # Errors
-    /// As [`Engine::create`].
-    pub fn explain(&self, _request: &RunRequest) -> Result<Vec<String>> {
-        not_built("explain")
-    }
-
-    /// Starts a container that is created or has ended.
-    ///
-    /// # Errors
-    /// It runs, or a step failed: [`Error::Start`] says which.
-    pub fn start(&self, _id: &ContainerId, _options: &StartOptions) -> Result<Session> {
-        not_built("start")
-    }
-
-    /// Attaches to a container that runs.
-    ///
-    /// # Errors
-    /// It does not run.
-    pub fn attach(&self, _id: &ContainerId, _options: &AttachOptions) -> Result<Session> {
-        not_built("attach")
-    }
-
-    /// Starts a second process in a container.
-    ///
-    /// # Errors
-    /// It does not run, or a step failed: [`Error::Exec`].
-    pub fn exec(&self, _id: &ContainerId, _request: &ExecRequest) -> Result<Session> {
-        not_built("exec")
-    }
-
-    /// Sends the stop signal, waits, kills. `Ok(false)`: it did not run.
-    ///
-    /// # Errors
-    /// The monitor does not answer.
-    pub fn stop(&self, _id: &ContainerId, _options: &StopOptions) -> Result<bool> {
-        not_built("stop")
-    }
-
-    /// Sends a signal.
-    ///
-    /// # Errors
-    /// It does not run.
-    pub fn kill(&self, _id: &ContainerId, _signal: i32) -> Result<()> {
-        not_built("kill")
-    }
-
-    /// Removes a container.
-    ///
-    /// # Errors
-    /// It runs and `force` is not set; what could not be removed.
-    pub fn remove(&self, _id: &ContainerId, _options: &RemoveOptions) -> Result<()> {
-        not_built("rm")
-    }
-
-    /// Gives a container another name.
-    ///
-    /// # Errors
-    /// The name is taken or invalid.
-    pub fn rename(&self, _id: &ContainerId, _name: &str) -> Result<()> {
-        not_built("rename")
-    }
-
-    /// Waits for the condition and says how the container ended.
-    ///
-    /// # Errors
-    /// There is no such container.
-    pub fn wait(&self, _id: &ContainerId, _condition: WaitCondition) -> Result<Exit> {
-        not_built("wait")
-    }
-
-    /// The containers, newest first.
-    ///
-    /// # Errors
-    /// A filter that means nothing, an index that cannot be read.
-    pub fn list(&self, _options: &ListOptions) -> Result<Vec<Summary>> {
-        not_built("ps")
-    }
-
-    /// Docker's description of a container.
-    ///
-    /// # Errors
-    /// Its record is damaged.
-    pub fn inspect(&self, _id: &ContainerId) -> Result<serde_json::Value> {
-        not_built("inspect")
-    }
-
-    /// The OCI configuration from which it is started.
-    ///
-    /// # Errors
-    /// As [`Engine::inspect`].
-    pub fn inspect_oci(&self, _id: &ContainerId) -> Result<serde_json::Value> {
-        not_built("inspect --oci")
-    }
-
-    /// Calls `each` for every line in order, and with `follow` until the container has ended. An error of `each` ends it.
+    /// Calls `each` for every line in order, and with `follow` until the container has ended. An error of `each` ends it and is answered.
     ///
     /// # Errors
     /// The container keeps no log, or what `each` says.
     pub fn logs(
         &self,
-        _id: &ContainerId,
-        _options: &LogOptions,
-        _each: &mut dyn FnMut(LogLine) -> std::io::Result<()>,
-    ) -> Result<()> {
-        not_built("logs")
+        id: &ContainerId,
+        options: &request::LogOptions,
+        each: &mut dyn FnMut(LogLine) -> std::io::Result<()>,
+    ) -> Result<(), Error> {
+        let record = self.record(id)?;
+        if record.resolved.log.driver == "none" {
+            return Err(Error::Invalid {
+                what: "configured logging driver does not support reading".to_owned(),
+            });
+        }
+        let live = options.follow && container::status(&self.state(id)?).is_live();
+        // A monitor hangs up on everybody when its container has ended.
+        let connection = if live { self.connect(id).ok() } else { None };
+        let path = self.paths.log(id);
+        logs::read(&path, options, connection.as_ref().map(AsFd::as_fd), each)
+            .map_err(Error::io("read", path))
     }
 
-    /// Calls `each` with every event as Docker's JSON object, in order. An error of `each` ends it.
-    ///
-    /// # Errors
-    /// A filter that means nothing, or what `each` says.
-    pub fn events(
-        &self,
-        _options: &EventOptions,
-        _each: &mut dyn FnMut(serde_json::Value) -> std::io::Result<()>,
-    ) -> Result<()> {
-        not_built("events")
+    fn cgroups(&self) -> Result<&onggi_cgroup::Layout, Error> {
+        if let Some(layout) = self.cgroups.get() {
+            return Ok(layout);
+        }
+        let layout = onggi_cgroup::detect()?;
+        Ok(self.cgroups.get_or_init(|| layout))
     }
 
-    /// Does what is left to do for a container that has ended: removes it if it was started with `--rm`. Idempotent: the monitor runs
-    /// `onggi container finish ID` when nobody waits.
-    ///
-    /// # Errors
-    /// What could not be removed.
-    pub fn finish(&self, _id: &ContainerId) -> Result<()> {
-        not_built("finish")
+    /// The monitor beside this program, or the one that the settings name.
+    fn monitor_program(&self) -> Result<PathBuf, Error> {
+        if let Some(program) = &self.settings.monitor_program {
+            return Ok(program.clone());
+        }
+        let own =
+            std::env::current_exe().map_err(|source| Error::Kernel { act: "find this program", source })?;
+        Ok(own.with_file_name("onggi-monitor"))
     }
-
-    /// Docker's `info`.
-    ///
-    /// # Errors
-    /// The host or the store cannot be read.
-    pub fn info(&self) -> Result<serde_json::Value> {
-        not_built("info")
-    }
-
-    /// Compares records, index and live files. With `repair` it mends what it can.
-    ///
-    /// # Errors
-    /// The roots cannot be read at all.
-    pub fn check(&self, _repair: bool) -> Result<Vec<Finding>> {
-        not_built("check")
-    }
-
-    /// Makes a volume; one of the name that exists already is answered as it is, as Docker does.
-    ///
-    /// # Errors
-    /// An invalid name.
-    pub fn volume_create(
-        &self,
-        _name: Option<&str>,
-        _labels: &std::collections::BTreeMap<String, String>,
-    ) -> Result<Volume> {
-        not_built("volume create")
-    }
-
-    /// Every volume by name. Filters: `name`, `label`, `dangling`, `driver`.
-    ///
-    /// # Errors
-    /// A filter that means nothing.
-    pub fn volumes(&self, _filters: &request::Filters) -> Result<Vec<Volume>> {
-        not_built("volume ls")
-    }
-
-    /// One volume.
-    ///
-    /// # Errors
-    /// There is none of the name.
-    pub fn volume(&self, _name: &str) -> Result<Volume> {
-        not_built("volume inspect")
-    }
-
-    /// Removes a volume that no container uses. With `force` a missing one is no error.
-    ///
-    /// # Errors
-    /// It is in use.
-    pub fn volume_remove(&self, _name: &str, _force: bool) -> Result<()> {
-        not_built("volume rm")
-    }
-
-    /// Removes the volumes that no container uses: the anonymous ones, or `all`. Answers their names and bytes.
-    ///
-    /// # Errors
-    /// What could not be removed.
-    pub fn volume_prune(&self, _all: bool) -> Result<(Vec<String>, u64)> {
-        not_built("volume prune")
-    }
-}
-
-/// Something that [`Engine::check`] found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// What it is about: a container's id, a path.
-    pub subject: String,
-    pub problem: String,
-    /// What was done about it, or `None` when nothing could be or was asked for.
-    pub repaired: Option<String>,
 }

@@ -1,9 +1,15 @@
 //! A started or attached process as a caller holds it: one stream for its input and output, and a way to steer and await it.
 
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
+use onggi_monitor::client::{self, Connection};
+use onggi_monitor::protocol::{Reply, Request};
+
+use crate::Engine;
 use crate::error::Error;
 use crate::id::ContainerId;
+use crate::request::WaitCondition;
 use crate::summary::Exit;
 
 /// A process that was started, or attached to.
@@ -14,32 +20,85 @@ pub struct Session {
     /// Whether the stream is a terminal's: raw bytes in both directions. Without one, output comes in Docker's frames of an
     /// 8-byte header (`[stream, 0, 0, 0, length as big-endian u32]`) and input is raw.
     pub tty: bool,
-    /// `None` when nothing was attached. Half-closing it ends the standard input.
+    /// `None` when nothing was attached. Half-closing it ends the standard input; it ends when the output is drained or the client's
+    /// detach keys were typed.
     pub stream: Option<UnixStream>,
     /// Nanoseconds that each step took, if that was asked for.
     pub timings: Vec<(String, u64)>,
-    controller: Controller,
+    pub(crate) connection: Connection,
+    /// The question whose answer is the end.
+    pub(crate) wait: Option<u32>,
+    /// The question whose second answer says that the detach keys were typed.
+    pub(crate) attach: Option<u32>,
+    /// This session takes the container away at its end.
+    pub(crate) remove: bool,
+    pub(crate) target: Target,
+    pub(crate) engine: Engine,
+}
+
+/// Which process of which container.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub sandbox: PathBuf,
+    pub id: ContainerId,
+    pub exec: Option<String>,
 }
 
 /// Steers a process from any thread; cheap to clone. It connects anew for each act.
 #[derive(Debug, Clone)]
 pub struct Controller {
-    id: ContainerId,
+    target: Target,
 }
 
 impl Session {
-    /// The process's first id on the host.
+    /// For other threads than the one that waits.
     #[must_use]
     pub fn controller(&self) -> Controller {
-        self.controller.clone()
+        Controller { target: self.target.clone() }
     }
 
-    /// Waits until the process has ended and its output is drained. For a container with `--rm` it also removes it.
+    /// Waits until the process has ended and its output is drained, or its client has typed the detach keys. A container with
+    /// `--rm` that this session started attached is removed before this returns.
     ///
     /// # Errors
     /// The monitor does not answer and the final state is not written either.
-    pub fn wait(self) -> Result<Exit, Error> {
-        Err(Error::NotBuilt { what: "wait".to_owned() })
+    pub fn wait(mut self) -> Result<Exit, Error> {
+        let Some(wait) = self.wait else { return self.engine.wait(&self.id, WaitCondition::NotRunning) };
+        loop {
+            let answer = match self.connection.receive() {
+                Ok(answer) => answer,
+                // The monitor was killed. What became of the container is the reconciler's to find out.
+                Err(_) if self.target.exec.is_none() => {
+                    return self.engine.wait(&self.id, WaitCondition::NotRunning);
+                }
+                Err(error) => return Err(self.engine.monitor_error(&self.id, &error)),
+            };
+            match answer.reply {
+                Reply::Exited { code, oom_killed, finished_at, error } if answer.number == wait => {
+                    if self.remove {
+                        self.engine.finish(&self.id)?;
+                    }
+                    return Ok(Exit { code, oom_killed, finished_at, error, detached: false });
+                }
+                Reply::Detached if Some(answer.number) == self.attach => {
+                    return Ok(Exit {
+                        code: 0,
+                        oom_killed: false,
+                        finished_at: String::new(),
+                        error: None,
+                        detached: true,
+                    });
+                }
+                Reply::Error { step, errno, message, .. } if answer.number == wait => {
+                    let id = self.id.to_string();
+                    return Err(match self.target.exec {
+                        Some(_) => Error::Exec { id, step, errno, message },
+                        None => Error::Start { id, step, errno, message },
+                    });
+                }
+                _ => {}
+            }
+        }
     }
 }
 
@@ -48,15 +107,25 @@ impl Controller {
     ///
     /// # Errors
     /// The process has ended, or has no terminal.
-    pub fn resize(&self, _rows: u16, _columns: u16) -> Result<(), Error> {
-        Err(Error::NotBuilt { what: format!("resize of {:?}", self.id) })
+    pub fn resize(&self, rows: u16, columns: u16) -> Result<(), Error> {
+        self.order(&Request::Resize { exec: self.target.exec.clone(), rows, columns })
     }
 
     /// Sends a signal to the process.
     ///
     /// # Errors
     /// The process has ended.
-    pub fn signal(&self, _signal: i32) -> Result<(), Error> {
-        Err(Error::NotBuilt { what: "signal".to_owned() })
+    pub fn signal(&self, signal: i32) -> Result<(), Error> {
+        self.order(&Request::Signal { signal, exec: self.target.exec.clone(), all: false })
+    }
+
+    fn order(&self, request: &Request) -> Result<(), Error> {
+        let fail = |error: onggi_monitor::Error| Error::Monitor {
+            id: self.target.id.to_string(),
+            message: error.to_string(),
+        };
+        let mut connection = client::connect(&self.target.sandbox).map_err(fail)?;
+        connection.order(request, &[]).map_err(fail)?;
+        Ok(())
     }
 }

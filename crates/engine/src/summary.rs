@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use onggi_monitor::state::State;
+
 use crate::id::ContainerId;
+use crate::record::{MountKind, Record};
+use crate::request::Network;
 use crate::state::Status;
 
 /// What `create` made.
@@ -43,6 +47,50 @@ pub struct Summary {
     pub size_root: Option<u64>,
 }
 
+/// What the index keeps of a container for lists, so that they read no record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub image: String,
+    pub image_id: String,
+    pub command: String,
+    pub labels: BTreeMap<String, String>,
+    pub mounts: Vec<MountRow>,
+    pub networks: Vec<String>,
+}
+
+/// A mount in a [`Row`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MountRow {
+    /// A volume's name or a path on the host; empty for a tmpfs.
+    pub source: String,
+    pub destination: String,
+}
+
+impl Row {
+    pub(crate) fn of(record: &Record) -> Row {
+        let mount = |mount: &crate::record::MountPoint| MountRow {
+            source: match &mount.kind {
+                MountKind::Bind { source, .. } => source.clone(),
+                MountKind::Volume { name, .. } => name.clone(),
+                MountKind::Tmpfs { .. } => String::new(),
+            },
+            destination: mount.destination.clone(),
+        };
+        let network = match record.request.network {
+            Network::None => "none",
+            Network::Host => "host",
+        };
+        Row {
+            image: record.request.image.clone(),
+            image_id: record.image.to_string(),
+            command: record.args().join(" "),
+            labels: record.resolved.labels.clone(),
+            mounts: record.resolved.mounts.iter().map(mount).collect(),
+            networks: vec![network.to_owned()],
+        }
+    }
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
@@ -51,8 +99,22 @@ pub struct Exit {
     pub oom_killed: bool,
     /// RFC 3339; empty when it is not known.
     pub finished_at: String,
-    /// Why it never ran, if so.
+    /// Why the end is not the process's own, when it is not.
     pub error: Option<String>,
+    /// It has not ended: the client of a session typed its detach keys, and the process goes on. `code` is 0 then.
+    pub detached: bool,
+}
+
+impl Exit {
+    pub(crate) fn of(state: &State) -> Exit {
+        Exit {
+            code: state.exit_code,
+            oom_killed: state.oom_killed,
+            finished_at: state.finished_at.clone(),
+            error: Some(state.error.clone()).filter(|error| !error.is_empty()),
+            detached: false,
+        }
+    }
 }
 
 /// One line of a log.

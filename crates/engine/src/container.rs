@@ -1,0 +1,178 @@
+//! One container on disk: its record, its state, its two locks, and how a name leads to it.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+
+use onggi_monitor::client::{self, ALIVE, Connection};
+use onggi_monitor::protocol::Durability as StateDurability;
+use onggi_monitor::state::{self, Phase, State};
+use onggi_store::NameKind;
+use onggi_store::sealed::{self, Durability};
+
+use crate::Engine;
+use crate::disk::is_missing;
+use crate::error::Error;
+use crate::id::ContainerId;
+use crate::paths::LOCK;
+use crate::record::{self, Record};
+use crate::state::Status;
+
+/// Held while a container's state is changed and no monitor lives; ends with the value.
+#[derive(Debug)]
+pub(crate) struct StateLock {
+    _file: File,
+}
+
+impl Engine {
+    /// The container that a name, an id or the unique beginning of an id means.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn resolve(&self, name: &str) -> Result<ContainerId, Error> {
+        let missing = || Error::NoSuchContainer { name: name.to_owned() };
+        // A whole id needs no index.
+        if let Ok(id) = name.parse::<ContainerId>() {
+            return if self.paths.record(&id).exists() { Ok(id) } else { Err(missing()) };
+        }
+        let bare = name.strip_prefix('/').unwrap_or(name);
+        if let Some(id) = self.store.find_name(NameKind::Container, bare)? {
+            let id: ContainerId = id.parse().map_err(|_| missing())?;
+            return if self.paths.record(&id).exists() { Ok(id) } else { Err(missing()) };
+        }
+        if bare.is_empty() || !bare.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(missing());
+        }
+        let mut found = self.store.containers_by_prefix(bare)?.into_iter();
+        match (found.next(), found.next()) {
+            (Some(id), None) => id.parse().map_err(|_| missing()),
+            (Some(_), Some(_)) => Err(Error::AmbiguousPrefix { prefix: name.to_owned() }),
+            (None, _) => Err(missing()),
+        }
+    }
+
+    pub(crate) fn record(&self, id: &ContainerId) -> Result<Record, Error> {
+        match sealed::read::<Record>(&self.paths.record(id)) {
+            Ok(record) if record.version > record::VERSION => Err(Error::TooNew {
+                what: "a container's record",
+                found: record.version,
+                known: record::VERSION,
+            }),
+            Ok(record) => Ok(record),
+            Err(error) if is_missing(&error) => Err(Error::NoSuchContainer { name: id.to_string() }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn write_record(&self, record: &Record) -> Result<(), Error> {
+        let durability = if record.request.remove { Durability::Volatile } else { Durability::Synced };
+        Ok(sealed::write(&self.paths.record(&record.id), record, durability)?)
+    }
+
+    /// The state as it is written, whether it is still true or not.
+    pub(crate) fn written_state(&self, id: &ContainerId) -> Result<State, Error> {
+        match sealed::read::<State>(&self.paths.container(id).join(state::FILE)) {
+            Ok(state) if state.version > state::VERSION => Err(Error::TooNew {
+                what: "a container's state",
+                found: state.version,
+                known: state::VERSION,
+            }),
+            Ok(state) => Ok(state),
+            Err(error) if is_missing(&error) && self.paths.record(id).exists() => Ok(State::default()),
+            Err(error) if is_missing(&error) => Err(Error::NoSuchContainer { name: id.to_string() }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The state as it is, after the reconciler has looked at it if no monitor stands behind what is written.
+    pub(crate) fn state(&self, id: &ContainerId) -> Result<State, Error> {
+        let state = self.written_state(id)?;
+        if !status(&state).is_live() || self.is_watched(id) {
+            return Ok(state);
+        }
+        self.reconcile(id)
+    }
+
+    pub(crate) fn write_state(&self, record: &Record, state: &State) -> Result<(), Error> {
+        let directory = self.paths.container(&record.id);
+        let handle = File::open(&directory).map_err(Error::io("open", &directory))?;
+        let durability =
+            if record.request.remove { StateDurability::Volatile } else { StateDurability::Synced };
+        state.write(handle.as_fd(), durability).map_err(|error| self.monitor_error(&record.id, &error))
+    }
+
+    /// Waits for the container's lock.
+    pub(crate) fn lock(&self, id: &ContainerId) -> Result<StateLock, Error> {
+        let path = self.paths.container(id).join(LOCK);
+        let file = self.open_lock(id)?;
+        onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
+        // Whoever had it may have taken the container away.
+        if !self.paths.container(id).join(LOCK).exists() {
+            return Err(Error::NoSuchContainer { name: id.to_string() });
+        }
+        Ok(StateLock { _file: file })
+    }
+
+    /// The container's lock if nobody has it.
+    pub(crate) fn try_lock(&self, id: &ContainerId) -> Result<Option<StateLock>, Error> {
+        let path = self.paths.container(id).join(LOCK);
+        let file = self.open_lock(id)?;
+        let taken = onggi_sys::ofd::try_lock(file.as_fd()).map_err(Error::io("lock", path))?;
+        Ok(taken.then_some(StateLock { _file: file }))
+    }
+
+    /// Makes the lock of a container that is about to be made, and takes it.
+    pub(crate) fn new_lock(&self, id: &ContainerId) -> Result<StateLock, Error> {
+        let path = self.paths.container(id).join(LOCK);
+        let file =
+            File::options().write(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
+        onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
+        Ok(StateLock { _file: file })
+    }
+
+    fn open_lock(&self, id: &ContainerId) -> Result<File, Error> {
+        let path = self.paths.container(id).join(LOCK);
+        File::options().write(true).open(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::NoSuchContainer { name: id.to_string() },
+            _ => Error::io("open", path)(error),
+        })
+    }
+
+    /// Whether a monitor holds the `alive` lock of the container's sandbox.
+    pub(crate) fn is_watched(&self, id: &ContainerId) -> bool {
+        let path = self.paths.sandbox(id).join(ALIVE);
+        // For reading only: asking takes nothing, so it needs no right to write.
+        File::open(path).is_ok_and(|file| onggi_sys::ofd::is_held(file.as_fd()).unwrap_or(false))
+    }
+
+    /// A connection to the container's monitor.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] when there is none.
+    pub(crate) fn connect(&self, id: &ContainerId) -> Result<Connection, Error> {
+        client::connect(&self.paths.sandbox(id)).map_err(|error| match &error {
+            onggi_monitor::Error::Connect { source, .. }
+                if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+            {
+                Error::NotRunning { id: id.to_string() }
+            }
+            _ => self.monitor_error(id, &error),
+        })
+    }
+
+    pub(crate) fn monitor_error(&self, id: &ContainerId, error: &onggi_monitor::Error) -> Error {
+        Error::Monitor { id: id.to_string(), message: error.to_string() }
+    }
+}
+
+/// The state's word.
+pub(crate) fn status(state: &State) -> Status {
+    match state.status {
+        Phase::Created => Status::Created,
+        Phase::Running => Status::Running,
+        Phase::Paused => Status::Paused,
+        Phase::Exited => Status::Exited,
+        Phase::Removing => Status::Removing,
+        Phase::Dead => Status::Dead,
+    }
+}

@@ -1,0 +1,175 @@
+//! Steering a container that runs: stop, kill, resize, pause, wait. Each is one question to its monitor.
+
+use std::time::Duration;
+
+use onggi_monitor::protocol::{Condition, Reply, Request};
+use onggi_monitor::state::State;
+
+use crate::Engine;
+use crate::container::status;
+use crate::error::Error;
+use crate::flags;
+use crate::follow::Watch;
+use crate::id::ContainerId;
+use crate::request::{StopOptions, WaitCondition};
+use crate::state::Status;
+use crate::summary::Exit;
+
+impl Engine {
+    /// Sends the stop signal, waits, kills. `Ok(false)`: it did not run.
+    ///
+    /// # Errors
+    /// A signal that is none, or the monitor does not answer.
+    pub fn stop(&self, id: &ContainerId, options: &StopOptions) -> Result<bool, Error> {
+        let signal = match &options.signal {
+            Some(text) => flags::signal(text).map_err(|what| Error::Invalid { what })?,
+            None => 0,
+        };
+        if !status(&self.state(id)?).is_live() {
+            return Ok(false);
+        }
+        let seconds = match options.timeout {
+            Some(seconds) => seconds,
+            None => self.record(id)?.resolved.stop_timeout,
+        };
+        let timeout_ms = u64::try_from(seconds).ok().map(|seconds| seconds.saturating_mul(1000));
+        match self.ask(id, &Request::Stop { signal, timeout_ms }) {
+            Ok(_) => Ok(true),
+            // It ended by itself just now.
+            Err(Error::NotRunning { .. }) => Ok(false),
+            Err(error) => self.unless_ended(id, error).map(|_| true),
+        }
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&self, id: &ContainerId, signal: i32) -> Result<(), Error> {
+        let not_running = |engine: &Engine| {
+            let name = engine.record(id).map_or_else(|_| id.to_string(), |record| record.name);
+            Error::KillNotRunning { name, id: id.to_string() }
+        };
+        if !status(&self.state(id)?).is_live() {
+            return Err(not_running(self));
+        }
+        match self.ask(id, &Request::Signal { signal, exec: None, all: false }) {
+            Ok(_) => Ok(()),
+            Err(Error::NotRunning { .. }) => Err(not_running(self)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the container's terminal its new size.
+    ///
+    /// # Errors
+    /// It does not run, or has no terminal.
+    pub fn resize(&self, id: &ContainerId, rows: u16, columns: u16) -> Result<(), Error> {
+        self.ask(id, &Request::Resize { exec: None, rows, columns }).map(|_| ())
+    }
+
+    /// Freezes every process.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pause(&self, id: &ContainerId) -> Result<(), Error> {
+        self.ask(id, &Request::Pause).map(|_| ())
+    }
+
+    /// Lets every process go on.
+    ///
+    /// # Errors
+    /// It is not paused.
+    pub fn unpause(&self, id: &ContainerId) -> Result<(), Error> {
+        self.ask(id, &Request::Resume).map(|_| ())
+    }
+
+    /// Waits for the condition and says how the container ended.
+    ///
+    /// # Errors
+    /// There is no such container.
+    pub fn wait(&self, id: &ContainerId, condition: WaitCondition) -> Result<Exit, Error> {
+        let mut state = self.state(id)?;
+        if condition == WaitCondition::NextExit && !status(&state).is_live() {
+            state = self.wait_for(id, |state| status(state).is_live())?;
+        }
+        let mut exit = Exit::of(&state);
+        while status(&state).is_live() {
+            exit = match self.ask_for_end(id) {
+                Ok(exit) => exit,
+                Err(error) => Exit::of(&self.unless_ended(id, error)?),
+            };
+            if condition != WaitCondition::Removed {
+                return Ok(exit);
+            }
+            state = match self.written_state(id) {
+                Ok(state) => state,
+                Err(Error::NoSuchContainer { .. }) => return Ok(exit),
+                Err(error) => return Err(error),
+            };
+        }
+        if condition == WaitCondition::Removed {
+            match self.wait_for(id, |_| false) {
+                Err(Error::NoSuchContainer { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+        }
+        Ok(exit)
+    }
+
+    fn ask_for_end(&self, id: &ContainerId) -> Result<Exit, Error> {
+        let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
+        let mut connection = self.connect(id)?;
+        let wait = connection
+            .order(&Request::Wait { condition: Condition::Exited, finish: false }, &[])
+            .map_err(fail)?;
+        match connection.reply_to(wait).map_err(fail)? {
+            Reply::Exited { code, oom_killed, finished_at, error } => {
+                Ok(Exit { code, oom_killed, finished_at, error, detached: false })
+            }
+            other => Err(fail(onggi_monitor::client::unexpected("wait", &other))),
+        }
+    }
+
+    fn ask(&self, id: &ContainerId, request: &Request) -> Result<Reply, Error> {
+        let mut connection = self.connect(id)?;
+        connection.call(request, &[]).map_err(|error| match error {
+            onggi_monitor::Error::Refused { message, .. } => Error::Refused { id: id.to_string(), message },
+            error => self.monitor_error(id, &error),
+        })
+    }
+
+    /// A monitor that stopped answering because its container has ended is no failure.
+    fn unless_ended(&self, id: &ContainerId, error: Error) -> Result<State, Error> {
+        match self.state(id) {
+            Ok(state) if !status(&state).is_live() => Ok(state),
+            // Removed with `--rm`: how it ended is gone with it.
+            Err(Error::NoSuchContainer { .. }) => Ok(State::default()),
+            _ => Err(error),
+        }
+    }
+
+    /// Waits until the state is as wanted; woken by the state's renames, and by the directory's end.
+    fn wait_for(&self, id: &ContainerId, wanted: impl Fn(&State) -> bool) -> Result<State, Error> {
+        /// A container that was never seen to change is looked at again after this long: inotify says nothing about a mount or a
+        /// renamed parent.
+        const AGAIN: Duration = Duration::from_secs(10);
+        let directory = self.paths.container(id);
+        loop {
+            let watch = match Watch::new(&directory) {
+                Ok(watch) => watch,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(Error::NoSuchContainer { name: id.to_string() });
+                }
+                Err(error) => return Err(Error::io("watch", &directory)(error)),
+            };
+            let state = self.written_state(id)?;
+            if wanted(&state) || status(&state) == Status::Dead {
+                return Ok(state);
+            }
+            let milliseconds = i64::try_from(AGAIN.as_millis()).ok();
+            watch.wait(None, milliseconds).map_err(Error::io("watch", &directory))?;
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Making a container: its name, a lease on its image, its record. Nothing of it runs yet.
+//!
+//! The order is: directory and lock, name, lease, files, record, row. Until the record is there the container does not exist, and
+//! whoever meets what is left of a creation that was cut short (a name whose holder has no record, and whose lock nobody holds)
+//! takes it away.
+
+use onggi_monitor::clock::Moment;
+use onggi_monitor::state::State;
+use onggi_store::{ContainerRow, Image, NameKind};
+
+use crate::Engine;
+use crate::container::StateLock;
+use crate::error::Error;
+use crate::id::ContainerId;
+use crate::names;
+use crate::paths::make_directory;
+use crate::record::{self, MountKind, Record};
+use crate::request::{IpcMode, PidMode, Pull, RunRequest};
+use crate::resolve::{self, Facts};
+use crate::summary::{Created, Row};
+
+/// After so many made-up names in use, something else is wrong.
+const MOST_NAMES_TRIED: u32 = 12;
+
+impl Engine {
+    /// Reserves the name, resolves the image, writes the record.
+    ///
+    /// # Errors
+    /// The name is taken, the image is not here, the request means nothing on this host.
+    pub fn create(&self, request: &RunRequest) -> Result<Created, Error> {
+        if let Some(name) = request.name.as_ref().filter(|name| !names::is_valid(name)) {
+            return Err(Error::InvalidName { name: name.clone() });
+        }
+        let image = self.image(request)?;
+        let id = ContainerId::random().map_err(|source| Error::Kernel { act: "getrandom", source })?;
+        let mut record = self.draft(request, &image, id.clone())?;
+        prepare_binds(&record)?;
+
+        let directory = self.paths.container(&id);
+        make_directory(&directory).map_err(Error::io("make the directory", &directory))?;
+        let lock = self.new_lock(&id)?;
+        onggi_sys::fault::point("engine.create.directory-made");
+        match self.write_new(&mut record, &image) {
+            Ok(()) => {
+                drop(lock);
+                self.remember(image);
+                self.tell("container", "create", id.as_str(), record.event_attributes());
+                Ok(Created { id, name: record.name, warnings: Vec::new() })
+            }
+            Err(error) => {
+                // The failure is what matters; what cannot be undone now, the next command undoes.
+                let _ = self.undo_creation(&id, lock);
+                Err(error)
+            }
+        }
+    }
+
+    /// The record as it will be written, but for a made-up name.
+    pub(crate) fn draft(
+        &self,
+        request: &RunRequest,
+        image: &Image,
+        id: ContainerId,
+    ) -> Result<Record, Error> {
+        let mut no_volume = None;
+        let mut new_volume = || match crate::volumes::random_name() {
+            Ok(name) => name,
+            Err(error) => {
+                no_volume = Some(error);
+                String::new()
+            }
+        };
+        let mut request = request.clone();
+        self.pin_neighbours(&mut request)?;
+        let resolved = resolve::resolve(
+            &request,
+            &mut Facts {
+                id: &id,
+                layers: &image.layers,
+                config: &image.config.config,
+                settings: &self.settings,
+                host_name: &host_name(),
+                processors: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
+                new_volume: &mut new_volume,
+            },
+        )?;
+        if let Some(error) = no_volume {
+            return Err(error);
+        }
+        Ok(Record {
+            version: record::VERSION,
+            id,
+            name: request.name.clone().unwrap_or_default(),
+            created: Moment::now().to_string(),
+            image: image.id.clone(),
+            request,
+            resolved,
+        })
+    }
+
+    /// The image of a request, which has to be here: pulling comes with networks.
+    pub(crate) fn image(&self, request: &RunRequest) -> Result<Image, Error> {
+        if request.pull == Pull::Always {
+            return Err(Error::NotBuilt { what: "pulling images (--pull always)".to_owned() });
+        }
+        self.store.resolve(&request.image).map_err(|error| match error {
+            onggi_store::Error::NoSuchImage { .. } => Error::NoSuchImage { image: familiar(&request.image) },
+            other => other.into(),
+        })
+    }
+
+    /// A name of another container may change hands; its id does not.
+    fn pin_neighbours(&self, request: &mut RunRequest) -> Result<(), Error> {
+        if let PidMode::Container(name) = &mut request.pid {
+            *name = self.resolve(name)?.into();
+        }
+        if let IpcMode::Container(name) = &mut request.ipc {
+            *name = self.resolve(name)?.into();
+        }
+        Ok(())
+    }
+
+    fn write_new(&self, record: &mut Record, image: &Image) -> Result<(), Error> {
+        self.take_name(record)?;
+        onggi_sys::fault::point("engine.create.name-reserved");
+        self.store.lease(record.id.as_str(), &image.id)?;
+        onggi_sys::fault::point("engine.create.image-leased");
+        let directory = self.paths.container(&record.id);
+        for name in ["upper", "work", "log"] {
+            let path = directory.join(name);
+            make_directory(&path).map_err(Error::io("make the directory", path))?;
+        }
+        self.write_state(record, &State::default())?;
+        onggi_sys::fault::point("engine.create.state-written");
+        self.write_record(record)?;
+        onggi_sys::fault::point("engine.create.record-written");
+        self.prepare_volumes(record)?;
+        self.store.insert_container(&row(record))?;
+        onggi_sys::fault::point("engine.create.row-inserted");
+        Ok(())
+    }
+
+    /// Makes the volumes that are not there.
+    pub(crate) fn prepare_volumes(&self, record: &Record) -> Result<(), Error> {
+        for mount in &record.resolved.mounts {
+            if let MountKind::Volume { name, anonymous, labels, .. } = &mount.kind {
+                self.ensure_volume(name, labels, *anonymous)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_name(&self, record: &mut Record) -> Result<(), Error> {
+        if record.request.name.is_some() {
+            return self.take_given_name(&record.name, &record.id);
+        }
+        for attempt in 0..MOST_NAMES_TRIED {
+            let name = names::generate(random(&record.id, attempt), attempt);
+            match self.store.reserve_name(NameKind::Container, &name, record.id.as_str()) {
+                Ok(()) => {
+                    record.name = name;
+                    return Ok(());
+                }
+                Err(onggi_store::Error::NameTaken { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // The id is unique.
+        record.name = record.id.short().to_owned();
+        Ok(self.store.reserve_name(NameKind::Container, &record.name, record.id.as_str())?)
+    }
+
+    /// Takes a name that the user chose, from one who died while creating or removing, if need be.
+    pub(crate) fn take_given_name(&self, name: &str, id: &ContainerId) -> Result<(), Error> {
+        for last in [false, true] {
+            match self.store.reserve_name(NameKind::Container, name, id.as_str()) {
+                Ok(()) => return Ok(()),
+                Err(onggi_store::Error::NameTaken { holder, .. }) => {
+                    if last || !self.clear_unborn(&holder)? {
+                        return Err(Error::NameInUse { name: name.to_owned(), holder });
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is left of a container that has no record and that nobody is at work on. Answers whether it did.
+    pub(crate) fn clear_unborn(&self, id: &str) -> Result<bool, Error> {
+        let Ok(id) = id.parse::<ContainerId>() else {
+            self.store.remove_container(id)?;
+            return Ok(true);
+        };
+        if self.paths.record(&id).exists() {
+            return Ok(false);
+        }
+        match self.try_lock(&id) {
+            Ok(Some(lock)) if !self.paths.record(&id).exists() => {
+                self.undo_creation(&id, lock)?;
+                Ok(true)
+            }
+            Ok(_) => Ok(false),
+            Err(Error::NoSuchContainer { .. }) => {
+                crate::disk::remove_tree(&self.paths.container(&id))?;
+                self.store.remove_container(id.as_str())?;
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn undo_creation(&self, id: &ContainerId, _lock: StateLock) -> Result<(), Error> {
+        if let Ok(record) = self.record(id) {
+            for (name, _) in record.volumes().filter(|(_, anonymous)| *anonymous) {
+                self.release_volume(name)?;
+            }
+            // From now on nobody takes it for a container.
+            let path = self.paths.record(id);
+            std::fs::remove_file(&path).map_err(Error::io("remove", path))?;
+        }
+        self.store.remove_container(id.as_str())?;
+        crate::disk::remove_tree(&self.paths.container(id))
+    }
+}
+
+/// Looks for what is to be bound, and makes the directories that `-v` makes on the host.
+pub(crate) fn prepare_binds(record: &Record) -> Result<(), Error> {
+    for mount in &record.resolved.mounts {
+        let MountKind::Bind { source, create_source, .. } = &mount.kind else { continue };
+        match std::fs::symlink_metadata(source) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && *create_source => {
+                std::fs::create_dir_all(source).map_err(Error::io("make the directory", source))?;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::Invalid {
+                    what: format!(
+                        "invalid mount config for type \"bind\": bind source path does not exist: {source}"
+                    ),
+                });
+            }
+            Err(error) => return Err(Error::io("look at", source)(error)),
+        }
+    }
+    Ok(())
+}
+
+/// The row in the index that belongs to a record.
+pub(crate) fn row(record: &Record) -> ContainerRow {
+    ContainerRow {
+        id: record.id.to_string(),
+        name: record.name.clone(),
+        created: record.created.clone(),
+        // A structure of strings always encodes.
+        summary: serde_json::to_value(Row::of(record)).unwrap_or_default(),
+    }
+}
+
+/// As Docker says it: with the tag that is meant.
+fn familiar(image: &str) -> String {
+    onggi_image::Reference::parse(image).map_or_else(|_| image.to_owned(), |reference| reference.familiar())
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The id is random already; another part of it for each attempt.
+fn random(id: &ContainerId, attempt: u32) -> u64 {
+    let at = (attempt as usize * 5) % 48;
+    u64::from_str_radix(&id.as_str()[at..at + 16], 16).unwrap_or(u64::from(attempt))
+}

@@ -1,0 +1,36 @@
+//! Trees on disk: how large they are, and away with them.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use onggi_error::{Diagnose, Kind};
+
+use crate::error::Error;
+
+/// Bytes that a tree's files occupy, links and other file systems not followed; what cannot be read counts nothing.
+pub(crate) fn usage(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(data) = path.symlink_metadata() else { return 0 };
+    let own = data.blocks() * 512;
+    if !data.is_dir() {
+        return own;
+    }
+    let Ok(entries) = std::fs::read_dir(path) else { return own };
+    let below =
+        entries.flatten().filter(|entry| entry.metadata().is_ok_and(|inner| inner.dev() == data.dev()));
+    own + below.map(|entry| usage(&entry.path())).sum::<u64>()
+}
+
+/// Removes a tree; one that is not there is fine. The standard library walks it by descriptors and follows no link, so that what a
+/// container has put into it cannot lead elsewhere (CVE-2022-21658).
+pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a record is simply not there.
+pub(crate) fn is_missing(error: &onggi_store::Error) -> bool {
+    error.kind() == Kind::NotFound
+}

@@ -1,0 +1,81 @@
+//! What the host is and offers, looked up only where a request depends on it.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use onggi_oci as oci;
+
+use crate::error::Error;
+
+/// The host's device nodes, for a privileged container; without what each container has of its own (moby `HostDevices`).
+pub(crate) fn devices() -> Result<Vec<oci::Device>, Error> {
+    const OWN: [&str; 11] = [
+        "/dev/pts",
+        "/dev/shm",
+        "/dev/fd",
+        "/dev/mqueue",
+        "/dev/console",
+        "/dev/ptmx",
+        "/dev/lxc",
+        "/dev/lxd-fs",
+        "/dev/.lxc",
+        "/dev/.udev",
+        "/dev/initctl",
+    ];
+    let mut devices = Vec::new();
+    let mut directories = vec![Path::new("/dev").to_owned()];
+    while let Some(directory) = directories.pop() {
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            // A device may go while we look.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::io("read", directory)(error)),
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let Ok(data) = path.symlink_metadata() else { continue };
+            let kind = data.file_type();
+            let Some(text) = path.to_str().filter(|text| !OWN.contains(text)) else { continue };
+            if kind.is_dir() {
+                directories.push(path);
+            } else if kind.is_char_device() || kind.is_block_device() {
+                devices.push(oci::Device {
+                    kind: if kind.is_char_device() { "c" } else { "b" }.to_owned(),
+                    path: text.to_owned(),
+                    major: i64::from(rustix::fs::major(data.rdev())),
+                    minor: i64::from(rustix::fs::minor(data.rdev())),
+                    file_mode: Some(data.mode() & 0o7777),
+                    uid: Some(data.uid()),
+                    gid: Some(data.gid()),
+                });
+            }
+        }
+    }
+    devices.sort_by(|left, right| left.path.cmp(&right.path));
+    Ok(devices)
+}
+
+/// Whether a limit of memory and swap together can be set. On version 1 the kernel may have been started without it.
+pub(crate) fn can_limit_swap(cgroups: &onggi_cgroup::Layout) -> bool {
+    match cgroups {
+        onggi_cgroup::Layout::V1 { hierarchies, .. } => hierarchies
+            .iter()
+            .filter(|hierarchy| hierarchy.controllers.iter().any(|name| name == "memory"))
+            .any(|hierarchy| hierarchy.root.join("memory.memsw.limit_in_bytes").exists()),
+        // Only below the root of the tree; the first cgroup down tells.
+        onggi_cgroup::Layout::V2 { root, .. } => fs::read_dir(root).is_ok_and(|mut entries| {
+            entries.any(|entry| entry.is_ok_and(|entry| entry.path().join("memory.swap.max").exists()))
+        }),
+    }
+}
+
+/// The capabilities that this process and its children can have at all, as bits.
+pub(crate) fn bounding_capabilities() -> Result<u64, Error> {
+    let path = "/proc/self/status";
+    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let bits = text.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+        .ok_or_else(|| Error::io("read CapBnd in", path)(ErrorKind::InvalidData.into()))
+}

@@ -1,0 +1,383 @@
+//! A container in Docker's own words: the object of `GET /containers/{id}/json`, API 1.47, which templates and tools read.
+//!
+//! Fields that Docker has and Onggi has no value for are there with Docker's empty value, since Go templates fail on missing ones.
+
+use std::collections::BTreeMap;
+
+use onggi_monitor::state::State;
+use serde_json::{Value, json};
+
+use crate::Engine;
+use crate::container::status;
+use crate::error::Error;
+use crate::id::ContainerId;
+use crate::paths::Paths;
+use crate::record::{MountKind, MountPoint, Record};
+use crate::request::{IpcMode, Isolation, Network, PidMode, RunRequest, SeccompChoice, UtsMode};
+use crate::state::Status;
+
+impl Engine {
+    /// Docker's description of a container.
+    ///
+    /// # Errors
+    /// Its record is damaged.
+    pub fn inspect(&self, id: &ContainerId) -> Result<Value, Error> {
+        let record = self.record(id)?;
+        let state = self.state(id)?;
+        Ok(describe(&record, &state, &self.paths))
+    }
+}
+
+/// Pure but for the paths, which need not exist.
+fn describe(record: &Record, state: &State, paths: &Paths) -> Value {
+    let directory = paths.container(&record.id);
+    let file = |name: &str| directory.join(name).to_string_lossy().into_owned();
+    let args = record.args();
+    let log = match record.resolved.log.driver.as_str() {
+        "none" => String::new(),
+        _ => paths.log(&record.id).to_string_lossy().into_owned(),
+    };
+    json!({
+        "Id": record.id,
+        "Created": record.created,
+        "Path": args.first().cloned().unwrap_or_default(),
+        "Args": args.get(1..).unwrap_or_default(),
+        "State": describe_state(state),
+        "Image": record.image,
+        "ResolvConfPath": file("resolv.conf"),
+        "HostnamePath": file("hostname"),
+        "HostsPath": file("hosts"),
+        "LogPath": log,
+        "Name": format!("/{}", record.name),
+        "RestartCount": state.restart_count,
+        "Driver": "overlay",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": null,
+        "HostConfig": host_config(record),
+        "GraphDriver": {
+            "Data": {
+                "LowerDir": record.resolved.layers.iter().rev()
+                    .map(|layer| paths.run.join("layers").join(layer.hex()).to_string_lossy().into_owned())
+                    .collect::<Vec<_>>().join(":"),
+                "UpperDir": file("upper"),
+                "WorkDir": file("work"),
+            },
+            "Name": "overlay",
+        },
+        "Mounts": record.resolved.mounts.iter().map(|mount| describe_mount(mount, paths)).collect::<Vec<_>>(),
+        "Config": config(record),
+        "NetworkSettings": network_settings(record),
+    })
+}
+
+fn describe_state(state: &State) -> Value {
+    let status = status(state);
+    json!({
+        "Status": status,
+        "Running": status.is_live(),
+        "Paused": status == Status::Paused,
+        "Restarting": status == Status::Restarting,
+        "OOMKilled": state.oom_killed,
+        "Dead": status == Status::Dead,
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": state.started_at,
+        "FinishedAt": state.finished_at,
+    })
+}
+
+fn config(record: &Record) -> Value {
+    let (request, resolved) = (&record.request, &record.resolved);
+    let set = |names: &[String]| -> BTreeMap<String, Value> {
+        names.iter().map(|name| (name.clone(), json!({}))).collect()
+    };
+    let volumes: Vec<String> = resolved
+        .mounts
+        .iter()
+        .filter(|mount| matches!(mount.kind, MountKind::Volume { anonymous: true, .. }))
+        .map(|mount| mount.destination.clone())
+        .collect();
+    let mut config = json!({
+        "Hostname": resolved.hostname,
+        "Domainname": request.domainname.clone().unwrap_or_default(),
+        "User": resolved.user,
+        "AttachStdin": request.attach.stdin,
+        "AttachStdout": request.attach.stdout,
+        "AttachStderr": request.attach.stderr,
+        "ExposedPorts": set(&resolved.exposed_ports),
+        "Tty": request.tty,
+        "OpenStdin": request.interactive,
+        "StdinOnce": request.stdin_once,
+        "Env": resolved.env,
+        "Cmd": if resolved.command.is_empty() { Value::Null } else { json!(resolved.command) },
+        "Healthcheck": resolved.healthcheck,
+        "Image": request.image,
+        "Volumes": if volumes.is_empty() { Value::Null } else { json!(set(&volumes)) },
+        "WorkingDir": resolved.working_dir,
+        "Entrypoint": resolved.entrypoint,
+        "OnBuild": null,
+        "Labels": resolved.labels,
+        "StopSignal": resolved.stop_signal,
+        "StopTimeout": resolved.stop_timeout,
+    });
+    if let Value::Object(fields) = &mut config {
+        // Docker leaves these out when there is nothing to say.
+        for (name, empty) in [
+            ("Healthcheck", resolved.healthcheck.is_none()),
+            ("ExposedPorts", resolved.exposed_ports.is_empty()),
+            ("StopSignal", resolved.stop_signal.is_empty()),
+        ] {
+            if empty {
+                fields.shift_remove(name);
+            }
+        }
+    }
+    config
+}
+
+fn host_config(record: &Record) -> Value {
+    let (request, resolved) = (&record.request, &record.resolved);
+    let limits = &request.resources;
+    let network = network_name(request);
+    json!({
+        "Binds": binds(&resolved.mounts),
+        "ContainerIDFile": "",
+        "LogConfig": { "Type": resolved.log.driver, "Config": log_options(record) },
+        "NetworkMode": network,
+        "PortBindings": {},
+        "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
+        "AutoRemove": request.remove,
+        "VolumeDriver": "",
+        "VolumesFrom": null,
+        "ConsoleSize": [0, 0],
+        "Annotations": request.annotations,
+        "CapAdd": list(&request.cap_add),
+        "CapDrop": list(&request.cap_drop),
+        "CgroupnsMode": "private",
+        "Dns": request.dns,
+        "DnsOptions": request.dns_options,
+        "DnsSearch": request.dns_search,
+        "ExtraHosts": list(&request.add_hosts.iter().map(|host| format!("{}:{}", host.name, host.address)).collect::<Vec<_>>()),
+        "GroupAdd": list(&request.group_add),
+        "IpcMode": match &request.ipc {
+            IpcMode::Private => "private".to_owned(),
+            IpcMode::Shareable => "shareable".to_owned(),
+            IpcMode::None => "none".to_owned(),
+            IpcMode::Host => "host".to_owned(),
+            IpcMode::Container(id) => format!("container:{id}"),
+        },
+        "Cgroup": "",
+        "Links": null,
+        "OomScoreAdj": request.oom_score_adj.unwrap_or(0),
+        "PidMode": match &request.pid {
+            PidMode::Private => String::new(),
+            PidMode::Host => "host".to_owned(),
+            PidMode::Container(id) => format!("container:{id}"),
+        },
+        "Privileged": request.privileged,
+        "PublishAllPorts": false,
+        "ReadonlyRootfs": request.read_only,
+        "SecurityOpt": security_options(request),
+        "UTSMode": if request.uts == UtsMode::Host { "host" } else { "" },
+        "UsernsMode": "",
+        "ShmSize": resolved.shm_size,
+        "Runtime": "onggi",
+        "Isolation": if request.isolation == Isolation::Process { "process" } else { "" },
+        "CpuShares": limits.cpu_shares.unwrap_or(0),
+        "Memory": limits.memory.unwrap_or(0),
+        "NanoCpus": limits.nano_cpus.unwrap_or(0),
+        "CgroupParent": request.cgroup_parent.clone().unwrap_or_default(),
+        "BlkioWeight": 0,
+        "BlkioWeightDevice": [],
+        "BlkioDeviceReadBps": [],
+        "BlkioDeviceWriteBps": [],
+        "BlkioDeviceReadIOps": [],
+        "BlkioDeviceWriteIOps": [],
+        "CpuPeriod": limits.cpu_period.unwrap_or(0),
+        "CpuQuota": limits.cpu_quota.unwrap_or(0),
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": limits.cpuset_cpus.clone().unwrap_or_default(),
+        "CpusetMems": limits.cpuset_mems.clone().unwrap_or_default(),
+        "Devices": [],
+        "DeviceCgroupRules": null,
+        "DeviceRequests": null,
+        "MemoryReservation": limits.memory_reservation.unwrap_or(0),
+        "MemorySwap": limits.memory_swap.unwrap_or_else(|| limits.memory.map_or(0, |memory| memory.saturating_mul(2).cast_signed())),
+        "MemorySwappiness": null,
+        "OomKillDisable": null,
+        "PidsLimit": if resolved.pids_limit > 0 { json!(resolved.pids_limit) } else { Value::Null },
+        "Ulimits": request.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
+        "Mounts": mounts_asked(&resolved.mounts),
+        "Tmpfs": tmpfs(&resolved.mounts),
+        "Sysctls": request.sysctls,
+        "Init": request.init,
+        "CpuCount": 0,
+        "CpuPercent": 0,
+        "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0,
+        "MaskedPaths": crate::spec::hidden_paths(record).0,
+        "ReadonlyPaths": crate::spec::hidden_paths(record).1,
+    })
+}
+
+fn network_settings(record: &Record) -> Value {
+    let network = network_name(&record.request);
+    json!({
+        "Bridge": "",
+        "SandboxID": record.id,
+        "SandboxKey": "",
+        "Ports": {},
+        "HairpinMode": false,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": null,
+        "SecondaryIPv6Addresses": null,
+        "EndpointID": "",
+        "Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "IPv6Gateway": "",
+        "MacAddress": "",
+        "Networks": {
+            network: {
+                "IPAMConfig": null,
+                "Links": null,
+                "Aliases": null,
+                "MacAddress": "",
+                "DriverOpts": null,
+                "NetworkID": "",
+                "EndpointID": "",
+                "Gateway": "",
+                "IPAddress": "",
+                "IPPrefixLen": 0,
+                "IPv6Gateway": "",
+                "GlobalIPv6Address": "",
+                "GlobalIPv6PrefixLen": 0,
+                "DNSNames": null,
+            },
+        },
+    })
+}
+
+fn network_name(request: &RunRequest) -> &'static str {
+    match request.network {
+        Network::None => "none",
+        Network::Host => "host",
+    }
+}
+
+fn describe_mount(mount: &MountPoint, paths: &Paths) -> Value {
+    let destination = &mount.destination;
+    let writable = !mount.read_only;
+    match &mount.kind {
+        MountKind::Bind { source, propagation, .. } => json!({
+            "Type": "bind",
+            "Source": source,
+            "Destination": destination,
+            "Mode": if writable { "" } else { "ro" },
+            "RW": writable,
+            "Propagation": propagation.name(),
+        }),
+        MountKind::Volume { name, .. } => json!({
+            "Type": "volume",
+            "Name": name,
+            "Source": paths.volume(name).join("_data"),
+            "Destination": destination,
+            "Driver": "local",
+            "Mode": if writable { "" } else { "ro" },
+            "RW": writable,
+            "Propagation": "",
+        }),
+        MountKind::Tmpfs { .. } => json!({
+            "Type": "tmpfs",
+            "Source": "",
+            "Destination": destination,
+            "Mode": "",
+            "RW": writable,
+            "Propagation": "",
+        }),
+    }
+}
+
+/// What `-v` gave, in its own form; Docker lists nothing as `null`.
+fn binds(mounts: &[MountPoint]) -> Value {
+    let form = |mount: &MountPoint| {
+        let access = if mount.read_only { ":ro" } else { "" };
+        match &mount.kind {
+            MountKind::Bind { source, create_source: true, .. } => {
+                Some(format!("{source}:{}{access}", mount.destination))
+            }
+            MountKind::Volume { name, anonymous: false, .. } => {
+                Some(format!("{name}:{}{access}", mount.destination))
+            }
+            _ => None,
+        }
+    };
+    list(&mounts.iter().filter_map(form).collect::<Vec<_>>())
+}
+
+/// What `--mount` gave for binds.
+fn mounts_asked(mounts: &[MountPoint]) -> Vec<Value> {
+    let form = |mount: &MountPoint| match &mount.kind {
+        MountKind::Bind { source, create_source: false, .. } => Some(
+            json!({ "Type": "bind", "Source": source, "Target": mount.destination, "ReadOnly": mount.read_only }),
+        ),
+        _ => None,
+    };
+    mounts.iter().filter_map(form).collect()
+}
+
+fn tmpfs(mounts: &[MountPoint]) -> BTreeMap<String, String> {
+    let form = |mount: &MountPoint| match &mount.kind {
+        MountKind::Tmpfs { options } => Some((mount.destination.clone(), options.join(","))),
+        _ => None,
+    };
+    mounts.iter().filter_map(form).collect()
+}
+
+fn log_options(record: &Record) -> BTreeMap<String, String> {
+    let log = &record.resolved.log;
+    if log.driver == "none" {
+        return BTreeMap::new();
+    }
+    BTreeMap::from([
+        ("max-size".to_owned(), onggi_settings::bytes::show(log.max_size)),
+        ("max-file".to_owned(), log.max_file.to_string()),
+    ])
+}
+
+fn security_options(request: &RunRequest) -> Value {
+    let security = &request.security;
+    let mut options = Vec::new();
+    if security.no_new_privileges {
+        options.push("no-new-privileges".to_owned());
+    }
+    match &security.seccomp {
+        SeccompChoice::Default => {}
+        SeccompChoice::Unconfined => options.push("seccomp=unconfined".to_owned()),
+        SeccompChoice::Profile(profile) => options.push(format!("seccomp={profile}")),
+    }
+    if security.unconfined_paths {
+        options.push("systempaths=unconfined".to_owned());
+    }
+    if !security.unmask.is_empty() {
+        options.push(format!("unmask={}", security.unmask.join(":")));
+    }
+    list(&options)
+}
+
+fn ulimit(limit: &crate::request::Ulimit) -> Value {
+    // "No limit" is −1 in Docker.
+    json!({ "Name": limit.name, "Soft": limit.soft.cast_signed(), "Hard": limit.hard.cast_signed() })
+}
+
+fn list(values: &[String]) -> Value {
+    if values.is_empty() { Value::Null } else { json!(values) }
+}

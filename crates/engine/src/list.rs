@@ -1,0 +1,247 @@
+//! `ps`: the index's rows, each with its state, filtered. It reads one small file for each container and no record, so that
+//! hundreds cost milliseconds.
+
+use std::collections::BTreeSet;
+
+use onggi_monitor::clock::Moment;
+use onggi_monitor::state::State;
+use onggi_store::ContainerRow;
+
+use crate::Engine;
+use crate::container::status;
+use crate::error::Error;
+use crate::events::label_matches;
+use crate::human;
+use crate::id::ContainerId;
+use crate::request::{Filters, ListOptions};
+use crate::state::Status;
+use crate::summary::{Row, Summary};
+
+/// A container as filters see it.
+struct Candidate {
+    row: ContainerRow,
+    id: ContainerId,
+    row_summary: Row,
+    state: State,
+}
+
+impl Engine {
+    /// The containers, newest first.
+    ///
+    /// # Errors
+    /// A filter that means nothing, an index that cannot be read.
+    pub fn list(&self, options: &ListOptions) -> Result<Vec<Summary>, Error> {
+        let filter = Filter::new(self, &options.filters)?;
+        let all = options.all || options.last.is_some() || filter.chooses_states();
+        let now = Moment::now().nanoseconds();
+        let mut summaries = Vec::new();
+        for row in self.store.containers()? {
+            if options.last.is_some_and(|last| summaries.len() >= last) {
+                break;
+            }
+            let Some(candidate) = self.candidate(row)? else { continue };
+            let status = status(&candidate.state);
+            if (!all && !status.is_live()) || !filter.wants(&candidate) {
+                continue;
+            }
+            summaries.push(self.summary(candidate, now, options.size));
+        }
+        Ok(summaries)
+    }
+
+    /// The row with its state. One whose record is gone was being removed when somebody died: it is no container any more.
+    fn candidate(&self, row: ContainerRow) -> Result<Option<Candidate>, Error> {
+        let Ok(id) = row.id.parse::<ContainerId>() else { return Ok(None) };
+        let state = match self.state(&id) {
+            Ok(state) => state,
+            Err(Error::NoSuchContainer { .. }) => {
+                self.clear_unborn(&row.id)?;
+                return Ok(None);
+            }
+            Err(error @ (Error::Store { .. } | Error::TooNew { .. })) => {
+                // A damaged state must not hide the other containers; `inspect` and `check` say what is wrong with this one.
+                State {
+                    status: onggi_monitor::state::Phase::Dead,
+                    error: error.to_string(),
+                    ..State::default()
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        let row_summary = match serde_json::from_value(row.summary.clone()) {
+            Ok(summary) => summary,
+            // An index made anew has no summaries; the record gives it, once.
+            Err(_) => {
+                let record = self.record(&id)?;
+                self.store.insert_container(&crate::create::row(&record))?;
+                Row::of(&record)
+            }
+        };
+        Ok(Some(Candidate { row, id, row_summary, state }))
+    }
+
+    fn summary(&self, candidate: Candidate, now: i64, size: bool) -> Summary {
+        let Candidate { row, id, row_summary, state } = candidate;
+        let status = status(&state);
+        let size_rw = size.then(|| crate::disk::usage(&self.paths.container(&id).join("upper")));
+        let size_root = size_rw.map(|own| {
+            // An image that was removed by force counts nothing.
+            own + self.store.resolve(&row_summary.image_id).map_or(0, |image| image.size)
+        });
+        Summary {
+            name: row.name,
+            created_unix: human::nanoseconds(&row.created).unwrap_or(0) / 1_000_000_000,
+            created: row.created,
+            image: row_summary.image,
+            image_id: row_summary.image_id,
+            command: row_summary.command,
+            state: status,
+            status: human::status(status, &state, now),
+            exit_code: matches!(status, Status::Exited | Status::Dead).then_some(state.exit_code),
+            labels: row_summary.labels,
+            mounts: row_summary
+                .mounts
+                .into_iter()
+                .map(|mount| mount.source)
+                .filter(|source| !source.is_empty())
+                .collect(),
+            networks: row_summary.networks,
+            size_rw,
+            size_root,
+            id,
+        }
+    }
+}
+
+/// `--filter`, understood: what needs a look-up was looked up once.
+struct Filter {
+    filters: Filters,
+    statuses: Vec<Status>,
+    exit_codes: Vec<i32>,
+    /// Images that count for `ancestor`.
+    ancestors: BTreeSet<String>,
+    /// Creation times.
+    before: Option<String>,
+    since: Option<String>,
+}
+
+impl Filter {
+    fn new(engine: &Engine, filters: &Filters) -> Result<Filter, Error> {
+        let invalid = |what: String| Error::Invalid { what };
+        let mut filter = Filter {
+            filters: filters.clone(),
+            statuses: Vec::new(),
+            exit_codes: Vec::new(),
+            ancestors: BTreeSet::new(),
+            before: None,
+            since: None,
+        };
+        for (key, values) in filters {
+            for value in values {
+                match key.as_str() {
+                    "id" | "name" | "label" | "volume" | "network" => {}
+                    "status" => filter.statuses.push(
+                        value.parse().map_err(|()| invalid(format!("invalid filter 'status={value}'")))?,
+                    ),
+                    "exited" => filter.exit_codes.push(
+                        value.parse().map_err(|_| invalid(format!("invalid filter 'exited={value}'")))?,
+                    ),
+                    "ancestor" => filter.ancestors.extend(descendants(engine, value)?),
+                    "before" => filter.before = Some(engine.record(&engine.resolve(value)?)?.created),
+                    "since" => filter.since = Some(engine.record(&engine.resolve(value)?)?.created),
+                    "publish" | "expose" | "health" | "isolation" | "is-task" => {
+                        return Err(Error::NotBuilt { what: format!("the filter {key}") });
+                    }
+                    _ => return Err(invalid(format!("invalid filter '{key}'"))),
+                }
+            }
+        }
+        Ok(filter)
+    }
+
+    /// Docker: who asks for a state or an exit code wants to see those that do not run.
+    fn chooses_states(&self) -> bool {
+        !self.statuses.is_empty() || !self.exit_codes.is_empty()
+    }
+
+    fn wants(&self, it: &Candidate) -> bool {
+        let status = status(&it.state);
+        let in_time = |limit: &Option<String>, before: bool| match limit {
+            None => true,
+            Some(limit) => {
+                let (own, limit) = (human::nanoseconds(&it.row.created), human::nanoseconds(limit));
+                if before { own < limit } else { own > limit }
+            }
+        };
+        in_time(&self.before, true)
+            && in_time(&self.since, false)
+            && (self.statuses.is_empty() || self.statuses.contains(&status))
+            && (self.exit_codes.is_empty()
+                || (status == Status::Exited && self.exit_codes.contains(&it.state.exit_code)))
+            && self.filters.iter().all(|(key, values)| match key.as_str() {
+                "label" => values.iter().all(|value| label_matches(&it.row_summary.labels, value)),
+                "id" => values.iter().any(|value| it.id.as_str().starts_with(value.as_str())),
+                "name" => values.iter().any(|value| name_matches(&it.row.name, value)),
+                "ancestor" => self.ancestors.contains(&it.row_summary.image_id),
+                "network" => values.iter().any(|value| it.row_summary.networks.contains(value)),
+                "volume" => values.iter().any(|value| {
+                    it.row_summary
+                        .mounts
+                        .iter()
+                        .any(|mount| mount.source == *value || mount.destination == *value)
+                }),
+                _ => true,
+            })
+    }
+}
+
+/// The image and those built on it: all whose layers begin with its own.
+fn descendants(engine: &Engine, name: &str) -> Result<Vec<String>, Error> {
+    let ancestor = match engine.store.resolve(name) {
+        Ok(image) => image,
+        // Nothing descends from an image that is not here.
+        Err(onggi_store::Error::NoSuchImage { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let images = engine.store.images()?;
+    let ids = images
+        .iter()
+        .filter(|image| image.layers.starts_with(&ancestor.layers))
+        .map(|image| image.id.to_string());
+    Ok(ids.chain([ancestor.id.to_string()]).collect())
+}
+
+/// Docker takes a regular expression; a part of the name, with `^` and `$` for its ends, is what people write.
+fn name_matches(name: &str, pattern: &str) -> bool {
+    let (pattern, at_start) = match pattern.strip_prefix('^') {
+        Some(rest) => (rest.strip_prefix('/').unwrap_or(rest), true),
+        None => (pattern.strip_prefix('/').unwrap_or(pattern), false),
+    };
+    match (at_start, pattern.strip_suffix('$')) {
+        (true, Some(whole)) => name == whole,
+        (true, None) => name.starts_with(pattern),
+        (false, Some(end)) => name.ends_with(end),
+        (false, None) => name.contains(pattern),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name_matches;
+
+    #[test]
+    fn names_by_part_and_ends() {
+        for (pattern, matches) in [
+            ("web", true),
+            ("b-1", true),
+            ("^web", true),
+            ("^/web-1$", true),
+            ("1$", true),
+            ("^b", false),
+            ("web$", false),
+            ("", true),
+        ] {
+            assert_eq!(name_matches("web-1", pattern), matches, "{pattern}");
+        }
+    }
+}

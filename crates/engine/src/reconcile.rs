@@ -1,0 +1,123 @@
+//! When a state says that a container runs and no monitor stands behind it: find out, and make it true or write the truth.
+//!
+//! A monitor can be killed and a machine can lose its power. If the container's first process still lives, a new monitor adopts it; else
+//! how it ended is lost, and it ended with 255. Nobody waits for this: the next command that meets the container does it.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+
+use onggi_monitor::client;
+use onggi_monitor::clock::Moment;
+use onggi_monitor::protocol::{Reply, Request};
+use onggi_monitor::state::{Phase, State, boot_id, process_start_time};
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::Engine;
+use crate::container::status;
+use crate::error::Error;
+use crate::id::ContainerId;
+use crate::record::Record;
+
+/// What Docker reports for a process whose end nobody saw.
+const EXIT_LOST: i32 = 255;
+
+impl Engine {
+    /// Brings the state of a container without a monitor up to date and answers it.
+    pub(crate) fn reconcile(&self, id: &ContainerId) -> Result<State, Error> {
+        let lock = self.lock(id)?;
+        // Between our look at the state and at the lock the monitor may have ended in good order, or somebody was faster.
+        let state = self.written_state(id)?;
+        if !status(&state).is_live() || self.is_watched(id) {
+            return Ok(state);
+        }
+        let record = self.record(id)?;
+        if let Some(process) = first_process(&state) {
+            match self.adopt(&record, &state, &process) {
+                Ok(()) => return self.written_state(id),
+                // It cannot be watched, so it must not go on.
+                Err(_) => {
+                    let _ = rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL);
+                }
+            }
+        }
+        let state = self.write_lost_end(&record, state)?;
+        drop(lock);
+        if record.request.remove {
+            self.finish(id)?;
+        }
+        Ok(state)
+    }
+
+    /// Puts a new monitor behind a container whose first process lives.
+    fn adopt(&self, record: &Record, state: &State, process: &OwnedFd) -> Result<(), Error> {
+        let id = &record.id;
+        let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
+        let (container, sandbox, events) = self.directories(id)?;
+        let mut connection = client::spawn(&self.monitor_program()?).map_err(fail)?;
+        let request = Request::Adopt { pid: state.pid, pid_start_time: state.pid_start_time };
+        let descriptors = [process.as_fd(), container.as_fd(), sandbox.as_fd(), events.as_fd()];
+        match connection.call(&request, &descriptors).map_err(fail)? {
+            Reply::Started { .. } => Ok(()),
+            other => Err(fail(client::unexpected("adopt", &other))),
+        }
+    }
+
+    /// The directories that a monitor is given.
+    pub(crate) fn directories(&self, id: &ContainerId) -> Result<(File, File, File), Error> {
+        let open = |path: std::path::PathBuf| File::open(&path).map_err(Error::io("open", path));
+        Ok((open(self.paths.container(id))?, open(self.paths.sandbox(id))?, open(self.paths.events())?))
+    }
+
+    fn write_lost_end(&self, record: &Record, state: State) -> Result<State, Error> {
+        self.clear_kernel(record)?;
+        onggi_sys::fault::point("engine.reconcile.kernel-cleared");
+        let state = State {
+            status: Phase::Exited,
+            pid: 0,
+            pid_start_time: 0,
+            finished_at: Moment::now().to_string(),
+            exit_code: EXIT_LOST,
+            error: "its monitor ended before it".to_owned(),
+            boot_id: boot_id(),
+            ..state
+        };
+        self.write_state(record, &state)?;
+        onggi_sys::fault::point("engine.reconcile.state-written");
+        let mut attributes = record.event_attributes();
+        attributes.insert("exitCode".to_owned(), EXIT_LOST.to_string());
+        self.tell("container", "die", record.id.as_str(), attributes);
+        Ok(state)
+    }
+
+    /// Removes what the kernel and the run root hold for a container that is not watched: its processes, cgroups, live files.
+    pub(crate) fn clear_kernel(&self, record: &Record) -> Result<(), Error> {
+        let cgroup =
+            onggi_cgroup::plan(self.cgroups()?, &record.resolved.cgroup, &onggi_oci::Resources::default())
+                .and_then(|plan| plan.open());
+        match cgroup {
+            Ok(cgroup) => {
+                cgroup.kill()?;
+                cgroup.remove()?;
+            }
+            Err(error) if onggi_error::Diagnose::kind(&error) == onggi_error::Kind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.unmount_shared_memory(&record.id)?;
+        crate::disk::remove_tree(&self.paths.sandbox(&record.id))
+    }
+}
+
+/// The container's first process, if it is still the one that the state means: by this boot's id, number and start time.
+fn first_process(state: &State) -> Option<OwnedFd> {
+    if state.boot_id != boot_id() || state.pid <= 0 {
+        return None;
+    }
+    // The descriptor first: afterwards the number cannot come to mean another process.
+    let pidfd = rustix::process::pidfd_open(Pid::from_raw(state.pid)?, PidfdFlags::empty()).ok()?;
+    let same = process_start_time(state.pid).is_ok_and(|time| time == state.pid_start_time);
+    // One that has ended but was not reaped is readable.
+    let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let ended = rustix::event::poll(&mut poll, Some(&now)).is_ok_and(|ready| ready > 0);
+    (same && !ended).then_some(pidfd)
+}

@@ -1,0 +1,151 @@
+//! Taking a container away, and doing what is left to do when one has ended.
+//!
+//! The state says "removing" first; then goes what lies outside the container's directory (kernel objects, anonymous volumes); then the
+//! directory is renamed away, which is the moment from which the container does not exist; then its row, its name and its lease; and
+//! last the files themselves. Every step can be done again, so whoever meets a removal that was cut short goes on with it.
+
+use std::path::PathBuf;
+
+use onggi_monitor::protocol::Condition;
+use onggi_monitor::protocol::Request;
+use onggi_monitor::state::{Phase, State};
+
+use crate::Engine;
+use crate::container::{StateLock, status};
+use crate::error::Error;
+use crate::id::ContainerId;
+use crate::record::Record;
+use crate::request::RemoveOptions;
+use crate::state::{Actor, Status};
+
+const SIGKILL: i32 = 9;
+
+impl Engine {
+    /// Removes a container.
+    ///
+    /// # Errors
+    /// It runs and `force` is not set; what could not be removed.
+    pub fn remove(&self, id: &ContainerId, options: &RemoveOptions) -> Result<(), Error> {
+        let record = match self.record(id) {
+            Ok(record) => record,
+            // Somebody has removed it since the name was resolved, or died while creating it.
+            Err(Error::NoSuchContainer { .. }) if self.clear_unborn(id.as_str())? => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let current = status(&self.state(id)?);
+        if current.is_live() {
+            if !options.force {
+                return Err(Error::RemoveRunning { name: record.name, status: current.name().to_owned() });
+            }
+            self.end_now(id)?;
+            // With `--rm` the monitor's own finish may be faster.
+            if !self.paths.record(id).exists() {
+                return Ok(());
+            }
+        }
+        let lock = match self.lock(id) {
+            Err(Error::NoSuchContainer { .. }) => return Ok(()),
+            other => other?,
+        };
+        self.take_away(&record, lock, options.volumes || record.request.remove)
+    }
+
+    /// Does what is left to do for a container that has ended: removes it if it was started with `--rm`, unmounts what it shared.
+    /// Idempotent: the monitor runs `onggi container finish ID` when nobody waits.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn finish(&self, id: &ContainerId) -> Result<(), Error> {
+        let record = match self.record(id) {
+            Err(Error::NoSuchContainer { .. }) => return Ok(()),
+            other => other?,
+        };
+        let lock = match self.lock(id) {
+            Err(Error::NoSuchContainer { .. }) => return Ok(()),
+            other => other?,
+        };
+        let state = match self.written_state(id) {
+            Err(Error::NoSuchContainer { .. }) => return Ok(()),
+            other => other?,
+        };
+        if status(&state).is_live() {
+            // Started again, or its monitor died: the next command that meets it reconciles.
+            return Ok(());
+        }
+        if record.request.remove && !(status(&state) == Status::Created && state.error.is_empty()) {
+            return self.take_away(&record, lock, true);
+        }
+        self.unmount_shared_memory(id)
+    }
+
+    /// Kills every process and waits for the end.
+    fn end_now(&self, id: &ContainerId) -> Result<(), Error> {
+        let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
+        let mut connection = match self.connect(id) {
+            Ok(connection) => connection,
+            Err(Error::NotRunning { .. }) => return self.state(id).map(|_| ()),
+            Err(error) => return Err(error),
+        };
+        let wait = connection
+            .order(&Request::Wait { condition: Condition::Exited, finish: true }, &[])
+            .map_err(fail)?;
+        let kill = Request::Signal { signal: SIGKILL, exec: None, all: false };
+        // It may have ended by itself in between; then there is nothing to kill.
+        let _ = connection.send(&kill, &[]).map_err(fail)?;
+        connection.reply_to(wait).map(|_| ()).map_err(fail)
+    }
+
+    fn take_away(&self, record: &Record, lock: StateLock, volumes: bool) -> Result<(), Error> {
+        let id = &record.id;
+        let state = self.written_state(id)?;
+        let from = status(&state);
+        if !from.may_become(Status::Removing, Actor::Command) {
+            return Err(Error::RemoveRunning { name: record.name.clone(), status: from.name().to_owned() });
+        }
+        // Nobody looks at a container that goes with the one who waits for it.
+        if !record.request.remove {
+            self.write_state(record, &State { status: Phase::Removing, ..state.clone() })?;
+            onggi_sys::fault::point("engine.remove.state-written");
+        }
+        match self.take_apart(record, volumes) {
+            Ok(leftover) => {
+                drop(lock);
+                self.tell("container", "destroy", id.as_str(), record.event_attributes());
+                // The container is gone; files that stay are found by a check.
+                crate::disk::remove_tree(&leftover)
+            }
+            Err(error) => {
+                let state = State { status: Phase::Dead, error: error.to_string(), ..state };
+                // The first failure is what matters.
+                let _ = self.write_state(record, &state);
+                Err(error)
+            }
+        }
+    }
+
+    /// Everything but the deletion of the files, whose new place is answered.
+    fn take_apart(&self, record: &Record, volumes: bool) -> Result<PathBuf, Error> {
+        let id = &record.id;
+        // A monitor that ended in good order has left nothing.
+        if self.paths.sandbox(id).exists() && !self.is_watched(id) {
+            self.clear_kernel(record)?;
+        } else {
+            self.unmount_shared_memory(id)?;
+        }
+        onggi_sys::fault::point("engine.remove.kernel-cleared");
+        if volumes {
+            for (name, _) in record.volumes().filter(|(_, anonymous)| *anonymous) {
+                self.release_volume(name)?;
+            }
+            onggi_sys::fault::point("engine.remove.volumes-removed");
+        }
+        let leftover = self.paths.temporary().join(format!("container-{id}"));
+        crate::disk::remove_tree(&leftover)?;
+        let directory = self.paths.container(id);
+        std::fs::rename(&directory, &leftover).map_err(Error::io("rename", directory))?;
+        onggi_sys::fault::point("engine.remove.renamed");
+        self.store.remove_container(id.as_str())?;
+        onggi_sys::fault::point("engine.remove.row-removed");
+        Ok(leftover)
+    }
+}

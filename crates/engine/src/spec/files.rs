@@ -1,0 +1,86 @@
+//! The text of `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` in a container. Pure; moby's `libnetwork/etchosts` and
+//! `libnetwork/internal/resolvconf` are the models.
+
+use std::net::IpAddr;
+
+use crate::record::Record;
+use crate::request::Network;
+
+/// `host` is the host's own file, which a container on the host's network sees.
+pub(crate) fn hosts(record: &Record, host: &str) -> String {
+    let request = &record.request;
+    let mut text = String::new();
+    if request.network == Network::Host {
+        text.push_str(host);
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+    } else {
+        for line in [
+            "127.0.0.1\tlocalhost",
+            "::1\tlocalhost ip6-localhost ip6-loopback",
+            "fe00::\tip6-localnet",
+            "ff00::\tip6-mcastprefix",
+            "ff02::1\tip6-allnodes",
+            "ff02::2\tip6-allrouters",
+        ] {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    for extra in &request.add_hosts {
+        text.push_str(&format!("{}\t{}\n", extra.address, extra.name));
+    }
+    if request.network == Network::None {
+        // There is no other address yet; Java and sudo fail when a host does not know its own name.
+        let name = &record.resolved.hostname;
+        match &request.domainname {
+            Some(domain) => text.push_str(&format!("127.0.0.1\t{name}.{domain} {name}\n")),
+            None => text.push_str(&format!("127.0.0.1\t{name}\n")),
+        }
+    }
+    text
+}
+
+pub(crate) fn hostname(record: &Record) -> String {
+    format!("{}\n", record.resolved.hostname)
+}
+
+/// `host` is the host's own file. What the flags give replaces the host's lines of that kind; name servers on the host's loopback cannot
+/// be reached from another network namespace and are left out.
+pub(crate) fn resolv_conf(record: &Record, host: &str) -> String {
+    let request = &record.request;
+    let words = |keyword: &str| -> Vec<Vec<String>> {
+        host.lines()
+            .map(|line| line.split(['#', ';']).next().unwrap_or_default().split_whitespace())
+            .filter_map(|mut words| (words.next()? == keyword).then(|| words.map(str::to_owned).collect()))
+            .collect()
+    };
+    let reachable = |server: &String| {
+        let address = server.split('%').next().unwrap_or_default().parse::<IpAddr>();
+        request.network == Network::Host || !address.is_ok_and(|address| address.is_loopback())
+    };
+    let servers: Vec<String> = if request.dns.is_empty() {
+        words("nameserver").into_iter().filter_map(|line| line.into_iter().next()).filter(reachable).collect()
+    } else {
+        request.dns.clone()
+    };
+    // The last line counts, as in resolv.conf(5); a lone dot is "no search list".
+    let search = if request.dns_search.is_empty() {
+        words("search").pop().unwrap_or_default()
+    } else {
+        request.dns_search.iter().filter(|domain| *domain != ".").cloned().collect()
+    };
+    let options =
+        if request.dns_options.is_empty() { words("options").concat() } else { request.dns_options.clone() };
+    let mut text = String::new();
+    for server in servers {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    for (keyword, values) in [("search", search), ("options", options)] {
+        if !values.is_empty() {
+            text.push_str(&format!("{keyword} {}\n", values.join(" ")));
+        }
+    }
+    text
+}

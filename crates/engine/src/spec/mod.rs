@@ -1,0 +1,274 @@
+//! From a record to the OCI configuration that starts it, and what OCI cannot say beside it. Pure: the same record and facts give
+//! the same configuration, which `inspect --oci` prints and the golden tests hold.
+//!
+//! Defaults are Docker's (moby `daemon/pkg/oci/defaults.go`, `daemon/oci_linux.go`) but for Podman's capabilities and read-only
+//! `/proc/asound`, and a cgroup namespace on version 1 too.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use onggi_oci as oci;
+use onggi_oci::NamespaceKind;
+use onggi_runtime::plan;
+
+use crate::error::Error;
+use crate::record::Record;
+use crate::request::{IpcMode, Isolation, Network, PidMode, SeccompChoice, UtsMode};
+use crate::resolve::variable;
+
+pub(crate) mod files;
+mod mounts;
+mod resources;
+
+/// What the host and the other records say, looked up before.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Facts {
+    /// The container's directory: `hosts`, `hostname`, `resolv.conf`, `upper`, `work`.
+    pub directory: PathBuf,
+    /// The directory of all volumes.
+    pub volumes: PathBuf,
+    /// Of the container whose namespace is to be joined.
+    pub pid_namespace: Option<PathBuf>,
+    pub ipc_namespace: Option<PathBuf>,
+    /// What `/dev/shm` is, when it is shared with others: a directory of the host.
+    pub shm: Option<PathBuf>,
+    /// The host's device nodes, for a privileged container.
+    pub devices: Vec<oci::Device>,
+    /// Whether the host can limit swap. Only looked up when memory is limited.
+    pub swap_limit: bool,
+    /// Volumes that are empty and may be filled from the image.
+    pub empty_volumes: Vec<String>,
+    /// Capabilities that this process may still give away; `None`: not looked up, since the defaults are asked for.
+    pub bounding: Option<u64>,
+}
+
+/// The OCI configuration.
+pub(crate) fn oci(record: &Record, facts: &Facts) -> oci::Spec {
+    let request = &record.request;
+    let bare = request.isolation == Isolation::Process;
+    let (masked_paths, readonly_paths) = hidden_paths(record);
+    oci::Spec {
+        oci_version: oci::VERSION.to_owned(),
+        process: Some(process(record, facts)),
+        root: Some(oci::Root { path: "rootfs".to_owned(), readonly: request.read_only }),
+        hostname: (!bare && request.uts == UtsMode::Private).then(|| record.resolved.hostname.clone()),
+        domainname: request.domainname.clone().filter(|_| request.uts == UtsMode::Private),
+        mounts: if bare { Vec::new() } else { mounts::all(record, facts) },
+        annotations: request.annotations.clone(),
+        linux: Some(oci::Linux {
+            sysctl: if bare { BTreeMap::new() } else { sysctls(record) },
+            resources: Some(resources::all(record, facts)),
+            cgroups_path: Some(record.resolved.cgroup.clone()),
+            namespaces: if bare { Vec::new() } else { namespaces(record, facts) },
+            devices: facts.devices.clone(),
+            masked_paths,
+            readonly_paths,
+            ..oci::Linux::default()
+        }),
+        ..oci::Spec::default()
+    }
+}
+
+/// What goes to the planner beside the configuration.
+///
+/// # Errors
+/// A seccomp profile that cannot be read or compiled.
+pub(crate) fn extra(record: &Record, facts: &Facts, timings: bool) -> Result<plan::Extra, Error> {
+    let request = &record.request;
+    let container = request.isolation == Isolation::Container;
+    let populate = mounts::populate(record, facts);
+    let (seccomp, seccomp_flags) = seccomp(record)?;
+    Ok(plan::Extra {
+        user: Some(record.resolved.user.clone()),
+        group_add: request.group_add.clone(),
+        home: true,
+        populate,
+        loopback: container && request.network == Network::None,
+        init: request.init,
+        seccomp,
+        seccomp_flags,
+        isolation: if container { plan::Isolation::Container } else { plan::Isolation::Process },
+        timings,
+    })
+}
+
+/// The environment of the first process: what Onggi adds, then what the record has.
+pub(crate) fn environment(record: &Record) -> Vec<String> {
+    let mut env = vec![
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+        format!("HOSTNAME={}", record.resolved.hostname),
+    ];
+    if record.request.tty {
+        env.push("TERM=xterm".to_owned());
+    }
+    set_variables(&mut env, &record.resolved.env);
+    // `-e HOSTNAME` (a name alone) takes away what Onggi would add, too.
+    for entry in record.request.env.iter().filter(|entry| !entry.contains('=')) {
+        if !record.resolved.env.iter().any(|known| variable(known) == entry) {
+            env.retain(|known| variable(known) != entry);
+        }
+    }
+    env
+}
+
+/// Adds variables; one that is there already changes in its place.
+pub(crate) fn set_variables(env: &mut Vec<String>, entries: &[String]) {
+    for entry in entries {
+        match env.iter_mut().find(|known| variable(known) == variable(entry)) {
+            Some(known) => known.clone_from(entry),
+            None => env.push(entry.clone()),
+        }
+    }
+}
+
+/// Sets for a process: never inheritable or ambient ones (CVE-2022-24769).
+pub(crate) fn capability_sets(names: &[String]) -> oci::Capabilities {
+    oci::Capabilities {
+        bounding: names.to_vec(),
+        effective: names.to_vec(),
+        permitted: names.to_vec(),
+        ..oci::Capabilities::default()
+    }
+}
+
+fn process(record: &Record, facts: &Facts) -> oci::Process {
+    let request = &record.request;
+    let held: Vec<String> = match facts.bounding {
+        None => record.resolved.capabilities.clone(),
+        Some(bounding) => {
+            let all = crate::capabilities::ALL.iter().enumerate();
+            let may = |name: &String| {
+                all.clone().any(|(bit, known)| name[4..] == **known && bounding & (1 << bit) != 0)
+            };
+            record.resolved.capabilities.iter().filter(|name| may(name)).cloned().collect()
+        }
+    };
+    oci::Process {
+        terminal: request.tty,
+        args: record.args(),
+        env: environment(record),
+        cwd: record.resolved.working_dir.clone(),
+        capabilities: Some(capability_sets(&held)),
+        rlimits: request
+            .ulimits
+            .iter()
+            .map(|limit| oci::Rlimit {
+                kind: format!("RLIMIT_{}", limit.name.to_ascii_uppercase()),
+                soft: limit.soft,
+                hard: limit.hard,
+            })
+            .collect(),
+        no_new_privileges: request.security.no_new_privileges,
+        oom_score_adj: request.oom_score_adj,
+        ..oci::Process::default()
+    }
+}
+
+fn namespaces(record: &Record, facts: &Facts) -> Vec<oci::Namespace> {
+    let request = &record.request;
+    let own = |kind| oci::Namespace { kind, path: None };
+    let other = |kind, path: &Option<PathBuf>| oci::Namespace {
+        kind,
+        path: path.as_ref().map(|path| path.to_string_lossy().into_owned()),
+    };
+    let mut namespaces = vec![own(NamespaceKind::Mount)];
+    match request.pid {
+        PidMode::Private => namespaces.push(own(NamespaceKind::Pid)),
+        PidMode::Host => {}
+        PidMode::Container(_) => namespaces.push(other(NamespaceKind::Pid, &facts.pid_namespace)),
+    }
+    match request.ipc {
+        IpcMode::Private | IpcMode::Shareable | IpcMode::None => namespaces.push(own(NamespaceKind::Ipc)),
+        IpcMode::Host => {}
+        IpcMode::Container(_) => namespaces.push(other(NamespaceKind::Ipc, &facts.ipc_namespace)),
+    }
+    if request.uts == UtsMode::Private {
+        namespaces.push(own(NamespaceKind::Uts));
+    }
+    if request.network == Network::None {
+        namespaces.push(own(NamespaceKind::Network));
+    }
+    namespaces.push(own(NamespaceKind::Cgroup));
+    namespaces
+}
+
+fn sysctls(record: &Record) -> BTreeMap<String, String> {
+    let mut values = record.request.sysctls.clone();
+    if record.request.network == Network::None {
+        // Without NET_RAW this is what lets `ping` work, for every group.
+        values.entry("net.ipv4.ping_group_range".to_owned()).or_insert_with(|| "0 2147483647".to_owned());
+    }
+    values
+}
+
+const MASKED: [&str; 13] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/fs/selinux",
+];
+
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Masked and read-only paths.
+pub(crate) fn hidden_paths(record: &Record) -> (Vec<String>, Vec<String>) {
+    let (request, security) = (&record.request, &record.request.security);
+    let everything = security.unmask.iter().any(|path| path.eq_ignore_ascii_case("all"));
+    if request.privileged
+        || security.unconfined_paths
+        || everything
+        || request.isolation == Isolation::Process
+    {
+        return (Vec::new(), Vec::new());
+    }
+    // `/proc/*` stands for everything below, as in Podman.
+    let spared = |path: &str| {
+        security.unmask.iter().any(|pattern| match pattern.strip_suffix("/*") {
+            Some(parent) => path.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/')),
+            None => pattern.trim_end_matches('/') == path,
+        })
+    };
+    let keep =
+        |paths: &[&str]| paths.iter().filter(|path| !spared(path)).map(|path| (*path).to_owned()).collect();
+    (keep(&MASKED), keep(&READ_ONLY))
+}
+
+/// The compiled system call filter with its flags; `None` for none at all.
+fn seccomp(record: &Record) -> Result<(Option<Vec<u8>>, u32), Error> {
+    match &record.request.security.seccomp {
+        SeccompChoice::Unconfined => Ok((None, 0)),
+        SeccompChoice::Default if record.request.privileged => Ok((None, 0)),
+        SeccompChoice::Default => {
+            let program = onggi_seccomp::default_program(&record.resolved.capabilities);
+            Ok((Some(program.into_owned()), onggi_seccomp::DEFAULT_FLAGS))
+        }
+        SeccompChoice::Profile(profile) => {
+            let wrong = |message: String| Error::Invalid { what: format!("seccomp profile: {message}") };
+            let profile: oci::Seccomp =
+                serde_json::from_value(profile.clone()).map_err(|error| wrong(error.to_string()))?;
+            let program = onggi_seccomp::compile(&profile, onggi_seccomp::Arch::NATIVE)
+                .map_err(|error| wrong(error.to_string()))?;
+            Ok((Some(program.to_bytes()), program.flags))
+        }
+    }
+}
+
+/// The runtime's name for where the root comes from.
+pub(crate) fn root(record: &Record, directory: &Path, lower: Vec<PathBuf>) -> plan::Root {
+    plan::Root::Overlay {
+        lower,
+        upper: directory.join("upper"),
+        work: directory.join("work"),
+        // Unmounting an overlay otherwise syncs the whole file system under it, for a tree that is thrown away.
+        volatile: record.request.remove,
+    }
+}

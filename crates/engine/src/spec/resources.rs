@@ -1,0 +1,86 @@
+//! Limits and the device allow-list in OCI's terms. Nothing is written that was not asked for, but for the number of processes.
+
+use onggi_oci as oci;
+
+use super::Facts;
+use crate::record::Record;
+use crate::request::Limits;
+
+/// Microseconds; the kernel's own default, in which `--cpus` is measured out.
+const PERIOD: u64 = 100_000;
+
+pub(super) fn all(record: &Record, facts: &Facts) -> oci::Resources {
+    let limits = &record.request.resources;
+    oci::Resources {
+        devices: Some(devices(record)),
+        memory: memory(limits, facts.swap_limit),
+        cpu: cpu(limits),
+        pids: Some(oci::Pids { limit: Some(record.resolved.pids_limit) }),
+        ..oci::Resources::default()
+    }
+}
+
+/// Swap that was not spoken of is as much again as the memory (Docker's default), where the host can limit it at all.
+fn memory(limits: &Limits, swap_limit: bool) -> Option<oci::Memory> {
+    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let limit = limits.memory.filter(|bytes| *bytes != 0).map(signed);
+    let swap = match (limits.memory_swap, limit) {
+        (Some(swap), _) if swap != 0 => Some(swap),
+        (_, Some(limit)) if swap_limit => Some(limit.saturating_mul(2)),
+        _ => None,
+    };
+    let reservation = limits.memory_reservation.filter(|bytes| *bytes != 0).map(signed);
+    (limit.is_some() || swap.is_some() || reservation.is_some()).then(|| oci::Memory {
+        limit,
+        swap,
+        reservation,
+        ..oci::Memory::default()
+    })
+}
+
+fn cpu(limits: &Limits) -> Option<oci::Cpu> {
+    let (quota, period) = match limits.nano_cpus.filter(|nano| *nano != 0) {
+        Some(nano) => {
+            let quota = u128::from(nano) * u128::from(PERIOD) / 1_000_000_000;
+            (Some(i64::try_from(quota).unwrap_or(i64::MAX)), Some(PERIOD))
+        }
+        None => {
+            (limits.cpu_quota.filter(|quota| *quota != 0), limits.cpu_period.filter(|period| *period != 0))
+        }
+    };
+    let cpu = oci::Cpu {
+        shares: limits.cpu_shares.filter(|shares| *shares != 0),
+        quota,
+        period,
+        cpus: limits.cpuset_cpus.clone().filter(|set| !set.is_empty()),
+        mems: limits.cpuset_mems.clone().filter(|set| !set.is_empty()),
+        ..oci::Cpu::default()
+    };
+    (cpu != oci::Cpu::default()).then_some(cpu)
+}
+
+/// Nothing but making nodes, and the harmless devices (Docker's list, and what runc adds to it for terminals).
+fn devices(record: &Record) -> Vec<oci::DeviceRule> {
+    let rule = |allow, kind: &str, major, minor, access: &str| oci::DeviceRule {
+        allow,
+        kind: Some(kind.to_owned()),
+        major,
+        minor,
+        access: Some(access.to_owned()),
+    };
+    if record.request.privileged {
+        return vec![rule(true, "a", None, None, "rwm")];
+    }
+    let mut rules = vec![
+        rule(false, "a", None, None, "rwm"),
+        rule(true, "c", None, None, "m"),
+        rule(true, "b", None, None, "m"),
+    ];
+    // null, zero, full, random, urandom, tty, console, ptmx
+    for (major, minor) in [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)] {
+        rules.push(rule(true, "c", Some(major), Some(minor), "rwm"));
+    }
+    // Terminals of devpts.
+    rules.push(rule(true, "c", Some(136), None, "rwm"));
+    rules
+}

@@ -1,0 +1,374 @@
+//! Starting a container: files and facts, the plan, a monitor to carry it out and to be its parent, one message back.
+//!
+//! The container's lock is held until the monitor has answered; from then on the monitor's `alive` lock says that it runs. Whoever
+//! dies in between leaves a monitor that either never got the word to start, and ends, or one that runs the container.
+
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use onggi_image::Digest;
+use onggi_monitor::client::{self, Connection};
+use onggi_monitor::protocol::{self, Condition, Durability, LogConfig, LogDriver, Reply, Request, Streams};
+use onggi_monitor::state::State;
+use onggi_runtime::plan::{self, Plan};
+use onggi_store::Image;
+
+use crate::Engine;
+use crate::container::status;
+use crate::error::Error;
+use crate::id::ContainerId;
+use crate::paths::make_directory;
+use crate::record::Record;
+use crate::request::{AttachOptions, IpcMode, PidMode, RunRequest, StartOptions};
+use crate::session::{Session, Target};
+use crate::spec::{self, files};
+use crate::state::{Actor, Status};
+
+impl Engine {
+    /// Starts a container that is created or has ended.
+    ///
+    /// # Errors
+    /// It runs, or a step failed: [`Error::Start`] says which.
+    pub fn start(&self, id: &ContainerId, options: &StartOptions) -> Result<Session, Error> {
+        let lock = self.lock(id)?;
+        let record = self.record(id)?;
+        let mut state = self.written_state(id)?;
+        if status(&state).is_live() {
+            if self.is_watched(id) {
+                return Err(Error::AlreadyRunning { id: id.to_string() });
+            }
+            drop(lock);
+            state = self.reconcile(id)?;
+            if status(&state).is_live() {
+                return Err(Error::AlreadyRunning { id: id.to_string() });
+            }
+            return self.start(id, options);
+        }
+        let from = status(&state);
+        if !from.may_become(Status::Running, Actor::Monitor) {
+            return Err(Error::State { id: id.to_string(), status: from.name(), wanted: "running" });
+        }
+        // What a monitor that died at its start has left: nobody lives there, since the state says so and we have the lock.
+        if self.paths.sandbox(id).exists() {
+            if self.is_watched(id) {
+                return Err(Error::AlreadyRunning { id: id.to_string() });
+            }
+            self.clear_kernel(&record)?;
+        }
+        self.prepare(&record)?;
+        onggi_sys::fault::point("engine.start.prepared");
+        let plan = self.plan(&record, options.timings)?;
+        match self.launch(&record, &plan, options) {
+            Ok(session) => Ok(session),
+            Err(error) => {
+                // The error is what matters; what cannot be written or cleared now is found by the next command.
+                let _ = self.note_failed_start(&record, &error);
+                drop(lock);
+                if record.request.remove {
+                    let _ = self.finish(id);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// As Docker: a container that did not come to run stays as it was, with the error and its exit code beside.
+    fn note_failed_start(&self, record: &Record, error: &Error) -> Result<(), Error> {
+        self.unmount_shared_memory(&record.id)?;
+        let state = self.written_state(&record.id)?;
+        if status(&state).is_live() {
+            return Ok(());
+        }
+        let state = State { exit_code: error.exit_code().into(), error: error.to_string(), ..state };
+        self.write_state(record, &state)
+    }
+
+    /// Attaches to a container that runs.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<Session, Error> {
+        let record = self.record(id)?;
+        if !status(&self.state(id)?).is_live() {
+            return Err(Error::NotRunning { id: id.to_string() });
+        }
+        let mut connection = self.connect(id)?;
+        let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
+        let (ours, theirs) =
+            UnixStream::pair().map_err(|source| Error::Kernel { act: "socketpair", source })?;
+        let streams = wanted_streams(&record, options.streams, options.detach_keys.as_ref());
+        let request = Request::Attach { exec: None, streams };
+        // Before the attach, so that an end right behind it is heard on this connection with all output before it.
+        let wait = connection
+            .order(&Request::Wait { condition: Condition::Exited, finish: false }, &[])
+            .map_err(fail)?;
+        let attach = connection.order(&request, &[theirs.as_fd()]).map_err(fail)?;
+        Ok(Session {
+            id: id.clone(),
+            name: record.name,
+            tty: record.request.tty,
+            stream: Some(ours),
+            timings: Vec::new(),
+            connection,
+            wait: Some(wait),
+            attach: Some(attach),
+            remove: false,
+            target: Target { sandbox: self.paths.sandbox(id), id: id.clone(), exec: None },
+            engine: self.clone(),
+        })
+    }
+
+    /// The plan of a run, one sentence a step; writes nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::create`].
+    pub fn explain(&self, request: &RunRequest) -> Result<Vec<String>, Error> {
+        let image = self.image(request)?;
+        let id = ContainerId::random().map_err(|source| Error::Kernel { act: "getrandom", source })?;
+        let mut record = self.draft(request, &image, id)?;
+        if record.name.is_empty() {
+            record.name = crate::names::generate(0, 0);
+        }
+        self.remember(image);
+        let plan = self.plan(&record, false)?;
+        Ok(plan.steps.iter().map(plan::Step::explain).collect())
+    }
+
+    /// The OCI configuration from which a container is started.
+    ///
+    /// # Errors
+    /// As [`Engine::inspect`].
+    pub fn inspect_oci(&self, id: &ContainerId) -> Result<serde_json::Value, Error> {
+        let record = self.record(id)?;
+        let facts = self.facts(&record)?;
+        serde_json::to_value(spec::oci(&record, &facts))
+            .map_err(|error| Error::Record { path: self.paths.record(id), message: error.to_string() })
+    }
+
+    /// Files and directories that a start needs anew each time.
+    fn prepare(&self, record: &Record) -> Result<(), Error> {
+        let directory = self.paths.container(&record.id);
+        crate::create::prepare_binds(record)?;
+        self.prepare_volumes(record)?;
+        let host = |path: &str| match std::fs::read_to_string(path) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(Error::io("read", path)(error)),
+        };
+        for (name, text) in [
+            ("hosts", files::hosts(record, &host("/etc/hosts")?)),
+            ("hostname", files::hostname(record)),
+            ("resolv.conf", files::resolv_conf(record, &host("/etc/resolv.conf")?)),
+        ] {
+            write_public(&directory.join(name), &text)?;
+        }
+        let sandboxes = self.paths.sandboxes();
+        make_directory(&sandboxes).map_err(Error::io("make the directory", &sandboxes))?;
+        let sandbox = self.paths.sandbox(&record.id);
+        make_directory(&sandbox).map_err(Error::io("make the directory", sandbox))?;
+        self.mount_shared_memory(record)
+    }
+
+    /// What the plan has to know of the host and of other containers.
+    pub(crate) fn facts(&self, record: &Record) -> Result<spec::Facts, Error> {
+        let request = &record.request;
+        let limits = &request.resources;
+        let swap_matters = limits.memory.is_some() && limits.memory_swap.is_none();
+        let all_but_default = request.privileged || !request.cap_add.is_empty();
+        Ok(spec::Facts {
+            directory: self.paths.container(&record.id),
+            volumes: self.paths.volumes(),
+            pid_namespace: match &request.pid {
+                PidMode::Container(id) => Some(self.namespace_of(id, "pid")?),
+                _ => None,
+            },
+            ipc_namespace: match &request.ipc {
+                IpcMode::Container(id) => Some(self.namespace_of(id, "ipc")?),
+                _ => None,
+            },
+            shm: self.shared_memory(record)?,
+            devices: if request.privileged { crate::host::devices()? } else { Vec::new() },
+            swap_limit: swap_matters && crate::host::can_limit_swap(self.cgroups()?),
+            empty_volumes: record
+                .volumes()
+                .filter(|(name, _)| self.volume_is_empty(name))
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+            bounding: if all_but_default { Some(crate::host::bounding_capabilities()?) } else { None },
+        })
+    }
+
+    fn plan(&self, record: &Record, timings: bool) -> Result<Plan, Error> {
+        let facts = self.facts(record)?;
+        let image = self.leased_image(&record.image)?;
+        let lower = self.store.mount_layers(&image)?;
+        onggi_sys::fault::point("engine.start.layers-mounted");
+        let spec = spec::oci(record, &facts);
+        let input = plan::Input {
+            id: record.id.as_str(),
+            spec: &spec,
+            root: spec::root(record, &facts.directory, lower),
+            cgroups: self.cgroups()?,
+            extra: spec::extra(record, &facts, timings)?,
+        };
+        Ok(plan::container(&input)?)
+    }
+
+    /// Spawns a monitor and has it carry the plan out.
+    fn launch(&self, record: &Record, plan: &Plan, options: &StartOptions) -> Result<Session, Error> {
+        let id = &record.id;
+        let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
+        let memory =
+            onggi_runtime::encode(plan).map_err(|source| Error::Kernel { act: "memfd_create", source })?;
+        let (container, sandbox, events) = self.directories(id)?;
+        let program = self.monitor_program()?;
+        let mut connection = client::spawn(&program)
+            .map_err(|error| Error::MonitorProgram { program, message: error.to_string() })?;
+        onggi_sys::fault::point("engine.start.monitor-spawned");
+        let stream = if options.attach.any() {
+            let (ours, theirs) =
+                UnixStream::pair().map_err(|source| Error::Kernel { act: "socketpair", source })?;
+            let streams = wanted_streams(record, options.attach, options.detach_keys.as_ref());
+            let attach =
+                connection.send(&Request::Attach { exec: None, streams }, &[theirs.as_fd()]).map_err(fail)?;
+            Some((ours, attach))
+        } else {
+            None
+        };
+        // Whoever attaches means to stay; with `--rm` the waiter removes the container, which saves a process.
+        let finish = record.request.remove && stream.is_some();
+        let wait = match &stream {
+            Some(_) => Some(
+                connection
+                    .send(&Request::Wait { condition: Condition::Exited, finish }, &[])
+                    .map_err(fail)?,
+            ),
+            None => None,
+        };
+        let request = Request::Start { container: Box::new(self.start_message(record, options)?) };
+        let descriptors = [memory.as_fd(), container.as_fd(), sandbox.as_fd(), events.as_fd()];
+        let start = connection.send(&request, &descriptors).map_err(fail)?;
+        onggi_sys::fault::point("engine.start.sent");
+        let (steps, parts) = self.started(&mut connection, start, record)?;
+        let timings = name_timings(plan, steps, parts);
+        let (stream, attach) = stream.unzip();
+        Ok(Session {
+            id: id.clone(),
+            name: record.name.clone(),
+            tty: record.request.tty,
+            stream,
+            timings,
+            connection,
+            wait,
+            attach,
+            remove: finish,
+            target: Target { sandbox: self.paths.sandbox(id), id: id.clone(), exec: None },
+            engine: self.clone(),
+        })
+    }
+
+    /// Waits for the one message back.
+    #[allow(clippy::type_complexity, reason = "the protocol's own lists, named by the caller")]
+    fn started(
+        &self,
+        connection: &mut Connection,
+        question: u32,
+        record: &Record,
+    ) -> Result<(Vec<(u32, u64)>, Vec<(String, u64)>), Error> {
+        match connection.reply_to(question) {
+            Ok(Reply::Started { timings, parts, .. }) => Ok((timings, parts)),
+            Ok(other) => Err(self.monitor_error(&record.id, &client::unexpected("start", &other))),
+            Err(onggi_monitor::Error::Refused { step, errno, message, .. }) => {
+                Err(Error::Start { id: record.id.to_string(), step, errno, message })
+            }
+            Err(error) => Err(self.monitor_error(&record.id, &error)),
+        }
+    }
+
+    fn start_message(&self, record: &Record, options: &StartOptions) -> Result<protocol::Start, Error> {
+        let (request, log) = (&record.request, &record.resolved.log);
+        let program =
+            std::env::current_exe().map_err(|source| Error::Kernel { act: "find this program", source })?;
+        let path = |flag: &str, path: &PathBuf| [flag.to_owned(), path.to_string_lossy().into_owned()];
+        let roots = [path("--root", &self.paths.data), path("--run-root", &self.paths.run)];
+        Ok(protocol::Start {
+            version: protocol::VERSION,
+            id: record.id.to_string(),
+            name: record.name.clone(),
+            // What is shared with others is a mount of the host, which only a command can take away.
+            finish: request.remove || request.ipc == IpcMode::Shareable,
+            finish_program: program,
+            finish_args: roots.into_iter().flatten().collect(),
+            stdin_open: request.interactive,
+            stdin_once: request.stdin_once,
+            terminal: request.tty,
+            size: options.size,
+            owner: None,
+            log: LogConfig {
+                driver: if log.driver == "none" { LogDriver::None } else { LogDriver::JsonFile },
+                max_size: log.max_size,
+                max_file: log.max_file,
+            },
+            stop_signal: record.stop_signal(),
+            attributes: record.event_attributes(),
+            durability: if request.remove { Durability::Volatile } else { Durability::Synced },
+            restart_count: 0,
+        })
+    }
+
+    /// The image that a container holds, by its id; from memory if this process has just created the container.
+    fn leased_image(&self, id: &Digest) -> Result<Image, Error> {
+        let mut remembered = self.image.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match remembered.take().filter(|image| image.id == *id) {
+            Some(image) => Ok(image),
+            None => Ok(self.store.resolve(&id.to_string())?),
+        }
+    }
+
+    /// For a start right behind the creation.
+    pub(crate) fn remember(&self, image: Image) {
+        *self.image.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(image);
+    }
+}
+
+/// What a client gets of the container's streams.
+fn wanted_streams(
+    record: &Record,
+    streams: crate::request::Streams,
+    detach_keys: Option<&Vec<u8>>,
+) -> Streams {
+    Streams {
+        stdin: streams.stdin && record.request.interactive,
+        stdout: streams.stdout,
+        stderr: streams.stderr,
+        framed: !record.request.tty,
+        detach_keys: detach_keys.unwrap_or(&record.resolved.detach_keys).clone(),
+        already_read: Vec::new(),
+    }
+}
+
+fn name_timings(plan: &Plan, steps: Vec<(u32, u64)>, parts: Vec<(String, u64)>) -> Vec<(String, u64)> {
+    let name = |index: u32| plan.steps.get(index as usize).map_or("?", plan::Step::name).to_owned();
+    parts.into_iter().chain(steps.into_iter().map(|(index, time)| (name(index), time))).collect()
+}
+
+/// A file that the container's users read, whatever the caller's umask. It is written anew, never through what lies there.
+fn write_public(path: &std::path::Path, text: &str) -> Result<(), Error> {
+    use std::io::Write;
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::io("remove", path)(error)),
+        _ => {}
+    }
+    let mut file = std::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(path)
+        .map_err(Error::io("create", path))?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+        .map_err(Error::io("set the mode of", path))?;
+    file.write_all(text.as_bytes()).map_err(Error::io("write", path))
+}

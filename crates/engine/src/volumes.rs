@@ -1,0 +1,241 @@
+//! Volumes: directories that outlive containers. The sealed `volume.json` beside `_data` is the truth; who uses one is in the
+//! containers' records.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use onggi_store::sealed::{self, Durability};
+use serde::{Deserialize, Serialize};
+
+use crate::Engine;
+use crate::error::Error;
+use crate::events::label_matches;
+use crate::names;
+use crate::paths::make_directory;
+use crate::request::Filters;
+use crate::summary::Volume;
+
+const RECORD: &str = "volume.json";
+const DATA: &str = "_data";
+const VERSION: u32 = 1;
+
+/// `volume.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    name: String,
+    created: String,
+    labels: BTreeMap<String, String>,
+    anonymous: bool,
+}
+
+impl Engine {
+    /// Makes a volume; one of the name that exists already is answered as it is, as Docker does.
+    ///
+    /// # Errors
+    /// An invalid name.
+    pub fn volume_create(
+        &self,
+        name: Option<&str>,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Volume, Error> {
+        match name {
+            Some(name) => self.ensure_volume(name, labels, false),
+            None => self.ensure_volume(&random_name()?, labels, true),
+        }
+    }
+
+    /// Every volume by name. Filters: `name`, `label`, `dangling`, `driver`.
+    ///
+    /// # Errors
+    /// A filter that means nothing.
+    pub fn volumes(&self, filters: &Filters) -> Result<Vec<Volume>, Error> {
+        const KNOWN: [&str; 4] = ["name", "label", "dangling", "driver"];
+        if let Some(name) = filters.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+            return Err(Error::Invalid { what: format!("invalid filter '{name}'") });
+        }
+        let used = if filters.contains_key("dangling") { self.volume_users()? } else { BTreeMap::new() };
+        let mut volumes = Vec::new();
+        let directory = self.paths.volumes();
+        let entries = std::fs::read_dir(&directory).map_err(Error::io("read", &directory))?;
+        for entry in entries {
+            let entry = entry.map_err(Error::io("read", &directory))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // One whose record was never written is no volume yet.
+            let Some(volume) = self.read_volume(&name)? else { continue };
+            let wanted = filters.iter().all(|(key, values)| match key.as_str() {
+                "label" => values.iter().all(|value| label_matches(&volume.labels, value)),
+                "name" => values.iter().any(|value| name.contains(value.as_str())),
+                "driver" => values.iter().any(|value| *value == volume.driver),
+                _ => values.iter().any(|value| {
+                    let dangling = matches!(value.as_str(), "1" | "true");
+                    dangling != used.contains_key(&name)
+                }),
+            });
+            if wanted {
+                volumes.push(volume);
+            }
+        }
+        volumes.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(volumes)
+    }
+
+    /// One volume.
+    ///
+    /// # Errors
+    /// There is none of the name.
+    pub fn volume(&self, name: &str) -> Result<Volume, Error> {
+        let found = if names::is_valid(name) { self.read_volume(name)? } else { None };
+        found.ok_or_else(|| Error::NoSuchVolume { name: name.to_owned() })
+    }
+
+    /// Removes a volume that no container uses. With `force` a missing one is no error.
+    ///
+    /// # Errors
+    /// It is in use.
+    pub fn volume_remove(&self, name: &str, force: bool) -> Result<(), Error> {
+        if !names::is_valid(name) || self.read_volume(name)?.is_none() {
+            return if force { Ok(()) } else { Err(Error::NoSuchVolume { name: name.to_owned() }) };
+        }
+        if let Some(users) = self.volume_users()?.remove(name) {
+            return Err(Error::VolumeInUse { name: name.to_owned(), users });
+        }
+        self.delete_volume(name)
+    }
+
+    /// Removes the volumes that no container uses: the anonymous ones, or `all`. Answers their names and bytes.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn volume_prune(&self, all: bool) -> Result<(Vec<String>, u64), Error> {
+        let used = self.volume_users()?;
+        let (mut removed, mut bytes) = (Vec::new(), 0);
+        for volume in self.volumes(&Filters::new())? {
+            if (all || volume.anonymous) && !used.contains_key(&volume.name) {
+                bytes += crate::disk::usage(Path::new(&volume.mountpoint));
+                self.delete_volume(&volume.name)?;
+                removed.push(volume.name);
+            }
+        }
+        Ok((removed, bytes))
+    }
+
+    /// The volume of this name, made if it is not there.
+    pub(crate) fn ensure_volume(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+        anonymous: bool,
+    ) -> Result<Volume, Error> {
+        if !names::is_valid(name) {
+            return Err(Error::Invalid {
+                what: format!(
+                    "create {name}: \"{name}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed"
+                ),
+            });
+        }
+        if let Some(volume) = self.read_volume(name)? {
+            return Ok(volume);
+        }
+        let directory = self.paths.volume(name);
+        make_directory(&directory).map_err(Error::io("make the directory", &directory))?;
+        onggi_sys::fault::point("engine.volume.directory-made");
+        let data = directory.join(DATA);
+        match std::fs::create_dir(&data) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(Error::io("make the directory", data)(error));
+            }
+            _ => {}
+        }
+        let record = Record {
+            version: VERSION,
+            name: name.to_owned(),
+            created: onggi_monitor::clock::Moment::now().to_string(),
+            labels: labels.clone(),
+            anonymous,
+        };
+        sealed::write(&directory.join(RECORD), &record, Durability::Synced)?;
+        onggi_sys::fault::point("engine.volume.record-written");
+        self.tell("volume", "create", name, BTreeMap::from([("driver".to_owned(), "local".to_owned())]));
+        Ok(self.describe(record))
+    }
+
+    /// Removes an anonymous volume at the end of its container, unless another one has come to use it by name.
+    pub(crate) fn release_volume(&self, name: &str) -> Result<(), Error> {
+        match self.read_volume(name)? {
+            Some(volume) if volume.anonymous => self.delete_volume(name),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is nothing in it, so that it may be filled from an image.
+    pub(crate) fn volume_is_empty(&self, name: &str) -> bool {
+        let data = self.paths.volume(name).join(DATA);
+        std::fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_none())
+    }
+
+    /// Which containers mount which volume.
+    fn volume_users(&self) -> Result<BTreeMap<String, Vec<String>>, Error> {
+        let mut users = BTreeMap::<String, Vec<String>>::new();
+        for row in self.store.containers()? {
+            let Ok(id) = row.id.parse() else { continue };
+            let record = match self.record(&id) {
+                Ok(record) => record,
+                Err(Error::NoSuchContainer { .. }) => continue,
+                // What a damaged record uses nobody knows, so nothing may go.
+                Err(error) => return Err(error),
+            };
+            for (name, _) in record.volumes() {
+                users.entry(name.to_owned()).or_default().push(row.id.clone());
+            }
+        }
+        Ok(users)
+    }
+
+    fn delete_volume(&self, name: &str) -> Result<(), Error> {
+        let directory = self.paths.volume(name);
+        let record = directory.join(RECORD);
+        // Without its record it is no volume any more; the rest is a matter of time.
+        match std::fs::remove_file(&record) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::io("remove", record)(error));
+            }
+            _ => {}
+        }
+        onggi_sys::fault::point("engine.volume.record-removed");
+        crate::disk::remove_tree(&directory)?;
+        self.tell("volume", "destroy", name, BTreeMap::from([("driver".to_owned(), "local".to_owned())]));
+        Ok(())
+    }
+
+    fn read_volume(&self, name: &str) -> Result<Option<Volume>, Error> {
+        let path = self.paths.volume(name).join(RECORD);
+        match sealed::read::<Record>(&path) {
+            Ok(record) if record.version > VERSION => {
+                Err(Error::TooNew { what: "a volume's record", found: record.version, known: VERSION })
+            }
+            Ok(record) => Ok(Some(self.describe(record))),
+            Err(error) if crate::disk::is_missing(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn describe(&self, record: Record) -> Volume {
+        let mountpoint = self.paths.volume(&record.name).join(DATA).to_string_lossy().into_owned();
+        Volume {
+            name: record.name,
+            driver: "local".to_owned(),
+            mountpoint,
+            created: record.created,
+            labels: record.labels,
+            anonymous: record.anonymous,
+        }
+    }
+}
+
+/// As Docker's: 64 hexadecimal digits.
+pub(crate) fn random_name() -> Result<String, Error> {
+    let id = crate::id::ContainerId::random().map_err(|source| Error::Kernel { act: "getrandom", source })?;
+    Ok(id.into())
+}
