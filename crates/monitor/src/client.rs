@@ -48,7 +48,11 @@ pub fn spawn(program: &Path) -> Result<Connection, Error> {
     let path = CString::new(program.as_os_str().as_bytes()).map_err(|error| fail(error.into()))?;
     let environment = environment();
     let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
-    let pid = onggi_sys::spawn::detached(&path, &[&path], &environment, theirs.as_fd()).map_err(fail)?;
+    // What enters a container must not lend it the host's file (CVE-2019-5736). An ordinary user may not mount, and could not
+    // write the file either.
+    let guarded = onggi_sys::program::ReadOnlyProgram::open(program).ok();
+    let executed = guarded.as_ref().map_or_else(|| path.clone(), onggi_sys::program::ReadOnlyProgram::path);
+    let pid = onggi_sys::spawn::detached(&executed, &[&path], &environment, theirs.as_fd()).map_err(fail)?;
     Ok(Connection::new(ours, pid))
 }
 

@@ -56,8 +56,8 @@ pub enum Request {
     /// Only on the connection given at spawn, once. Descriptors: the plan, the container's directory, the sandbox's directory,
     /// the events directory. → [`Reply::Started`].
     Start { container: Box<Start> },
-    /// Instead of [`Request::Start`]: takes over a container whose monitor died. The same descriptors, but the first is the pidfd of
-    /// the container's first process. → [`Reply::Started`].
+    /// Instead of [`Request::Start`]: takes over a container whose monitor died, from what `state.json` says of its first process.
+    /// Descriptors: the container's directory, the sandbox's directory, the events directory. → [`Reply::Started`].
     Adopt { pid: i32, pid_start_time: u64 },
     /// Descriptor: a stream socket that becomes the container's (or the exec session's) standard streams.
     /// → [`Reply::Ok`] when attached, and [`Reply::Detached`] if the keys were typed. Before `start` too.
@@ -266,6 +266,9 @@ pub struct Status {
     pub execs: Vec<String>,
     /// Attached streams.
     pub attached: u32,
+    /// The last thing that went wrong while nobody was there to be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// Everything that a monitor must know of a container to start it, watch it and end it with nobody else there.

@@ -10,7 +10,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 const SETSID: libc::c_short = 0x80;
 
 /// Starts `program` in a session of its own, with default signal dispositions, no signal blocked, `/dev/null` as its standard
-/// streams, `descriptor` as its descriptor 3 and no other descriptor open. Returns its process id, which the caller has to reap.
+/// streams and `descriptor` as its descriptor 3. Of the others it gets those that are not close-on-exec: what the caller itself
+/// inherited, which the program closes when it begins (here it may still be needed to reach `program`). Returns the process id,
+/// which the caller has to reap.
 ///
 /// # Errors
 /// The kernel's word on the clone or the exec (`ENOENT`, `EACCES`, `EAGAIN` …).
@@ -25,7 +27,6 @@ pub fn detached(
         actions.open_null(stream)?;
     }
     actions.duplicate(descriptor.as_raw_fd(), 3)?;
-    actions.close_from(4)?;
     let attributes = Attributes::new()?;
     let pointers = |texts: &[&CStr]| -> Vec<*mut libc::c_char> {
         texts.iter().map(|text| text.as_ptr().cast_mut()).chain([std::ptr::null_mut()]).collect()
@@ -73,11 +74,6 @@ impl FileActions {
     fn duplicate(&mut self, from: i32, to: i32) -> io::Result<()> {
         // SAFETY: initialised. If both are the same, glibc (2.29 and newer) clears close-on-exec.
         check(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from, to) })
-    }
-
-    fn close_from(&mut self, first: i32) -> io::Result<()> {
-        // SAFETY: initialised.
-        check(unsafe { libc::posix_spawn_file_actions_addclosefrom_np(&raw mut self.0, first) })
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use onggi_sys::spawn::detached;
 
 #[test]
-fn the_child_has_its_own_session_and_four_descriptors() {
+fn the_child_has_its_own_session_and_the_descriptor_as_its_third() {
     let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let script =
         c"{ ls /proc/self/fd | tr '\\n' ' '; cut -d' ' -f6 /proc/self/stat; readlink /proc/self/fd/0; } >&3";

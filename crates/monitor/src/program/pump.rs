@@ -1,0 +1,300 @@
+//! Moves bytes: from the outputs to the log and the attached clients, from the clients to standard input.
+//!
+//! Nothing is queued beyond one piece for each client and one for standard input. Who cannot take more makes the other side wait: an
+//! output is not read while one of its clients has a piece left, a client is not read while standard input has.
+
+use std::os::fd::AsFd;
+
+use super::Monitor;
+use super::attached::Attached;
+use super::log::Stream;
+use super::poller::{Ready, Token};
+use super::session::{Got, MAIN};
+use crate::clock::Moment;
+use crate::protocol::Reply;
+
+/// A piece (bytes): what a pipe holds by default.
+const PIECE: usize = 64 * 1024;
+/// Room for Docker's frame header before it.
+const HEADER: usize = 8;
+/// The most that is read of an output after its process has ended (bytes): what the largest pipe of an ordinary user holds. Only a
+/// process that was left behind and goes on writing has more.
+const MOST_LEFT: usize = 1 << 20;
+
+impl Monitor<'_> {
+    pub(super) fn output_ready(&mut self, number: u32, stream: Stream) {
+        self.move_output(number, stream);
+        self.update_session(number);
+    }
+
+    /// Reads what is left in the outputs of an ended process, without waiting and without regard for slow clients: it is at most what
+    /// the pipes hold.
+    pub(super) fn drain(&mut self, number: u32) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let mut total = 0;
+            while total < MOST_LEFT {
+                match self.move_output(number, stream) {
+                    Got::Bytes(count) => total += count,
+                    Got::NothingNow | Got::End => break,
+                }
+            }
+        }
+    }
+
+    /// Moves one piece.
+    fn move_output(&mut self, number: u32, stream: Stream) -> Got {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; HEADER + PIECE];
+        }
+        let Some(session) = self.sessions.iter_mut().find(|session| session.number == number) else {
+            return Got::End;
+        };
+        let Some(output) = session.output(stream) else { return Got::End };
+        let got = output.read(&mut self.buffer[HEADER..]);
+        match got {
+            Got::NothingNow => {}
+            Got::End => {
+                // The descriptor leaves the epoll set as it is closed, but for a terminal's, of which there is another.
+                let output = session.outputs[stream as usize].as_mut();
+                if let Some(output) = output {
+                    let token = output_token(number, stream);
+                    self.poller.set(&output.descriptor, token, &mut output.registered, None);
+                }
+                session.outputs[stream as usize] = None;
+            }
+            Got::Bytes(count) => {
+                if number == MAIN
+                    && let Some(watched) = &mut self.watched
+                {
+                    watched.log.write(stream, &self.buffer[HEADER..HEADER + count], Moment::now());
+                }
+                // A piece is far smaller than 4 GiB.
+                let length = u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes();
+                self.buffer[..HEADER].copy_from_slice(&[
+                    stream.number(),
+                    0,
+                    0,
+                    0,
+                    length[0],
+                    length[1],
+                    length[2],
+                    length[3],
+                ]);
+                let frame = &self.buffer[..HEADER + count];
+                let mut gone = Vec::new();
+                for client in
+                    self.attached.iter_mut().filter(|client| client.session == number && client.wants(stream))
+                {
+                    if client.offer(frame).is_err() {
+                        gone.push(client.number);
+                    }
+                }
+                for client in gone {
+                    self.drop_client(client);
+                }
+            }
+        }
+        got
+    }
+
+    pub(super) fn input_ready(&mut self, number: u32) {
+        if let Some(session) = self.session(number)
+            && let Some(input) = &mut session.stdin
+        {
+            let goes_on = input.flush();
+            if !goes_on || (input.pending.is_empty() && input.close_when_empty) {
+                self.close_input(number);
+            }
+        }
+        self.update_session(number);
+    }
+
+    pub(super) fn attached_ready(&mut self, number: u32, ready: Ready) {
+        let Some(at) = self.attached.iter().position(|attached| attached.number == number) else { return };
+        let session = self.attached[at].session;
+        let mut gone = false;
+        if ready.contains(Ready::OUT) {
+            gone = self.attached[at].flush().is_err();
+        }
+        if self.attached[at].stdin && ready.intersects(Ready::IN | Ready::HUP | Ready::ERR) {
+            if !gone {
+                self.read_client(number);
+            }
+        } else if ready.intersects(Ready::HUP | Ready::ERR) {
+            gone = true;
+        } else if ready.contains(Ready::IN) {
+            // It has no right to standard input, and what it says is dropped; but the end of it is noticed.
+            let mut rest = [0; 512];
+            match self.attached[at].receive(&mut rest) {
+                Ok(Some(0)) => self.attached[at].listening = false,
+                Ok(_) => {}
+                Err(_) => gone = true,
+            }
+        }
+        if gone {
+            self.drop_client(number);
+        }
+        self.update_session(session);
+        self.answer_waits();
+    }
+
+    fn read_client(&mut self, number: u32) {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; HEADER + PIECE];
+        }
+        let Some(client) = self.attached.iter_mut().find(|attached| attached.number == number) else {
+            return;
+        };
+        let session_number = client.session;
+        match client.receive(&mut self.buffer[..PIECE]) {
+            Ok(None) => {}
+            Err(_) => self.drop_client(number),
+            Ok(Some(0)) => {
+                let mut held_back = Vec::new();
+                client.keys.flush(&mut held_back);
+                client.stdin = false;
+                client.listening = false;
+                self.feed(session_number, &held_back);
+                self.client_closed_stdin(session_number);
+            }
+            Ok(Some(count)) => {
+                let buffer = std::mem::take(&mut self.buffer);
+                self.take_input(number, &buffer[..count]);
+                self.buffer = buffer;
+            }
+        }
+    }
+
+    /// What a client has typed.
+    pub(super) fn take_input(&mut self, number: u32, bytes: &[u8]) {
+        let Some(client) = self.attached.iter_mut().find(|attached| attached.number == number) else {
+            return;
+        };
+        let session = client.session;
+        if client.keys.is_empty() {
+            self.feed(session, bytes);
+            return;
+        }
+        let mut through = Vec::new();
+        let detached = client.keys.filter(bytes, &mut through);
+        self.feed(session, &through);
+        if detached {
+            self.detach(number);
+        }
+    }
+
+    /// Gives bytes to standard input. If nobody reads it any more, its clients are told.
+    fn feed(&mut self, number: u32, bytes: &[u8]) {
+        let Some(session) = self.session(number) else { return };
+        let Some(input) = &mut session.stdin else {
+            self.refuse_stdin(number);
+            return;
+        };
+        if !bytes.is_empty() && !input.write(bytes) {
+            self.close_input(number);
+        }
+    }
+
+    /// A client has ended its side of standard input. A terminal has no end of file but the one that is typed.
+    fn client_closed_stdin(&mut self, number: u32) {
+        let Some(session) = self.session(number) else { return };
+        if !session.stdin_once || session.has_terminal {
+            return;
+        }
+        let Some(input) = &mut session.stdin else { return };
+        input.close_when_empty = true;
+        if input.pending.is_empty() {
+            self.close_input(number);
+        }
+    }
+
+    fn close_input(&mut self, number: u32) {
+        let Some(session) = self.sessions.iter_mut().find(|session| session.number == number) else { return };
+        if let Some(mut input) = session.stdin.take() {
+            self.poller.set(&input.descriptor, Token::Stdin(number), &mut input.registered, None);
+        }
+        self.refuse_stdin(number);
+    }
+
+    fn refuse_stdin(&mut self, number: u32) {
+        for client in self.attached.iter_mut().filter(|client| client.session == number && client.stdin) {
+            client.stop_reading();
+        }
+    }
+
+    /// The client has typed its keys: its stream ends, and its peer is told that the process goes on.
+    fn detach(&mut self, number: u32) {
+        let Some(client) = self.attached.iter().find(|attached| attached.number == number) else { return };
+        let (peer, question, session) = (client.peer, client.question, client.session);
+        self.answer(peer, question, Reply::Detached);
+        self.drop_client(number);
+        if session == MAIN {
+            self.emit("detach", &[]);
+        } else {
+            let id = self.session(session).map(|session| session.id.clone()).unwrap_or_default();
+            self.emit("exec_detach", &[("execID", id)]);
+        }
+    }
+
+    /// A client that leaves takes its standard input with it, if the container was to have it only once.
+    pub(super) fn drop_client(&mut self, number: u32) {
+        let Some(at) = self.attached.iter().position(|attached| attached.number == number) else { return };
+        let mut client = self.attached.remove(at);
+        // Its socket may have another descriptor elsewhere, which would keep it in the set.
+        self.poller.set(&client.socket, Token::Attached(number), &mut client.registered, None);
+        if client.feeds_stdin {
+            self.client_closed_stdin(client.session);
+        }
+    }
+
+    /// Brings what epoll watches in line with what can be moved, for one session and its clients.
+    pub(super) fn update_session(&mut self, number: u32) {
+        let through =
+            |client: &Attached| client.session == number && client.closing && client.pending.is_empty();
+        while let Some(done) = self.attached.iter().find(|client| through(client)) {
+            self.drop_client(done.number);
+        }
+        let session = self.sessions.iter_mut().find(|session| session.number == number);
+        let mut input_is_full = true;
+        if let Some(session) = session {
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                let blocked = self.attached.iter().any(|client| {
+                    client.session == number && client.wants(stream) && !client.pending.is_empty()
+                });
+                if let Some(output) = &mut session.outputs[stream as usize] {
+                    let wanted = (!blocked).then_some(Ready::IN);
+                    let token = output_token(number, stream);
+                    self.poller.set(output.descriptor.as_fd(), token, &mut output.registered, wanted);
+                }
+            }
+            input_is_full = session.stdin.as_ref().is_some_and(|input| !input.pending.is_empty());
+            if let Some(input) = &mut session.stdin {
+                let wanted = input_is_full.then_some(Ready::OUT);
+                self.poller.set(
+                    input.descriptor.as_fd(),
+                    Token::Stdin(number),
+                    &mut input.registered,
+                    wanted,
+                );
+            }
+        }
+        for client in self.attached.iter_mut().filter(|client| client.session == number) {
+            let out = if client.pending.is_empty() { Ready::empty() } else { Ready::OUT };
+            let wanted = match (client.listening, client.stdin && input_is_full) {
+                (true, false) => Some(out | Ready::IN),
+                // It must wait; without `out` not even its hang-up can be dealt with before the rest of what it said.
+                (true, true) => (!out.is_empty()).then_some(out),
+                (false, _) => Some(out),
+            };
+            let token = Token::Attached(client.number);
+            self.poller.set(client.socket.as_fd(), token, &mut client.registered, wanted);
+        }
+    }
+}
+
+fn output_token(number: u32, stream: Stream) -> Token {
+    match stream {
+        Stream::Stdout => Token::Stdout(number),
+        Stream::Stderr => Token::Stderr(number),
+    }
+}

@@ -1,0 +1,437 @@
+//! The start of the container, and taking over one whose monitor died.
+//!
+//! The order is what makes a crash harmless: the lock first, then what an adopter must know, then the process; only when its
+//! program runs does the state say so. Before that, whoever comes next finds a cgroup without a monitor and clears it away.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use onggi_error::Kind;
+use rustix::event::epoll::EventFlags;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags};
+
+use super::isolation::{Process, Refusal, Stdio};
+use super::log::Log;
+use super::poller::{Registered, Token};
+use super::sandbox::{Sandbox, check_version};
+use super::session::{Input, MAIN, Output, Session, Starting};
+use super::{Monitor, Outcome, Watched, monotonic, surroundings};
+use crate::clock::Moment;
+use crate::events::Writer;
+use crate::protocol::{Durability, Reply, Start};
+use crate::state::{self, Phase, State};
+
+/// Our ends of the standard streams.
+#[derive(Default)]
+struct Ends {
+    outputs: [Option<OwnedFd>; 2],
+    stdin: Option<OwnedFd>,
+}
+
+impl Monitor<'_> {
+    pub(super) fn start(&mut self, peer: u32, question: u32, start: Start, descriptors: Vec<OwnedFd>) {
+        if self.watched.is_some() {
+            let refusal = Refusal::new(Kind::Conflict, "start", "this monitor has a container already");
+            return self.refuse(peer, question, refusal);
+        }
+        let Ok([plan, directory, sandbox, events]) = <[OwnedFd; 4]>::try_from(descriptors) else {
+            return self.give_up(
+                peer,
+                question,
+                Refusal::new(Kind::InvalidInput, "start", "`start` needs four descriptors"),
+            );
+        };
+        let begun = monotonic();
+        let mut parts = Parts { last: begun, parts: Vec::new() };
+        let prepared = check_version(&start).and_then(|()| Sandbox::take(sandbox)).and_then(|sandbox| {
+            sandbox.write_start(&start)?;
+            let log = Log::open(&directory, &start.log).map_err(|error| {
+                Refusal::io("monitor.log", "open log/json.log in the container's directory", &error)
+            })?;
+            Ok((sandbox, log))
+        });
+        let (sandbox, log) = match prepared {
+            Ok(prepared) => prepared,
+            Err(refusal) => return self.give_up(peer, question, refusal),
+        };
+        parts.end("prepare");
+        let state =
+            State { restart_count: start.restart_count, boot_id: state::boot_id(), ..State::default() };
+        let watched = Watched::new(start, directory, sandbox, Writer::new(events), log, state);
+        let started = self.start_process(&watched, &plan, &mut parts);
+        self.watched = Some(watched);
+        let (process, ends) = match started {
+            Ok(started) => started,
+            Err(refusal) => return self.abandon(peer, question, refusal),
+        };
+        onggi_sys::fault::point("monitor.start.cloned");
+        let has_terminal = process.terminal.is_some();
+        let starting = match Starting::new(process.report, peer, question) {
+            Ok(starting) => starting,
+            Err(refusal) => return self.abandon(peer, question, refusal),
+        };
+        self.add_main(process.pid, process.pidfd, has_terminal, ends, Some(starting));
+        // The container's steps run on another processor meanwhile.
+        if let Err(refusal) = self.settle() {
+            self.reap_failed(MAIN);
+            return self.abandon(peer, question, refusal);
+        }
+        parts.end("settle");
+        if let Some(watched) = &mut self.watched {
+            watched.parts = parts.parts;
+        }
+        self.take_already_read(MAIN);
+        self.update_session(MAIN);
+    }
+
+    fn start_process(
+        &mut self,
+        watched: &Watched,
+        plan: &OwnedFd,
+        parts: &mut Parts,
+    ) -> Result<(Process, Ends), Refusal> {
+        let (stdio, mut ends) = standard_streams(&watched.sandbox, &watched.start)?;
+        onggi_sys::fault::point("monitor.start.streams");
+        parts.end("streams");
+        let process = self.isolation.start(plan.as_fd(), stdio)?;
+        parts.end("clone");
+        if let Some(terminal) = &process.terminal {
+            ends = terminal_ends(terminal)?;
+        }
+        watched.sandbox.write_plan(&self.isolation.description())?;
+        Ok((process, ends))
+    }
+
+    /// What the monitor does for itself while the container starts.
+    fn settle(&mut self) -> Result<(), Refusal> {
+        surroundings::join_cgroup()?;
+        self.oom_score.protect();
+        let Some(watched) = &mut self.watched else { return Ok(()) };
+        watched.sandbox.write_identity()?;
+        watched.listener = Some(watched.sandbox.listen()?);
+        watched.memory = self.isolation.watch_memory();
+        onggi_sys::fault::point("monitor.start.listening");
+        self.watch_sandbox();
+        Ok(())
+    }
+
+    /// Puts the socket and the memory's descriptor into the epoll set.
+    pub(super) fn watch_sandbox(&mut self) {
+        let Some(watched) = &mut self.watched else { return };
+        if let Some(listener) = &watched.listener {
+            self.poller.set(
+                listener,
+                Token::Listener,
+                &mut watched.listener_registered,
+                Some(EventFlags::IN),
+            );
+        }
+        if let Some(memory) = &watched.memory {
+            self.poller.set(memory, Token::Memory, &mut watched.memory_registered, Some(EventFlags::IN));
+        }
+    }
+
+    fn add_main(
+        &mut self,
+        pid: i32,
+        pidfd: OwnedFd,
+        has_terminal: bool,
+        ends: Ends,
+        start: Option<Starting>,
+    ) {
+        let stdin_once = self.watched.as_ref().is_some_and(|watched| watched.start.stdin_once);
+        let session = Session {
+            number: MAIN,
+            id: String::new(),
+            command: String::new(),
+            pid,
+            pidfd,
+            pidfd_registered: Registered::default(),
+            has_terminal,
+            outputs: ends.outputs.map(|end| end.map(Output::new)),
+            stdin: ends.stdin.map(Input::new),
+            stdin_once,
+            start,
+            started_at: String::new(),
+        };
+        self.sessions.push(session);
+        self.watch_process(MAIN);
+    }
+
+    /// Puts a session's process and report into the epoll set.
+    pub(super) fn watch_process(&mut self, number: u32) {
+        let Some(session) = self.sessions.iter_mut().find(|session| session.number == number) else { return };
+        let wanted = Some(EventFlags::IN);
+        self.poller.set(&session.pidfd, Token::Process(number), &mut session.pidfd_registered, wanted);
+        if let Some(start) = &mut session.start {
+            self.poller.set(&start.report, Token::Report(number), &mut start.registered, wanted);
+        }
+    }
+
+    /// Bytes that clients had read before they handed their sockets over go first.
+    pub(super) fn take_already_read(&mut self, session: u32) {
+        if !self.sessions.iter().any(|known| known.number == session) {
+            return;
+        }
+        let numbers: Vec<u32> = self
+            .attached
+            .iter()
+            .filter(|client| client.session == session && !client.already_read.is_empty())
+            .map(|client| client.number)
+            .collect();
+        for number in numbers {
+            let Some(client) = self.attached.iter_mut().find(|client| client.number == number) else {
+                continue;
+            };
+            let bytes = std::mem::take(&mut client.already_read);
+            if client.stdin {
+                self.take_input(number, &bytes);
+            }
+        }
+    }
+
+    /// The report of a start has something to say, or has ended.
+    pub(super) fn read_report(&mut self, number: u32) {
+        let Some(session) = self.sessions.iter_mut().find(|session| session.number == number) else { return };
+        let Some(start) = &mut session.start else { return };
+        let mut bytes = [0; 1024];
+        loop {
+            match rustix::io::read(&start.report, &mut bytes) {
+                Ok(0) => break,
+                Ok(count) if start.text.len() + count <= LONGEST_REPORT => {
+                    start.text.extend_from_slice(&bytes[..count]);
+                }
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(_) => break,
+            }
+        }
+        self.started(number);
+    }
+
+    /// The program runs, or a step has failed.
+    pub(super) fn started(&mut self, number: u32) {
+        let Some(session) = self.sessions.iter_mut().find(|session| session.number == number) else { return };
+        let Some(mut start) = session.start.take() else { return };
+        self.poller.set(&start.report, Token::Report(number), &mut start.registered, None);
+        let report = self.isolation.report(&String::from_utf8_lossy(&start.text));
+        let (peer, question) = (start.peer, start.question);
+        if let Some(refusal) = report.failure {
+            self.reap_failed(number);
+            if number == MAIN {
+                self.abandon(peer, question, refusal);
+            } else {
+                self.exec_failed(number, peer, question, refusal);
+            }
+            return;
+        }
+        session.started_at = Moment::now().to_string();
+        let (pid, started_at) = (session.pid, session.started_at.clone());
+        let mut parts = Vec::new();
+        if number == MAIN {
+            if let Some(watched) = &mut self.watched {
+                watched.state.status = Phase::Running;
+                watched.state.pid = pid;
+                watched.state.pid_start_time = state::process_start_time(pid).unwrap_or(0);
+                watched.state.started_at.clone_from(&started_at);
+                parts = std::mem::take(&mut watched.parts);
+            }
+            // What is running dies with the machine: nobody needs it after a power cut.
+            self.write_state(Durability::Volatile);
+            onggi_sys::fault::point("monitor.start.recorded");
+            self.emit("start", &[]);
+        } else {
+            self.exec_runs(number);
+        }
+        self.answer(peer, question, Reply::Started { pid, started_at, timings: report.timings, parts });
+        self.update_session(number);
+    }
+
+    /// A process whose start has failed is ending by itself.
+    pub(super) fn reap_failed(&mut self, number: u32) {
+        let Some(at) = self.sessions.iter().position(|session| session.number == number) else { return };
+        let mut session = self.sessions.remove(at);
+        self.poller.set(&session.pidfd, Token::Process(number), &mut session.pidfd_registered, None);
+        if let Some(start) = &mut session.start {
+            self.poller.set(&start.report, Token::Report(number), &mut start.registered, None);
+        }
+        // It is ending by itself, but for a failure of our own.
+        let _ = onggi_sys::pidfd::send_signal(session.pidfd.as_fd(), 9);
+        let _ = session.reap(true);
+    }
+
+    /// A start that failed half way leaves nothing: neither in the kernel nor under `/run`.
+    fn abandon(&mut self, peer: u32, question: u32, mut refusal: Refusal) {
+        let cleared = self.isolation.kill().and_then(|()| self.isolation.remove());
+        if let Err(also) = cleared {
+            refusal.message = format!("{}; and then {also}", refusal.message);
+        }
+        onggi_sys::fault::point("monitor.start.undone");
+        if let Some(watched) = self.watched.take() {
+            watched.sandbox.clear();
+        }
+        self.give_up(peer, question, refusal);
+    }
+
+    fn give_up(&mut self, peer: u32, question: u32, refusal: Refusal) {
+        self.refuse(peer, question, refusal);
+        self.outcome = Some(Outcome::Exit);
+    }
+
+    pub(super) fn adopt(
+        &mut self,
+        peer: u32,
+        question: u32,
+        pid: i32,
+        start_time: u64,
+        descriptors: Vec<OwnedFd>,
+    ) {
+        match self.try_adopt(pid, start_time, descriptors) {
+            Ok(()) => {
+                let started_at = self.watched.as_ref().map(|watched| watched.state.started_at.clone());
+                let started_at = started_at.unwrap_or_default();
+                self.answer(
+                    peer,
+                    question,
+                    Reply::Started { pid, started_at, timings: Vec::new(), parts: Vec::new() },
+                );
+                self.update_session(MAIN);
+            }
+            // Nothing was begun and nothing is taken away: the record and the process stay as they are.
+            Err(refusal) => self.give_up(peer, question, refusal),
+        }
+    }
+
+    fn try_adopt(&mut self, pid: i32, start_time: u64, descriptors: Vec<OwnedFd>) -> Result<(), Refusal> {
+        let refuse = |kind, message: &str| Refusal::new(kind, "monitor.adopt", message);
+        if self.watched.is_some() {
+            return Err(refuse(Kind::Conflict, "this monitor has a container already"));
+        }
+        let Ok([directory, sandbox, events]) = <[OwnedFd; 3]>::try_from(descriptors) else {
+            return Err(refuse(Kind::InvalidInput, "`adopt` needs three descriptors"));
+        };
+        let sandbox = Sandbox::take(sandbox)?;
+        let start = sandbox.read_start()?;
+        let ended = || refuse(Kind::NotFound, "the container's first process has ended");
+        let pidfd = Pid::from_raw(pid)
+            .ok_or_else(ended)
+            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| ended()))?;
+        // The descriptor holds the process fast; only now is it sure that the number was not given to another.
+        if state::process_start_time(pid).map_err(|_| ended())? != start_time {
+            return Err(ended());
+        }
+        self.isolation.find(&sandbox.read_plan()?)?;
+        let state =
+            State::read(directory.as_fd()).map_err(|error| refuse(Kind::Corrupt, &error.to_string()))?;
+        let log = Log::open(&directory, &start.log).map_err(|error| {
+            Refusal::io("monitor.log", "open log/json.log in the container's directory", &error)
+        })?;
+        let mut ends = Ends::default();
+        let has_terminal = start.terminal;
+        if !has_terminal {
+            ends.outputs = [Some(sandbox.reopen_output(0)?), Some(sandbox.reopen_output(1)?)];
+            ends.stdin = if start.stdin_open { sandbox.reopen_input() } else { None };
+        }
+        let mut watched = Watched::new(start, directory, sandbox, Writer::new(events), log, state);
+        watched.adopted = true;
+        watched.memory_kills = self.isolation.memory_kills();
+        self.watched = Some(watched);
+        self.add_main(pid, pidfd, has_terminal, ends, None);
+        if let Err(refusal) = self.settle() {
+            // The container goes on without; the next command tries again.
+            self.watched = None;
+            return Err(refusal);
+        }
+        if has_terminal {
+            // Its terminal died with the old monitor; the kernel has sent SIGHUP, and this is for those who ignored it.
+            let _ = self.send_signal(MAIN, 9);
+        }
+        Ok(())
+    }
+}
+
+/// More than any report.
+const LONGEST_REPORT: usize = 64 * 1024;
+
+/// How long each part of a start took.
+struct Parts {
+    last: u64,
+    parts: Vec<(String, u64)>,
+}
+
+impl Parts {
+    fn end(&mut self, name: &str) {
+        let now = monotonic();
+        self.parts.push((name.to_owned(), now - self.last));
+        self.last = now;
+    }
+}
+
+impl Watched {
+    pub(super) fn new(
+        start: Start,
+        directory: OwnedFd,
+        sandbox: Sandbox,
+        events: Writer,
+        log: Log,
+        state: State,
+    ) -> Watched {
+        Watched {
+            start,
+            directory,
+            sandbox,
+            events,
+            log,
+            state,
+            listener: None,
+            listener_registered: Registered::default(),
+            memory: None,
+            memory_registered: Registered::default(),
+            memory_kills: 0,
+            stop: None,
+            adopted: false,
+            ended: false,
+            problem: None,
+            parts: Vec::new(),
+        }
+    }
+}
+
+fn standard_streams(sandbox: &Sandbox, start: &Start) -> Result<(Stdio, Ends), Refusal> {
+    if start.terminal {
+        return Ok((Stdio::Terminal { size: start.size }, Ends::default()));
+    }
+    let (stdout, their_stdout) = sandbox.output(0, start.owner)?;
+    let (stderr, their_stderr) = sandbox.output(1, start.owner)?;
+    let (stdin, their_stdin) = if start.stdin_open {
+        let (ours, theirs) = sandbox.input(start.owner)?;
+        (Some(ours), theirs)
+    } else {
+        (None, null(OFlags::RDONLY)?)
+    };
+    Ok((
+        Stdio::Files([their_stdin, their_stdout, their_stderr]),
+        Ends { outputs: [Some(stdout), Some(stderr)], stdin },
+    ))
+}
+
+/// A terminal is read and written by one descriptor; epoll wants two.
+fn terminal_ends(terminal: &OwnedFd) -> Result<Ends, Refusal> {
+    let (output, input) = split_terminal(terminal)?;
+    Ok(Ends { outputs: [Some(output), None], stdin: Some(input) })
+}
+
+/// Both descriptors of a terminal's master, which does not wait from now on.
+pub(super) fn split_terminal(terminal: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Refusal> {
+    let fail = |error: &std::io::Error| Refusal::io("monitor.terminal", "set up the terminal", error);
+    rustix::io::ioctl_fionbio(terminal, true).map_err(|errno| fail(&errno.into()))?;
+    let output = terminal.try_clone().map_err(|error| fail(&error))?;
+    let input = terminal.try_clone().map_err(|error| fail(&error))?;
+    Ok((output, input))
+}
+
+/// `/dev/null`.
+pub(super) fn null(flags: OFlags) -> Result<OwnedFd, Refusal> {
+    rustix::fs::open("/dev/null", flags | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Refusal::io("monitor.streams", "open /dev/null", &errno.into()))
+}

@@ -1,0 +1,167 @@
+//! `state.json` in a container's directory: what became of it. Written by the monitor while it lives, by the engine otherwise.
+
+use std::io::Read;
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::clock::NEVER;
+use crate::protocol::Durability;
+
+/// The file's name.
+pub const FILE: &str = "state.json";
+/// The version of [`State`] written here.
+pub const VERSION: u32 = 1;
+
+/// The state of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    pub version: u32,
+    pub status: Phase,
+    /// On the host; 0 unless it runs.
+    #[serde(default)]
+    pub pid: i32,
+    /// When the process `pid` began, in clock ticks since boot (field 22 of `/proc/PID/stat`): pid and this name a process for good.
+    #[serde(default)]
+    pub pid_start_time: u64,
+    /// RFC 3339 with nanoseconds; [`NEVER`] if it was not.
+    pub started_at: String,
+    pub finished_at: String,
+    /// 0 to 255; 128 + n for the signal n.
+    pub exit_code: i32,
+    #[serde(default)]
+    pub oom_killed: bool,
+    #[serde(default)]
+    pub error: String,
+    /// `/proc/sys/kernel/random/boot_id` when this was written.
+    #[serde(default)]
+    pub boot_id: String,
+    #[serde(default)]
+    pub restart_count: u32,
+}
+
+/// Docker's words for what a container does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    Created,
+    Running,
+    Paused,
+    Exited,
+    /// A command is taking the container away.
+    Removing,
+    /// It could not be taken away whole.
+    Dead,
+}
+
+impl Phase {
+    /// The word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Created => "created",
+            Phase::Running => "running",
+            Phase::Paused => "paused",
+            Phase::Exited => "exited",
+            Phase::Removing => "removing",
+            Phase::Dead => "dead",
+        }
+    }
+}
+
+impl Default for State {
+    /// Created, and never started.
+    fn default() -> State {
+        State {
+            version: VERSION,
+            status: Phase::Created,
+            pid: 0,
+            pid_start_time: 0,
+            started_at: NEVER.to_owned(),
+            finished_at: NEVER.to_owned(),
+            exit_code: 0,
+            oom_killed: false,
+            error: String::new(),
+            boot_id: String::new(),
+            restart_count: 0,
+        }
+    }
+}
+
+impl State {
+    /// Writes the record into the container's directory.
+    ///
+    /// # Errors
+    /// [`Error::Record`]: the old record, if any, is then still there.
+    pub fn write(&self, container: BorrowedFd<'_>, durability: Durability) -> Result<(), Error> {
+        let durability = match durability {
+            Durability::Synced => onggi_store::sealed::Durability::Synced,
+            Durability::Volatile => onggi_store::sealed::Durability::Volatile,
+        };
+        onggi_store::sealed::write_at(container, FILE, self, durability)
+            .map_err(|source| Error::State { source: Box::new(source) })
+    }
+
+    /// Reads the record.
+    ///
+    /// # Errors
+    /// [`Error::State`]: it is missing or damaged.
+    pub fn read(container: BorrowedFd<'_>) -> Result<State, Error> {
+        onggi_store::sealed::read_at(container, FILE)
+            .map_err(|source| Error::State { source: Box::new(source) })
+    }
+}
+
+/// The id of this boot; empty where there is no /proc.
+#[must_use]
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// When a process began, in clock ticks since boot.
+///
+/// # Errors
+/// `NotFound` if it has been reaped.
+pub fn process_start_time(pid: i32) -> std::io::Result<u64> {
+    let path = format!("/proc/{pid}/stat");
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = [0; 1024];
+    let length = std::fs::File::from(file).read(&mut text)?;
+    parse_start_time(&text[..length]).ok_or_else(|| std::io::ErrorKind::InvalidData.into())
+}
+
+/// The name in the second field may hold spaces and parentheses, so fields are counted from the last one.
+fn parse_start_time(stat: &[u8]) -> Option<u64> {
+    let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
+    std::str::from_utf8(&stat[after_name..]).ok()?.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_state_is_written_and_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let handle = std::fs::File::open(directory.path()).unwrap();
+        let state = State { status: Phase::Exited, exit_code: 137, oom_killed: true, ..State::default() };
+        state.write(handle.as_fd(), Durability::Synced).unwrap();
+        assert_eq!(State::read(handle.as_fd()).unwrap(), state);
+        let text = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
+        assert!(text.contains(r#""version":1,"status":"exited","pid":0"#), "{text}");
+    }
+
+    #[test]
+    fn the_start_time_is_found_behind_any_name() {
+        let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21";
+        for name in ["(sh)", "(a b)", "(x) 1 2 (y)"] {
+            assert_eq!(parse_start_time(format!("77 {name} {fields}").as_bytes()), Some(4711));
+        }
+        assert!(process_start_time(std::process::id() as i32).unwrap() > 0);
+    }
+}
