@@ -51,16 +51,17 @@ impl Command {
     /// The whole tree of flags, as typed by the name `path`.
     pub(crate) fn tree(&self, path: &'static str) -> clap::Command {
         let examples = help::examples(self);
-        (self.build)()
+        let mut flags = (self.build)();
+        if !flags.get_arguments().any(|arg| arg.get_short() == Some('h')) {
+            flags = flags.mut_arg("help", |help| help.short('h'));
+        }
+        flags
             .name(path)
             .bin_name(format!("onggi {path}"))
             .display_name(format!("onggi {path}"))
             .about(self.about)
             .after_help(examples)
             .disable_version_flag(true)
-            .help_template("{about}\n\n{usage-heading} {usage}\n\n{all-args}\n\n{after-help}")
-            .next_line_help(false)
-            .max_term_width(110)
     }
 }
 
@@ -202,19 +203,23 @@ fn run(context: &Context, command: &Command, path: &'static str, rest: &[OsStrin
     }
 }
 
-/// Edits between two short words (Levenshtein).
+/// Edits between two short words; two letters that changed places are one (optimal string alignment).
 fn distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.bytes().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=right.len()).collect()];
+    for i in 1..=left.len() {
+        let mut row = vec![i];
+        for j in 1..=right.len() {
+            let changed = rows[i - 1][j - 1] + usize::from(left[i - 1] != right[j - 1]);
+            let mut least = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[right.len()]
+    rows[left.len()][right.len()]
 }
 
 #[cfg(test)]
@@ -246,7 +251,7 @@ mod tests {
     #[test]
     fn distances() {
         for (left, right, edits) in
-            [("run", "run", 0), ("rnu", "run", 2), ("", "ab", 2), ("start", "stat", 1)]
+            [("run", "run", 0), ("rnu", "run", 1), ("", "ab", 2), ("start", "stat", 1)]
         {
             assert_eq!(distance(left, right), edits, "{left} {right}");
         }

@@ -20,7 +20,6 @@ pub(crate) struct Context {
     pub(crate) colour: bool,
     settings: OnceCell<Settings>,
     engine: OnceCell<Engine>,
-    store: OnceCell<Store>,
 }
 
 impl Context {
@@ -31,7 +30,6 @@ impl Context {
             colour: io::stderr().is_terminal() && !unwanted("NO_COLOR"),
             settings: OnceCell::new(),
             engine: OnceCell::new(),
-            store: OnceCell::new(),
         }
     }
 
@@ -51,14 +49,9 @@ impl Context {
         Ok(self.engine.get_or_init(|| engine))
     }
 
-    /// Images, which need no engine.
+    /// For what is about images alone.
     pub(crate) fn store(&self) -> Result<&Store, CliError> {
-        if let Some(store) = self.store.get() {
-            return Ok(store);
-        }
-        let settings = self.settings()?;
-        let store = Store::open(&settings.root, &settings.run_root)?;
-        Ok(self.store.get_or_init(|| store))
+        Ok(self.engine()?.store())
     }
 
     /// Writes to standard output. A reader that went away ends the command silently.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use clap::Arg;
+
 use crate::command::{Command, Group};
 use crate::commands::{NOUNS, TABLE};
 use crate::context::Context;
@@ -51,10 +53,64 @@ fn is_hidden(command: &Command) -> bool {
     command.group == Group::Hidden && command.examples.is_empty()
 }
 
-/// `--help` of a command.
+/// `--help` of a command: one line a flag, under the headings that the command gives them.
 pub(crate) fn of(command: &Command, path: &'static str) -> String {
-    let text = command.tree(path).render_help().to_string();
-    format!("{}\n", text.trim_end())
+    let mut tree = command.tree(path);
+    let usage = tree.render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").trim();
+    let mut text = format!("{}\n\nUsage: {usage}\n", command.about);
+    let visible: Vec<&Arg> = tree.get_arguments().filter(|arg| !arg.is_hide_set()).collect();
+    let width = visible.iter().map(|arg| spelled(arg).chars().count()).max().unwrap_or(0).min(WIDEST);
+    let mut headings: Vec<&str> = Vec::new();
+    for arg in &visible {
+        if !headings.contains(&heading(arg)) {
+            headings.push(heading(arg));
+        }
+    }
+    for title in headings {
+        let _ = write!(text, "\n{title}:\n");
+        for arg in visible.iter().filter(|arg| heading(arg) == title) {
+            let spelled = spelled(arg);
+            let about = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            if spelled.chars().count() > width {
+                let _ = writeln!(text, "  {spelled}\n  {:width$}  {about}", "");
+            } else {
+                let _ = writeln!(text, "  {spelled:width$}  {about}");
+            }
+        }
+    }
+    let others: Vec<String> =
+        command.names.iter().filter(|name| **name != path).map(|name| format!("onggi {name}")).collect();
+    if !others.is_empty() {
+        let _ = write!(text, "\nAlso: {}\n", others.join(", "));
+    }
+    let examples = examples(command);
+    if !examples.is_empty() {
+        let _ = write!(text, "\n{examples}");
+    }
+    text
+}
+
+/// A flag that is longer has its meaning on the next line.
+const WIDEST: usize = 32;
+
+fn heading(arg: &Arg) -> &str {
+    match arg.get_help_heading() {
+        _ if arg.is_positional() => "Arguments",
+        Some(heading) => heading,
+        None => "Options",
+    }
+}
+
+/// `-e, --env NAME[=VALUE]`; a switch without the `=false` that it takes too.
+fn spelled(arg: &Arg) -> String {
+    let value = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
+    let Some(long) = arg.get_long() else { return value.to_owned() };
+    let short = arg.get_short().map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
+    if arg.is_require_equals_set() || !arg.get_action().takes_values() {
+        return format!("{short}--{long}");
+    }
+    format!("{short}--{long} {value}")
 }
 
 /// What stands at the end of a command's help.

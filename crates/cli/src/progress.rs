@@ -2,7 +2,7 @@
 //!
 //! A bar is drawn only where a person sees it; a script's log gets none.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Read};
 use std::os::fd::AsFd;
@@ -18,20 +18,36 @@ use crate::error::CliError;
 pub(crate) struct Bars {
     all: Option<MultiProgress>,
     layers: RefCell<BTreeMap<String, ProgressBar>>,
+    /// Ctrl-C and SIGTERM, until the first of them.
+    signals: RefCell<Option<SignalQueue>>,
+    interrupted: Cell<bool>,
 }
 
 impl Bars {
     /// None are drawn when `quiet`, or when standard error is no terminal.
-    pub(crate) fn new(quiet: bool) -> Bars {
+    /// From here on the first Ctrl-C cancels the act that is told of these bars, and the second ends the
+    /// program on the spot.
+    pub(crate) fn new(quiet: bool) -> Result<Bars, CliError> {
         let shown = !quiet && io::stderr().is_terminal();
-        Bars { all: shown.then(MultiProgress::new), layers: RefCell::default() }
+        let signals = SignalQueue::block(&[SIGINT, SIGTERM])
+            .map_err(|error| CliError::io("watch for signals", &error))?;
+        Ok(Bars {
+            all: shown.then(MultiProgress::new),
+            layers: RefCell::default(),
+            signals: RefCell::new(Some(signals)),
+            interrupted: Cell::new(false),
+        })
     }
 
-    /// Takes them off the screen.
-    pub(crate) fn clear(&self) {
+    /// Takes them off the screen, and says of a cancelled act only that it was.
+    pub(crate) fn end<T>(&self, result: Result<T, onggi_store::Error>) -> Result<T, CliError> {
         if let Some(all) = &self.all {
             // Only a terminal that is gone fails here.
             let _ = all.clear();
+        }
+        match result {
+            Err(_) if self.interrupted.get() => Err(CliError::interrupted()),
+            result => Ok(result?),
         }
     }
 }
@@ -58,44 +74,46 @@ impl Progress for Bars {
             bar.finish();
         }
     }
+
+    fn is_cancelled(&self) -> bool {
+        let mut signals = self.signals.borrow_mut();
+        let arrived = signals.as_ref().is_some_and(|signals| matches!(signals.try_next(), Ok(Some(_))));
+        if arrived {
+            self.interrupted.set(true);
+            if let Some(signals) = signals.take() {
+                // The next one takes effect by itself; if not, it is still SIGKILL's turn.
+                let _ = signals.unblock();
+            }
+        }
+        self.interrupted.get()
+    }
 }
 
-/// A reader that fails as soon as Ctrl-C or SIGTERM arrives, so that whoever reads cleans up as after any
-/// other failure. The second Ctrl-C ends the program on the spot.
-pub(crate) struct Interruptible<R> {
+const SIGINT: i32 = 2;
+const SIGTERM: i32 = 15;
+
+/// A reader that fails as soon as Ctrl-C or SIGTERM arrives although it waits for input, so that whoever
+/// reads cleans up as after any other failure.
+pub(crate) struct Interruptible<'b, R> {
     inner: R,
-    signals: Option<SignalQueue>,
-    interrupted: bool,
+    bars: &'b Bars,
 }
 
-impl<R: Read + AsFd> Interruptible<R> {
-    pub(crate) fn new(inner: R) -> Result<Interruptible<R>, CliError> {
-        let signals =
-            SignalQueue::block(&[2, 15]).map_err(|error| CliError::io("watch for signals", &error))?;
-        Ok(Interruptible { inner, signals: Some(signals), interrupted: false })
-    }
-
-    /// Whether reading failed because of a signal.
-    pub(crate) fn was_interrupted(&self) -> bool {
-        self.interrupted
+impl<'b, R: Read + AsFd> Interruptible<'b, R> {
+    pub(crate) fn new(inner: R, bars: &'b Bars) -> Self {
+        Interruptible { inner, bars }
     }
 }
 
-impl<R: Read + AsFd> Read for Interruptible<R> {
+impl<R: Read + AsFd> Read for Interruptible<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Some(signals) = &self.signals {
+        if let Some(signals) = self.bars.signals.borrow().as_ref() {
             let mut descriptors =
                 [PollFd::new(signals, PollFlags::IN), PollFd::new(&self.inner, PollFlags::IN)];
             // An error of poll is not worth failing for: the read below says what is wrong.
             let _ = poll(&mut descriptors, None);
-            if descriptors[0].revents().contains(PollFlags::IN) && signals.try_next()?.is_some() {
-                self.interrupted = true;
-            }
         }
-        if self.interrupted {
-            if let Some(signals) = self.signals.take() {
-                signals.unblock()?;
-            }
+        if self.bars.is_cancelled() {
             // Not ErrorKind::Interrupted, which means "try again".
             return Err(io::Error::other("interrupted by the user"));
         }

@@ -22,7 +22,8 @@ fn build() -> clap::Command {
 }
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
-    let id = text(matches, "id").unwrap_or_default().parse().map_err(|error: String| CliError::invalid(error))?;
+    let id =
+        text(matches, "id").unwrap_or_default().parse().map_err(|error: String| CliError::invalid(error))?;
     context.engine()?.finish(&id)?;
     Ok(0)
 }

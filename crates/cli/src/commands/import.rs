@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 
 use clap::{Arg, ArgMatches};
-use onggi_image::{Digest, Reference};
+use onggi_image::Reference;
 use onggi_store::ImportOptions;
 
 use crate::command::{Command, Group};
@@ -52,34 +52,19 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         platform: None,
         created: None,
     };
-    let bars = Bars::new(is(matches, "quiet"));
-    let id = match text(matches, "file").unwrap_or_default() {
-        "-" => import(context, io::stdin().lock(), &options, &bars)?,
-        url if url.starts_with("http://") || url.starts_with("https://") => {
-            let hint = "fetch it first, or pipe it: curl … | onggi import - NAME";
-            return Err(CliError::unsupported("importing from an address arrives with networks").hint(hint));
-        }
-        path => {
-            let file = File::open(path).map_err(|error| CliError::io(format!("open {path}"), &error))?;
-            import(context, file, &options, &bars)?
-        }
-    };
-    bars.clear();
-    context.line(&id.to_string())?;
-    Ok(0)
-}
-
-fn import(
-    context: &Context,
-    input: impl io::Read + std::os::fd::AsFd,
-    options: &ImportOptions,
-    bars: &Bars,
-) -> Result<Digest, CliError> {
-    let mut input = Interruptible::new(input)?;
-    let result = context.store()?.import(&mut input, options, bars);
-    if input.was_interrupted() {
-        bars.clear();
-        return Err(CliError::interrupted());
+    let source = text(matches, "file").unwrap_or_default();
+    if source.starts_with("http://") || source.starts_with("https://") {
+        let hint = "fetch it first, or pipe it: curl … | onggi import - NAME";
+        return Err(CliError::unsupported("importing from an address arrives with networks").hint(hint));
     }
-    Ok(result?)
+    let store = context.store()?;
+    let bars = Bars::new(is(matches, "quiet"))?;
+    let id = if source == "-" {
+        store.import(&mut Interruptible::new(io::stdin().lock(), &bars), &options, &bars)
+    } else {
+        let file = File::open(source).map_err(|error| CliError::io(format!("open {source}"), &error))?;
+        store.import(&mut Interruptible::new(file, &bars), &options, &bars)
+    };
+    context.line(&bars.end(id)?.to_string())?;
+    Ok(0)
 }

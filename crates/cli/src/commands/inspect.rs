@@ -94,7 +94,7 @@ fn inspect(context: &Context, matches: &ArgMatches, kind: Option<Kind>) -> Resul
 fn find(context: &Context, name: &str, kind: Option<Kind>, oci: bool, size: bool) -> Result<Value, CliError> {
     let attempts: [(Kind, &dyn Fn() -> Result<Value, CliError>); 3] = [
         (Kind::Container, &|| container(context, name, oci, size)),
-        (Kind::Image, &|| Ok(image::describe(&context.store()?.resolve(name)?))),
+        (Kind::Image, &|| image(context, name)),
         (Kind::Volume, &|| {
             context
                 .engine()?
@@ -115,6 +115,13 @@ fn find(context: &Context, name: &str, kind: Option<Kind>, oci: bool, size: bool
     }
     let hint = "`onggi ps -a`, `onggi images` and `onggi volume ls` list what there is";
     Err(CliError::not_found(format!("No such object: {name}")).hint(hint))
+}
+
+fn image(context: &Context, name: &str) -> Result<Value, CliError> {
+    let store = context.store()?;
+    let image = store.resolve(name)?;
+    let names = store.names(&image.id)?;
+    Ok(image::describe(&image, &names))
 }
 
 fn container(context: &Context, name: &str, oci: bool, size: bool) -> Result<Value, CliError> {

@@ -4,14 +4,12 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
-use clap::ArgMatches;
-use onggi_store::Loaded;
-
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::flags::{self, is, switch, text, value};
 use crate::progress::{Bars, Interruptible};
+use clap::ArgMatches;
 
 pub(crate) const COMMAND: Command = Command {
     names: &["load", "image load"],
@@ -38,21 +36,27 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     if text(matches, "platform").is_some() {
         return Err(CliError::unsupported("--platform: images of other platforms are not built yet"));
     }
-    let bars = Bars::new(is(matches, "quiet"));
     let store = context.store()?;
-    let loaded = match text(matches, "input").filter(|path| *path != "-") {
-        Some(path) if Path::new(path).is_dir() => store.load_directory(Path::new(path), &bars)?,
+    let input = text(matches, "input").filter(|path| *path != "-");
+    if input.is_none() && io::stdin().is_terminal() {
+        return Err(CliError::invalid("requested load from stdin, but stdin is a terminal")
+            .hint("name the archive with -i"));
+    }
+    let bars = Bars::new(is(matches, "quiet"))?;
+    let loaded = match input {
+        Some(path) if Path::new(path).is_dir() => store.load_directory(Path::new(path), &bars),
         Some(path) => {
             let file = File::open(path).map_err(|error| CliError::io(format!("open {path}"), &error))?;
-            load(context, file, &bars)?
+            let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+            if regular {
+                store.load_file(file, &bars)
+            } else {
+                store.load(&mut Interruptible::new(file, &bars), &bars)
+            }
         }
-        None if io::stdin().is_terminal() => {
-            return Err(CliError::invalid("requested load from stdin, but stdin is a terminal")
-                .hint("name the archive with -i"));
-        }
-        None => load(context, io::stdin().lock(), &bars)?,
+        None => store.load(&mut Interruptible::new(io::stdin().lock(), &bars), &bars),
     };
-    bars.clear();
+    let loaded = bars.end(loaded)?;
     for image in &loaded {
         if !image.other_platforms.is_empty() {
             let others: Vec<String> = image.other_platforms.iter().map(ToString::to_string).collect();
@@ -66,18 +70,4 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         }
     }
     Ok(0)
-}
-
-fn load(
-    context: &Context,
-    input: impl io::Read + std::os::fd::AsFd,
-    bars: &Bars,
-) -> Result<Vec<Loaded>, CliError> {
-    let mut input = Interruptible::new(input)?;
-    let result = context.store()?.load(&mut input, bars);
-    if input.was_interrupted() {
-        bars.clear();
-        return Err(CliError::interrupted());
-    }
-    Ok(result?)
 }

@@ -18,7 +18,10 @@ use crate::error::CliError;
 
 /// A command's tree without flags, with Docker's rule for repeated ones.
 pub(crate) fn command(usage: &'static str) -> Command {
-    Command::new("").override_usage(usage).args_override_self(true)
+    // Without clap's own flag for help: `run` needs `-h` for the host name.
+    let help =
+        Arg::new("help").long("help").action(ArgAction::Help).help("Show this page").display_order(999);
+    Command::new("").override_usage(usage).args_override_self(true).disable_help_flag(true).arg(help)
 }
 
 /// `--name`, `--name=false`.

@@ -1,23 +1,20 @@
 //! An image as `docker image inspect` describes it.
 
+use onggi_image::Reference;
 use onggi_store::Image;
 use serde_json::{Value, json};
 
 /// Docker's fields, in Docker's order. `Config` is the image's own document, not a translation of it.
-pub(crate) fn describe(image: &Image) -> Value {
+pub(crate) fn describe(image: &Image, names: &[Reference]) -> Value {
     let document: Value = serde_json::from_slice(&image.raw_config).unwrap_or_default();
-    let names: Vec<String> = image
-        .names
-        .iter()
-        .filter(|name| name.tag().is_some())
-        .map(onggi_image::Reference::familiar)
-        .collect();
-    let digests: Vec<String> = image.repo_digests().iter().map(onggi_image::Reference::familiar).collect();
+    let tags: Vec<String> =
+        names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect();
+    let digests: Vec<String> = image.repo_digests(names).iter().map(Reference::familiar).collect();
     let field = |name: &str| document.get(name).cloned().unwrap_or_else(|| json!(""));
     let layers: Vec<String> = image.layers.iter().map(ToString::to_string).collect();
     json!({
         "Id": image.id.to_string(),
-        "RepoTags": names,
+        "RepoTags": tags,
         "RepoDigests": digests,
         "Comment": last_comment(&document),
         "Created": image.created,

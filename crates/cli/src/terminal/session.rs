@@ -44,7 +44,7 @@ pub(crate) fn follow(context: &Context, mut session: Session, wishes: Wishes) ->
         .map_err(|error| CliError::io("watch for signals", &error))?;
     let raw = if session.tty && wishes.stdin { Some(RawMode::enter()?) } else { None };
     let controller = session.controller();
-    let tty = session.tty;
+    let (tty, name) = (session.tty, session.name.clone());
     if tty {
         // The terminal may have changed since the request was made.
         resize(&controller);
@@ -60,9 +60,11 @@ pub(crate) fn follow(context: &Context, mut session: Session, wishes: Wishes) ->
     let end = end?;
     match ended {
         Some(Ok(Ended::Failed(problem))) => context.warn(&problem),
-        // As a program that SIGPIPE ends, but without a word.
-        Some(Ok(Ended::NobodyReads)) => return Err(CliError::told().code(128 + 13)),
         _ => {}
+    }
+    if end.detached {
+        context.complain(&format!("\ndetached; `onggi attach {name}` comes back\n"));
+        return Ok(0);
     }
     if let Some(problem) = end.error {
         context.warn(&problem);
@@ -84,11 +86,18 @@ fn connect(stream: UnixStream, tty: bool, stdin: bool) -> Result<JoinHandle<Ende
     let mut stream = stream;
     spawn("output", move || {
         let mut out = sink(own(io::stdout().as_fd()));
-        if tty {
-            return streams::copy_raw(&mut stream, &mut out);
+        let ended = if tty {
+            streams::copy_raw(&mut stream, &mut out)
+        } else {
+            let mut err = sink(own(io::stderr().as_fd()));
+            streams::copy_framed(&mut stream, &mut out, &mut err)
+        };
+        if ended == Ended::NobodyReads {
+            // As any program at the head of a pipe that broke. The container goes on, as with Docker.
+            raw::restore();
+            leave(SIGPIPE);
         }
-        let mut err = sink(own(io::stderr().as_fd()));
-        streams::copy_framed(&mut stream, &mut out, &mut err)
+        ended
     })
 }
 
