@@ -56,14 +56,15 @@ fn a_fork_bomb_stops_at_the_limit() {
 }
 
 #[test]
-fn half_a_processor_is_half() {
+fn a_fifth_of_a_processor_is_a_fifth() {
     let Some(layout) = v2(&["cpu"]) else { return };
-    let group = Group::new(&layout, "cpu", r#"{"cpu": {"quota": 10000, "period": 20000, "shares": 512}}"#);
+    let group = Group::new(&layout, "cpu", r#"{"cpu": {"quota": 10000, "period": 50000, "shares": 512}}"#);
     let lines = group.spawn("burn").lines();
     let milliseconds: u32 = lines[0].parse().unwrap();
-    assert!((100..290).contains(&milliseconds), "{milliseconds} of 400 ms");
+    assert!(milliseconds >= 200, "60 ms of work took {milliseconds} ms");
     let cpu = group.get().stats().unwrap().cpu;
-    assert!(cpu.throttled_periods > 0 && cpu.throttled > 0 && cpu.usage > 100_000_000, "{cpu:?}");
+    // A kernel in user mode has too coarse a clock for the time spent throttled.
+    assert!(cpu.throttled_periods > 0 && cpu.usage > 50_000_000, "{cpu:?}");
 }
 
 #[test]
