@@ -61,7 +61,11 @@ impl Act {
         let lock = open_lock(&directory.join(LOCK))?;
         onggi_sys::ofd::lock(lock.as_fd()).map_err(Error::io("lock", directory.join(LOCK)))?;
         let keeps_path = directory.join(KEEPS);
-        let keeps = File::options().create_new(true).append(true).open(&keeps_path).map_err(Error::io("create", keeps_path))?;
+        let keeps = File::options()
+            .create_new(true)
+            .append(true)
+            .open(&keeps_path)
+            .map_err(Error::io("create", keeps_path))?;
         drop(guard);
         for leftover in dead {
             // Another command may be removing it at the same time; whatever stays is found by the next.
@@ -86,7 +90,13 @@ impl Act {
 
     /// Moves what the act has made into its place, unless the same thing has come there meanwhile. The act must have promised to keep it.
     pub(crate) fn publish(&self, from: &Path, to: &Path) -> Result<(), Error> {
-        match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, rustix::fs::RenameFlags::NOREPLACE) {
+        match rustix::fs::renameat_with(
+            rustix::fs::CWD,
+            from,
+            rustix::fs::CWD,
+            to,
+            rustix::fs::RenameFlags::NOREPLACE,
+        ) {
             // The name is a digest, so what is there is the same.
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(Error::errno("rename", from)(error)),
@@ -171,7 +181,11 @@ fn is_alive(directory: &Path) -> Result<bool, Error> {
     let lock = match File::options().write(true).open(&path) {
         Ok(lock) => lock,
         // Its owner removes it right now, or it never was an act.
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(false),
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(false);
+        }
         Err(error) => return Err(Error::io("open", path)(error)),
     };
     onggi_sys::ofd::is_held(lock.as_fd()).map_err(Error::io("ask for the lock of", path))

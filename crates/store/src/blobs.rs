@@ -60,7 +60,11 @@ pub(crate) fn list(layout: &Layout) -> Result<(Vec<Digest>, Vec<std::path::PathB
         };
         for entry in entries {
             let path = entry.map_err(Error::io("list", &directory))?.path();
-            match path.file_name().and_then(|name| name.to_str()).and_then(|name| Digest::from_hex(algorithm, name)) {
+            match path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .and_then(|name| Digest::from_hex(algorithm, name))
+            {
                 Some(digest) => digests.push(digest),
                 None => strangers.push(path),
             }

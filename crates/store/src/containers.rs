@@ -36,11 +36,19 @@ struct Resolved {
 pub(crate) fn contents(layout: &Layout) -> Contents {
     let rows = list(&layout.containers()).into_iter().filter_map(|id| read(layout, &id).ok().flatten());
     let containers = rows.map(|record| {
-        let row = ContainerRow { id: record.id, name: record.name, created: record.created, summary: serde_json::Value::Null };
+        let row = ContainerRow {
+            id: record.id,
+            name: record.name,
+            created: record.created,
+            summary: serde_json::Value::Null,
+        };
         (row, record.resolved.image.map(|image| image.to_string()))
     });
     let has_record = |name: &String| layout.volumes().join(name).join("volume.json").exists();
-    Contents { containers: containers.collect(), volumes: list(&layout.volumes()).into_iter().filter(has_record).collect() }
+    Contents {
+        containers: containers.collect(),
+        volumes: list(&layout.volumes()).into_iter().filter(has_record).collect(),
+    }
 }
 
 /// The layers that containers stand on, by their own records: true even where a lease was lost.
@@ -56,7 +64,10 @@ pub(crate) fn layers_in_use(layout: &Layout) -> Result<Vec<Digest>, Error> {
 /// Records of containers that cannot be read.
 pub(crate) fn damaged(layout: &Layout) -> Vec<(std::path::PathBuf, Error)> {
     let path = |id: &String| layout.containers().join(id).join("container.json");
-    list(&layout.containers()).iter().filter_map(|id| read(layout, id).err().map(|error| (path(id), error))).collect()
+    list(&layout.containers())
+        .iter()
+        .filter_map(|id| read(layout, id).err().map(|error| (path(id), error)))
+        .collect()
 }
 
 /// How many containers there are.

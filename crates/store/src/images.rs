@@ -59,7 +59,8 @@ fn find_name(layout: &Layout, reference: &Reference) -> Result<Option<Found>, Er
         None => records::read_name(layout, reference)?,
         // Whatever the tag says: the digest says it exactly.
         Some(digest) => Records::read(layout)?.names.into_iter().find(|record| {
-            record.name.same_repository(reference) && (record.manifest == *digest || record.index.as_ref() == Some(digest))
+            record.name.same_repository(reference)
+                && (record.manifest == *digest || record.index.as_ref() == Some(digest))
         }),
     };
     let Some(name) = name else { return Ok(None) };
@@ -77,7 +78,8 @@ pub(crate) fn open(layout: &Layout, found: Found) -> Result<Image, Error> {
     let raw_config = blobs::get(layout, &record.id)?;
     let raw_manifest = blobs::get(layout, &manifest_digest)?;
     let config = Config::parse(&raw_config).map_err(Error::image(format!("the image {}", record.id)))?;
-    let manifest = Manifest::parse(&raw_manifest).map_err(Error::image(format!("the image {}", record.id)))?;
+    let manifest =
+        Manifest::parse(&raw_manifest).map_err(Error::image(format!("the image {}", record.id)))?;
     let (layers, variants) = record.layers.into_iter().map(|layer| (layer.diff_id, layer.variant)).unzip();
     Ok(Image {
         id: record.id,
@@ -129,7 +131,8 @@ pub(crate) fn tag(layout: &Layout, source: &str, target: &Reference) -> Result<(
         None => (found.record.manifest, found.record.index),
     };
     let version = records::VERSION;
-    let record = Record::Name(NameRecord { version, name: target.clone(), id: found.record.id, manifest, index });
+    let record =
+        Record::Name(NameRecord { version, name: target.clone(), id: found.record.id, manifest, index });
     let directory = open_directory(&layout.images())?;
     let prepared = Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?;
     fault::point("store.tag.prepared");

@@ -30,7 +30,8 @@ pub(crate) fn import(
     let expected = Expected { what: "the root file system", blob: None, diff_id: None, total: None };
     let layer = layers::ingest(&store.layout, &act, stream, &expected, progress)?;
     config.rootfs.diff_ids.push(layer.diff_id.clone());
-    let raw_config = serde_json::to_vec(&config).map_err(|error| Error::BadArchive { reason: error.to_string() })?;
+    let raw_config =
+        serde_json::to_vec(&config).map_err(|error| Error::BadArchive { reason: error.to_string() })?;
     let layers = vec![layer];
     let raw_manifest = plain_manifest(&raw_config, &layers)?;
     let names = options.name.iter().cloned().collect();

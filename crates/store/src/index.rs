@@ -98,14 +98,18 @@ impl Index {
     pub(crate) fn reserved_by(&self, kind: NameKind, name: &str) -> Result<Option<Process>, Error> {
         self.read("find who reserved a name", |connection| {
             let sql = "SELECT reserved_by FROM names WHERE kind = ? AND name = ?";
-            let text: Option<String> = connection.query_row(sql, params![kind.name(), name], |row| row.get(0)).optional()?;
+            let text: Option<String> =
+                connection.query_row(sql, params![kind.name(), name], |row| row.get(0)).optional()?;
             Ok(text.and_then(|text| Process::parse(&text)))
         })
     }
 
     pub(crate) fn release_name(&self, kind: NameKind, name: &str, id: &str) -> Result<(), Error> {
         self.write("release a name", |transaction| {
-            transaction.execute("DELETE FROM names WHERE kind = ? AND name = ? AND id = ?", params![kind.name(), name, id])?;
+            transaction.execute(
+                "DELETE FROM names WHERE kind = ? AND name = ? AND id = ?",
+                params![kind.name(), name, id],
+            )?;
             Ok(())
         })
     }
@@ -120,7 +124,8 @@ impl Index {
                 return Ok(Some(holder));
             }
             transaction.execute("DELETE FROM names WHERE kind = ? AND id = ?", params![kind.name(), id])?;
-            transaction.execute("INSERT INTO names VALUES (?, ?, ?, ?)", params![kind.name(), new, id, process])?;
+            transaction
+                .execute("INSERT INTO names VALUES (?, ?, ?, ?)", params![kind.name(), new, id, process])?;
             if kind == NameKind::Container {
                 transaction.execute("UPDATE containers SET name = ? WHERE id = ?", params![new, id])?;
             }
@@ -150,11 +155,16 @@ impl Index {
     }
 
     /// Runs `act` with all leases, `(owner, image)`, while nobody can make a new one.
-    pub(crate) fn with_leases<T>(&self, act: impl FnOnce(&[(String, String)]) -> Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn with_leases<T>(
+        &self,
+        act: impl FnOnce(&[(String, String)]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut act = Some(act);
         let result = self.write("list leases", |transaction| {
             let mut statement = transaction.prepare("SELECT owner, image FROM leases")?;
-            let leases = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<Vec<_>, _>>()?;
+            let leases = statement
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<Vec<_>, _>>()?;
             // A second run happens only when the first one failed before this line.
             Ok(act.take().map(|act| act(&leases)))
         })?;
@@ -163,8 +173,8 @@ impl Index {
 
     pub(crate) fn containers(&self) -> Result<Vec<ContainerRow>, Error> {
         self.read("list containers", |connection| {
-            let mut statement =
-                connection.prepare("SELECT id, name, created, summary FROM containers ORDER BY created DESC, id")?;
+            let mut statement = connection
+                .prepare("SELECT id, name, created, summary FROM containers ORDER BY created DESC, id")?;
             let rows = statement.query_map([], |row| {
                 let summary: String = row.get(3)?;
                 let summary = serde_json::from_str(&summary).unwrap_or_default();
@@ -177,15 +187,16 @@ impl Index {
     pub(crate) fn containers_by_prefix(&self, prefix: &str) -> Result<Vec<String>, Error> {
         // The ids are hexadecimal, so everything that begins with the prefix is below the prefix with a 'g'.
         self.read("find a container", |connection| {
-            let mut statement =
-                connection.prepare("SELECT id FROM containers WHERE id >= ? AND id < ? ORDER BY id LIMIT 2")?;
+            let mut statement = connection
+                .prepare("SELECT id FROM containers WHERE id >= ? AND id < ? ORDER BY id LIMIT 2")?;
             statement.query_map([prefix, &format!("{prefix}g")], |row| row.get(0))?.collect()
         })
     }
 
     pub(crate) fn insert_container(&self, row: &ContainerRow) -> Result<(), Error> {
         self.write("insert a container", |transaction| {
-            transaction.execute(INSERT_CONTAINER, params![row.id, row.name, row.created, row.summary.to_string()])?;
+            transaction
+                .execute(INSERT_CONTAINER, params![row.id, row.name, row.created, row.summary.to_string()])?;
             Ok(())
         })
     }
@@ -224,14 +235,27 @@ impl Index {
             let contents = (self.contents)();
             let mut differences = Vec::new();
             for (query, kept, what) in [
-                ("SELECT id FROM containers", contents.containers.iter().map(|(row, _)| row.id.clone()).collect(), "container"),
-                ("SELECT name FROM names WHERE kind = 'volume'", contents.volumes.iter().cloned().collect::<HashSet<_>>(), "volume"),
+                (
+                    "SELECT id FROM containers",
+                    contents.containers.iter().map(|(row, _)| row.id.clone()).collect(),
+                    "container",
+                ),
+                (
+                    "SELECT name FROM names WHERE kind = 'volume'",
+                    contents.volumes.iter().cloned().collect::<HashSet<_>>(),
+                    "volume",
+                ),
             ] {
                 let mut statement = connection.prepare(query)?;
-                let known = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<String>>>()?;
-                differences.extend(kept.difference(&known).map(|id| format!("the {what} {id} is not in the index")));
+                let known = statement
+                    .query_map([], |row| row.get(0))?
+                    .collect::<rusqlite::Result<HashSet<String>>>()?;
+                differences
+                    .extend(kept.difference(&known).map(|id| format!("the {what} {id} is not in the index")));
                 if what == "container" {
-                    differences.extend(known.difference(&kept).map(|id| format!("the {what} {id} is only in the index")));
+                    differences.extend(
+                        known.difference(&kept).map(|id| format!("the {what} {id} is only in the index")),
+                    );
                 }
             }
             differences.sort();
@@ -244,7 +268,11 @@ impl Index {
         }
     }
 
-    fn read<T>(&self, operation: &'static str, mut act: impl FnMut(&Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+    fn read<T>(
+        &self,
+        operation: &'static str,
+        mut act: impl FnMut(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
         self.with(operation, |connection| act(connection))
     }
 
@@ -262,7 +290,11 @@ impl Index {
     }
 
     /// Runs `act` on the open index, and once more on a new one if the first is found to be damaged.
-    fn with<T>(&self, operation: &'static str, mut act: impl FnMut(&mut Connection) -> rusqlite::Result<T>) -> Result<T, Error> {
+    fn with<T>(
+        &self,
+        operation: &'static str,
+        mut act: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
         let mut slot = self.slot();
         let open = self.opened(&mut slot, None)?;
         let damaged = open.file;
@@ -282,7 +314,11 @@ impl Index {
 
     /// The open index: the one that is open already, if its file still has its name, or the one on disk, or a new one. The file `damaged`
     /// is not opened again.
-    fn opened<'a>(&self, slot: &'a mut Option<Open>, damaged: Option<(u64, u64)>) -> Result<&'a mut Open, Error> {
+    fn opened<'a>(
+        &self,
+        slot: &'a mut Option<Open>,
+        damaged: Option<(u64, u64)>,
+    ) -> Result<&'a mut Open, Error> {
         if slot.as_ref().is_some_and(|open| file_of(&self.path) != Some(open.file)) {
             *slot = None;
         }
@@ -296,7 +332,8 @@ impl Index {
                     Some(open) => open,
                     None => {
                         self.make_anew()?;
-                        self.open_existing()?.ok_or_else(|| Error::LostRace { what: "the index".to_owned() })?
+                        self.open_existing()?
+                            .ok_or_else(|| Error::LostRace { what: "the index".to_owned() })?
                     }
                 }
             }
@@ -307,7 +344,12 @@ impl Index {
     /// Held while the file or its log get or lose their names: a log must never be found beside another file than its own.
     fn lock(&self) -> Result<File, Error> {
         let path = with_suffix(&self.path, ".lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io("open", &path))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
         onggi_sys::ofd::lock(lock.as_fd()).map_err(Error::io("lock", &path))?;
         Ok(lock)
     }
@@ -323,12 +365,15 @@ impl Index {
             if version != VERSION {
                 return Ok(None);
             }
-            let boot: Option<String> =
-                connection.query_row("SELECT value FROM about WHERE key = 'boot'", [], |row| row.get(0)).optional()?;
+            let boot: Option<String> = connection
+                .query_row("SELECT value FROM about WHERE key = 'boot'", [], |row| row.get(0))
+                .optional()?;
             Ok((boot == boot_id()).then_some(Open { connection, file }))
         };
         match look() {
-            Err(error) if is_damage(&error) || error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => Ok(None),
+            Err(error) if is_damage(&error) || error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+                Ok(None)
+            }
             other => other.map_err(self.error("open")),
         }
     }
@@ -405,7 +450,10 @@ fn find_name(connection: &Connection, kind: NameKind, name: &str) -> rusqlite::R
 
 fn is_damage(error: &rusqlite::Error) -> bool {
     // A missing table is damage too: somebody else's database, or ours with a page of zeroes.
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown))
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
+    )
 }
 
 fn file_of(path: &Path) -> Option<(u64, u64)> {

@@ -212,14 +212,21 @@ pub(crate) fn index_file(variant: Option<&str>) -> String {
 
 /// Finds, or makes, the variant of a layer for its place above others. `lower` are directories of those, the topmost first. `None`: the
 /// plain index is right there.
-pub(crate) fn variant(layout: &Layout, act: &Act, diff_id: &Digest, lower: &[PathBuf]) -> Result<Option<String>, Error> {
+pub(crate) fn variant(
+    layout: &Layout,
+    act: &Act,
+    diff_id: &Digest,
+    lower: &[PathBuf],
+) -> Result<Option<String>, Error> {
     let record = read_record(layout, diff_id)?;
     let mut lower = LowerLayers::open(lower)?;
     if let Some(implied) = &record.implied {
         let plain = Metadata::implied_directory();
         let mut differs = false;
         for path in implied {
-            let found = lower.entry(path.as_bytes()).map_err(Error::io("look for a directory in", layout.layer(diff_id)))?;
+            let found = lower
+                .entry(path.as_bytes())
+                .map_err(Error::io("look for a directory in", layout.layer(diff_id)))?;
             differs |= match found {
                 LowerEntry::Missing | LowerEntry::Other => false,
                 LowerEntry::Directory(metadata) => metadata != plain,
@@ -243,7 +250,12 @@ pub(crate) fn variant(layout: &Layout, act: &Act, diff_id: &Digest, lower: &[Pat
 }
 
 /// Indexes a layer's tar into a new file, synced. Returns the index's digest.
-pub(crate) fn make_index(layout: &Layout, diff_id: &Digest, to: &Path, lower: &mut dyn Lower) -> Result<Digest, Error> {
+pub(crate) fn make_index(
+    layout: &Layout,
+    diff_id: &Digest,
+    to: &Path,
+    lower: &mut dyn Lower,
+) -> Result<Digest, Error> {
     let tar_path = layout.layer(diff_id).join(TAR);
     let mut tar = File::open(&tar_path).map_err(Error::io("open", &tar_path))?;
     let mut index = HashingFile::create(to)?;
@@ -277,7 +289,9 @@ pub(crate) fn list(layout: &Layout) -> Result<(Vec<Digest>, Vec<PathBuf>), Error
     for entry in fs::read_dir(&directory).map_err(Error::io("list", &directory))? {
         let path = entry.map_err(Error::io("list", &directory))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let digest = [Algorithm::Sha256, Algorithm::Sha512].into_iter().find_map(|algorithm| Digest::from_hex(algorithm, name));
+        let digest = [Algorithm::Sha256, Algorithm::Sha512]
+            .into_iter()
+            .find_map(|algorithm| Digest::from_hex(algorithm, name));
         match digest {
             Some(digest) => layers.push(digest),
             None => strangers.push(path),
@@ -317,11 +331,16 @@ struct HashingFile {
 impl HashingFile {
     fn create(path: &Path) -> Result<HashingFile, Error> {
         let file = File::create_new(path).map_err(Error::io("create", path))?;
-        Ok(HashingFile { file: BufWriter::with_capacity(64 << 10, file), hasher: Hasher::new(Algorithm::Sha256), path: path.to_owned() })
+        Ok(HashingFile {
+            file: BufWriter::with_capacity(64 << 10, file),
+            hasher: Hasher::new(Algorithm::Sha256),
+            path: path.to_owned(),
+        })
     }
 
     fn finish(self) -> Result<Digest, Error> {
-        let file = self.file.into_inner().map_err(|error| Error::io("write", &self.path)(error.into_error()))?;
+        let file =
+            self.file.into_inner().map_err(|error| Error::io("write", &self.path)(error.into_error()))?;
         file.sync_all().map_err(Error::io("fsync", &self.path))?;
         Ok(self.hasher.finish())
     }

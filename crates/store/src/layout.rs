@@ -10,7 +10,6 @@ use onggi_image::Digest;
 use rustix::fs::{Mode, OFlags};
 
 use crate::error::Error;
-use crate::sealed::Durability;
 
 /// The version of the layout of the data root, in the file `VERSION`.
 const LAYOUT_VERSION: u32 = 1;
@@ -119,12 +118,4 @@ pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
 
 pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
     rustix::fs::fsync(open_directory(path)?).map_err(Error::errno("fsync", path))
-}
-
-/// Syncs the file if asked for.
-pub(crate) fn sync_file(file: &fs::File, path: &Path, durability: Durability) -> Result<(), Error> {
-    match durability {
-        Durability::Synced => file.sync_all().map_err(Error::io("fsync", path)),
-        Durability::Volatile => Ok(()),
-    }
 }

@@ -7,6 +7,7 @@
 
 mod act;
 mod blobs;
+mod check;
 mod containers;
 mod error;
 mod images;
@@ -20,6 +21,7 @@ mod mounts;
 mod process;
 mod records;
 mod remove;
+mod save;
 pub mod sealed;
 mod types;
 
@@ -35,7 +37,7 @@ use index::Index;
 use layout::Layout;
 use load::Input;
 pub use mounts::LayerForm;
-use mounts::{ErofsMounts, Presenter, UnpackedTrees};
+use mounts::{EitherForm, ErofsMounts, Presenter, UnpackedTrees};
 use records::{LayerUse, Records};
 pub use types::*;
 
@@ -108,14 +110,21 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Archive`] for what is no layer, [`Error::Image`] for a change that means nothing.
-    pub fn import(&self, reader: &mut dyn Read, options: &ImportOptions, progress: &dyn Progress) -> Result<Digest, Error> {
+    pub fn import(
+        &self,
+        reader: &mut dyn Read,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Result<Digest, Error> {
         import::import(self, reader, options, progress)
     }
 
-    /// Writes images (names or ids) as an archive. The same images give the same bytes.
+    /// Writes images (names or ids; a repository without a tag means all its tags) as an archive. The same images give the same bytes.
+    ///
+    /// # Errors
+    /// Those of [`Store::resolve`]; [`Error::Archive`] when writing fails; [`Error::WrongDigest`] for a layer that is damaged.
     pub fn save(&self, names: &[String], format: Format, writer: &mut dyn Write) -> Result<(), Error> {
-        let _ = (names, format, writer);
-        Err(Error::Unsupported { what: "save".into() })
+        save::save(self, names, format, writer)
     }
 
     /// Finds an image by name, `name:tag`, `name@digest`, id or the beginning of its id, in this order.
@@ -165,7 +174,12 @@ impl Store {
     ///
     /// # Errors
     /// Those of [`Store::resolve`], [`Error::InUse`], [`Error::NameInUse`], [`Error::SeveralRepositories`].
-    pub fn remove(&self, name_or_id: &str, force: bool, is_running: &dyn Fn(&str) -> bool) -> Result<Vec<Removed>, Error> {
+    pub fn remove(
+        &self,
+        name_or_id: &str,
+        force: bool,
+        is_running: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<Removed>, Error> {
         remove::remove(self, name_or_id, force, is_running)
     }
 
@@ -176,8 +190,9 @@ impl Store {
     /// [`Error::Mount`], [`Error::MissingLayer`].
     pub fn mount_layers(&self, image: &Image) -> Result<Vec<PathBuf>, Error> {
         let layers = image.layers.iter().zip(&image.variants);
-        let layers: Vec<_> =
-            layers.map(|(diff_id, variant)| LayerUse { diff_id: diff_id.clone(), variant: variant.clone() }).collect();
+        let layers: Vec<_> = layers
+            .map(|(diff_id, variant)| LayerUse { diff_id: diff_id.clone(), variant: variant.clone() })
+            .collect();
         self.present(&layers)
     }
 
@@ -297,14 +312,21 @@ impl Store {
         self.after_release(image)
     }
 
-    /// Verifies everything; with `repair` mends what can be mended and sets aside what is lost.
+    /// Verifies everything: seals, blobs, tars against diff ids, EROFS indexes, records against what they name, the index against the files. Removes
+    /// what cut-short acts have left; with `repair` mends what can be mended and sets aside under `lost/` what cannot.
+    ///
+    /// # Errors
+    /// Only when something cannot be looked at; what is wrong is in the report.
     pub fn check(&self, repair: bool) -> Result<Report, Error> {
-        let _ = repair;
-        Err(Error::Unsupported { what: "check".into() })
+        check::check(self, repair)
     }
 
+    /// What the store takes on disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
     pub fn disk_usage(&self) -> Result<DiskUsage, Error> {
-        Err(Error::Unsupported { what: "disk usage".into() })
+        check::disk_usage(&self.layout)
     }
 
     /// Makes the index anew from the files.
@@ -325,13 +347,13 @@ impl Store {
     fn presenter(&self) -> &dyn Presenter {
         self.presenter
             .get_or_init(|| {
-                let layout = self.layout.clone();
-                let erofs = match self.form {
-                    LayerForm::Auto => mounts::can_mount_erofs(),
-                    LayerForm::Erofs => true,
-                    LayerForm::Directories => false,
-                };
-                if erofs { Box::new(ErofsMounts { layout }) } else { Box::new(UnpackedTrees { layout }) }
+                let erofs = ErofsMounts { layout: self.layout.clone() };
+                let trees = UnpackedTrees { layout: self.layout.clone() };
+                match self.form {
+                    LayerForm::Auto if mounts::can_mount_erofs() => Box::new(EitherForm { erofs, trees }),
+                    LayerForm::Erofs => Box::new(erofs),
+                    LayerForm::Auto | LayerForm::Directories => Box::new(trees),
+                }
             })
             .as_ref()
     }
@@ -351,6 +373,11 @@ impl Store {
             presented.insert(0, path);
         }
         Ok(presented)
+    }
+
+    /// Makes the variants of an image's layers anew and its record with them.
+    fn replace_variants(&self, image: &records::ImageRecord) -> Result<bool, Error> {
+        load::replace_variants(self, image)
     }
 
     fn withdraw(&self, diff_id: &Digest) -> Result<(), Error> {

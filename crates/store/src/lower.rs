@@ -96,7 +96,10 @@ fn metadata(directory: BorrowedFd<'_>) -> io::Result<Metadata> {
     let mut xattrs = Vec::new();
     for name in xattr_names(directory)? {
         // Overlayfs' own say how the layer lies there; they are no property of the directory.
-        if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") || name == b"security.selinux" {
+        if name.starts_with(b"trusted.overlay.")
+            || name.starts_with(b"user.overlay.")
+            || name == b"security.selinux"
+        {
             continue;
         }
         let mut value = vec![0; 64 << 10];

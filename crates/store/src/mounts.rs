@@ -15,8 +15,8 @@ use onggi_image::Digest;
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
 use crate::act::{Act, remove_tree};
@@ -78,8 +78,10 @@ impl ErofsMounts {
         if is_mount_point(&directory) {
             return Ok(());
         }
-        rustix::mount::mount_bind(&directory, &directory).map_err(Error::errno("bind to itself", &directory))?;
-        rustix::mount::mount_change(&directory, MountPropagationFlags::PRIVATE).map_err(Error::errno("make private", directory))
+        rustix::mount::mount_bind(&directory, &directory)
+            .map_err(Error::errno("bind to itself", &directory))?;
+        rustix::mount::mount_change(&directory, MountPropagationFlags::PRIVATE)
+            .map_err(Error::errno("make private", directory))
     }
 
     fn mount(&self, layer: &LayerUse, target: &Path) -> Result<(), Error> {
@@ -96,7 +98,9 @@ impl ErofsMounts {
         fsconfig_set_flag(context, "ro").map_err(step("fsconfig ro"))?;
         fsconfig_create(context).map_err(step("fsconfig create"))?;
         // Nobody should run a set-user-id program from here; in a container it is overlayfs' own mount that counts.
-        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV;
         let mount = fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(step("fsmount"))?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         move_mount(mount.as_fd(), "", rustix::fs::CWD, target, flags).map_err(step("move_mount"))
@@ -142,7 +146,8 @@ pub(crate) struct UnpackedTrees {
 
 impl UnpackedTrees {
     fn path(&self, layer: &LayerUse) -> PathBuf {
-        let name = layer.variant.as_ref().map_or_else(|| "tree".to_owned(), |variant| format!("tree-{variant}"));
+        let name =
+            layer.variant.as_ref().map_or_else(|| "tree".to_owned(), |variant| format!("tree-{variant}"));
         self.layout.layer(&layer.diff_id).join(name)
     }
 }
@@ -188,19 +193,51 @@ impl Presenter for UnpackedTrees {
     }
 }
 
+/// EROFS mounts, and trees where the kernel turns out not to make them after all.
+#[derive(Debug)]
+pub(crate) struct EitherForm {
+    pub(crate) erofs: ErofsMounts,
+    pub(crate) trees: UnpackedTrees,
+}
+
+impl Presenter for EitherForm {
+    fn presented(&self, layer: &LayerUse) -> Option<PathBuf> {
+        self.erofs.presented(layer).or_else(|| self.trees.presented(layer))
+    }
+
+    fn present(&self, layer: &LayerUse, lower: &[PathBuf]) -> Result<PathBuf, Error> {
+        match self.erofs.present(layer, lower) {
+            Err(error) if means_unsupported(&error) => self.trees.present(layer, lower),
+            other => other,
+        }
+    }
+
+    fn withdraw(&self, diff_id: &Digest) -> Result<(), Error> {
+        self.erofs.withdraw(diff_id)
+    }
+
+    fn withdraw_all(&self) -> Result<(), Error> {
+        self.erofs.withdraw_all()
+    }
+}
+
 /// Whether this kernel mounts EROFS from plain files for this user: Linux 6.12, with the file system built in or loaded, as root.
 pub(crate) fn can_mount_erofs() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    version >= (6, 12) && rustix::process::geteuid().is_root() && fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC).is_ok()
+    version >= (6, 12)
+        && rustix::process::geteuid().is_root()
+        && fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC).is_ok()
 }
 
 /// Whether a failed mount says that the kernel cannot do it at all, rather than that this layer is bad.
-pub(crate) fn means_unsupported(error: &Error) -> bool {
+fn means_unsupported(error: &Error) -> bool {
     let Error::Mount { source, .. } = error else { return false };
     // ENOTBLK: built without CONFIG_EROFS_FS_BACKED_BY_FILE. EPERM: root without CAP_SYS_ADMIN, as inside other containers.
-    [Errno::NOTBLK, Errno::NODEV, Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP].iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
+    let unsupported = [Errno::NOTBLK, Errno::NODEV, Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP];
+    unsupported.iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
 }
 fn key(layer: &LayerUse) -> String {
     match &layer.variant {
@@ -221,7 +258,12 @@ fn is_mount_point(path: &Path) -> bool {
 }
 
 fn lock(path: &Path) -> Result<File, Error> {
-    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(Error::io("open", path))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(Error::io("open", path))?;
     onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
     Ok(file)
 }

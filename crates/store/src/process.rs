@@ -61,6 +61,9 @@ mod tests {
         let gone = Process { pid: child.id(), started: started(child.id()).unwrap_or(1) };
         child.wait().unwrap();
         assert!(!gone.is_alive());
-        assert!(!Process { started: 1, ..Process::own().clone() }.is_alive(), "a number that is used again is another process");
+        assert!(
+            !Process { started: 1, ..Process::own().clone() }.is_alive(),
+            "a number that is used again is another process"
+        );
     }
 }

@@ -26,11 +26,17 @@ use std::os::fd::AsFd;
 /// What a container's owner says about it.
 pub(crate) type IsRunning<'a> = &'a dyn Fn(&str) -> bool;
 
-pub(crate) fn remove(store: &Store, text: &str, force: bool, is_running: IsRunning<'_>) -> Result<Vec<Removed>, Error> {
+pub(crate) fn remove(
+    store: &Store,
+    text: &str,
+    force: bool,
+    is_running: IsRunning<'_>,
+) -> Result<Vec<Removed>, Error> {
     let act = Act::begin(&store.layout, "remove")?;
     let guard = StoreLock::take(&store.layout)?;
     // While leases are listed nobody can take one: a container either has its lease before this, or finds the image gone.
-    let removed = store.index.with_leases(|leases| remove_locked(store, &act, &guard, leases, text, force, is_running));
+    let removed =
+        store.index.with_leases(|leases| remove_locked(store, &act, &guard, leases, text, force, is_running));
     drop(guard);
     let (removed, layers) = removed?;
     withdraw(store, &layers);
@@ -73,8 +79,11 @@ fn remove_locked(
     let Found { record: image, name, by_digest } = images::find(layout, text)?;
     let records = Records::read(layout)?;
     let names = records.names_of(&image.id);
-    let users: Vec<&str> =
-        leases.iter().filter(|(_, leased)| *leased == image.id.to_string()).map(|(owner, _)| owner.as_str()).collect();
+    let users: Vec<&str> = leases
+        .iter()
+        .filter(|(_, leased)| *leased == image.id.to_string())
+        .map(|(owner, _)| owner.as_str())
+        .collect();
     let running = users.iter().copied().find(|user| is_running(user));
 
     let mut removed = Vec::new();
@@ -176,7 +185,12 @@ pub(crate) fn garbage(layout: &Layout, guard: &StoreLock) -> Result<Garbage, Err
     needed.extend(containers::layers_in_use(layout)?.into_iter().map(|layer| (Kept::Layer, layer)));
     for image in records.images {
         needed.extend(image.layers.into_iter().map(|layer| (Kept::Layer, layer.diff_id)));
-        needed.extend([Some(image.id), Some(image.manifest), image.index].into_iter().flatten().map(|blob| (Kept::Blob, blob)));
+        needed.extend(
+            [Some(image.id), Some(image.manifest), image.index]
+                .into_iter()
+                .flatten()
+                .map(|blob| (Kept::Blob, blob)),
+        );
     }
     for name in records.names {
         needed.extend([Some(name.manifest), name.index].into_iter().flatten().map(|blob| (Kept::Blob, blob)));

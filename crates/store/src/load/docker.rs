@@ -21,10 +21,15 @@ fn bring(loading: &Loading<'_>, image: &ArchivedImage) -> Result<Brought, Error>
         check_bytes(&image.config, &named, &raw_config)?;
     }
     let config = Config::parse(&raw_config).map_err(Error::image(image.config.clone()))?;
-    let names = image.repo_tags.iter().map(|name| Reference::parse(name).map_err(Error::image("manifest.json")));
+    let names =
+        image.repo_tags.iter().map(|name| Reference::parse(name).map_err(Error::image("manifest.json")));
     let names = names.collect::<Result<Vec<_>, _>>()?;
     let diff_ids = diff_ids(&config, image.layers.len())?;
-    let layers = image.layers.iter().zip(diff_ids).map(|(member, diff_id)| loading.ingest(member, None, Some(diff_id)));
+    let layers = image
+        .layers
+        .iter()
+        .zip(diff_ids)
+        .map(|(member, diff_id)| loading.ingest(member, None, Some(diff_id)));
     let layers = layers.collect::<Result<Vec<_>, _>>()?;
     let raw_manifest = plain_manifest(&raw_config, &layers)?;
     let id = Digest::of(&raw_config);

@@ -16,7 +16,8 @@ pub(super) fn load(loading: &Loading<'_>, repositories: &[u8]) -> Result<Vec<Loa
     if names.is_empty() {
         return Err(Error::NoImageInArchive);
     }
-    let brought = names.into_iter().map(|(name, top)| bring(loading, name, &top)).collect::<Result<Vec<_>, _>>()?;
+    let brought =
+        names.into_iter().map(|(name, top)| bring(loading, name, &top)).collect::<Result<Vec<_>, _>>()?;
     commit_all(loading, brought, &[])
 }
 
@@ -27,14 +28,16 @@ fn bring(loading: &Loading<'_>, name: Reference, top: &str) -> Result<Brought, E
     for (id, json) in chain.iter().rev() {
         layers.push(loading.ingest(&format!("{id}/layer.tar"), None, None)?);
         let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let command = json.get("container_config").and_then(|config| config.get("Cmd")).and_then(Value::as_array);
+        let command =
+            json.get("container_config").and_then(|config| config.get("Cmd")).and_then(Value::as_array);
         let command: Vec<_> = command.into_iter().flatten().filter_map(Value::as_str).collect();
         let created = Some(text("created")).filter(|created| !created.is_empty());
         let (author, comment, created_by) = (text("author"), text("comment"), command.join(" "));
         history.push(History { created, created_by, author, comment, empty_layer: false });
     }
     let diff_ids: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
-    let raw_config = config(chain.into_iter().next().map(|(_, json)| json).unwrap_or_default(), diff_ids, history)?;
+    let raw_config =
+        config(chain.into_iter().next().map(|(_, json)| json).unwrap_or_default(), diff_ids, history)?;
     let config = Config::parse(&raw_config).map_err(Error::image(format!("{top}/json")))?;
     let raw_manifest = plain_manifest(&raw_config, &layers)?;
     let id = Digest::of(&raw_config);
@@ -42,7 +45,11 @@ fn bring(loading: &Loading<'_>, name: Reference, top: &str) -> Result<Brought, E
 }
 
 /// The topmost `json` without what described its place in the chain, with the layers and the history in its stead.
-fn config(mut json: Map<String, Value>, diff_ids: Vec<Digest>, history: Vec<History>) -> Result<Vec<u8>, Error> {
+fn config(
+    mut json: Map<String, Value>,
+    diff_ids: Vec<Digest>,
+    history: Vec<History>,
+) -> Result<Vec<u8>, Error> {
     for key in ["id", "parent", "parent_id", "layer_id", "Size", "throwaway"] {
         json.remove(key);
     }
@@ -64,7 +71,8 @@ fn chain(loading: &Loading<'_>, top: &str) -> Result<Vec<(String, Map<String, Va
         let bytes = loading.required(&format!("{id}/json"))?;
         let json: Map<String, Value> = serde_json::from_slice(&bytes)
             .map_err(|error| Error::BadArchive { reason: format!("{id}/json cannot be read: {error}") })?;
-        next = json.get("parent").and_then(Value::as_str).filter(|parent| !parent.is_empty()).map(str::to_owned);
+        next =
+            json.get("parent").and_then(Value::as_str).filter(|parent| !parent.is_empty()).map(str::to_owned);
         chain.push((id, json));
     }
     Ok(chain)

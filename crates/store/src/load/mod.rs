@@ -74,13 +74,22 @@ impl Loading<'_> {
         let member = blob_member(&descriptor.digest);
         let bytes = self.required(&member)?;
         if bytes.len() as u64 != descriptor.size {
-            return Err(Error::WrongSize { what: member, wanted: descriptor.size, found: bytes.len() as u64 });
+            return Err(Error::WrongSize {
+                what: member,
+                wanted: descriptor.size,
+                found: bytes.len() as u64,
+            });
         }
         check_bytes(&member, &descriptor.digest, &bytes)?;
         Ok(bytes)
     }
 
-    fn ingest(&self, member: &str, blob: Option<(&Digest, u64)>, diff_id: Option<&Digest>) -> Result<Ingested, Error> {
+    fn ingest(
+        &self,
+        member: &str,
+        blob: Option<(&Digest, u64)>,
+        diff_id: Option<&Digest>,
+    ) -> Result<Ingested, Error> {
         let missing = || Error::MissingMember { member: member.to_owned() };
         let mut opened = self.source.open(member)?.ok_or_else(missing)?;
         if let Some((_, wanted)) = blob
@@ -142,7 +151,8 @@ pub(crate) fn commit(store: &Store, act: &Act, image: &Brought) -> Result<Digest
         removed: false,
     });
     let directory = open_directory(&layout.images())?;
-    let prepare = |record: &Record| Prepared::new(directory.as_fd(), &record.file(), record, Durability::Synced);
+    let prepare =
+        |record: &Record| Prepared::new(directory.as_fd(), &record.file(), record, Durability::Synced);
     let prepared = prepare(&record)?;
     let names = image.names.iter().map(|name| {
         let (name, id, manifest, index) = (name.clone(), id.clone(), manifest.clone(), index.clone());
@@ -174,7 +184,12 @@ fn place_layers(store: &Store, act: &Act, layers: &[Ingested]) -> Result<Vec<Lay
     for layer in layers {
         let mut variant = None;
         // Most layers name all their directories but the root, and most roots are as the plain index has them.
-        if !placed.is_empty() && layers::read_record(&store.layout, &layer.diff_id)?.implied.as_ref().is_none_or(|implied| !implied.is_empty()) {
+        if !placed.is_empty()
+            && layers::read_record(&store.layout, &layer.diff_id)?
+                .implied
+                .as_ref()
+                .is_none_or(|implied| !implied.is_empty())
+        {
             let lower = store.present(&placed)?;
             variant = layers::variant(&store.layout, act, &layer.diff_id, &lower)?;
         }
@@ -183,8 +198,33 @@ fn place_layers(store: &Store, act: &Act, layers: &[Ingested]) -> Result<Vec<Lay
     Ok(placed)
 }
 
+/// Makes an image's variants anew. They are functions of the layers, so the record that names them need only change if an older
+/// program has made others.
+pub(crate) fn replace_variants(store: &Store, image: &ImageRecord) -> Result<bool, Error> {
+    let act = Act::begin(&store.layout, "variants")?;
+    let layers = image
+        .layers
+        .iter()
+        .map(|layer| Ingested { diff_id: layer.diff_id.clone(), size: 0 })
+        .collect::<Vec<_>>();
+    let placed = place_layers(store, &act, &layers)?;
+    if placed != image.layers {
+        let record = Record::Image(ImageRecord { layers: placed, ..image.clone() });
+        let directory = open_directory(&store.layout.images())?;
+        let prepared = Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?;
+        let _guard = StoreLock::take(&store.layout)?;
+        prepared.publish()?;
+    }
+    Ok(true)
+}
+
 /// Whether this very manifest is in the store already with all its layers, which the act then keeps: they were verified when it came.
-fn already_here(loading: &Loading<'_>, manifest: &Digest, config: &Config, id: &Digest) -> Result<Option<Vec<Ingested>>, Error> {
+fn already_here(
+    loading: &Loading<'_>,
+    manifest: &Digest,
+    config: &Config,
+    id: &Digest,
+) -> Result<Option<Vec<Ingested>>, Error> {
     let layout = &loading.store.layout;
     match records::read_image(layout, id) {
         Ok(Some(record)) if record.manifest == *manifest => {}
@@ -216,7 +256,11 @@ pub(crate) fn plain_manifest(raw_config: &[u8], layers: &[Ingested]) -> Result<V
 }
 
 /// Commits what was brought and tells what it was. Two entries of an archive with the same image become one with both names.
-fn commit_all(loading: &Loading<'_>, brought: Vec<Brought>, others: &[Platform]) -> Result<Vec<Loaded>, Error> {
+fn commit_all(
+    loading: &Loading<'_>,
+    brought: Vec<Brought>,
+    others: &[Platform],
+) -> Result<Vec<Loaded>, Error> {
     let mut loaded: Vec<Loaded> = Vec::new();
     let mut seen = HashSet::new();
     for image in brought {

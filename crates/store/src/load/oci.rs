@@ -30,11 +30,14 @@ pub(super) fn load(loading: &Loading<'_>, index: &[u8]) -> Result<Vec<Loaded>, E
     }
     if found.images.is_empty() {
         return Err(match found.artifact {
-            Some(kind) => Error::Unsupported { what: format!("an artifact of the type {kind:?}, which is no image,") },
+            Some(kind) => {
+                Error::Unsupported { what: format!("an artifact of the type {kind:?}, which is no image,") }
+            }
             None => Error::NoPlatform { host, others: found.others },
         });
     }
-    let brought = found.images.into_iter().map(|image| bring(loading, image)).collect::<Result<Vec<_>, _>>()?;
+    let brought =
+        found.images.into_iter().map(|image| bring(loading, image)).collect::<Result<Vec<_>, _>>()?;
     commit_all(loading, brought, &found.others)
 }
 
@@ -73,7 +76,9 @@ fn collect(
     let what = blob_member(&entry.digest);
     match Document::parse(&bytes, Some(&entry.media_type)).map_err(Error::image(what))? {
         Document::Manifest(manifest) if !manifest.is_image() => {
-            found.artifact.get_or_insert_with(|| manifest.artifact_type.unwrap_or(manifest.config.media_type));
+            found
+                .artifact
+                .get_or_insert_with(|| manifest.artifact_type.unwrap_or(manifest.config.media_type));
         }
         Document::Manifest(manifest) => found.images.push(FoundImage {
             digest: entry.digest.clone(),
@@ -108,7 +113,9 @@ fn bring(loading: &Loading<'_>, image: FoundImage) -> Result<Brought, Error> {
         None => {
             let bring_layer = |(layer, diff_id): (&Descriptor, &Digest)| {
                 if !media_type::is_layer(&layer.media_type) {
-                    return Err(Error::Unsupported { what: format!("a layer of the type {:?}", layer.media_type) });
+                    return Err(Error::Unsupported {
+                        what: format!("a layer of the type {:?}", layer.media_type),
+                    });
                 }
                 loading.ingest(&blob_member(&layer.digest), Some((&layer.digest, layer.size)), Some(diff_id))
             };
@@ -122,11 +129,15 @@ fn bring(loading: &Loading<'_>, image: FoundImage) -> Result<Brought, Error> {
 /// only a tag (Buildah), and a tag alone names nothing.
 fn names_of(entry: &Descriptor) -> Vec<Reference> {
     let annotation = |key: &str| entry.annotations.get(key);
-    let whole = annotation("io.containerd.image.name").or_else(|| {
-        annotation("org.opencontainers.image.ref.name").filter(|name| name.contains(['/', ':']))
-    });
+    let whole = annotation("io.containerd.image.name")
+        .or_else(|| annotation("org.opencontainers.image.ref.name").filter(|name| name.contains(['/', ':'])));
     // A name that is none does no harm to the image.
-    whole.and_then(|name| Reference::parse(name).ok()).map(|name| name.without_digest()).filter(|name| name.tag().is_some()).into_iter().collect()
+    whole
+        .and_then(|name| Reference::parse(name).ok())
+        .map(|name| name.without_digest())
+        .filter(|name| name.tag().is_some())
+        .into_iter()
+        .collect()
 }
 
 fn check_layout_version(loading: &Loading<'_>) -> Result<(), Error> {
@@ -139,7 +150,9 @@ fn check_layout_version(loading: &Loading<'_>) -> Result<(), Error> {
     let layout: LayoutFile = serde_json::from_slice(&bytes)
         .map_err(|error| Error::BadArchive { reason: format!("its oci-layout cannot be read: {error}") })?;
     if layout.image_layout_version.split('.').next() != Some("1") {
-        return Err(Error::Unsupported { what: format!("version {:?} of the OCI layout", layout.image_layout_version) });
+        return Err(Error::Unsupported {
+            what: format!("version {:?} of the OCI layout", layout.image_layout_version),
+        });
     }
     Ok(())
 }

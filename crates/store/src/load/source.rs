@@ -10,9 +10,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use onggi_archive::Limits;
 use onggi_archive::compress::{Ceiling, Decompressor, Format};
 use onggi_archive::tar::{Event, Kind, Parser};
-use onggi_archive::Limits;
 use onggi_image::DOCUMENT_LIMIT;
 use onggi_sys::fault;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
@@ -40,7 +40,10 @@ pub(crate) trait Source {
     fn document(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let Some(member) = self.open(name)? else { return Ok(None) };
         if member.size > DOCUMENT_LIMIT {
-            let reason = format!("{name:?} is {} bytes, more than the {DOCUMENT_LIMIT} that a document may have", member.size);
+            let reason = format!(
+                "{name:?} is {} bytes, more than the {DOCUMENT_LIMIT} that a document may have",
+                member.size
+            );
             return Err(Error::BadArchive { reason });
         }
         let mut bytes = Vec::new();
@@ -69,7 +72,9 @@ impl TarSource {
         let mut start = [0; 8];
         let seekable = file.metadata().is_ok_and(|metadata| metadata.is_file());
         let filled = if seekable { file.read_at(&mut start, 0).map_err(input)? } else { 0 };
-        if !seekable || Format::sniff(&start[..filled]).map_err(Error::archive("the archive"))? != Format::Plain {
+        if !seekable
+            || Format::sniff(&start[..filled]).map_err(Error::archive("the archive"))? != Format::Plain
+        {
             return TarSource::of_stream(&mut file, act);
         }
         let members = scan(&file)?;
@@ -79,9 +84,14 @@ impl TarSource {
     /// An archive from a stream, of which a copy is made in the act's directory, since its members come in any order.
     pub(crate) fn of_stream(stream: &mut dyn Read, act: &Act) -> Result<TarSource, Error> {
         let path = act.path("archive");
-        let mut file =
-            File::options().read(true).write(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
-        let mut stream = Decompressor::new(stream, Ceiling::default()).map_err(Error::archive("the archive"))?;
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(Error::io("create", &path))?;
+        let mut stream =
+            Decompressor::new(stream, Ceiling::default()).map_err(Error::archive("the archive"))?;
         let mut scanner = Scanner::new();
         let mut buffer = vec![0; BUFFER];
         loop {
@@ -135,7 +145,8 @@ fn scan(file: &File) -> Result<HashMap<Vec<u8>, Place>, Error> {
         position += count as u64;
         // The parser counts a member's bytes and does not look at them.
         while scanner.data_until > position {
-            let step = usize::try_from(scanner.data_until - position).unwrap_or(usize::MAX).min(nothing.len());
+            let step =
+                usize::try_from(scanner.data_until - position).unwrap_or(usize::MAX).min(nothing.len());
             if file.read_at(&mut [0], position + step as u64 - 1).map_err(input)? == 0 {
                 return Err(Error::BadArchive { reason: "it ends in the middle of a member".to_owned() });
             }
@@ -162,7 +173,9 @@ impl Scanner {
             let Event::Entry(entry) = event else { continue };
             let Some(name) = normal(&entry.path) else {
                 let name = String::from_utf8_lossy(&entry.path);
-                return Err(Error::BadArchive { reason: format!("the member {name:?} climbs out of the archive") });
+                return Err(Error::BadArchive {
+                    reason: format!("the member {name:?} climbs out of the archive"),
+                });
             };
             let place = match entry.kind {
                 Kind::File if entry.sparse.is_none() => {
@@ -171,7 +184,8 @@ impl Scanner {
                 }
                 Kind::Symlink(target) => {
                     let parent = name.rsplit_once_byte(b'/').unwrap_or_default();
-                    let joined = if target.starts_with(b"/") { target } else { [parent, b"/", &target].concat() };
+                    let joined =
+                        if target.starts_with(b"/") { target } else { [parent, b"/", &target].concat() };
                     // A link that leads out of the archive is a link to nothing.
                     match normal_with_parents(&joined) {
                         Some(target) => Place::Link(target),
@@ -269,7 +283,9 @@ impl Source for DirectorySource {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let file = match rustix::fs::openat2(&self.directory, name, flags, Mode::empty(), resolve) {
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::XDEV) => return Ok(None),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::XDEV) => {
+                return Ok(None);
+            }
             other => other.map_err(Error::errno("open", name))?,
         };
         let stat = rustix::fs::fstat(&file).map_err(Error::errno("stat", name))?;
