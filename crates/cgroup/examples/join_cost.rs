@@ -10,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use onggi_cgroup::Layout;
+use onggi_cgroup::{Cgroup, Layout};
+use onggi_oci::{DeviceRule, Pids, Resources};
 use onggi_sys::clone::{Clone, Forked, clone3, exit_now};
 
 const ROUNDS: usize = 12;
@@ -38,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("| {label} | {} | {} |", median(&mut made), median(&mut removed));
     }
 
+    whole_life(&name)?;
     for (_, group) in &v1 {
         fs::create_dir(group)?;
         fill_cpuset(group)?;
@@ -53,6 +55,38 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::remove_dir(root.join(&name))?;
     }
     result
+}
+
+/// A group as a container of the defaults has it: plan, create, remove.
+fn whole_life(name: &str) -> Result<(), Box<dyn Error>> {
+    let layout = onggi_cgroup::detect()?;
+    let resources = Resources {
+        devices: Some(vec![DeviceRule { allow: false, ..DeviceRule::default() }]),
+        pids: Some(Pids { limit: Some(2048) }),
+        ..Resources::default()
+    };
+    let path = format!("/{name}/leaf");
+    for idle in [Duration::ZERO, IDLE] {
+        let (mut planned, mut created, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            std::thread::sleep(idle);
+            let start = Instant::now();
+            let plan = onggi_cgroup::plan(&layout, &path, &resources)?;
+            planned.push(start.elapsed());
+            let start = Instant::now();
+            let cgroup = plan.create()?;
+            created.push(start.elapsed());
+            let start = Instant::now();
+            cgroup.remove()?;
+            removed.push(start.elapsed());
+        }
+        let (planned, created, removed) = (median(&mut planned), median(&mut created), median(&mut removed));
+        println!(
+            "\na container's group, after {idle:?}: plan {planned} µs, create {created}, remove {removed}"
+        );
+    }
+    Cgroup::open(&layout, name)?.remove()?;
+    Ok(())
 }
 
 fn joins(v1: &[(String, PathBuf)], unified: Option<&Path>, name: &str) -> Result<(), Box<dyn Error>> {

@@ -12,6 +12,8 @@ mod error;
 mod header;
 #[cfg(test)]
 mod interpret;
+#[cfg(test)]
+mod oracle_tests;
 mod profile;
 mod program;
 mod tables;
