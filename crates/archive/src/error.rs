@@ -38,7 +38,7 @@ pub enum Error {
     #[error("{}: sparse map: {what}", show(path))]
     Sparse { path: Vec<u8>, what: &'static str },
     /// A sparse file that EROFS cannot describe block by block.
-    #[error("{}: sparse file with holes that are not aligned to 512 bytes", show(path))]
+    #[error("{}: sparse file whose holes the index cannot describe in blocks of 512 bytes", show(path))]
     SparseUnaligned { path: Vec<u8> },
     /// A limit of [`crate::Limits`] was passed.
     #[error("{}: {what} over the limit of {limit}", show(path))]

@@ -42,7 +42,7 @@ pub(super) enum Layout {
 }
 
 /// The first 1536 bytes of an image: padding, superblock, device slot.
-pub(super) fn head(root: u64, inodes: u64, blocks: u32, tar_blocks: u32) -> [u8; HEAD] {
+pub(super) fn head(root: u64, inodes: u64, blocks: u32, tar_blocks: u32, uuid: [u8; 16]) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     let mut put = |at: usize, bytes: &[u8]| head[SUPER_OFFSET + at..][..bytes.len()].copy_from_slice(bytes);
     put(0, &MAGIC.to_le_bytes());
@@ -52,6 +52,7 @@ pub(super) fn head(root: u64, inodes: u64, blocks: u32, tar_blocks: u32) -> [u8;
     put(14, &u16::try_from(root).unwrap_or(u16::MAX).to_le_bytes());
     put(16, &inodes.to_le_bytes());
     put(36, &blocks.to_le_bytes());
+    put(48, &uuid);
     put(80, &(INCOMPAT_CHUNKED_FILE | INCOMPAT_DEVICE_TABLE).to_le_bytes());
     put(86, &1u16.to_le_bytes());
     // The device table's place, counted in slots from the start of the image.
