@@ -27,13 +27,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            entries: 2_000_000,
+            entries: 1_000_000,
             path_bytes: 4095,
             path_depth: 256,
             xattr_bytes: 192 << 10,
             extended_header_bytes: 1 << 20,
             sparse_segments: 65_536,
-            metadata_bytes: 512 << 20,
+            metadata_bytes: 256 << 20,
             link_steps: 32_000_000,
         }
     }

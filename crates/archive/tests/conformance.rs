@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use common::{FORMS, Form, Header, Tar, make};
-use onggi_archive::{Error, LayerReport, Lower, LowerEntry, Metadata, NoLower, Timestamp};
+use onggi_archive::{Error, LayerReport, Limits, Lower, LowerEntry, Metadata, NoLower, Timestamp};
 
 /// The mtime of the handmade headers, left out of the expected lines.
 const USUAL_TIME: &str = " 1610612736.000000000";
@@ -675,4 +675,62 @@ fn the_index_is_a_function_of_the_tar() {
     let whole = make(Form::Index, &tar, &mut NoLower, 1 << 20).unwrap().image();
     assert_eq!(whole, make(Form::Index, &tar, &mut NoLower, 1).unwrap().image());
     assert_eq!(whole.len() % 512, 0);
+}
+
+#[test]
+fn an_opaque_directory_below_is_not_repeated() {
+    let xattrs =
+        vec![(b"trusted.overlay.opaque".to_vec(), b"y".to_vec()), (b"user.x".to_vec(), b"1".to_vec())];
+    let metadata = Metadata { xattrs, ..Metadata::implied_directory() };
+    let mut lower = Below(BTreeMap::from([("d", LowerEntry::Directory(metadata))]));
+    let expected = &["d: dir 755 0:0 0.000000000 user.x=1", "d/f: file \"\" 644 0:0"];
+    both_above(&mut lower, &Tar::default().file("d/f", b"").end(), expected);
+}
+
+#[test]
+fn every_limit_holds() {
+    let t = Tar::default;
+    let usual = Limits::default;
+    let many = (0..30).fold(t(), |tar, number| tar.file(&format!("f{number}"), b""));
+    // Each of these links is four times the one before, and the forty links that a path may have allow the third.
+    let chain = (0..9)
+        .fold(t(), |tar, n| tar.symlink(&format!("l{}", n + 1), &format!("l{n}/../l{n}/../l{n}/../l{n}")));
+    let chain = chain.symlink("l0", ".").file("l2/x", b"");
+    let deep_through_links = t().symlink("a", "1/2/3").symlink("1/2/3/b", "4/5/6").file("a/b/f", b"");
+    let table: Vec<(&str, Limits, Tar)> = vec![
+        ("entries", Limits { entries: 29, ..usual() }, many.clone()),
+        ("entries", Limits { entries: 5, ..usual() }, t().file("a/b/c/d/e/f", b"")),
+        ("path bytes", Limits { path_bytes: 4, ..usual() }, t().file("12345", b"")),
+        ("path depth", Limits { path_depth: 3, ..usual() }, t().file("1/2/3/4", b"")),
+        ("path depth", Limits { path_depth: 5, ..usual() }, deep_through_links),
+        (
+            "bytes of extended attributes",
+            Limits { xattr_bytes: 10, ..usual() },
+            t().pax(&[("SCHILY.xattr.user.a", b"123456")]).file("f", b""),
+        ),
+        (
+            "extended header bytes",
+            Limits { extended_header_bytes: 20, ..usual() },
+            t().pax(&[("comment", &[b'x'; 20])]).file("f", b""),
+        ),
+        ("bytes of names and attributes", Limits { metadata_bytes: 50, ..usual() }, many),
+        (
+            "bytes of names and attributes",
+            Limits { metadata_bytes: 50, ..usual() },
+            t().symlink("l", &"t".repeat(60)),
+        ),
+        ("steps through symbolic links", Limits { link_steps: 20, ..usual() }, chain),
+        (
+            "sparse segments",
+            Limits { sparse_segments: 1, ..usual() },
+            t().pax(&[("GNU.sparse.size", b"9"), ("GNU.sparse.map", b"0,1,2,1,4,1")]).file("f", b"123"),
+        ),
+    ];
+    for (what, limits, tar) in table {
+        let (mut image, tar) = (Vec::new(), tar.end());
+        let error = onggi_archive::index(&mut &tar[..], None, &mut image, &mut NoLower, limits).unwrap_err();
+        assert!(matches!(&error, Error::Limit { what: found, .. } if *found == what), "{what}: {error}");
+        onggi_archive::index(&mut &tar[..], None, &mut image, &mut NoLower, usual())
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
 }
