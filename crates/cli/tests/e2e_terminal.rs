@@ -122,5 +122,6 @@ fn three_windows_in_one_container() {
 #[test]
 fn without_a_terminal_t_is_refused() {
     let onggi = busybox();
-    onggi.run(["run", "--rm", "-it", "busybox", "true"]).code(125).says("TTY");
+    // Docker's client ends with 1 here, before it has asked anybody for anything.
+    onggi.run(["run", "--rm", "-it", "busybox", "true"]).code(1).says("TTY");
 }
