@@ -59,10 +59,11 @@ pub(crate) fn of(command: &Command, path: &'static str) -> String {
     let usage = tree.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ").trim();
     let mut text = format!("{}\n\nUsage: {usage}\n", command.about);
-    let visible: Vec<&Arg> = tree.get_arguments().filter(|arg| !arg.is_hide_set()).collect();
+    let mut visible: Vec<&Arg> = tree.get_arguments().filter(|arg| !arg.is_hide_set()).collect();
+    visible.sort_by_key(|arg| arg.get_id() == "help");
     let width = visible.iter().map(|arg| spelled(arg).chars().count()).max().unwrap_or(0).min(WIDEST);
     let mut headings: Vec<&str> = Vec::new();
-    for arg in &visible {
+    for arg in visible.iter().rev().filter(|arg| arg.is_positional()).chain(&visible) {
         if !headings.contains(&heading(arg)) {
             headings.push(heading(arg));
         }

@@ -16,7 +16,8 @@ pub(crate) const COMMAND: Command = Command {
     about: "Run one more program in a container",
     build,
     run,
-    failure: 125,
+    // Docker's: 1 for what is ours, 126 and 127 for a program that cannot be run.
+    failure: 1,
     examples: &[
         ("exec -it web sh", "A shell beside the program that runs there"),
         ("exec -u postgres -w /var/lib db psql", "As somebody else, somewhere else"),
@@ -65,7 +66,8 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let engine = context.engine()?;
     let session = engine.exec(&engine.resolve(&name)?, &request).map_err(|error| {
         let code = error.exit_code();
-        CliError::from(error).code(code)
+        let error = CliError::from(error);
+        if code == 125 { error } else { error.code(code) }
     })?;
     if detach {
         return Ok(0);

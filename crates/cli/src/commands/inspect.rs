@@ -92,25 +92,18 @@ fn inspect(context: &Context, matches: &ArgMatches, kind: Option<Kind>) -> Resul
 }
 
 fn find(context: &Context, name: &str, kind: Option<Kind>, oci: bool, size: bool) -> Result<Value, CliError> {
-    let attempts: [(Kind, &dyn Fn() -> Result<Value, CliError>); 3] = [
-        (Kind::Container, &|| container(context, name, oci, size)),
-        (Kind::Image, &|| image(context, name)),
-        (Kind::Volume, &|| {
-            context
-                .engine()?
-                .volume(name)
-                .map(|volume| super::volume_inspect::describe(&volume))
-                .map_err(Into::into)
-        }),
-    ];
-    for (this, attempt) in attempts {
-        match kind {
-            Some(wanted) if wanted != this => {}
-            Some(_) => return attempt(),
-            None => match attempt() {
-                Err(error) if error.is_not_found() => {}
-                result => return result,
-            },
+    let attempt = |kind| match kind {
+        Kind::Container => container(context, name, oci, size),
+        Kind::Image => image(context, name),
+        Kind::Volume => volume(context, name),
+    };
+    if let Some(kind) = kind {
+        return attempt(kind);
+    }
+    for kind in [Kind::Container, Kind::Image, Kind::Volume] {
+        match attempt(kind) {
+            Err(error) if error.is_not_found() => {}
+            result => return result,
         }
     }
     let hint = "`onggi ps -a`, `onggi images` and `onggi volume ls` list what there is";
@@ -122,6 +115,10 @@ fn image(context: &Context, name: &str) -> Result<Value, CliError> {
     let image = store.resolve(name)?;
     let names = store.names(&image.id)?;
     Ok(image::describe(&image, &names))
+}
+
+fn volume(context: &Context, name: &str) -> Result<Value, CliError> {
+    Ok(super::volume_inspect::describe(&context.engine()?.volume(name)?))
 }
 
 fn container(context: &Context, name: &str, oci: bool, size: bool) -> Result<Value, CliError> {

@@ -16,7 +16,8 @@ pub(crate) const COMMAND: Command = Command {
     about: "Start containers that were created or have ended",
     build,
     run,
-    failure: 125,
+    // Docker's: 1 for what is ours, 126 and 127 for a program that cannot be run.
+    failure: 1,
     examples: &[("start web db", "Start two"), ("start -ai shell", "Start one and stay with it")],
 };
 
@@ -65,7 +66,8 @@ fn attached(context: &Context, matches: &ArgMatches, name: &str, interactive: bo
     };
     let session = engine.start(&id, &options).map_err(|error| {
         let code = error.exit_code();
-        CliError::from(error).code(code)
+        let error = CliError::from(error);
+        if code == 125 { error } else { error.code(code) }
     })?;
     let proxy_signals = matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true);
     follow(context, session, Wishes { stdin, proxy_signals })

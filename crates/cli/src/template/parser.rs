@@ -78,14 +78,14 @@ pub(super) fn parse(source: &str, tokens: Vec<Token>) -> Result<Vec<Node>, Error
     let mut parser = Parser { source, tokens, next: 0, depth: 0, loops: 0, variables: vec!["$".to_owned()] };
     let (nodes, end) = parser.block()?;
     match end {
-        End::Source => Ok(nodes),
-        End::End => parser.fail("unexpected {{end}}"),
-        End::Else(_) => parser.fail("unexpected {{else}}"),
+        Stop::Source => Ok(nodes),
+        Stop::End => parser.fail("unexpected {{end}}"),
+        Stop::Else(_) => parser.fail("unexpected {{else}}"),
     }
 }
 
 /// What ended a list of nodes.
-enum End {
+enum Stop {
     Source,
     End,
     /// `{{else}}`, or `{{else if …}}` with the word that follows.
@@ -125,11 +125,11 @@ impl Parser<'_> {
         result
     }
 
-    fn block(&mut self) -> Result<(Vec<Node>, End), Error> {
+    fn block(&mut self) -> Result<(Vec<Node>, Stop), Error> {
         self.deeper(Self::block_here)
     }
 
-    fn block_here(&mut self) -> Result<(Vec<Node>, End), Error> {
+    fn block_here(&mut self) -> Result<(Vec<Node>, Stop), Error> {
         let mut nodes = Vec::new();
         while self.next < self.tokens.len() {
             let token = self.tokens[self.next].clone();
@@ -146,7 +146,7 @@ impl Parser<'_> {
                 "end" => {
                     self.next += 1;
                     self.close("end")?;
-                    return Ok((nodes, End::End));
+                    return Ok((nodes, Stop::End));
                 }
                 "else" => {
                     self.next += 1;
@@ -158,7 +158,7 @@ impl Parser<'_> {
                         Some(_) => self.next += 1,
                         None => self.close("else")?,
                     }
-                    return Ok((nodes, End::Else(chained)));
+                    return Ok((nodes, Stop::Else(chained)));
                 }
                 "if" | "with" | "range" => {
                     self.next += 1;
@@ -182,7 +182,7 @@ impl Parser<'_> {
                 }
             }
         }
-        Ok((nodes, End::Source))
+        Ok((nodes, Stop::Source))
     }
 
     /// `if`, `with` or `range`, whose word is already read.
@@ -197,18 +197,18 @@ impl Parser<'_> {
         let (then, end) = self.block()?;
         self.loops -= usize::from(word == "range");
         let otherwise = match end {
-            End::Source => return self.fail("unexpected EOF"),
-            End::End => Vec::new(),
-            End::Else(None) => match self.block()? {
-                (nodes, End::End) => nodes,
-                (_, End::Else(_)) => return self.fail("expected end; found {{else}}"),
-                (_, End::Source) => return self.fail("unexpected EOF"),
+            Stop::Source => return self.fail("unexpected EOF"),
+            Stop::End => Vec::new(),
+            Stop::Else(None) => match self.block()? {
+                (nodes, Stop::End) => nodes,
+                (_, Stop::Else(_)) => return self.fail("expected end; found {{else}}"),
+                (_, Stop::Source) => return self.fail("unexpected EOF"),
             },
             // `{{else if}}` shares its `{{end}}` with the `if` that it belongs to.
-            End::Else(Some(chained)) if chained == word => {
+            Stop::Else(Some(chained)) if chained == word => {
                 vec![self.deeper(|parser| parser.control(&chained))?]
             }
-            End::Else(Some(chained)) => {
+            Stop::Else(Some(chained)) => {
                 return self.fail(format!("unexpected <{chained}> in else of {word}"));
             }
         };

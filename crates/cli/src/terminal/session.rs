@@ -58,9 +58,8 @@ pub(crate) fn follow(context: &Context, mut session: Session, wishes: Wishes) ->
     let ended = output.map(JoinHandle::join);
     drop(raw);
     let end = end?;
-    match ended {
-        Some(Ok(Ended::Failed(problem))) => context.warn(&problem),
-        _ => {}
+    if let Some(Ok(Ended::Failed(problem))) = ended {
+        context.warn(&problem);
     }
     if end.detached {
         context.complain(&format!("\ndetached; `onggi attach {name}` comes back\n"));
