@@ -325,7 +325,7 @@ fn names_come_and_go() {
     assert!(onggi.ok(["rmi", "busybox"]).contains("Untagged"));
     onggi.ok(["run", "--rm", "second:v2", "true"]);
     onggi.ok(["create", "--name", "jar", "second:v2", "true"]);
-    onggi.fails(["rmi", "example.org:5000/team/third", "second:v2"]).says("jar");
+    onggi.fails(["rmi", "example.org:5000/team/third", "second:v2"]).says("is using");
     onggi.ok(["rm", "jar"]);
     onggi.run(["rmi", "second:v2", "example.org:5000/team/third"]);
     assert_eq!(onggi.ok(["images", "-aq"]), "");

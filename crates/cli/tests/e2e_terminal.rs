@@ -15,10 +15,10 @@ fn the_program_has_a_terminal_of_the_window_s_size() {
     window.resize(40, 132);
     // The new size travels by a signal and a message: the shell's own trap says when it has arrived.
     window.press("trap 'stty size' WINCH; stty size\r");
-    let mut shown = window.expect("\r\n# ");
+    let mut shown = window.expect("/ # ");
     while !shown.contains("40 132") {
         window.press("stty size\r");
-        shown = window.expect("\r\n# ");
+        shown = window.expect("/ # ");
     }
     window.press("exit 5\r");
     assert_eq!(window.wait().0, 5);

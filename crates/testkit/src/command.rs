@@ -323,6 +323,8 @@ fn forward(mut stream: Box<dyn Read + Send>, which: usize, sender: &Sender<(usiz
             Err(error) => panic!("reading a command's output: {error}"),
         }
     }
+    // Closed before the end is told: who waits for it may look at the open descriptors next.
+    drop(stream);
     let _ = sender.send((which, Vec::new()));
 }
 
