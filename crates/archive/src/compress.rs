@@ -347,6 +347,30 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 300,
+            failure_persistence: None,
+            ..Default::default()
+        })]
+
+        #[test]
+        fn damaged_streams_end_in_an_error_or_in_data(
+            changes in proptest::collection::vec((0..400usize, 0..=255u8), 1..4),
+            zstd_first in proptest::bool::ANY,
+        ) {
+            let text: Vec<u8> = (0..2000u32).flat_map(|number| number.to_string().into_bytes()).collect();
+            let mut data = if zstd_first { zstd(&text) } else { [gzip(&text[..900]), gzip(&text[900..])].concat() };
+            let length = data.len();
+            for (at, byte) in changes {
+                data[at % length] = byte;
+            }
+            if let Ok(out) = read(&data) {
+                proptest::prop_assert!(out.len() <= 1 << 20);
+            }
+        }
+    }
+
     #[test]
     fn bombs_are_cut_off() {
         let data = gzip(&vec![0; 1 << 20]);
