@@ -222,7 +222,8 @@ impl Index {
     /// What the index says otherwise than the files, each in a sentence; and whether SQLite finds its own structure whole.
     pub(crate) fn differences(&self) -> Result<Vec<String>, Error> {
         if !self.path.exists() {
-            return Ok(vec!["the index is missing".to_owned()]);
+            // It is made when it is first needed.
+            return Ok(Vec::new());
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let look = || -> rusqlite::Result<Vec<String>> {

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use onggi_archive::Limits;
-use onggi_archive::unpack::Unpacker;
+use onggi_archive::unpack::{self, Unpacker};
 use onggi_image::Digest;
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::Errno;
@@ -178,7 +178,8 @@ impl Presenter for UnpackedTrees {
         onggi_archive::feed_all(&mut tar, None, Box::new(unpacker)).map_err(what())?;
         // A tree that is only half on the disk after a power cut must not have its name.
         rustix::fs::syncfs(&root).map_err(Error::errno("syncfs", &directory))?;
-        fs::rename(&directory, &target).map_err(Error::io("rename", &directory))?;
+        let tree = directory.join(unpack::TREE);
+        fs::rename(&tree, &target).map_err(Error::io("rename", tree))?;
         sync_directory(&self.layout.layer(&layer.diff_id))?;
         Ok(target)
     }

@@ -1,0 +1,177 @@
+//! Every step of every act that writes may be its last: the process is killed at each fault point in turn, and the store must be sound for the
+//! next command, which must then be able to do the act.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use common::{Roots, docker_archive, layers, load, needs_root, oci_layout, tar};
+use onggi_image::Reference;
+use onggi_store::{ContainerRow, Format, ImportOptions, NameKind, Severity, Silent, Store};
+
+const ACT: &str = "ONGGI_TEST_ACT";
+const ROOTS: &str = "ONGGI_TEST_ROOTS";
+
+/// What a store is like before the act.
+fn prepare(act: &str, store: &Store) {
+    if matches!(act, "tag" | "remove" | "remove-by-force" | "save" | "load-again" | "names") {
+        load(store, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
+        load(store, &tar(&docker_archive(&["two:1"], &layers("two")))).unwrap();
+    }
+    if act == "remove-by-force" {
+        store.lease("container", &store.resolve("one:1").unwrap().id).unwrap();
+    }
+}
+
+fn act(act: &str, store: &Store, directory: &Path) {
+    match act {
+        "load" | "load-again" => {
+            load(store, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
+        }
+        "load-docker" => {
+            load(store, &common::gzip(&tar(&docker_archive(&["two:1", "two:2"], &layers("two"))))).unwrap();
+        }
+        "import" => {
+            let options =
+                ImportOptions { name: Some(Reference::parse("three").unwrap()), ..ImportOptions::default() };
+            store.import(&mut layers("three")[0].as_slice(), &options, &Silent).unwrap();
+        }
+        "tag" => store.tag("one:1", &Reference::parse("other:1").unwrap()).unwrap(),
+        // Killed after its name has gone, what is left of the image has no name.
+        "remove" => drop(store.remove("one:1", false, &|_| false)),
+        "remove-by-force" => {
+            drop(store.remove("one:1", true, &|_| false));
+            store.release("container").unwrap();
+        }
+        "save" => {
+            let file = std::fs::File::create(directory.join("saved")).unwrap();
+            store.save(&["one:1".into(), "two:1".into()], Format::DockerArchive, &mut { file }).unwrap();
+        }
+        "names" => {
+            store.reserve_name(NameKind::Container, "name", "id").unwrap();
+            let row = ContainerRow {
+                id: "id".into(),
+                name: "name".into(),
+                created: String::new(),
+                summary: 1.into(),
+            };
+            store.insert_container(&row).unwrap();
+            store.remove_container("id").unwrap();
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// Not a test of its own: what the others run in a process that may be killed.
+#[test]
+fn child() {
+    let (Ok(name), Ok(directory)) = (std::env::var(ACT), std::env::var(ROOTS)) else { return };
+    let directory = PathBuf::from(directory);
+    let store = Store::open(&directory.join("data"), &directory.join("run")).unwrap();
+    act(&name, &store, &directory);
+}
+
+fn run_child(act: &str, roots: &Roots, variable: &str, value: &str) -> ExitStatus {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child", "--test-threads=1", "--quiet"]);
+    command.env(ACT, act).env(ROOTS, roots.directory.path()).env(variable, value);
+    command.output().unwrap().status
+}
+
+/// The points that an act passes, each with how often.
+fn points(act: &str) -> BTreeMap<String, usize> {
+    let roots = Roots::new();
+    prepare(act, &roots.open());
+    let trace = roots.directory.path().join("trace");
+    assert!(
+        run_child(act, &roots, "ONGGI_FAULT_TRACE", trace.to_str().unwrap()).success(),
+        "{act} fails by itself"
+    );
+    let mut points = BTreeMap::new();
+    for name in std::fs::read_to_string(trace).unwrap().lines() {
+        *points.entry(name.to_owned()).or_insert(0) += 1;
+    }
+    points
+}
+
+fn killed_at_every_point(name: &str, at_least: usize) {
+    if !needs_root() {
+        return;
+    }
+    let points = points(name);
+    assert!(points.values().sum::<usize>() >= at_least, "{name} passes only {points:?}");
+    for (point, count) in points {
+        // The first and the last passage differ in what lies before them; those between do not.
+        for passage in [1, count] {
+            let roots = Roots::new();
+            prepare(name, &roots.open());
+            let status = run_child(name, &roots, "ONGGI_FAULT", &format!("{point}:{passage}"));
+            assert_eq!(status.signal(), Some(9), "{name} was not killed at {point}:{passage}");
+
+            let store = roots.open();
+            let report = store.check(false).unwrap();
+            let bad: Vec<_> =
+                report.findings.iter().filter(|finding| finding.severity != Severity::Leftover).collect();
+            assert!(bad.is_empty(), "{name} killed at {point}:{passage}: {bad:#?}");
+            for image in store.images().unwrap() {
+                let image = store.image(&image.id).unwrap();
+                store.mount_layers(&image).unwrap();
+            }
+            act(name, &store, roots.directory.path());
+            let report = store.check(false).unwrap();
+            assert!(
+                report.findings.is_empty(),
+                "after {name} killed at {point}:{passage} and repeated: {report:#?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn load_an_oci_layout() {
+    killed_at_every_point("load", 20);
+}
+
+#[test]
+fn load_what_is_there() {
+    killed_at_every_point("load-again", 5);
+}
+
+#[test]
+fn load_a_compressed_docker_archive() {
+    killed_at_every_point("load-docker", 20);
+}
+
+#[test]
+fn import() {
+    killed_at_every_point("import", 10);
+}
+
+#[test]
+fn tag() {
+    killed_at_every_point("tag", 2);
+}
+
+#[test]
+fn remove() {
+    killed_at_every_point("remove", 5);
+}
+
+#[test]
+fn remove_by_force_what_a_container_uses() {
+    killed_at_every_point("remove-by-force", 5);
+}
+
+#[test]
+fn save() {
+    killed_at_every_point("save", 8);
+}
+
+#[test]
+fn names_and_rows() {
+    killed_at_every_point("names", 1);
+}

@@ -1,0 +1,143 @@
+//! What every form of presenting layers must do: the same tree, whiteouts, opaque directories, links, owners of implied directories.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use common::Entry::{Directory, File, Link};
+use common::{Roots, docker_archive, layer, load, needs_root, tar};
+use onggi_store::LayerForm;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+/// An overlay over some layers, unmounted at the end.
+struct Overlay {
+    target: PathBuf,
+}
+
+impl Overlay {
+    fn new(roots: &Roots, lower: &[PathBuf]) -> Overlay {
+        let target = roots.directory.path().join("merged");
+        fs::create_dir_all(&target).unwrap();
+        // A lower directory more, since overlayfs wants two for a mount without an upper one.
+        let empty = roots.directory.path().join("empty");
+        fs::create_dir_all(&empty).unwrap();
+        let lower: Vec<_> = lower.iter().chain([&empty]).map(|path| path.to_str().unwrap()).collect();
+        let options = format!("lowerdir={}", lower.join(":"));
+        let options = std::ffi::CString::new(options).unwrap();
+        rustix::mount::mount("overlay", &target, "overlay", MountFlags::RDONLY, options.as_c_str()).unwrap();
+        Overlay { target }
+    }
+
+    fn mode(&self, path: &str) -> u32 {
+        fs::symlink_metadata(self.target.join(path)).unwrap().mode() & 0o7777
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.target.join(path)).ok()
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        rustix::mount::unmount(&self.target, UnmountFlags::DETACH).unwrap();
+    }
+}
+
+fn image() -> Vec<Vec<u8>> {
+    let base = layer(&[
+        ("./", Directory(0o711)),
+        ("bin", Link("usr/bin")),
+        ("data/", Directory(0o750)),
+        ("data/old", File(0o644, "old")),
+        ("etc/", Directory(0o755)),
+        ("etc/gone", File(0o644, "gone")),
+        ("etc/kept", File(0o640, "kept")),
+        ("tmp/", Directory(0o1777)),
+        ("usr/", Directory(0o755)),
+        ("usr/bin/", Directory(0o755)),
+        ("usr/bin/su", File(0o4755, "su")),
+    ]);
+    let middle = layer(&[
+        ("data/", Directory(0o700)),
+        ("data/.wh..wh..opq", File(0o644, "")),
+        ("data/new", File(0o644, "new")),
+        ("etc/.wh.gone", File(0o644, "")),
+        ("tmp/x", File(0o600, "x")),
+    ]);
+    let top = layer(&[("bin/y", File(0o755, "y")), ("data/z", File(0o644, "z"))]);
+    vec![base, middle, top]
+}
+
+fn conforms(form: LayerForm) {
+    if !needs_root() {
+        return;
+    }
+    let roots = Roots::on_disk();
+    let store = roots.open_with(form);
+    load(&store, &tar(&docker_archive(&["image"], &image()))).unwrap();
+    let image = store.resolve("image").unwrap();
+    let lower = store.mount_layers(&image).unwrap();
+    assert_eq!(lower.len(), 3);
+    assert_eq!(store.mount_layers(&image).unwrap(), lower, "presenting twice is presenting once");
+    let again = roots.open_with(form);
+    assert_eq!(again.mount_layers(&image).unwrap(), lower, "another process sees the same");
+
+    let merged = Overlay::new(&roots, &lower);
+    assert_eq!(merged.read("etc/gone"), None, "a whiteout hides");
+    assert_eq!(merged.read("etc/kept").as_deref(), Some("kept"));
+    assert_eq!(merged.read("data/old"), None, "an opaque directory hides");
+    assert_eq!(merged.read("data/new").as_deref(), Some("new"));
+    assert_eq!(merged.read("tmp/x").as_deref(), Some("x"));
+    assert_eq!(merged.mode("tmp"), 0o1777, "an implied directory keeps what lies below");
+    assert_eq!(merged.mode("data"), 0o700, "of two that lie below, the upper one");
+    assert_eq!(merged.mode("."), 0o711, "the root is implied as well");
+    assert_eq!(
+        merged.read("usr/bin/y").as_deref(),
+        Some("y"),
+        "a path through a lower link leads where it points"
+    );
+    assert_eq!(fs::read_link(merged.target.join("bin")).unwrap(), Path::new("usr/bin"));
+    assert_eq!(merged.mode("usr/bin/su"), 0o4755);
+
+    // What is in use survives being taken back.
+    store.unmount_all().unwrap();
+    assert_eq!(merged.read("data/new").as_deref(), Some("new"));
+    drop(merged);
+    assert_eq!(
+        Overlay::new(&roots, &store.mount_layers(&image).unwrap()).read("data/z").as_deref(),
+        Some("z")
+    );
+    assert!(store.check(false).unwrap().findings.is_empty());
+    store.remove("image", true, &|_| false).unwrap();
+    assert!(!lower[0].exists(), "a removed layer is not presented");
+}
+
+#[test]
+fn erofs_mounts_conform() {
+    conforms(LayerForm::Erofs);
+}
+
+#[test]
+fn unpacked_trees_conform() {
+    conforms(LayerForm::Directories);
+}
+
+#[test]
+fn the_kernel_shows_them_in_one_mount_namespace_only() {
+    if !needs_root() {
+        return;
+    }
+    let roots = Roots::on_disk();
+    let store = roots.open_with(LayerForm::Erofs);
+    load(&store, &tar(&docker_archive(&["image"], &image()))).unwrap();
+    let lower = store.mount_layers(&store.resolve("image").unwrap()).unwrap();
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    for path in &lower {
+        let lines: Vec<_> = table.lines().filter(|line| line.split(' ').nth(4) == path.to_str()).collect();
+        assert_eq!(lines.len(), 1, "{path:?} is mounted once: {lines:?}");
+        assert!(!lines[0].contains("shared:") && lines[0].contains(" - erofs "), "{}", lines[0]);
+    }
+}
