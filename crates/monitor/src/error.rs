@@ -29,19 +29,22 @@ pub enum Error {
     Refused { kind: String, step: String, errno: i32, message: String },
     #[error("write the event log: {step}: {source}")]
     EventLog { step: &'static str, source: io::Error },
-    #[error("the container's state: {source}")]
-    State { source: Box<onggi_store::Error> },
+    #[error("{step} {file} in the container's directory: {source}")]
+    Record { step: &'static str, file: &'static str, source: io::Error },
+    #[error("{file} in the container's directory is damaged: {why}")]
+    Damaged { file: &'static str, why: String },
 }
 
 impl Diagnose for Error {
     fn kind(&self) -> Kind {
         match self {
-            Error::Spawn { source, .. } | Error::EventLog { source, .. } => Kind::of_io(source),
-            Error::State { source } => source.kind(),
+            Error::Spawn { source, .. } | Error::EventLog { source, .. } | Error::Record { source, .. } => {
+                Kind::of_io(source)
+            }
             Error::Connect { .. } | Error::Send { .. } | Error::Receive { .. } | Error::Gone => {
                 Kind::Unavailable
             }
-            Error::Message { .. } | Error::Unexpected { .. } => Kind::Corrupt,
+            Error::Message { .. } | Error::Unexpected { .. } | Error::Damaged { .. } => Kind::Corrupt,
             Error::TooLarge { .. } => Kind::InvalidInput,
             Error::Refused { kind, .. } => kind_of_name(kind),
         }

@@ -10,6 +10,7 @@ pub mod error;
 pub mod events;
 pub mod program;
 pub mod protocol;
+mod record;
 pub mod state;
 
 pub use error::Error;

@@ -6,9 +6,9 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::clock::NEVER;
 use crate::protocol::Durability;
+use crate::{Error, record};
 
 /// The file's name.
 pub const FILE: &str = "state.json";
@@ -96,21 +96,15 @@ impl State {
     /// # Errors
     /// [`Error::Record`]: the old record, if any, is then still there.
     pub fn write(&self, container: BorrowedFd<'_>, durability: Durability) -> Result<(), Error> {
-        let durability = match durability {
-            Durability::Synced => onggi_store::sealed::Durability::Synced,
-            Durability::Volatile => onggi_store::sealed::Durability::Volatile,
-        };
-        onggi_store::sealed::write_at(container, FILE, self, durability)
-            .map_err(|source| Error::State { source: Box::new(source) })
+        record::write(container, FILE, self, durability)
     }
 
     /// Reads the record.
     ///
     /// # Errors
-    /// [`Error::State`]: it is missing or damaged.
+    /// [`Error::Record`]: it cannot be read; [`Error::Damaged`].
     pub fn read(container: BorrowedFd<'_>) -> Result<State, Error> {
-        onggi_store::sealed::read_at(container, FILE)
-            .map_err(|source| Error::State { source: Box::new(source) })
+        record::read(container, FILE)
     }
 }
 
@@ -154,6 +148,25 @@ mod tests {
         assert_eq!(State::read(handle.as_fd()).unwrap(), state);
         let text = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
         assert!(text.contains(r#""version":1,"status":"exited","pid":0"#), "{text}");
+        assert!(State::read(std::fs::File::open("/proc").unwrap().as_fd()).is_err());
+        std::fs::write(directory.path().join(FILE), text.replace("137", "0")).unwrap();
+        assert!(matches!(State::read(handle.as_fd()), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn the_store_and_the_monitor_write_the_same_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let handle = std::fs::File::open(directory.path()).unwrap();
+        let state = State { error: "김치\n".into(), ..State::default() };
+        state.write(handle.as_fd(), Durability::Volatile).unwrap();
+        let ours = std::fs::read(directory.path().join(FILE)).unwrap();
+        let volatile = onggi_store::sealed::Durability::Volatile;
+        onggi_store::sealed::write_at(handle.as_fd(), FILE, &state, volatile).unwrap();
+        assert_eq!(
+            String::from_utf8(ours),
+            String::from_utf8(std::fs::read(directory.path().join(FILE)).unwrap())
+        );
+        assert_eq!(State::read(handle.as_fd()).unwrap(), state);
     }
 
     #[test]

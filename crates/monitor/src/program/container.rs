@@ -13,17 +13,11 @@ use super::isolation::{Isolation, Process, Refusal, Report, Stdio};
 #[derive(Debug, Default)]
 pub struct Container {
     cgroup: Option<Cgroup>,
-    /// As JSON: it is needed as a structure for an exec only, and larger then.
+    /// As JSON, until it has been asked for.
     launch: Vec<u8>,
 }
 
 impl Container {
-    fn launch(&self) -> Result<Launch, Refusal> {
-        serde_json::from_slice(&self.launch).map_err(|error| {
-            Refusal::new(Kind::Corrupt, "monitor.plan", format!("read the plan again: {error}"))
-        })
-    }
-
     fn cgroup(&self, step: &str) -> Result<&Cgroup, Refusal> {
         self.cgroup.as_ref().ok_or_else(|| Refusal::new(Kind::Conflict, step, "the container has no cgroup"))
     }

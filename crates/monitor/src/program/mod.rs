@@ -41,7 +41,7 @@ use surroundings::OomScore;
 pub use container::Container as Namespaces;
 
 /// A quiet moment of this length (nanoseconds) gives memory back to the kernel.
-const QUIET: u64 = 200_000_000;
+const QUIET: u64 = 50_000_000;
 /// The ends of this many exec sessions are remembered.
 const REMEMBERED_EXECS: usize = 32;
 

@@ -17,7 +17,7 @@ use onggi_monitor::state::State;
 use onggi_oci as oci;
 use onggi_runtime::plan::{self, Extra, Input, JoinInput, Root};
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_onggi-monitor");
+pub const PROGRAM: &str = "/work/target-monitor/x86_64-unknown-linux-gnu/release/onggi-monitor";
 
 /// The root file system, unpacked once for each test program.
 fn busybox() -> &'static Path {

@@ -1,0 +1,70 @@
+//! The monitor's budget of memory: one is there for every container, for as long as it lives (docs/decisions/0002-monitor.md).
+
+mod common;
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use common::{Fixture, output};
+use onggi_monitor::protocol::{Condition, Reply, Request};
+
+/// Private dirty memory after an exec, an attach and a log rotation (KiB).
+const PRIVATE_DIRTY: u64 = 128;
+
+fn field(pid: i32, name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn a_monitor_stays_within_its_budget() {
+    // Pages of a program that the linker has just written count as dirty until they are on the disk.
+    std::fs::File::open(common::PROGRAM).unwrap().sync_all().unwrap();
+    let mut fixture = Fixture::new("read line; seq 1 20000; read line");
+    (fixture.start.stdin_open, fixture.start.log.max_size) = (true, 100_000);
+    let mut running =
+        fixture.run_attached(Some(onggi_monitor::protocol::Streams { stdin: true, ..output() }));
+    let monitor = running.monitor.pid();
+    let report = |when: &str| {
+        let [dirty, pss] = ["Private_Dirty", "Pss"].map(|name| field(monitor, name));
+        println!("{when}: {dirty} KiB private dirty, {pss} KiB proportional");
+        dirty
+    };
+    report("started");
+
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let request = Request::Exec {
+        id: "e1".into(),
+        terminal: false,
+        size: None,
+        detach: false,
+        command: "sh -c echo".into(),
+        streams: output(),
+    };
+    let plan = fixture.exec_plan("echo hello", false);
+    let reply = running.monitor.call(&request, &[plan.as_fd(), theirs.as_fd()]).unwrap();
+    drop(theirs);
+    assert!(matches!(reply, Reply::Started { .. }), "{reply:?}");
+    let wait = Request::Wait { condition: Condition::ExecExited { id: "e1".into() }, finish: false };
+    let wait = running.monitor.order(&wait, &[]).unwrap();
+    assert!(matches!(running.monitor.reply_to(wait).unwrap(), Reply::Exited { code: 0, .. }));
+    ours.read_to_end(&mut Vec::new()).unwrap();
+    report("after an exec");
+
+    std::io::Write::write_all(running.stream.as_mut().unwrap(), b"\n").unwrap();
+    running.read_until("20000");
+    assert!(fixture.path("container/log/json.log.1").exists(), "the log has rotated");
+    report("after a rotation");
+
+    // In the first quiet moment it gives back what it does not need; until then a poll is all that can be done from outside.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while field(monitor, "Private_Dirty") > PRIVATE_DIRTY && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert!(report("quiet") <= PRIVATE_DIRTY);
+    std::io::Write::write_all(running.stream.as_mut().unwrap(), b"\n").unwrap();
+    assert_eq!(running.code(), 0);
+    fixture.assert_nothing_left();
+}
