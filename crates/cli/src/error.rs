@@ -38,7 +38,15 @@ impl CliError {
 
     /// A value of a flag, with what is wrong about it.
     pub(crate) fn flag(name: &str, problem: impl Display) -> CliError {
-        CliError::new(Kind::InvalidInput, format!("invalid argument for --{name}: {problem}"))
+        let problem = problem.to_string();
+        let flag = format!("--{name}");
+        // Some sentences name their flag, some begin as this one would.
+        let message = match () {
+            () if problem.contains(&flag) => problem,
+            () if problem.starts_with("invalid ") => format!("{flag}: {problem}"),
+            () => format!("invalid argument for {flag}: {problem}"),
+        };
+        CliError::new(Kind::InvalidInput, message)
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> CliError {
@@ -61,7 +69,10 @@ impl CliError {
 
     /// A failed input or output; `act` says of what: `read /tmp/env`.
     pub(crate) fn io(act: impl Display, source: &io::Error) -> CliError {
-        let mut error = CliError::new(Kind::of_io(source), format!("{act}: {source}"));
+        let problem = source.to_string();
+        // "(os error 2)" tells a person nothing that the words have not said.
+        let problem = problem.split(" (os error").next().unwrap_or_default();
+        let mut error = CliError::new(Kind::of_io(source), format!("{act}: {problem}"));
         error.silent = source.kind() == io::ErrorKind::BrokenPipe;
         if error.silent {
             error.code = Some(0);
@@ -128,12 +139,12 @@ impl CliError {
         let argument = context(ContextKind::InvalidArg).unwrap_or_default();
         let value = context(ContextKind::InvalidValue).unwrap_or_default();
         // clap shows a flag with its value's name; the name alone is what was typed.
-        let flag = argument.split([' ', '=']).next().unwrap_or_default();
+        let flag = argument.split([' ', '=', '[']).next().unwrap_or_default().trim_matches(['<', '>', '.']);
         let message = match error.kind() {
             ErrorKind::UnknownArgument if argument.starts_with('-') => format!("unknown flag: {argument}"),
             ErrorKind::UnknownArgument => format!("unexpected argument: {argument}"),
             ErrorKind::MissingRequiredArgument => {
-                format!("'onggi {path}' needs {}", argument.replace(['<', '>', '.'], ""))
+                format!("'onggi {path}' needs {}", needed(&argument))
             }
             ErrorKind::InvalidValue if value.is_empty() => format!("flag needs an argument: {flag}"),
             ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
@@ -166,6 +177,13 @@ impl CliError {
         }
         result
     }
+}
+
+/// The names of arguments as clap spells them (`<IMAGE [COMMAND]>...`), without its brackets and without
+/// what may be left out.
+fn needed(spelled: &str) -> &str {
+    let first = spelled.trim_start_matches('<').split(['[', '>']).next().unwrap_or_default();
+    first.trim_end_matches(['.', ' '])
 }
 
 impl<E: Diagnose> From<E> for CliError {
