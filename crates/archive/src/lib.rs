@@ -13,6 +13,7 @@ mod metadata;
 mod path;
 pub mod tar;
 mod tree;
+#[cfg(target_os = "linux")]
 pub mod unpack;
 pub mod write;
 

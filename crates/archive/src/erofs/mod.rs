@@ -1,7 +1,7 @@
 //! The index of a layer: a small EROFS image with the layer's names, inodes and attributes, whose file data
 //! stays in the tar, the image's second device. Mount the pair with `mount -t erofs -o ro,device=layer.tar layer.erofs`.
 //!
-//! The image is a function of the tar's bytes and of what [`Lower`](crate::Lower) answers: nothing else, no clock.
+//! The image is a function of the tar's bytes and of what [`Lower`] answers: nothing else, no clock.
 
 mod chunks;
 mod directory;

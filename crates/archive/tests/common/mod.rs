@@ -174,7 +174,6 @@ impl Made {
 
 /// Makes the form from a tar that is fed in pieces of `step` bytes.
 pub(crate) fn make(form: Form, tar: &[u8], lower: &mut dyn Lower, step: usize) -> Result<Made, Error> {
-    require_root();
     let directory = tempfile::tempdir().unwrap();
     let tar_path = directory.path().join("layer.tar");
     let image_path = directory.path().join("layer.erofs");
@@ -215,8 +214,16 @@ pub(crate) fn mount(image: &Path, tar: &Path) -> OwnedFd {
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY).unwrap()
 }
 
-pub(crate) fn require_root() {
-    assert!(rustix::process::geteuid().is_root(), "this test mounts and makes devices: run it as root");
+/// Whether a test that mounts and makes devices has to be left out. Without root it fails, unless it was said that
+/// there is none.
+pub(crate) fn without_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    let expected = std::env::var_os("ONGGI_TEST_UNPRIVILEGED").is_some_and(|value| value == "1");
+    assert!(
+        root || expected,
+        "mounts and makes devices: run as root, or set ONGGI_TEST_UNPRIVILEGED=1 to leave it out"
+    );
+    !root
 }
 
 /// Everything under `root` that a layer keeps, a line each.
