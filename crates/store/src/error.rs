@@ -54,7 +54,7 @@ pub enum Error {
     #[error("the archive is not sound: {reason}")]
     BadArchive { reason: String },
     #[error("no image for {host} in it; it has {}", if others.is_empty() { "none that names a platform".to_owned() } else { others.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ") })]
-    NoPlatform { host: Platform, others: Vec<Platform> },
+    NoPlatform { host: Box<Platform>, others: Vec<Platform> },
     #[error("{what} is not supported")]
     Unsupported { what: String },
     #[error("{what} was removed while it was being used here")]

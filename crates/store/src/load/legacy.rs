@@ -60,8 +60,11 @@ fn config(
     serde_json::to_vec(&json).map_err(failed)
 }
 
+/// One layer of the chain: its id and its `json`.
+type Link = (String, Map<String, Value>);
+
 /// The chain from the topmost layer down.
-fn chain(loading: &Loading<'_>, top: &str) -> Result<Vec<(String, Map<String, Value>)>, Error> {
+fn chain(loading: &Loading<'_>, top: &str) -> Result<Vec<Link>, Error> {
     let mut chain = Vec::new();
     let mut next = Some(top.to_owned());
     while let Some(id) = next {

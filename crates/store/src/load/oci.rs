@@ -33,7 +33,7 @@ pub(super) fn load(loading: &Loading<'_>, index: &[u8]) -> Result<Vec<Loaded>, E
             Some(kind) => {
                 Error::Unsupported { what: format!("an artifact of the type {kind:?}, which is no image,") }
             }
-            None => Error::NoPlatform { host, others: found.others },
+            None => Error::NoPlatform { host: Box::new(host), others: found.others },
         });
     }
     let brought =

@@ -1,0 +1,173 @@
+//! Damage done by hand to each kind of file: a check names it, a repair mends what can be mended and keeps what cannot.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{Roots, docker_archive, layers, load, oci_layout, tar};
+use onggi_image::Digest;
+use onggi_store::{Severity, Store};
+
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+fn prepared() -> (Roots, Store) {
+    let roots = Roots::new();
+    let store = roots.open();
+    load(&store, &tar(&oci_layout("bad:1", &layers("bad")))).unwrap();
+    load(&store, &tar(&docker_archive(&["good:1"], &layers("good")))).unwrap();
+    (roots, store)
+}
+
+type Damage = fn(&Store) -> PathBuf;
+
+fn layer_file(store: &Store, number: usize, file: &str) -> PathBuf {
+    store.data().join("layers").join(store.resolve("bad:1").unwrap().layers[number].hex()).join(file)
+}
+
+#[test]
+fn what_is_derived_is_made_again() {
+    let damages: [(&str, Damage); 4] = [
+        ("an index that is damaged", |store| {
+            let path = layer_file(store, 0, "layer.erofs");
+            flip(&path);
+            path
+        }),
+        ("an index that is missing", |store| {
+            let path = layer_file(store, 1, "layer.erofs");
+            fs::remove_file(&path).unwrap();
+            path
+        }),
+        ("a variant that is damaged", |store| {
+            let path = variant(store);
+            flip(&path);
+            path
+        }),
+        ("a variant that is missing", |store| {
+            let path = variant(store);
+            fs::remove_file(&path).unwrap();
+            path
+        }),
+    ];
+    for (what, damage) in damages {
+        let (_roots, store) = prepared();
+        let path = damage(&store);
+        let before = store.check(false).unwrap();
+        assert!(
+            before
+                .findings
+                .iter()
+                .any(|finding| finding.path == path && finding.severity == Severity::Derived),
+            "{what}: {before:#?}"
+        );
+        assert!(!before.is_sound(), "{what}");
+        let repaired = store.check(true).unwrap();
+        assert!(repaired.is_sound(), "{what}: {repaired:#?}");
+        let after = store.check(false).unwrap();
+        assert!(after.findings.is_empty(), "{what}: {after:#?}");
+        store.mount_layers(&store.resolve("bad:1").unwrap()).unwrap();
+    }
+}
+
+/// The second layer holds `tmp/x` without `tmp/`, which is sticky below it.
+fn variant(store: &Store) -> PathBuf {
+    let directory = layer_file(store, 1, "");
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    files
+        .into_iter()
+        .find(|path| {
+            path.to_string_lossy().len() > 100
+                && path.extension().is_some_and(|end| end == "erofs")
+                && !path.ends_with("layer.erofs")
+        })
+        .unwrap()
+}
+
+#[test]
+fn what_is_lost_is_named_and_set_aside_and_the_rest_works_on() {
+    let damages: [(&str, Damage); 6] = [
+        ("a tar", |store| {
+            let path = layer_file(store, 0, "layer.tar");
+            flip(&path);
+            path.parent().unwrap().to_owned()
+        }),
+        ("a layer's record", |store| {
+            let path = layer_file(store, 0, "layer.json");
+            flip(&path);
+            path.parent().unwrap().to_owned()
+        }),
+        ("a whole layer", |store| {
+            let path = layer_file(store, 0, "");
+            fs::remove_dir_all(path).unwrap();
+            image_record(store)
+        }),
+        ("a config", |store| {
+            let path = store.data().join("blobs/sha256").join(store.resolve("bad:1").unwrap().id.hex());
+            flip(&path);
+            path
+        }),
+        ("an image's record", |store| {
+            let path = image_record(store);
+            flip(&path);
+            path
+        }),
+        ("a name's record", |store| {
+            let name = Digest::of(b"docker.io/library/bad:1");
+            let path = store.data().join("images").join(format!("{}.json", name.hex()));
+            flip(&path);
+            path
+        }),
+    ];
+    for (what, damage) in damages {
+        let (_roots, store) = prepared();
+        let path = damage(&store);
+        let before = store.check(false).unwrap();
+        assert!(
+            before.findings.iter().any(|finding| finding.path == path && finding.severity == Severity::Lost),
+            "{what}: {before:#?}"
+        );
+        assert!(store.resolve("good:1").is_ok(), "{what}");
+        let repaired = store.check(true).unwrap();
+        assert!(repaired.is_sound(), "{what}: {repaired:#?}");
+        let after = store.check(true).unwrap();
+        assert!(after.is_sound(), "{what}: {after:#?}");
+        assert!(store.check(false).unwrap().findings.is_empty(), "{what}");
+        assert!(store.resolve("bad:1").is_err(), "{what}");
+        store.mount_layers(&store.resolve("good:1").unwrap()).unwrap();
+        load(&store, &tar(&oci_layout("bad:1", &layers("bad")))).unwrap();
+        store.mount_layers(&store.resolve("bad:1").unwrap()).unwrap();
+        assert!(store.check(false).unwrap().findings.is_empty(), "{what}: loading again heals it");
+    }
+}
+
+fn image_record(store: &Store) -> PathBuf {
+    store.data().join("images").join(format!("{}.json", store.resolve("bad:1").unwrap().id.hex()))
+}
+
+#[test]
+fn what_a_cut_short_act_has_left_is_removed() {
+    let (_roots, store) = prepared();
+    fs::create_dir(store.data().join("tmp/load-1-0")).unwrap();
+    fs::write(store.data().join("tmp/load-1-0/lock"), "").unwrap();
+    fs::write(store.data().join("images/.x.json.1.1.tmp"), "half").unwrap();
+    let report = store.check(false).unwrap();
+    assert_eq!(report.findings.len(), 2, "{report:#?}");
+    assert!(report.is_sound());
+    assert!(store.check(false).unwrap().findings.is_empty());
+}
+
+#[test]
+fn a_newer_store_is_refused() {
+    let roots = Roots::new();
+    drop(roots.open());
+    fs::write(roots.data().join("VERSION"), "2\n").unwrap();
+    let error = Store::open(&roots.data(), &roots.run()).unwrap_err();
+    assert!(error.to_string().contains("newer version of Onggi (2; this one knows 1)"), "{error}");
+    fs::write(roots.data().join("VERSION"), "1\n").unwrap();
+}
