@@ -39,6 +39,10 @@ fn prepare() {
 }
 
 fn serve(child: Pid) -> i32 {
+    // A child that ended before the signals were blocked has left no signal behind.
+    if let Some(code) = reap(child) {
+        return code;
+    }
     loop {
         let Ok(number) = onggi_sys::process::wait_for_signal() else { continue };
         if number == Signal::CHILD.as_raw() {
