@@ -48,7 +48,7 @@ fn adopt(fixture: &Fixture) -> (Connection, Result<u32, onggi_monitor::Error>) {
 fn a_re_execution_loses_nothing() {
     // Output comes all the time, a line is unfinished, an exec session runs, somebody waits, a stop is under way.
     let mut fixture = Fixture::new(
-        "trap 'printf \" end\\n\"; exit 3' TERM; printf begun; echo up >&2; while read x; do echo $x; done; sleep 1000 & wait",
+        "trap 'printf \" end\\n\"; exit 3' TERM; printf begun; echo up >&2; while read x; do echo $x; done; echo all >&2; sleep 1000 & wait",
     );
     (fixture.start.stdin_open, fixture.start.stdin_once) = (true, true);
     let mut running = fixture.run_attached(Some(interactive()));
@@ -78,8 +78,10 @@ fn a_re_execution_loses_nothing() {
             writer.shutdown(Shutdown::Write).unwrap();
         }
     });
+    let (tell, consumed) = std::sync::mpsc::channel();
     let reading = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
+        let mut bytes = read_until(&mut reader, "all\n");
+        tell.send(()).unwrap();
         reader.read_to_end(&mut bytes).unwrap();
         bytes
     });
@@ -91,6 +93,7 @@ fn a_re_execution_loses_nothing() {
     let program = OwnedFd::from(File::open(PROGRAM).unwrap());
     running.monitor.order(&Request::Reexec, &[program.as_fd()]).unwrap();
     writing.join().unwrap();
+    consumed.recv().unwrap();
     let mut newcomer = client::connect(&fixture.sandbox()).unwrap();
     assert_eq!(newcomer.pid(), before, "the same process");
     assert_eq!(std::fs::read_to_string(format!("/proc/{before}/comm")).unwrap(), "onggi-monitor\n");
@@ -105,7 +108,7 @@ fn a_re_execution_loses_nothing() {
     assert_eq!(running.code(), 3);
     let (stdout, stderr) = unframe(&reading.join().unwrap());
     let expected = format!("begun{script} end\n");
-    assert_eq!(stderr, b"up\n");
+    assert_eq!(stderr, b"up\nall\n");
     assert_eq!(stdout.len(), expected.len());
     assert!(stdout == expected.as_bytes(), "not a byte is lost or doubled");
     let log: String =

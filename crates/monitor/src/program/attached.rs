@@ -113,8 +113,11 @@ impl AsFd for Attached {
 
 impl Drop for Attached {
     /// A descriptor of the same socket may live elsewhere (the program that handed it over), and the client must see the end all
-    /// the same.
+    /// the same. What it wrote and nobody read is taken out first: a socket that is closed on unread bytes tells its client of a
+    /// reset connection in place of the end, and TCP throws away what was on its way.
     fn drop(&mut self) {
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        let mut rest = [0; 4096];
+        while matches!(self.receive(&mut rest), Ok(Some(count)) if count > 0) {}
     }
 }

@@ -230,7 +230,7 @@ impl Running {
 pub fn read_until(stream: &mut UnixStream, text: &str) -> Vec<u8> {
     let mut seen = Vec::new();
     let mut bytes = [0; 4096];
-    while !String::from_utf8_lossy(&seen).contains(text) {
+    while !seen.windows(text.len()).rev().take(bytes.len() + 64).any(|window| window == text.as_bytes()) {
         let count = stream.read(&mut bytes).unwrap();
         assert!(count > 0, "the stream ended after {:?}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&bytes[..count]);
