@@ -60,10 +60,11 @@ impl Engine {
                 stdout: !request.detach,
                 stderr: !request.detach,
                 framed: !request.tty,
-                detach_keys: request
-                    .detach_keys
-                    .clone()
-                    .unwrap_or_else(|| record.resolved.detach_keys.clone()),
+                detach_keys: crate::start::keys_for(
+                    request.tty,
+                    request.detach_keys.as_ref(),
+                    &record.resolved.detach_keys,
+                ),
                 already_read: Vec::new(),
             },
         };
