@@ -21,3 +21,4 @@ pub mod program;
 pub mod seccomp;
 pub mod signal_queue;
 pub mod spawn;
+pub mod spawn_into;
