@@ -128,6 +128,23 @@ impl Cgroup {
         Ok(Cgroup { layout: layout.clone(), path, directories })
     }
 
+    /// Only the v2 directory of this path, for who starts a program in it; `None` on a v1 host without a v2 tree.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if it is not there.
+    pub fn open_v2_dir(layout: &Layout, path: &str) -> Result<Option<OwnedFd>, Error> {
+        let path = plan::parse_path(path)?;
+        let Some(name) = layout.unified_index().and_then(|index| layout.roots().get(index).copied()) else {
+            return Ok(None);
+        };
+        let fail = |source| Error::OpenDirectory { path: name.join(&path), source };
+        match directory::open_beneath(&directory::open_root(name).map_err(fail)?, &path) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(error) if error.raw_os_error() == Some(ENOENT) => Err(Error::Missing { path }),
+            Err(source) => Err(fail(source)),
+        }
+    }
+
     /// Beneath the mount points, without a leading slash.
     #[must_use]
     pub fn path(&self) -> &str {
