@@ -283,6 +283,9 @@ impl Index {
         mut act: impl FnMut(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
         self.with(operation, |connection| {
+            // In the kernel's queue a writer waits as long as those before it take; in SQLite's, which sleeps and tries again, up to
+            // 100 ms longer. Should the lock fail, SQLite's own still holds.
+            let _turn = self.lock().ok();
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let result = act(&transaction)?;
             transaction.commit()?;

@@ -90,10 +90,10 @@ pub(crate) fn layer(entries: &[(&str, Entry)]) -> Vec<u8> {
         match entry {
             Entry::Directory(_) => tar.entry(path, &metadata, &Kind::Directory).unwrap(),
             Entry::File(_, text) => {
-                tar.file(path, &metadata, text.len() as u64, &mut text.as_bytes()).unwrap()
+                tar.file(path, &metadata, text.len() as u64, &mut text.as_bytes()).unwrap();
             }
             Entry::Link(target) => {
-                tar.entry(path, &metadata, &Kind::Symlink(target.as_bytes().to_vec())).unwrap()
+                tar.entry(path, &metadata, &Kind::Symlink(target.as_bytes().to_vec())).unwrap();
             }
         }
     }
