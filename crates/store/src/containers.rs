@@ -21,13 +21,13 @@ struct ContainerRecord {
     #[serde(default)]
     created: String,
     #[serde(default)]
+    image: Option<Digest>,
+    #[serde(default)]
     resolved: Resolved,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct Resolved {
-    #[serde(default)]
-    image: Option<Digest>,
     #[serde(default)]
     layers: Vec<Digest>,
 }
@@ -42,7 +42,7 @@ pub(crate) fn contents(layout: &Layout) -> Contents {
             created: record.created,
             summary: serde_json::Value::Null,
         };
-        (row, record.resolved.image.map(|image| image.to_string()))
+        (row, record.image.map(|image| image.to_string()))
     });
     let has_record = |name: &String| layout.volumes().join(name).join("volume.json").exists();
     Contents {

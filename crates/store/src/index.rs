@@ -154,6 +154,11 @@ impl Index {
         })
     }
 
+    /// All leases, `(owner, image)`.
+    pub(crate) fn leases(&self) -> Result<Vec<(String, String)>, Error> {
+        self.read("list leases", list_leases)
+    }
+
     /// Runs `act` with all leases, `(owner, image)`, while nobody can make a new one.
     pub(crate) fn with_leases<T>(
         &self,
@@ -161,10 +166,7 @@ impl Index {
     ) -> Result<T, Error> {
         let mut act = Some(act);
         let result = self.write("list leases", |transaction| {
-            let mut statement = transaction.prepare("SELECT owner, image FROM leases")?;
-            let leases = statement
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<Result<Vec<_>, _>>()?;
+            let leases = list_leases(transaction)?;
             // A second run happens only when the first one failed before this line.
             Ok(act.take().map(|act| act(&leases)))
         })?;
@@ -400,6 +402,11 @@ impl Index {
         let path = self.path.clone();
         move |source| Error::Index { path, operation, source }
     }
+}
+
+fn list_leases(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut statement = connection.prepare("SELECT owner, image FROM leases")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 fn fill(path: &Path, contents: &Contents) -> rusqlite::Result<()> {

@@ -32,11 +32,18 @@ pub(crate) fn remove(
     force: bool,
     is_running: IsRunning<'_>,
 ) -> Result<Vec<Removed>, Error> {
+    // Asked before anything is locked: whoever answers may need the store. A container that comes between here and there is as good as running.
+    let image = images::find(&store.layout, text)?.record.id.to_string();
+    let users = store.index.leases()?.into_iter().filter(|(_, leased)| *leased == image);
+    let stopped: HashSet<String> = users.map(|(user, _)| user).filter(|user| !is_running(user)).collect();
+    let is_running = |user: &str| !stopped.contains(user);
+
     let act = Act::begin(&store.layout, "remove")?;
     let guard = StoreLock::take(&store.layout)?;
     // While leases are listed nobody can take one: a container either has its lease before this, or finds the image gone.
-    let removed =
-        store.index.with_leases(|leases| remove_locked(store, &act, &guard, leases, text, force, is_running));
+    let removed = store
+        .index
+        .with_leases(|leases| remove_locked(store, &act, &guard, leases, text, force, &is_running));
     drop(guard);
     let (removed, layers) = removed?;
     withdraw(store, &layers);

@@ -129,9 +129,9 @@ impl NameKind {
     }
 }
 
-/// A container as lists show it. The truth is `containers/<id>/container.json`. Of that record the store reads `id`, `name` and `created` when it
-/// makes its index anew, and `resolved.image` and `resolved.layers` when it looks for what is used. A row that was made so has a null summary:
-/// its owner fills it in when it sees that.
+/// A container as lists show it. The truth is `containers/<id>/container.json`. Of
+/// that record the store reads `id`, `name`, `created` and `image` when it makes its index anew, and `resolved.layers` (diff ids) when it looks for
+/// what is used. A row that was made so has a null summary: its owner fills it in when it sees that.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerRow {
     pub id: String,

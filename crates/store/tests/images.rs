@@ -431,6 +431,35 @@ fn removal_follows_docker_s_rules() {
 }
 
 #[test]
+fn a_container_s_record_alone_keeps_its_layers() {
+    let roots = Roots::new();
+    let store = roots.open();
+    load(&store, &tar(&docker_archive(&["a:1"], &layers("a")))).unwrap();
+    let image = store.resolve("a:1").unwrap();
+    let directory = store.data().join("containers/cc");
+    fs::create_dir(&directory).unwrap();
+    // Without an `image` no lease can be made from it: as if the index had been lost, and the field with it.
+    let record = json!({"id": "cc", "name": "n", "resolved": {"layers": image.layers}});
+    onggi_store::sealed::write(
+        &directory.join("container.json"),
+        &record,
+        onggi_store::sealed::Durability::Volatile,
+    )
+    .unwrap();
+    // Whoever is asked whether a container runs may look into the store.
+    store.lease("dd", &image.id).unwrap();
+    store
+        .remove("a:1", true, &|id| store.find_name(onggi_store::NameKind::Container, id).unwrap().is_some())
+        .unwrap();
+    store.release("dd").unwrap();
+    assert!(store.images().unwrap().is_empty());
+    assert_eq!(store.disk_usage().unwrap().layers, 2);
+    fs::remove_dir_all(directory).unwrap();
+    store.check(false).unwrap();
+    assert_eq!(store.disk_usage().unwrap().layers, 0);
+}
+
+#[test]
 fn shared_layers_stay_with_the_last_image() {
     let roots = Roots::new();
     let store = roots.open();

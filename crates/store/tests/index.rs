@@ -28,7 +28,7 @@ fn keep(store: &Store, id: &str, image: &Digest) {
     let directory = store.data().join("containers").join(id);
     fs::create_dir(&directory).unwrap();
     let body = json!({"version": 1, "id": id, "name": format!("name-{id}"), "created": "2024-01-01T00:00:00Z",
-        "request": {}, "resolved": {"image": image.to_string(), "layers": []}});
+        "image": image.to_string(), "request": {}, "resolved": {"layers": []}});
     sealed::write(&directory.join("container.json"), &body, Durability::Volatile).unwrap();
 }
 
