@@ -36,7 +36,8 @@ fn unix(text: &str) -> Option<i64> {
         return None;
     }
     let nanoseconds: i64 = format!("{fraction:0<9}").parse().ok()?;
-    seconds.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
+    // A moment after the year 2262 means "never", and scripts write it so.
+    Some(seconds.parse::<i64>().ok()?.saturating_mul(1_000_000_000).saturating_add(nanoseconds))
 }
 
 /// Go's durations: `1h30m`, `1.5h`, `300ms`.
@@ -85,6 +86,7 @@ mod tests {
         ] {
             assert_eq!(moment(text, now).unwrap(), (seconds * 1e9) as i64, "{text}");
         }
+        assert_eq!(moment("9999999999", now).unwrap(), i64::MAX);
         assert!(moment("2013-01-02", now).is_ok());
         assert!(moment("2013-01-02T03:04:05", now).is_ok());
         for bad in ["", "yesterday", "10", "5x", "m", "."].iter().filter(|text| **text != "10") {
