@@ -284,7 +284,7 @@ fn lock(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Unmounts what has these names. An overlay that stands on one keeps its own hold of it.
+/// Unmounts the layers whose names match. An overlay that stands on one keeps its own hold of it.
 fn withdraw_matching(layout: &Layout, matches: impl Fn(&str) -> bool) -> Result<(), Error> {
     let directory = layout.mounts();
     let entries = match fs::read_dir(&directory) {
@@ -295,14 +295,22 @@ fn withdraw_matching(layout: &Layout, matches: impl Fn(&str) -> bool) -> Result<
     for entry in entries {
         let path = entry.map_err(Error::io("list", &directory))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !matches(name) {
+        // The locks stay, empty as they are: one that loses its name while somebody waits for it is no lock any more.
+        if name.ends_with(".lock") || !matches(name) {
             continue;
         }
         // One that does not go must not keep the others.
-        let gone = if is_mount_point(&path) { unmount(&path) } else { Ok(()) };
-        result = result.and(gone.and_then(|()| remove_tree(&path)));
+        result = result.and(withdraw_one(&directory, &path, name));
     }
     result
+}
+
+fn withdraw_one(directory: &Path, path: &Path, name: &str) -> Result<(), Error> {
+    let _lock = lock(&directory.join(format!("{name}.lock")))?;
+    while is_mount_point(path) {
+        unmount(path)?;
+    }
+    remove_tree(path)
 }
 
 fn unmount(path: &Path) -> Result<(), Error> {
