@@ -11,9 +11,9 @@ use onggi_store::Error;
 #[test]
 fn a_lease_keeps_its_layers_while_others_load_and_remove() {
     let roots = Roots::new();
-    let archives = [("a", layers("a")), ("b", layers("a"))].map(|(name, mut layers)| {
+    let archives = [("one", layers("a")), ("two", layers("a"))].map(|(name, mut layers)| {
         // Both stand on the same layers, and one has another on top.
-        if name == "b" {
+        if name == "two" {
             layers.push(common::layers("top")[1].clone());
         }
         tar(&docker_archive(&[name], &layers))
@@ -34,7 +34,7 @@ fn a_lease_keeps_its_layers_while_others_load_and_remove() {
             let mut turn = 0;
             while !done.load(Ordering::Relaxed) {
                 turn += 1;
-                let name = if turn % 2 == 0 { "a" } else { "b" };
+                let name = if turn % 2 == 0 { "one" } else { "two" };
                 match store.remove(name, turn % 3 == 0, &|_| false) {
                     Ok(_)
                     | Err(Error::NoSuchImage { .. } | Error::NameInUse { .. } | Error::InUse { .. }) => {}
@@ -51,7 +51,7 @@ fn a_lease_keeps_its_layers_while_others_load_and_remove() {
                     for turn in 0..2000 {
                         let owner = format!("container-{user}-{turn}");
                         // It may go at any moment before the lease, and not after.
-                        let Ok(image) = store.resolve(if turn % 2 == 0 { "a" } else { "b" }) else {
+                        let Ok(image) = store.resolve(if turn % 2 == 0 { "one" } else { "two" }) else {
                             continue;
                         };
                         if store.lease(&owner, &image.id).is_err() {
