@@ -24,6 +24,8 @@ use crate::protocol::{Answer, MAX_DESCRIPTORS, MAX_PACKET, Question, Reply, Requ
 pub const SOCKET: &str = "socket";
 /// The file in a sandbox's directory on which a living monitor holds an OFD lock.
 pub const ALIVE: &str = "alive";
+/// Where all monitors are, in every hierarchy: beside the containers, so that no limit of theirs counts for them.
+pub(crate) const CGROUP: &str = "/onggi-monitors";
 
 /// A connection to one monitor.
 #[derive(Debug)]
@@ -52,8 +54,32 @@ pub fn spawn(program: &Path) -> Result<Connection, Error> {
     // write the file either.
     let guarded = onggi_sys::program::ReadOnlyProgram::open(program).ok();
     let executed = guarded.as_ref().map_or_else(|| path.clone(), onggi_sys::program::ReadOnlyProgram::path);
-    let pid = onggi_sys::spawn::detached(&executed, &[&path], &environment, theirs.as_fd()).map_err(fail)?;
+    let arguments = [path.as_c_str()];
+    // Whatever stands against it (the first monitor since the boot, a caller with threads, an ordinary user), the other way stays open:
+    // the monitor moves by itself, which costs 7 ms after an idle moment (docs/decisions/0006-cgroup-join.md).
+    let born = v2_group().and_then(|group| {
+        onggi_sys::spawn_into::detached_into(
+            group.as_fd(),
+            &executed,
+            &arguments,
+            &environment,
+            theirs.as_fd(),
+        )
+        .ok()
+    });
+    let pid = match born {
+        Some(pid) => pid,
+        None => {
+            onggi_sys::spawn::detached(&executed, &arguments, &environment, theirs.as_fd()).map_err(fail)?
+        }
+    };
     Ok(Connection::new(ours, pid))
+}
+
+/// The monitors' directory in the v2 tree, if there is one already.
+fn v2_group() -> Option<OwnedFd> {
+    let layout = onggi_cgroup::detect().ok()?;
+    onggi_cgroup::Cgroup::open_v2_dir(&layout, CGROUP).ok()?
 }
 
 /// Connects to the monitor of a sandbox and says hello.

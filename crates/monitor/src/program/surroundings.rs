@@ -8,9 +8,8 @@ use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::isolation::Refusal;
+use crate::client::CGROUP;
 
-/// Where all monitors are, in every hierarchy: beside the containers, so that no limit of theirs counts for them.
-const CGROUP: &str = "/onggi-monitors";
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 /// One above "never" (-1000), so that a monitor that is itself the leak can still be killed.
 const PROTECTED: &str = "-999";
