@@ -21,7 +21,7 @@ fn field(pid: i32, name: &str) -> u64 {
 #[test]
 fn a_monitor_stays_within_its_budget() {
     // Pages of a program that the linker has just written count as dirty until they are on the disk.
-    std::fs::File::open(common::PROGRAM).unwrap().sync_all().unwrap();
+    std::fs::File::open(common::program()).unwrap().sync_all().unwrap();
     let mut fixture = Fixture::new("read line; seq 1 20000; read line");
     (fixture.start.stdin_open, fixture.start.log.max_size) = (true, 100_000);
     let mut running =

@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use common::{Fixture, PROGRAM, output, read_until, unframe};
+use common::{Fixture, output, program, read_until, unframe};
 use onggi_error::{Diagnose, Kind};
 use onggi_monitor::client::{self, ALIVE, Connection};
 use onggi_monitor::protocol::{Condition, Reply, Request, Streams};
@@ -90,8 +90,8 @@ fn a_re_execution_loses_nothing() {
     for _ in 0..5 {
         running.monitor.order(&Request::Reexec, &[]).unwrap();
     }
-    let program = OwnedFd::from(File::open(PROGRAM).unwrap());
-    running.monitor.order(&Request::Reexec, &[program.as_fd()]).unwrap();
+    let given = OwnedFd::from(File::open(program()).unwrap());
+    running.monitor.order(&Request::Reexec, &[given.as_fd()]).unwrap();
     writing.join().unwrap();
     consumed.recv().unwrap();
     let mut newcomer = client::connect(&fixture.sandbox()).unwrap();

@@ -17,7 +17,11 @@ use onggi_monitor::state::State;
 use onggi_oci as oci;
 use onggi_runtime::plan::{self, Extra, Input, JoinInput, Root};
 
-pub const PROGRAM: &str = "/work/target-monitor/x86_64-unknown-linux-gnu/release/onggi-monitor";
+/// The monitor under test; `ONGGI_TEST_MONITOR` names another one, for figures of a release build.
+pub fn program() -> PathBuf {
+    std::env::var_os("ONGGI_TEST_MONITOR")
+        .map_or_else(|| env!("CARGO_BIN_EXE_onggi-monitor").into(), PathBuf::from)
+}
 
 /// The root file system, unpacked once for each test program.
 fn busybox() -> &'static Path {
@@ -108,7 +112,7 @@ impl Fixture {
     }
 
     pub fn spawn(&self) -> Connection {
-        client::spawn(Path::new(PROGRAM)).unwrap()
+        client::spawn(&program()).unwrap()
     }
 
     /// Sends `start` without waiting for its answer.

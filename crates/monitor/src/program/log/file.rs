@@ -10,7 +10,6 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::json;
-use crate::clock::Moment;
 use crate::protocol::LogConfig;
 
 const DIRECTORY: &str = "log";
@@ -43,9 +42,9 @@ impl LogFile {
     }
 
     /// Adds a record; it is in the file after the next [`LogFile::flush`].
-    pub(super) fn record(&mut self, text: &[u8], stream: &str, time: Moment) {
+    pub(super) fn record(&mut self, text: &[u8], ending: &str) {
         let before = self.batch.len();
-        json::record(&mut self.batch, text, stream, time);
+        json::record(&mut self.batch, text, ending);
         let after = self.batch.len();
         let full = self.max_size > 0 && self.size + after as u64 > self.max_size;
         if full && self.size + before as u64 > 0 {

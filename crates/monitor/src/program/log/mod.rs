@@ -72,32 +72,29 @@ impl Log {
     pub(crate) fn write(&mut self, stream: Stream, mut bytes: &[u8], now: Moment) {
         let Some(file) = &mut self.file else { return };
         let line = &mut self.unfinished[stream as usize];
+        let ending = json::ending(stream.name(), now);
         while !bytes.is_empty() {
-            let end = bytes.iter().position(|&byte| byte == b'\n').map(|at| at + 1);
             let room = LONGEST_PIECE - line.text.len();
-            match end {
-                // The newline itself does not count: a line of 16 KiB exactly is one piece and an empty last one, as in moby.
-                Some(end) if end <= room => {
-                    let time = line.continues.take().map_or(now, Moment::from_nanoseconds);
-                    if line.text.is_empty() {
-                        file.record(&bytes[..end], stream.name(), time);
-                    } else {
-                        line.text.extend_from_slice(&bytes[..end]);
-                        file.record(&line.text, stream.name(), time);
-                        line.text.clear();
-                    }
-                    bytes = &bytes[end..];
-                }
-                _ => {
-                    let taken = room.min(bytes.len());
-                    line.text.extend_from_slice(&bytes[..taken]);
-                    bytes = &bytes[taken..];
-                    if line.text.len() == LONGEST_PIECE {
-                        let time = *line.continues.get_or_insert(now.nanoseconds());
-                        file.record(&line.text, stream.name(), Moment::from_nanoseconds(time));
-                        line.text.clear();
-                    }
-                }
+            let near = &bytes[..room.min(bytes.len())];
+            let piece = match memchr::memchr(b'\n', near) {
+                Some(at) => &bytes[..=at],
+                None => near,
+            };
+            bytes = &bytes[piece.len()..];
+            let whole = piece.ends_with(b"\n");
+            if whole && line.text.is_empty() && line.continues.is_none() {
+                file.record(piece, &ending);
+                continue;
+            }
+            line.text.extend_from_slice(piece);
+            if whole {
+                let time = line.continues.take().map_or(now, Moment::from_nanoseconds);
+                file.record(&line.text, &json::ending(stream.name(), time));
+                line.text.clear();
+            } else if line.text.len() == LONGEST_PIECE {
+                let time = *line.continues.get_or_insert(now.nanoseconds());
+                file.record(&line.text, &json::ending(stream.name(), Moment::from_nanoseconds(time)));
+                line.text.clear();
             }
         }
         file.flush();
@@ -110,7 +107,7 @@ impl Log {
             let line = std::mem::take(&mut self.unfinished[stream as usize]);
             if !line.text.is_empty() {
                 let time = line.continues.map_or(now, Moment::from_nanoseconds);
-                file.record(&line.text, stream.name(), time);
+                file.record(&line.text, &json::ending(stream.name(), time));
             }
         }
         file.flush();
