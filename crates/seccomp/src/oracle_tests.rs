@@ -87,6 +87,9 @@ fn theirs(helper: &std::path::Path, profile: &Seccomp) -> Program {
     Program::from_bytes(&output.stdout, 0).unwrap()
 }
 
+/// Operation and two values.
+type Comparison = (&'static str, u64, u64);
+
 fn any_case() -> impl Strategy<Value = (Seccomp, Vec<[u64; 6]>)> {
     let value = || prop::sample::select(&VALUES[..]);
     let arg = (prop::sample::select(&OPS[..]), value(), value());
@@ -96,7 +99,7 @@ fn any_case() -> impl Strategy<Value = (Seccomp, Vec<[u64; 6]>)> {
     let rules = (prop::sample::subsequence(names, 1..20), prop::collection::vec(rule, 20));
     let arguments = prop::collection::vec(prop::array::uniform6(value()), 6);
     (prop::sample::select(&ACTIONS[..]), rules, arguments).prop_map(|(default, (names, rules), arguments)| {
-        let rule = |(name, (action, args)): (&str, (&str, Vec<(&str, u64, u64)>))| Syscall {
+        let rule = |(name, (action, args)): (&str, (&str, Vec<Comparison>))| Syscall {
             names: vec![name.into()],
             action: format!("SCMP_ACT_{action}"),
             errno_ret: None,
