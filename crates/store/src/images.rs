@@ -26,11 +26,15 @@ pub(crate) struct Found {
 pub(crate) fn find(layout: &Layout, text: &str) -> Result<Found, Error> {
     let no_such = || Error::NoSuchImage { name: text.to_owned() };
     let by_id = |id: &Digest| {
-        let record = records::read_image(layout, id)?.filter(|record| !record.removed).ok_or_else(no_such)?;
+        let record = records::read_image(layout, id)?.ok_or_else(no_such)?;
         Ok(Found { record, name: None, by_digest: false })
     };
-    if let Some(id) = Digest::parse(text).ok().or_else(|| Digest::from_hex(Algorithm::Sha256, text)) {
+    // The whole digest also finds an image that was removed by force: the records of the containers that still use it name it so.
+    if let Ok(id) = Digest::parse(text) {
         return by_id(&id);
+    }
+    if let Some(id) = Digest::from_hex(Algorithm::Sha256, text) {
+        return by_id(&id).and_then(|found| if found.record.removed { Err(no_such()) } else { Ok(found) });
     }
     let reference = Reference::parse(text);
     if let Ok(reference) = &reference

@@ -127,7 +127,8 @@ impl Store {
         save::save(self, names, format, writer)
     }
 
-    /// Finds an image by name, `name:tag`, `name@digest`, id or the beginning of its id, in this order.
+    /// Finds an image by name, `name:tag`, `name@digest`, id or the beginning of its id, in this order. Only by its whole digest is an image
+    /// found that was removed by force and stays for the containers that use it.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::Ambiguous`], [`Error::Image`] for what is no name.

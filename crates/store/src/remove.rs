@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::images::{self, Found};
 use crate::layout::{Layout, open_directory};
 use crate::records::{self, ImageRecord, Record, Records};
-use crate::sealed::{Durability, Prepared};
+use crate::sealed::{Durability, Prepared, sync_directory};
 use crate::types::Removed;
 use crate::{blobs, layers};
 use std::os::fd::AsFd;
@@ -168,7 +168,9 @@ fn untag(layout: &Layout, name: &Reference, removed: &mut Vec<Removed>) -> Resul
 fn hide(layout: &Layout, image: ImageRecord) -> Result<(), Error> {
     let record = Record::Image(ImageRecord { removed: true, ..image });
     let directory = open_directory(&layout.images())?;
-    Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?.publish()
+    Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?.publish()?;
+    fault::point("store.remove.image-hidden");
+    sync_directory(directory.as_fd(), "images")
 }
 
 /// Removes a record, so that it stays removed after a power cut: its layers are about to go.

@@ -423,6 +423,8 @@ fn removal_follows_docker_s_rules() {
     assert_eq!(lines(store.remove(short, true, &stopped).unwrap()), ["Untagged: a:2", &deleted[0]]);
     assert!(store.images().unwrap().is_empty() && store.resolve(short).is_err());
     assert_eq!(store.image(&image.id).unwrap().layers, image.layers, "the container's layers stay under it");
+    assert_eq!(store.resolve(&image.id.to_string()).unwrap().id, image.id, "it can start again");
+    assert!(store.resolve(image.id.hex()).is_err());
     assert!(store.lease("another", &image.id).is_err());
     store.release(&container).unwrap();
     assert!(store.image(&image.id).is_err());
