@@ -130,6 +130,10 @@ impl Engine {
             let path = directory.join(name);
             make_directory(&path).map_err(Error::io("make the directory", path))?;
         }
+        // overlayfs shows the upper directory's owner and mode as those of `/`: open to every user, as Docker's is.
+        let upper = directory.join("upper");
+        std::fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .map_err(Error::io("set the mode of", upper))?;
         self.write_state(record, &State::default())?;
         onggi_sys::fault::point("engine.create.state-written");
         self.write_record(record)?;
