@@ -2,7 +2,7 @@
 //! sound state.
 //!
 //! The steps are not listed here: each act is first run with `ONGGI_FAULT_TRACE`, which names every point that it passes, in the
-//! command and in the monitor that it starts.
+//! command and in the monitor. Then it is run again for each of them, killed there, each time in an Onggi of its own.
 
 mod common;
 
@@ -10,152 +10,210 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use common::busybox;
-use onggi_testkit::{Compression, ImageArchive, TestEnv};
+use onggi_testkit::{Compression, ImageArchive, Output, TestEnv};
 use serde_json::json;
 
-/// How many passages of one point are tried: the first, and one in the middle of a loop.
+/// How many passages of one point are tried: the first, and one more for what is done in a loop.
 const PASSAGES: u32 = 2;
 
-/// Runs `act` once for each point that it passes, killed there, each time in an Onggi of its own made by `prepare`; after each,
-/// `sound` says what must hold.
-fn at_each_step(prepare: fn() -> TestEnv, act: fn(&TestEnv) -> Vec<String>, sound: fn(&TestEnv, &str)) {
-    let points = {
-        let onggi = prepare();
-        let trace = onggi.file("trace");
-        onggi.command(act(&onggi)).env("ONGGI_FAULT_TRACE", &trace).output().code(0);
-        let text = fs::read_to_string(&trace).unwrap_or_default();
-        let mut counts = BTreeMap::new();
-        text.lines().for_each(|name| *counts.entry(name.to_owned()).or_insert(0_u32) += 1);
-        counts
-    };
-    assert!(!points.is_empty(), "the act has no steps at all");
-    for (name, count) in points {
-        for passage in 1..=count.min(PASSAGES) {
-            let onggi = prepare();
-            let fault = format!("{name}:{passage}");
-            // Whatever the command answers when it, or the monitor, dies: only what is left counts.
-            let output = onggi.command(act(&onggi)).env("ONGGI_FAULT", &fault).output();
-            assert!(!output.stderr.contains("panicked"), "{fault}: {output}");
-            everything_still_works(&onggi, &fault);
-            sound(&onggi, &fault);
+/// An act, what must have been done before it, and what must hold after it was cut short.
+struct Act {
+    before: &'static [&'static [&'static str]],
+    words: fn(&TestEnv) -> Vec<String>,
+    sound: fn(&TestEnv, &str),
+}
+
+impl Act {
+    fn is_killed_at_each_step(&self) {
+        let points = self.points();
+        assert!(!points.is_empty(), "the act has no steps at all");
+        for (name, (earlier, count)) in points {
+            for passage in earlier + 1..=count.min(earlier + PASSAGES) {
+                let fault = format!("{name}:{passage}");
+                let onggi = self.prepare("ONGGI_FAULT", &fault, in_monitor(&name));
+                // Whatever the command answers when it, or the monitor, dies: only what is left counts.
+                let output = onggi.command((self.words)(&onggi)).env("ONGGI_FAULT", &fault).output();
+                assert!(!output.stderr.contains("panicked"), "{fault}: {output}");
+                everything_still_works(&onggi, &fault);
+                (self.sound)(&onggi, &fault);
+                debris_can_be_swept(&onggi, &fault);
+            }
         }
     }
-}
 
-/// What must hold after any accident: the store is sound, lists answer, a container can be started and goes away.
-fn everything_still_works(onggi: &TestEnv, fault: &str) {
-    let check = |words: &[&str]| {
-        let output = onggi.run(words);
-        assert_eq!(output.code, 0, "after a kill at {fault}: {output}");
-        output.stdout
-    };
-    check(&["ps", "-a"]);
-    check(&["images"]);
-    for id in check(&["ps", "-aq"]).split_whitespace() {
-        check(&["inspect", id]);
+    /// The points that the act passes: how often before it (in a monitor that was started then), and how often with it.
+    fn points(&self) -> BTreeMap<String, (u32, u32)> {
+        let trace = tempfile::NamedTempFile::new().expect("a file");
+        let path = trace.path().to_str().expect("text");
+        let onggi = self.prepare("ONGGI_FAULT_TRACE", path, true);
+        let earlier = counts(path);
+        onggi.command((self.words)(&onggi)).env("ONGGI_FAULT_TRACE", path).output().code(0);
+        let later = counts(path).into_iter().map(|(name, count)| {
+            let before = earlier.get(&name).copied().unwrap_or_default();
+            // A command is a new process, and counts from one.
+            if in_monitor(&name) { (name, (before, count)) } else { (name, (0, count - before)) }
+        });
+        later.filter(|(_, (before, count))| count > before).collect()
     }
-    check(&["system", "check"]);
-    assert_eq!(check(&["run", "--rm", "busybox", "echo", "sound"]), "sound\n");
+
+    /// An Onggi in which all has been done that must come before, by programs that have the variable if `always`.
+    fn prepare(&self, variable: &str, value: &str, always: bool) -> TestEnv {
+        let onggi = busybox();
+        for words in self.before {
+            let command = onggi.command(*words);
+            if always { command.env(variable, value) } else { command }.success();
+        }
+        onggi
+    }
 }
 
-fn prepared() -> TestEnv {
-    busybox()
+/// A monitor lives on between commands, and counts its passages since it was started.
+fn in_monitor(point: &str) -> bool {
+    point.starts_with("monitor.") || point.starts_with("runtime.")
 }
 
-fn with_created() -> TestEnv {
-    let onggi = busybox();
-    onggi.ok(["create", "--name", "jar", "busybox", "sleep", "1000"]);
-    onggi
+fn counts(trace: &str) -> BTreeMap<String, u32> {
+    let mut counts = BTreeMap::new();
+    let text = fs::read_to_string(trace).unwrap_or_default();
+    text.lines().for_each(|name| *counts.entry(name.to_owned()).or_insert(0) += 1);
+    counts
 }
 
-fn with_running() -> TestEnv {
-    let onggi = with_created();
-    onggi.ok(["start", "jar"]);
-    onggi
+fn after(onggi: &TestEnv, fault: &str, words: &[&str]) -> Output {
+    let output = onggi.run(words);
+    assert_eq!(output.code, 0, "after a kill at {fault}: {output}");
+    output
+}
+
+/// What must hold after any accident, at once: lists answer, whatever is listed can be inspected, a container can be run.
+fn everything_still_works(onggi: &TestEnv, fault: &str) {
+    after(onggi, fault, &["images"]);
+    for id in after(onggi, fault, &["ps", "-aq"]).stdout.split_whitespace() {
+        // One that is on its way out may be gone by now, but only if the list says so as well.
+        let gone = onggi.run(["inspect", id]).code != 0;
+        assert!(
+            !gone || !onggi.ok(["ps", "-aq"]).contains(id),
+            "after a kill at {fault}: {id} is listed and not there"
+        );
+    }
+    assert_eq!(after(onggi, fault, &["run", "--rm", "busybox", "echo", "sound"]).stdout, "sound\n");
+}
+
+/// Nothing is damaged, and what the act left half done is known and can be taken away.
+fn debris_can_be_swept(onggi: &TestEnv, fault: &str) {
+    after(onggi, fault, &["system", "check", "--repair"]);
+    after(onggi, fault, &["system", "check"]);
+}
+
+/// The container can be removed if it is there, and its name used again.
+fn removable(onggi: &TestEnv, fault: &str) {
+    if onggi.ok(["ps", "-a", "--format", "{{.Names}}"]).lines().any(|name| name == "jar") {
+        after(onggi, fault, &["rm", "-f", "jar"]);
+    }
+    after(onggi, fault, &["run", "--rm", "--name", "jar", "busybox", "true"]);
 }
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-/// The container can be removed, and its name used again.
-fn removable(onggi: &TestEnv, fault: &str) {
-    if onggi.ok(["ps", "-a", "--format", "{{.Names}}"]).lines().any(|name| name == "jar") {
-        let output = onggi.run(["rm", "-f", "jar"]);
-        assert_eq!(output.code, 0, "after a kill at {fault}: {output}");
-    }
-    onggi.ok(["run", "--rm", "--name", "jar", "busybox", "true"]);
-}
+const CREATED: &[&str] = &["create", "--name", "jar", "busybox", "sleep", "1000"];
+const STARTED: &[&str] = &["start", "jar"];
 
 #[test]
 fn create() {
-    at_each_step(
-        prepared,
-        |_| words(&["create", "--name", "jar", "-v", "/data", "busybox", "true"]),
-        removable,
-    );
+    Act {
+        before: &[],
+        words: |_| words(&["create", "--name", "jar", "-v", "/data", "busybox", "true"]),
+        sound: removable,
+    }
+    .is_killed_at_each_step();
 }
 
 #[test]
 fn start() {
-    at_each_step(
-        with_created,
-        |_| words(&["start", "jar"]),
-        |onggi, fault| {
+    Act {
+        before: &[CREATED],
+        words: |_| words(STARTED),
+        sound: |onggi, fault| {
             let state = onggi.inspect("jar", "{{.State.Status}}");
             assert!(["created", "running", "exited", "dead"].contains(&state.as_str()), "{fault}: {state}");
             if state != "running" {
-                onggi.ok(["start", "jar"]);
+                after(onggi, fault, STARTED);
             }
-            onggi.ok(["exec", "jar", "true"]);
+            after(onggi, fault, &["exec", "jar", "true"]);
             removable(onggi, fault);
         },
-    );
+    }
+    .is_killed_at_each_step();
 }
 
 #[test]
 fn run_with_rm() {
-    at_each_step(prepared, |_| words(&["run", "--rm", "--name", "jar", "busybox", "true"]), removable);
+    Act {
+        before: &[],
+        words: |_| words(&["run", "--rm", "--name", "jar", "busybox", "true"]),
+        sound: removable,
+    }
+    .is_killed_at_each_step();
+}
+
+#[test]
+fn run_and_end_in_the_background() {
+    Act {
+        before: &[],
+        words: |_| words(&["run", "-d", "--name", "jar", "busybox", "sh", "-c", "echo said"]),
+        sound: |onggi, fault| {
+            if onggi.ok(["ps", "-a", "--format", "{{.Names}}"]).contains("jar") {
+                onggi.run(["wait", "jar"]);
+            }
+            removable(onggi, fault);
+        },
+    }
+    .is_killed_at_each_step();
 }
 
 #[test]
 fn exec() {
-    at_each_step(
-        with_running,
-        |_| words(&["exec", "jar", "true"]),
-        |onggi, fault| {
+    Act {
+        before: &[CREATED, STARTED],
+        words: |_| words(&["exec", "jar", "true"]),
+        sound: |onggi, fault| {
             if onggi.inspect("jar", "{{.State.Running}}") == "true" {
-                onggi.ok(["exec", "jar", "true"]);
+                after(onggi, fault, &["exec", "jar", "true"]);
             }
             removable(onggi, fault);
         },
-    );
+    }
+    .is_killed_at_each_step();
 }
 
 #[test]
 fn stop() {
-    at_each_step(
-        with_running,
-        |_| words(&["stop", "-t", "0", "jar"]),
-        |onggi, fault| {
-            onggi.ok(["stop", "-t", "0", "jar"]);
+    Act {
+        before: &[CREATED, STARTED],
+        words: |_| words(&["stop", "-t", "0", "jar"]),
+        sound: |onggi, fault| {
+            after(onggi, fault, &["stop", "-t", "0", "jar"]);
             assert_eq!(onggi.inspect("jar", "{{.State.Running}}"), "false", "{fault}");
-            onggi.ok(["start", "jar"]);
+            after(onggi, fault, STARTED);
             removable(onggi, fault);
         },
-    );
+    }
+    .is_killed_at_each_step();
 }
 
 #[test]
 fn remove() {
-    at_each_step(with_running, |_| words(&["rm", "-f", "jar"]), removable);
+    Act { before: &[CREATED, STARTED], words: |_| words(&["rm", "-f", "jar"]), sound: removable }
+        .is_killed_at_each_step();
 }
 
 #[test]
 fn load() {
-    at_each_step(
-        prepared,
-        |onggi| {
+    Act {
+        before: &[],
+        words: |onggi| {
             let tree = onggi.file("tree");
             fs::create_dir_all(&tree).expect("a directory");
             fs::write(tree.join("file"), "content\n").expect("a file");
@@ -165,26 +223,11 @@ fn load() {
             let path = image.oci_archive(&onggi.file(""), Compression::Gzip, |_| {});
             vec!["load".to_owned(), "-i".to_owned(), path.display().to_string()]
         },
-        |onggi, fault| {
+        sound: |onggi, fault| {
             let path = onggi.file("oci.tar").display().to_string();
-            onggi.ok(["load", "-i", &path]);
-            assert_eq!(onggi.ok(["run", "--rm", "loaded:1"]), "content", "{fault}");
-            assert_eq!(onggi.ok(["run", "--rm", "busybox", "echo", "still"]), "still", "{fault}");
+            after(onggi, fault, &["load", "-i", &path]);
+            assert_eq!(after(onggi, fault, &["run", "--rm", "loaded:1"]).stdout, "content\n");
         },
-    );
-}
-
-#[test]
-fn the_monitor_alone() {
-    // Points that only the monitor passes, killed there by the environment that it inherits.
-    at_each_step(
-        prepared,
-        |_| words(&["run", "-d", "--name", "jar", "busybox", "sh", "-c", "echo said"]),
-        |onggi, fault| {
-            if onggi.ok(["ps", "-a", "--format", "{{.Names}}"]).contains("jar") {
-                onggi.run(["wait", "jar"]);
-            }
-            removable(onggi, fault);
-        },
-    );
+    }
+    .is_killed_at_each_step();
 }
