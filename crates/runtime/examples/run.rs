@@ -25,9 +25,12 @@ struct Request {
     /// Processes to run inside, one after another, while the first one runs.
     #[serde(default)]
     exec: Vec<Exec>,
-    /// A file to wait for, made by the container's first process, before the first exec.
+    /// A file to wait for, made by the container's first process, before the first exec or the signal.
     #[serde(default)]
     ready: Option<PathBuf>,
+    /// A signal for the first process, once it is ready.
+    #[serde(default)]
+    signal: Option<i32>,
     /// Rows and columns.
     #[serde(default)]
     size: Option<(u16, u16)>,
@@ -60,7 +63,7 @@ fn run() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("run request.json [times]")?;
     let times: u32 = arguments.next().map_or(Ok(1), |text| text.parse())?;
-    let request: Request = serde_json::from_reader(File::open(path)?)?;
+    let request: Request = serde_json::from_slice(&std::fs::read(path)?)?;
     let layout = onggi_cgroup::detect()?;
     for _ in 0..times {
         once(&request, &layout)?;
@@ -79,22 +82,51 @@ fn once(request: &Request, layout: &onggi_cgroup::Layout) -> Outcome<()> {
     let file = onggi_runtime::encode(&plan)?;
     let launch = onggi_runtime::decode_launch(file.as_fd())?;
     let running = exec::start(&launch, file.as_fd(), stdio(&plan, request)?)?;
-    let mut ends = Vec::new();
-    if !request.exec.is_empty() {
-        wait_for_file(request.ready.as_ref())?;
-        for inner in &request.exec {
-            ends.push(join(request, layout, &running, inner)?);
-        }
-        onggi_sys::pidfd::send_signal(running.pidfd.as_fd(), 9)?;
-    }
+    let ends = serve(request, layout, &running);
+    // Whatever went wrong, nothing is left behind.
+    onggi_sys::pidfd::send_signal(running.pidfd.as_fd(), 9).or_else(ignore_ended)?;
     let Running { pid, terminal, report, cgroup, .. } = running;
-    ends.insert(0, finish(pid, terminal, report)?);
+    let end = finish(pid, terminal, report);
     cgroup.kill()?;
     cgroup.remove()?;
-    for end in ends {
+    for end in [vec![end?], ends?].concat() {
         writeln!(io::stderr(), "{end}")?;
     }
     Ok(())
+}
+
+/// Runs the processes that are to join, or waits for the first one's end.
+fn serve(request: &Request, layout: &onggi_cgroup::Layout, running: &Running) -> Outcome<Vec<String>> {
+    if request.exec.is_empty() && request.ready.is_none() {
+        wait_for_end(running)?;
+        return Ok(Vec::new());
+    }
+    wait_for_file(request.ready.as_ref())?;
+    if let Some(signal) = request.signal {
+        onggi_sys::pidfd::send_signal(running.pidfd.as_fd(), signal)?;
+        wait_for_end(running)?;
+    }
+    request.exec.iter().map(|inner| join(request, layout, running, inner)).collect()
+}
+
+fn wait_for_end(running: &Running) -> Outcome<()> {
+    if let Some(terminal) = &running.terminal {
+        // EIO: the last process on the other side has ended.
+        let mut text = Vec::new();
+        let _ = File::from(terminal.try_clone()?).read_to_end(&mut text);
+        io::stdout().write_all(&text)?;
+    }
+    let mut polled = [rustix::event::PollFd::new(&running.pidfd, rustix::event::PollFlags::IN)];
+    // A test that hangs is a test that fails.
+    let limit = rustix::time::Timespec { tv_sec: 20, tv_nsec: 0 };
+    if rustix::event::poll(&mut polled, Some(&limit))? == 0 {
+        return Err("the container did not end within 20 s".into());
+    }
+    Ok(())
+}
+
+fn ignore_ended(error: io::Error) -> io::Result<()> {
+    if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) { Ok(()) } else { Err(error) }
 }
 
 fn join(

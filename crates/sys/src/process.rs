@@ -35,10 +35,23 @@ pub fn cloexec_range(first: u32, last: u32) -> io::Result<()> {
 
 /// Sets every signal to its default, ignored ones too (the Rust runtime ignores SIGPIPE), and unblocks all.
 pub fn reset_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL runs no code of ours. KILL and STOP, and the two that a libc keeps, are refused with EINVAL, which
-        // is right: they cannot have been changed.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    /// `struct kernel_sigaction`: the default handler, no flags, an empty mask.
+    #[repr(C)]
+    struct Action([u64; 4]);
+    let action = Action([0; 4]);
+    for signal in 1..=64 {
+        // By the raw call: libc's refuses the two real-time signals that it keeps for itself, which a parent may have left ignored.
+        // SAFETY: the kernel reads `action`, whose layout is its own, and writes no old one; SIG_DFL runs no code of ours. KILL and
+        // STOP are refused with EINVAL, which is right: they cannot have been changed.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const action,
+                std::ptr::null_mut::<Action>(),
+                8,
+            )
+        };
     }
     unblock_signals();
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use rustix::process::DumpableBehavior;
 
 use onggi_cgroup::Cgroup;
-use onggi_sys::clone::{Forked, exit_now, fork};
+use onggi_sys::clone::exit_now;
 use onggi_sys::process::{cloexec_range, close_range, reset_signals, set_io_priority, set_personality};
 
 use super::problem::{Doing, Outcome, Problem};
@@ -78,23 +78,32 @@ pub(super) fn guard() -> Outcome {
 /// Never returns.
 pub(super) fn run(inheritance: Inheritance<'_>) -> ! {
     let mut report = Report { file: None, timed: inheritance.timings, timings: Vec::new() };
-    let failed = match begin(inheritance, &mut report) {
-        Err(problem) => {
-            Failure { step: "begin".into(), index: 0, errno: problem.errno, message: problem.message }
+    match begin(inheritance, &mut report) {
+        Err(Problem { errno, message }) => {
+            report.fail(Failure { step: "begin".into(), index: 0, errno, message })
         }
-        Ok((mut child, steps)) => go(&mut child, &steps, &mut report),
-    };
-    if let Some(file) = &mut report.file {
-        // If even this fails, the parent sees the end of the pipe and then the exit code.
-        let _ = write_failure(file, failed);
+        Ok((mut child, steps)) => {
+            let failure = go(&mut child, &steps, &mut report);
+            // While `child` lives: what it owns may be closed already, and must not be closed again.
+            report.fail(failure)
+        }
     }
-    exit_now(1)
 }
 
 struct Report {
     file: Option<File>,
     timed: bool,
     timings: Vec<(u32, u64)>,
+}
+
+impl Report {
+    fn fail(&mut self, failure: Failure) -> ! {
+        if let Some(file) = &mut self.file {
+            // If even this fails, the parent sees the end of the pipe and then the exit code.
+            let _ = write_failure(file, failure);
+        }
+        exit_now(1)
+    }
 }
 
 fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Child<'a>, Vec<Step>)> {
@@ -215,13 +224,7 @@ impl Child<'_> {
                 self.user = Some(user::resolve(self, user)?);
                 Ok(())
             }
-            Step::Init => match fork().doing(|| "fork")? {
-                Forked::Child => Ok(()),
-                Forked::Parent { pid, pidfd } => {
-                    drop(pidfd);
-                    init::run(pid)
-                }
-            },
+            Step::Init => init::stay_behind(),
             Step::Session => session::begin(self),
             Step::WorkingDirectory { path } => {
                 if !program::change_directory(self.root()?, path)? {

@@ -4,18 +4,33 @@
 //! capability (to signal a child of another user), no descriptor, and it is not dumpable, so that nobody in the container can open
 //! it, its memory or its program (CVE-2019-5736).
 
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
 
-use onggi_sys::clone::exit_now;
-use onggi_sys::process::kill;
+use onggi_sys::clone::{Forked, exit_now, fork};
+use onggi_sys::process::{block_signals, kill, unblock_signals};
 
 use super::credentials;
+use super::problem::{Doing, Outcome};
 use crate::plan::Capabilities;
 
 const CAP_KILL: u64 = 1 << 5;
 
+/// Splits off the process that goes on with the steps; returns in it alone.
+pub(super) fn stay_behind() -> Outcome {
+    // Blocked before: a signal to process 1 that is neither handled nor blocked is lost, and so would be the end of a child that is
+    // quicker than we are.
+    block_signals();
+    match fork().doing(|| "fork")? {
+        Forked::Child => {
+            unblock_signals();
+            Ok(())
+        }
+        Forked::Parent { pid, .. } => run(pid),
+    }
+}
+
 /// Never returns: ends with the child's exit code, 128 + n if signal n ended it.
-pub(super) fn run(child: i32) -> ! {
+fn run(child: i32) -> ! {
     let code = Pid::from_raw(child).map_or(1, |child| {
         prepare();
         serve(child)
@@ -24,8 +39,6 @@ pub(super) fn run(child: i32) -> ! {
 }
 
 fn prepare() {
-    // Blocked first: a signal to process 1 that is neither handled nor blocked is lost.
-    onggi_sys::process::block_signals();
     let few =
         Capabilities { bounding: 0, effective: CAP_KILL, permitted: CAP_KILL, inheritable: 0, ambient: 0 };
     // If one of these fails, the container is no less safe than without a process 1 of ours: it goes on.
@@ -59,7 +72,8 @@ fn serve(child: Pid) -> i32 {
 /// Several ends may come as one signal.
 fn reap(child: Pid) -> Option<i32> {
     let mut code = None;
-    while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+    // Any child: that of the container has a process group of its own.
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         if pid == child {
             code = Some(exit_code(status));
         }

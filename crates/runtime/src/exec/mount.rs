@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
@@ -82,7 +82,7 @@ pub(super) fn mount(child: &Child<'_>, mount: &Mount) -> Outcome {
             let target = new_target(child, kind, destination)?;
             let mut options = options.clone();
             if kind == "tmpfs" && !options.iter().any(|option| option.starts_with("mode=")) {
-                let stat = rustix::fs::statat(&target, "", rustix::fs::AtFlags::EMPTY_PATH)
+                let stat = rustix::fs::statat(&target, "", AtFlags::EMPTY_PATH)
                     .doing(|| format!("fstat {destination}"))?;
                 options.push(format!("mode={:o}", stat.st_mode & 0o7777));
             }
@@ -235,10 +235,21 @@ fn overlay(lower: &[&Path], upper: &Path, work: &Path, volatile: bool) -> Outcom
     let work_path = short_path(work, &mut held)?;
     configure(&context, "workdir", Some(&work_path))?;
     if volatile {
+        forget_earlier_volatile_mount(work);
         configure(&context, "volatile", None)?;
     }
     fsconfig_create(&context).map_err(|error| complaint(&context, "mount overlay", error))?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).doing(|| "fsmount overlay")
+}
+
+/// overlayfs marks a work directory that was once mounted so, and never mounts it again, as a power cut may have left half of it. Such
+/// trees do not outlive the machine's run anyway: a second start in the same run finds what the first wrote.
+fn forget_earlier_volatile_mount(work: &Path) {
+    let mark = work.join("work/incompat/volatile");
+    // Nothing to forget, mostly; if it cannot be removed the mount says so.
+    if rustix::fs::unlinkat(CWD, mark.join("dirty"), AtFlags::empty()).is_ok() {
+        let _ = rustix::fs::unlinkat(CWD, mark, AtFlags::REMOVEDIR);
+    }
 }
 
 /// Before Linux 6.5 all layers are one string, which `fsconfig(2)` would cut at 255 bytes; `mount(2)` takes a page. Descriptors as paths
@@ -302,7 +313,7 @@ fn complaint(context: &OwnedFd, what: &str, error: Errno) -> Problem {
 
 /// The mount that holds `at` must not pass on what is mounted on it.
 fn make_private_below(at: &Path) -> Outcome {
-    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+    use rustix::fs::{StatxAttributes, StatxFlags, statx};
     for path in at.ancestors() {
         let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::TYPE)
             .doing(|| format!("statx {}", path.display()))?;

@@ -71,6 +71,9 @@ fn look_up(user: &str, group_add: &[String], passwd: &str, group: &str) -> Outco
     for name in group_add {
         extra.push(find_group(name, group)?);
     }
+    // With the main group among them, a set-group-id program cannot lose it, and with it what a file denies that group
+    // (CVE-2022-36109).
+    extra.push(gid);
     extra.sort_unstable();
     extra.dedup();
     Ok(Resolved { uid, gid, groups: extra, home: account.map(|account| account.home.to_owned()) })
@@ -189,17 +192,17 @@ mod tests {
     fn users_are_dockers() {
         let home = |path: &str| Some(path.to_owned());
         for (user, expected) in [
-            ("", (0, 0, vec![1, 50], home("/root"))),
-            ("root", (0, 0, vec![1, 50], home("/root"))),
-            ("0", (0, 0, vec![1, 50], home("/root"))),
-            ("www", (33, 34, vec![50], home("/srv"))),
-            ("33", (33, 34, vec![50], home("/srv"))),
-            ("www:0", (33, 0, vec![], home("/srv"))),
-            ("www:video", (33, 44, vec![], home("/srv"))),
-            ("1000", (1000, 0, vec![], None)),
-            ("1000:1001", (1000, 1001, vec![], None)),
-            ("last", (7, 8, vec![], home(""))),
-            (":video", (0, 44, vec![], home("/root"))),
+            ("", (0, 0, vec![0, 1, 50], home("/root"))),
+            ("root", (0, 0, vec![0, 1, 50], home("/root"))),
+            ("0", (0, 0, vec![0, 1, 50], home("/root"))),
+            ("www", (33, 34, vec![34, 50], home("/srv"))),
+            ("33", (33, 34, vec![34, 50], home("/srv"))),
+            ("www:0", (33, 0, vec![0], home("/srv"))),
+            ("www:video", (33, 44, vec![44], home("/srv"))),
+            ("1000", (1000, 0, vec![0], None)),
+            ("1000:1001", (1000, 1001, vec![1001], None)),
+            ("last", (7, 8, vec![8], home(""))),
+            (":video", (0, 44, vec![44], home("/root"))),
         ] {
             assert_eq!(resolved(user), expected, "{user:?}");
         }
@@ -252,6 +255,6 @@ mod tests {
     #[test]
     fn groups_are_added() {
         let it = look_up("www", &["video".into(), "99".into(), "50".into()], PASSWD, GROUP).unwrap();
-        assert_eq!(it.groups, [44, 50, 99]);
+        assert_eq!(it.groups, [34, 44, 50, 99]);
     }
 }

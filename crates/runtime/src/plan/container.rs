@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use onggi_cgroup::Layout;
 use onggi_oci as oci;
 use onggi_oci::NamespaceKind;
+use onggi_seccomp::Arch;
 
 use super::error::{invalid, unsupported};
 use super::mounts::{self, Planned, attribute, clean};
@@ -29,7 +30,7 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     let namespaces = Namespaces::of(linux)?;
     namespaces.check(spec, extra)?;
     let cgroup = plan_cgroup(id, linux, cgroups)?;
-    let filter = filter(linux, extra)?;
+    let (filter, flags) = filter(linux, extra)?;
 
     let mut steps = Vec::new();
     if matches!(cgroups, Layout::V1 { .. }) {
@@ -75,7 +76,7 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     if extra.loopback {
         steps.push(Step::Loopback);
     }
-    steps.extend(process::steps(id, process, Some(linux), extra, false, !filter.is_empty())?);
+    steps.extend(process::steps(id, process, linux, extra, false, (!filter.is_empty()).then_some(flags))?);
     let launch = Launch {
         version: VERSION,
         id: (*id).to_owned(),
@@ -119,12 +120,19 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
             return Err(unsupported(name));
         }
     }
-    let filter = if *privileged { Vec::new() } else { filter(linux, extra)? };
+    let (filter, flags) = if *privileged { (Vec::new(), 0) } else { filter(linux, extra)? };
     let mut steps = Vec::new();
     if process.terminal {
         steps.push(Step::OpenTerminal { console: false });
     }
-    steps.extend(process::steps(id, process, Some(linux), extra, *privileged, !filter.is_empty())?);
+    steps.extend(process::steps(
+        id,
+        process,
+        linux,
+        extra,
+        *privileged,
+        (!filter.is_empty()).then_some(flags),
+    )?);
     let launch = Launch {
         version: VERSION,
         id: (*id).to_owned(),
@@ -225,11 +233,18 @@ fn plan_cgroup(id: &str, linux: &oci::Linux, layout: &Layout) -> Result<onggi_cg
     onggi_cgroup::plan(layout, &path, linux.resources.as_ref().unwrap_or(&none)).map_err(Error::Cgroup)
 }
 
-fn filter(linux: &oci::Linux, extra: &Extra) -> Result<Vec<u8>, Error> {
+/// The seccomp program and its flags: the ready one, or the specification's profile compiled.
+fn filter(linux: &oci::Linux, extra: &Extra) -> Result<(Vec<u8>, u32), Error> {
     match (&extra.seccomp, &linux.seccomp) {
-        (Some(program), _) => Ok(program.clone()),
-        (None, None) => Ok(Vec::new()),
-        (None, Some(_)) => Err(unsupported("linux.seccomp without a compiled program")),
+        (Some(program), _) => Ok((program.clone(), extra.seccomp_flags)),
+        (None, None) => Ok((Vec::new(), 0)),
+        (None, Some(profile)) => {
+            if profile.listener_path.is_some() {
+                return Err(unsupported("linux.seccomp.listenerPath"));
+            }
+            let program = onggi_seccomp::compile(profile, Arch::NATIVE).map_err(Error::Seccomp)?;
+            Ok((program.to_bytes(), program.flags))
+        }
     }
 }
 

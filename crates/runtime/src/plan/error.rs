@@ -13,6 +13,8 @@ pub enum Error {
     Invalid { field: String, problem: String },
     #[error("cgroup: {0}")]
     Cgroup(#[source] onggi_cgroup::Error),
+    #[error("seccomp: {0}")]
+    Seccomp(#[source] onggi_seccomp::Error),
 }
 
 impl Diagnose for Error {
@@ -21,6 +23,7 @@ impl Diagnose for Error {
             Error::Unsupported { .. } => Kind::Unsupported,
             Error::Invalid { .. } => Kind::InvalidInput,
             Error::Cgroup(error) => error.kind(),
+            Error::Seccomp(error) => error.kind(),
         }
     }
 
@@ -28,6 +31,7 @@ impl Diagnose for Error {
         match self {
             Error::Unsupported { .. } | Error::Invalid { .. } => None,
             Error::Cgroup(error) => error.hint(),
+            Error::Seccomp(error) => error.hint(),
         }
     }
 }

@@ -10,14 +10,15 @@ use super::{Capabilities, Error, Extra, ResourceLimit, Step, User};
 const PER_LINUX: u32 = 0;
 const PER_LINUX32: u32 = 8;
 
-/// What a new process gets, from the limits of its kind down to the program. `filter` tells whether there is a seccomp program.
+/// What a new process gets, from the limits of its kind down to the program. `filter` is the flags of the
+/// seccomp program, if there is one.
 pub(crate) fn steps(
     id: &str,
     process: &oci::Process,
-    linux: Option<&oci::Linux>,
+    linux: &oci::Linux,
     extra: &Extra,
     privileged: bool,
-    filter: bool,
+    filter: Option<u32>,
 ) -> Result<Vec<Step>, Error> {
     refuse(process)?;
     let mut steps = Vec::new();
@@ -30,7 +31,7 @@ pub(crate) fn steps(
     if !process.rlimits.is_empty() {
         steps.push(Step::Rlimits { limits: limits(&process.rlimits)? });
     }
-    if let Some(personality) = linux.and_then(|linux| linux.personality.as_ref()) {
+    if let Some(personality) = &linux.personality {
         steps.push(Step::Personality { persona: persona(personality)? });
     }
     if let Some(priority) = &process.io_priority {
@@ -58,8 +59,8 @@ pub(crate) fn steps(
     let env = environment(&process.env)?;
     steps.push(Step::FindProgram { args: process.args.clone(), env, home: extra.home });
     steps.push(Step::CloseDescriptors);
-    if filter && !privileged {
-        steps.push(Step::Seccomp { flags: extra.seccomp_flags });
+    if let Some(flags) = filter {
+        steps.push(Step::Seccomp { flags });
     }
     steps.push(Step::Execute);
     Ok(steps)
