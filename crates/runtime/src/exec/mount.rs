@@ -224,7 +224,6 @@ fn overlay(lower: &[&Path], upper: &Path, work: &Path, volatile: bool) -> Outcom
         let path = short_path(layer, &mut held)?;
         match fsconfig_set_string(&context, "lowerdir+", path.as_str()) {
             Ok(()) => {}
-            Err(Errno::INVAL) if held.len() <= 1 => return classic_overlay(lower, upper, work, volatile),
             Err(error) => {
                 return Err(complaint(&context, &format!("overlay layer {}", layer.display()), error));
             }
@@ -238,7 +237,15 @@ fn overlay(lower: &[&Path], upper: &Path, work: &Path, volatile: bool) -> Outcom
         forget_earlier_volatile_mount(work);
         configure(&context, "volatile", None)?;
     }
-    fsconfig_create(&context).map_err(|error| complaint(&context, "mount overlay", error))?;
+    if let Err(error) = fsconfig_create(&context) {
+        let problem = complaint(&context, "mount overlay", error);
+        // Before Linux 6.5 any option is taken, and refused only here.
+        return if error == Errno::INVAL {
+            classic_overlay(lower, upper, work, volatile).map_err(|_| problem)
+        } else {
+            Err(problem)
+        };
+    }
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).doing(|| "fsmount overlay")
 }
 
