@@ -9,7 +9,7 @@ use crate::Engine;
 use crate::container::status;
 use crate::error::Error;
 use crate::flags;
-use crate::follow::Watch;
+use crate::follow::{Watch, Woken};
 use crate::id::ContainerId;
 use crate::request::{StopOptions, WaitCondition};
 use crate::state::Status;
@@ -116,6 +116,25 @@ impl Engine {
             }
         }
         Ok(exit)
+    }
+
+    /// Waits until the monitor of a container that has ended has left its sandbox: it writes the final state a moment before.
+    pub(crate) fn await_departure(&self, id: &ContainerId) -> Result<(), Error> {
+        /// Milliseconds; longer, something holds it up, and the caller is told.
+        const LONGEST: i64 = 10_000;
+        while self.is_watched(id) {
+            let sandbox = self.paths.sandbox(id);
+            let Ok(watch) = Watch::new(&sandbox) else { break };
+            if !self.is_watched(id) {
+                break;
+            }
+            let woken = watch.wait(None, Some(LONGEST)).map_err(Error::io("watch", &sandbox))?;
+            if woken == Woken::TimedOut {
+                let message = "it has ended and does not leave its sandbox".to_owned();
+                return Err(Error::Monitor { id: id.to_string(), message });
+            }
+        }
+        Ok(())
     }
 
     fn ask_for_end(&self, id: &ContainerId) -> Result<Exit, Error> {

@@ -59,11 +59,8 @@ impl Paths {
     }
 }
 
-/// Makes a directory for its owner alone; one that is there already is fine.
+/// Makes a directory, and those above it, for its owner alone; one that is there already is fine.
 pub(crate) fn make_directory(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

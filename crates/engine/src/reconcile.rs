@@ -32,7 +32,7 @@ impl Engine {
         }
         let record = self.record(id)?;
         if let Some(process) = first_process(&state) {
-            match self.adopt(&record, &state, &process) {
+            match self.adopt(&record, &state) {
                 Ok(()) => return self.written_state(id),
                 // It cannot be watched, so it must not go on.
                 Err(_) => {
@@ -49,13 +49,13 @@ impl Engine {
     }
 
     /// Puts a new monitor behind a container whose first process lives.
-    fn adopt(&self, record: &Record, state: &State, process: &OwnedFd) -> Result<(), Error> {
+    fn adopt(&self, record: &Record, state: &State) -> Result<(), Error> {
         let id = &record.id;
         let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
         let (container, sandbox, events) = self.directories(id)?;
         let mut connection = client::spawn(&self.monitor_program()?).map_err(fail)?;
         let request = Request::Adopt { pid: state.pid, pid_start_time: state.pid_start_time };
-        let descriptors = [process.as_fd(), container.as_fd(), sandbox.as_fd(), events.as_fd()];
+        let descriptors = [container.as_fd(), sandbox.as_fd(), events.as_fd()];
         match connection.call(&request, &descriptors).map_err(fail)? {
             Reply::Started { .. } => Ok(()),
             other => Err(fail(client::unexpected("adopt", &other))),
@@ -91,10 +91,7 @@ impl Engine {
 
     /// Removes what the kernel and the run root hold for a container that is not watched: its processes, cgroups, live files.
     pub(crate) fn clear_kernel(&self, record: &Record) -> Result<(), Error> {
-        let cgroup =
-            onggi_cgroup::plan(self.cgroups()?, &record.resolved.cgroup, &onggi_oci::Resources::default())
-                .and_then(|plan| plan.open());
-        match cgroup {
+        match onggi_cgroup::Cgroup::open(self.cgroups()?, &record.resolved.cgroup) {
             Ok(cgroup) => {
                 cgroup.kill()?;
                 cgroup.remove()?;

@@ -6,8 +6,8 @@
 
 use std::path::PathBuf;
 
-use onggi_monitor::protocol::Condition;
-use onggi_monitor::protocol::Request;
+use onggi_monitor::client::Connection;
+use onggi_monitor::protocol::{Condition, Request};
 use onggi_monitor::state::{Phase, State};
 
 use crate::Engine;
@@ -33,11 +33,13 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let current = status(&self.state(id)?);
+        // Until it is gone, or the monitor of a container with `--rm` would take it away beside us.
+        let mut held = None;
         if current.is_live() {
             if !options.force {
                 return Err(Error::RemoveRunning { name: record.name, status: current.name().to_owned() });
             }
-            self.end_now(id)?;
+            held = self.end_now(id)?;
             // With `--rm` the monitor's own finish may be faster.
             if !self.paths.record(id).exists() {
                 return Ok(());
@@ -47,7 +49,9 @@ impl Engine {
             Err(Error::NoSuchContainer { .. }) => return Ok(()),
             other => other?,
         };
-        self.take_away(&record, lock, options.volumes || record.request.remove)
+        let removed = self.take_away(&record, lock, options.volumes || record.request.remove);
+        drop(held);
+        removed
     }
 
     /// Does what is left to do for a container that has ended: removes it if it was started with `--rm`, unmounts what it shared.
@@ -78,12 +82,12 @@ impl Engine {
         self.unmount_shared_memory(id)
     }
 
-    /// Kills every process and waits for the end.
-    fn end_now(&self, id: &ContainerId) -> Result<(), Error> {
+    /// Kills the container and waits for its end. The monitor stays for as long as the connection is held.
+    fn end_now(&self, id: &ContainerId) -> Result<Option<Connection>, Error> {
         let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
         let mut connection = match self.connect(id) {
             Ok(connection) => connection,
-            Err(Error::NotRunning { .. }) => return self.state(id).map(|_| ()),
+            Err(Error::NotRunning { .. }) => return self.state(id).map(|_| None),
             Err(error) => return Err(error),
         };
         let wait = connection
@@ -92,7 +96,11 @@ impl Engine {
         let kill = Request::Signal { signal: SIGKILL, exec: None, all: false };
         // It may have ended by itself in between; then there is nothing to kill.
         let _ = connection.send(&kill, &[]).map_err(fail)?;
-        connection.reply_to(wait).map(|_| ()).map_err(fail)
+        match connection.reply_to(wait) {
+            Ok(_) => Ok(Some(connection)),
+            // The monitor was killed as well; the state tells.
+            Err(_) => self.state(id).map(|_| None),
+        }
     }
 
     fn take_away(&self, record: &Record, lock: StateLock, volumes: bool) -> Result<(), Error> {

@@ -50,11 +50,9 @@ impl Engine {
         if !from.may_become(Status::Running, Actor::Monitor) {
             return Err(Error::State { id: id.to_string(), status: from.name(), wanted: "running" });
         }
+        self.await_departure(id)?;
         // What a monitor that died at its start has left: nobody lives there, since the state says so and we have the lock.
         if self.paths.sandbox(id).exists() {
-            if self.is_watched(id) {
-                return Err(Error::AlreadyRunning { id: id.to_string() });
-            }
             self.clear_kernel(&record)?;
         }
         self.prepare(&record)?;
@@ -344,9 +342,14 @@ fn wanted_streams(
         stdout: streams.stdout,
         stderr: streams.stderr,
         framed: !record.request.tty,
-        detach_keys: detach_keys.unwrap_or(&record.resolved.detach_keys).clone(),
+        detach_keys: keys_for(record.request.tty, detach_keys, &record.resolved.detach_keys),
         already_read: Vec::new(),
     }
+}
+
+/// Detach keys are typed on a terminal. In a pipe the same bytes are data, as for Docker (`copyEscapable` only with a TTY).
+pub(crate) fn keys_for(terminal: bool, asked: Option<&Vec<u8>>, default: &[u8]) -> Vec<u8> {
+    if terminal { asked.map_or_else(|| default.to_vec(), Clone::clone) } else { Vec::new() }
 }
 
 fn name_timings(plan: &Plan, steps: Vec<(u32, u64)>, parts: Vec<(String, u64)>) -> Vec<(String, u64)> {
