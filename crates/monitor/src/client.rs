@@ -120,7 +120,7 @@ impl Connection {
     /// Sends a question and returns the number that its answers will carry.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], [`Error::Send`].
+    /// [`Error::TooLarge`], [`Error::Send`], [`Error::Gone`].
     pub fn send(&mut self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<u32, Error> {
         let op = request.name();
         let number = self.next_number;
@@ -129,8 +129,12 @@ impl Connection {
         if packet.len() > MAX_PACKET {
             return Err(Error::TooLarge { op, size: packet.len(), limit: MAX_PACKET });
         }
-        send_packet(self.socket.as_fd(), &packet, descriptors, SendFlags::NOSIGNAL)
-            .map_err(|source| Error::Send { op, source })?;
+        send_packet(self.socket.as_fd(), &packet, descriptors, SendFlags::NOSIGNAL).map_err(|source| {
+            match source.kind() {
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::Gone,
+                _ => Error::Send { op, source },
+            }
+        })?;
         self.next_number += 1;
         Ok(number)
     }
@@ -214,7 +218,11 @@ impl Connection {
             rustix::net::recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty())
                 .map(|(length, _)| length)
         })
-        .map_err(|errno| Error::Receive { source: errno.into() })?;
+        .map_err(|errno| match errno {
+            // It ended while a question was on its way.
+            rustix::io::Errno::CONNRESET => Error::Gone,
+            errno => Error::Receive { source: errno.into() },
+        })?;
         if length == 0 {
             return Err(Error::Gone);
         }

@@ -209,7 +209,7 @@ impl Monitor<'_> {
     }
 }
 
-fn exited(watched: &Watched) -> Reply {
+pub(super) fn exited(watched: &Watched) -> Reply {
     let state = &watched.state;
     Reply::Exited {
         code: state.exit_code,

@@ -180,7 +180,9 @@ impl<'a> Monitor<'a> {
         match token {
             Token::Listener => self.accept(),
             Token::Memory => self.memory_ran_out(),
-            Token::Peer(number) => self.hear(number, ready),
+            Token::Peer(number) => {
+                self.hear(number, ready);
+            }
             Token::Process(number) => self.process_ended(number),
             Token::Report(number) => self.read_report(number),
             Token::Stdout(number) => self.output_ready(number, log::Stream::Stdout),
@@ -223,6 +225,12 @@ impl<'a> Monitor<'a> {
         if !watched.ended || !quiet || self.outcome.is_some() {
             return;
         }
+        // Who asked something in this very moment gets an answer; a socket closed on unread questions would tell of a broken one.
+        let peers: Vec<u32> = self.peers.iter().map(|peer| peer.number).collect();
+        if peers.into_iter().any(|peer| self.hear(peer, Ready::IN)) {
+            return;
+        }
+        let Some(watched) = &self.watched else { return };
         // A client that took over the removal may have been killed before it was done.
         let there = rustix::fs::fstat(&watched.directory).is_ok_and(|stat| stat.st_nlink > 0);
         let finish = watched.start.finish && there;

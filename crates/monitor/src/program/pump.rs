@@ -23,6 +23,10 @@ const MOST_LEFT: usize = 1 << 20;
 
 impl Monitor<'_> {
     pub(super) fn output_ready(&mut self, number: u32, stream: Stream) {
+        if self.session(number).is_some_and(|session| session.start.is_some()) {
+            // Its program runs, or it could not speak; the record shall say so before the log has its first line.
+            self.read_report(number);
+        }
         self.move_output(number, stream);
         self.update_session(number);
     }

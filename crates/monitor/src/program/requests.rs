@@ -39,17 +39,21 @@ impl Monitor<'_> {
         self.update_peer(number);
     }
 
-    pub(super) fn hear(&mut self, number: u32, ready: Ready) {
-        let Some(peer) = self.peer(number) else { return };
+    /// Whether it has said something.
+    pub(super) fn hear(&mut self, number: u32, ready: Ready) -> bool {
+        let Some(peer) = self.peer(number) else { return false };
         if ready.contains(Ready::OUT) {
             peer.flush();
         }
+        let mut heard = false;
         if ready.intersects(Ready::IN | Ready::HUP | Ready::ERR)
             && let Some(packet) = peer.receive()
         {
+            heard = true;
             self.understand(number, packet);
         }
         self.update_peer(number);
+        heard
     }
 
     fn understand(&mut self, peer: u32, packet: Packet) {
@@ -277,18 +281,29 @@ impl Monitor<'_> {
     }
 
     fn stop(&mut self, peer: u32, question: u32, signal: i32, timeout_ms: Option<u64>) -> Outcome {
+        if let Some(watched) = self.watched.as_ref().filter(|watched| watched.ended) {
+            return Ok(Some(super::end::exited(watched)));
+        }
         self.must_run()?;
-        let Some(watched) = &mut self.watched else { return Ok(None) };
-        let signal =
-            [signal, watched.start.stop_signal, TERM].into_iter().find(|&signal| signal != 0).unwrap_or(TERM);
+        let Some(watched) = &self.watched else { return Ok(None) };
+        let own = watched.start.stop_signal;
+        let signal = [signal, own, TERM].into_iter().find(|&signal| signal != 0).unwrap_or(TERM);
+        match self.send_signal(MAIN, signal) {
+            Ok(()) => {
+                onggi_sys::fault::point("monitor.stop.signalled");
+                self.emit("kill", &[("signal", signal.to_string())]);
+            }
+            // It is ending this very moment.
+            Err(refusal) if refusal.errno == rustix::io::Errno::SRCH.raw_os_error() => {}
+            Err(refusal) => return Err(refusal),
+        }
         let deadline =
             timeout_ms.map(|timeout| monotonic().saturating_add(timeout.saturating_mul(1_000_000)));
-        let stop = watched.stop.get_or_insert_default();
-        stop.asked.push((peer, question));
-        stop.deadline = [stop.deadline, deadline].into_iter().flatten().min();
-        self.send_signal(MAIN, signal)?;
-        onggi_sys::fault::point("monitor.stop.signalled");
-        self.emit("kill", &[("signal", signal.to_string())]);
+        if let Some(watched) = &mut self.watched {
+            let stop = watched.stop.get_or_insert_default();
+            stop.asked.push((peer, question));
+            stop.deadline = [stop.deadline, deadline].into_iter().flatten().min();
+        }
         self.thaw()?;
         Ok(None)
     }

@@ -323,6 +323,8 @@ impl Monitor<'_> {
         self.isolation.find(&sandbox.read_plan()?)?;
         let state =
             State::read(directory.as_fd()).map_err(|error| refuse(Kind::Corrupt, &error.to_string()))?;
+        // The old monitor may have died between freezing and saying so, and what is frozen cannot even be killed.
+        self.isolation.freeze(state.status == Phase::Paused)?;
         let log = Log::open(&directory, &start.log).map_err(|error| {
             Refusal::io("monitor.log", "open log/json.log in the container's directory", &error)
         })?;
