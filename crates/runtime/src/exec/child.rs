@@ -237,9 +237,10 @@ impl Child<'_> {
                 self.no_new_privileges = true;
                 Ok(())
             }
-            Step::Credentials { capabilities, umask } => {
+            Step::Credentials { capabilities, what_there_is, umask } => {
                 let filtered = steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
-                credentials::take(self, *capabilities, *umask, filtered && !self.no_new_privileges)
+                let capabilities = credentials::available(*capabilities, *what_there_is)?;
+                credentials::take(self, capabilities, *umask, filtered && !self.no_new_privileges)
             }
             Step::FindProgram { args, env, home } => self.find_program(args, env, *home),
             Step::CloseDescriptors => close_descriptors(report),

@@ -8,10 +8,34 @@ use onggi_sys::process::set_limit;
 
 use super::child::Child;
 use super::problem::{Doing, Outcome, Problem};
-use crate::plan::{Capabilities, ResourceLimit};
+use crate::plan::{Capabilities, ResourceLimit, capability_name};
 
 /// Loading a filter without `no_new_privs` takes it; it goes with the filter's loading.
 const SYS_ADMIN: u64 = 1 << 21;
+
+/// The sets without what this process does not have: nobody can give more. For "all" that is what is meant; a capability that was asked
+/// for by its name and cannot be given is an error.
+pub(super) fn available(wanted: Capabilities, what_there_is: bool) -> Outcome<Capabilities> {
+    let ours = rustix::thread::capabilities(None).doing(|| "capget")?.permitted.bits();
+    let lacking = (wanted.permitted | wanted.inheritable) & !ours;
+    if lacking == 0 || what_there_is {
+        return Ok(Capabilities {
+            bounding: wanted.bounding,
+            effective: wanted.effective & ours,
+            permitted: wanted.permitted & ours,
+            inheritable: wanted.inheritable & ours,
+            ambient: wanted.ambient & ours,
+        });
+    }
+    let number = lacking.trailing_zeros();
+    Err(Problem {
+        errno: Errno::PERM.raw_os_error(),
+        message: format!(
+            "capability {} cannot be given: Onggi runs without it itself",
+            capability_name(number)
+        ),
+    })
+}
 
 /// Leaves the process as the user with the wanted sets, but for CAP_SYS_ADMIN in the permitted one if `for_seccomp`.
 pub(super) fn take(

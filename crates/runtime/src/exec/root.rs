@@ -55,17 +55,7 @@ impl Root {
         }
         match target {
             Target::Directory => self.make_directories(path),
-            Target::File => {
-                let (parent, name) = self.parent(path)?;
-                let mode = Mode::from_raw_mode(0o644);
-                // Never O_CREAT: that follows a dangling link to wherever it points.
-                match rustix::fs::mknodat(&parent, name, FileType::RegularFile, mode, 0) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(error) => return Err(error.into()),
-                }
-                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                Ok(rustix::fs::openat(&parent, name, flags, Mode::empty())?)
-            }
+            Target::File => self.make_file(path),
         }
     }
 
@@ -114,6 +104,28 @@ impl Root {
             done = next;
         }
         Ok(here)
+    }
+
+    /// Never by O_CREAT, which follows a dangling link to wherever it points: such a link is followed here, inside.
+    fn make_file(&self, path: &str) -> io::Result<OwnedFd> {
+        let mut path = path.to_owned();
+        for _ in 0..MOST_LINKS {
+            let (parent, name) = self.parent(&path)?;
+            let mode = Mode::from_raw_mode(0o644);
+            match rustix::fs::mknodat(&parent, name, FileType::RegularFile, mode, 0) {
+                Ok(()) => {
+                    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    return Ok(rustix::fs::openat(&parent, name, flags, Mode::empty())?);
+                }
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let link = rustix::fs::readlinkat(&parent, name, Vec::new())?;
+            let link = link.into_string().map_err(|_| Errno::ILSEQ)?;
+            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            path = if link.starts_with('/') { link } else { format!("{directory}/{link}") };
+        }
+        Err(Errno::LOOP.into())
     }
 
     fn resolve(&self, path: &str, flags: OFlags, more: ResolveFlags) -> io::Result<OwnedFd> {
@@ -183,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dangling_link_at_the_end_is_no_file_to_be_made() {
+    fn a_file_is_made_where_a_dangling_link_leads_inside() {
         let outside = tempfile::tempdir().unwrap();
         let inside = tempfile::tempdir().unwrap();
-        symlink(outside.path().join("victim"), inside.path().join("link")).unwrap();
-        let held = root(inside.path()).target("/link", Target::File).unwrap();
-        // The link itself is held; move_mount(2) onto it fails, and nothing was made anywhere.
+        symlink(outside.path().join("victim"), inside.path().join("absolute")).unwrap();
+        symlink("absolute", inside.path().join("relative")).unwrap();
+        root(inside.path()).target("/relative", Target::File).unwrap();
         assert!(!outside.path().join("victim").exists());
-        assert!(!is_directory(&held).unwrap());
+        assert!(inside.path().join(outside.path().strip_prefix("/").unwrap()).join("victim").is_file());
     }
 
     #[test]

@@ -53,6 +53,11 @@ const NAMES: [&str; 41] = [
 /// Every capability that has a name. The kernel ignores those it does not know.
 pub(crate) const ALL: u64 = (1 << NAMES.len()) - 1;
 
+/// `CAP_…`, or the number if it has no name yet.
+pub(crate) fn capability_name(number: u32) -> String {
+    NAMES.get(number as usize).map_or_else(|| number.to_string(), |name| format!("CAP_{name}"))
+}
+
 impl Capabilities {
     /// `--privileged`: everything, but nothing that an executed file could inherit.
     pub(crate) fn all() -> Capabilities {

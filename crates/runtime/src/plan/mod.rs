@@ -16,6 +16,7 @@ mod process;
 mod step;
 mod sysctl;
 
+pub(crate) use capabilities::capability_name;
 pub use container::{JoinInput, container, join};
 pub use error::Error;
 pub(crate) use explain::kind_name;

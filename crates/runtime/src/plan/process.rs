@@ -52,7 +52,9 @@ pub(crate) fn steps(
         Some(capabilities) => Capabilities::parse(capabilities)?,
         None => Capabilities::default(),
     };
-    steps.push(Step::Credentials { capabilities, umask: process.user.umask.unwrap_or(0o022) & 0o777 });
+    let what_there_is = capabilities.bounding == Capabilities::all().bounding;
+    let umask = process.user.umask.unwrap_or(0o022) & 0o777;
+    steps.push(Step::Credentials { capabilities, what_there_is, umask });
     if process.args.is_empty() {
         return Err(invalid("process.args", "there is no program to execute"));
     }

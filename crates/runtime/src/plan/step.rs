@@ -112,9 +112,11 @@ pub enum Step {
         path: String,
     },
     NoNewPrivileges,
-    /// Drops the bounding set, takes the user's ids, sets the other sets.
+    /// Drops the bounding set, takes the user's ids, sets the other sets. `what_there_is`: of these capabilities those that Onggi has
+    /// itself (for "all"); otherwise one that it lacks is an error.
     Credentials {
         capabilities: Capabilities,
+        what_there_is: bool,
         umask: u32,
     },
     /// Looks the program up, as the user and in the container, and fixes the environment.

@@ -115,7 +115,9 @@ impl Jar {
             self.request["exec"] = json!([]);
         }
         let list = self.request["exec"].as_array_mut().unwrap();
-        list.push(json!({ "process": process, "extra": extra() }));
+        let mut extra = extra();
+        extra["loopback"] = json!(false);
+        list.push(json!({ "process": process, "extra": extra }));
         list.last_mut().unwrap()
     }
 
@@ -148,6 +150,38 @@ impl Jar {
             });
         }
         run
+    }
+
+    /// Starts it and lets it run.
+    pub fn start(&self) -> std::process::Child {
+        let path = self.path("request.json");
+        let mut request = self.request.clone();
+        // Nothing is sent, and the runner waits for the end.
+        request["ready"] = Value::Null;
+        std::fs::write(&path, serde_json::to_vec(&request).unwrap()).unwrap();
+        Command::new(runner())
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// The host's number of the first process of a container that was started, once it has made `/ready`.
+    pub fn first_process(&self, runner: &std::process::Child) -> u32 {
+        while !self.path("upper/ready").exists() {
+            std::thread::yield_now();
+        }
+        let children = format!("/proc/{0}/task/{0}/children", runner.id());
+        std::fs::read_to_string(children).unwrap().trim().parse().unwrap()
+    }
+
+    /// Ends it, and waits for the runner to have cleaned up.
+    pub fn stop(&self, pid: u32, runner: &mut std::process::Child) {
+        let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        runner.wait().unwrap();
     }
 
     /// Runs, expects success, and gives what was printed.
@@ -190,7 +224,8 @@ fn need_root() {
     }
 }
 
-fn runner() -> PathBuf {
+/// `examples/run.rs`, built.
+pub fn runner() -> PathBuf {
     // Next to the directory that holds the test programs; cargo builds examples along with tests.
     let test = std::env::current_exe().unwrap();
     let path = test.parent().unwrap().parent().unwrap().join("examples/run");
