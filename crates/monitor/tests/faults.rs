@@ -1,4 +1,5 @@
 //! The monitor killed at every step that writes: what it leaves can be adopted or cleared away by name, and no reader is misled.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests fail as tests do
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The monitor's budget of memory: one is there for every container, for as long as it lives (docs/decisions/0002-monitor.md).
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests fail as tests do
 
 mod common;
 
@@ -67,4 +68,25 @@ fn a_monitor_stays_within_its_budget() {
     std::io::Write::write_all(running.stream.as_mut().unwrap(), b"\n").unwrap();
     assert_eq!(running.code(), 0);
     fixture.assert_nothing_left();
+}
+
+/// What one monitor costs when there are a hundred (KiB, proportional): they share their program's pages.
+const PROPORTIONAL: u64 = 250;
+
+#[test]
+fn a_hundred_share_their_program() {
+    let count = if onggi_testkit::full() { 100 } else { 12 };
+    std::fs::File::open(common::program()).unwrap().sync_all().unwrap();
+    let fixtures: Vec<Fixture> = (0..count).map(|_| Fixture::new("exec sleep 1000")).collect();
+    let mut running: Vec<_> = fixtures.iter().map(Fixture::run).collect();
+    let sum: u64 = running.iter().map(|running| field(running.monitor.pid(), "Pss")).sum();
+    let dirty: u64 = running.iter().map(|running| field(running.monitor.pid(), "Private_Dirty")).sum();
+    println!("{count} monitors: {} KiB proportional each, {} KiB private dirty", sum / count, dirty / count);
+    for running in &mut running {
+        running.monitor.order(&Request::Signal { signal: 9, exec: None, all: false }, &[]).unwrap();
+        assert_eq!(running.code(), 137);
+    }
+    // With fewer, each bears more of the pages that all share.
+    assert!(sum / count <= if count == 100 { PROPORTIONAL } else { 3 * PROPORTIONAL });
+    fixtures.iter().for_each(Fixture::assert_nothing_left);
 }
