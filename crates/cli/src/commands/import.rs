@@ -57,8 +57,9 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         let hint = "fetch it first, or pipe it: curl … | onggi import - NAME";
         return Err(CliError::unsupported("importing from an address arrives with networks").hint(hint));
     }
-    let store = context.store()?;
+    // First of all, so that an early Ctrl-C cuts nothing short.
     let bars = Bars::new(is(matches, "quiet"))?;
+    let store = context.store()?;
     let id = if source == "-" {
         store.import(&mut Interruptible::new(io::stdin().lock(), &bars), &options, &bars)
     } else {

@@ -46,10 +46,15 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
 fn page(info: &Value) -> String {
     let mut out = String::new();
     for (key, value) in info.as_object().into_iter().flatten() {
-        line(&mut out, 0, key, value);
+        if !NOISE.contains(&key.as_str()) {
+            line(&mut out, 0, key, value);
+        }
     }
     out
 }
+
+/// What programs expect in Docker's JSON, and a daemon alone would have something to say of.
+const NOISE: &[&str] = &["Debug", "ExperimentalBuild", "NEventsListener", "NFd", "NGoroutines", "SystemTime"];
 
 fn line(out: &mut String, depth: usize, key: &str, value: &Value) {
     let indent = " ".repeat(depth);
@@ -71,7 +76,11 @@ fn line(out: &mut String, depth: usize, key: &str, value: &Value) {
         Value::Array(items) => {
             let _ = writeln!(out, "{indent}{title}:");
             for item in items {
-                let _ = writeln!(out, "{indent} {item}");
+                // Docker's pairs of texts: [["Layers", "EROFS"]].
+                let words: Option<Vec<&str>> =
+                    item.as_array().map(|pair| pair.iter().filter_map(Value::as_str).collect());
+                let shown = words.map_or_else(|| item.to_string(), |words| words.join(": "));
+                let _ = writeln!(out, "{indent} {shown}");
             }
         }
         Value::Number(bytes) if key.starts_with("Mem") && bytes.is_u64() => {
@@ -151,11 +160,11 @@ mod tests {
     fn a_page_for_a_person() {
         let info = serde_json::json!({
             "Containers": 3, "KernelVersion": "6.18", "MemTotal": 67_108_864u64, "Empty": "", "Warnings": [],
-            "Plugins": {"Log": ["json-file", "none"]}, "CgroupVersion": "1",
+            "Plugins": {"Log": ["json-file", "none"]}, "CgroupVersion": "1", "NFd": 3, "DriverStatus": [["Layers", "EROFS"]],
         });
         assert_eq!(
             page(&info),
-            "Containers: 3\nKernel Version: 6.18\nMem Total: 64MiB\nPlugins:\n Log: json-file none\nCgroup Version: 1\n"
+            "Containers: 3\nKernel Version: 6.18\nMem Total: 64MiB\nPlugins:\n Log: json-file none\nCgroup Version: 1\nDriver Status:\n Layers: EROFS\n"
         );
     }
 }

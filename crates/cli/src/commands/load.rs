@@ -36,13 +36,14 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     if text(matches, "platform").is_some() {
         return Err(CliError::unsupported("--platform: images of other platforms are not built yet"));
     }
-    let store = context.store()?;
     let input = text(matches, "input").filter(|path| *path != "-");
     if input.is_none() && io::stdin().is_terminal() {
         return Err(CliError::invalid("requested load from stdin, but stdin is a terminal")
             .hint("name the archive with -i"));
     }
+    // First of all, so that an early Ctrl-C cuts nothing short.
     let bars = Bars::new(is(matches, "quiet"))?;
+    let store = context.store()?;
     let loaded = match input {
         Some(path) if Path::new(path).is_dir() => store.load_directory(Path::new(path), &bars),
         Some(path) => {

@@ -4,7 +4,7 @@ use onggi_image::Reference;
 use onggi_store::Image;
 use serde_json::{Value, json};
 
-/// Docker's fields, in Docker's order. `Config` is the image's own document, not a translation of it.
+/// Docker's fields, in Docker's order.
 pub(crate) fn describe(image: &Image, names: &[Reference]) -> Value {
     let document: Value = serde_json::from_slice(&image.raw_config).unwrap_or_default();
     let tags: Vec<String> =
@@ -19,7 +19,7 @@ pub(crate) fn describe(image: &Image, names: &[Reference]) -> Value {
         "Comment": last_comment(&document),
         "Created": image.created,
         "Author": field("author"),
-        "Config": document.get("config").cloned().unwrap_or_default(),
+        "Config": config(&document),
         "Architecture": field("architecture"),
         "Variant": field("variant"),
         "Os": field("os"),
@@ -32,6 +32,18 @@ pub(crate) fn describe(image: &Image, names: &[Reference]) -> Value {
             "size": image.raw_manifest.len(),
         },
     })
+}
+
+/// The document's own, and what it leaves out as Docker's clients and templates expect to find it.
+fn config(document: &Value) -> Value {
+    let mut config = document.get("config").and_then(Value::as_object).cloned().unwrap_or_default();
+    for name in ["Cmd", "Entrypoint", "Env", "ExposedPorts", "Labels", "OnBuild", "Volumes"] {
+        config.entry(name).or_insert(Value::Null);
+    }
+    for name in ["User", "WorkingDir"] {
+        config.entry(name).or_insert_with(|| json!(""));
+    }
+    Value::Object(config)
 }
 
 fn manifest_type(image: &Image) -> String {

@@ -116,8 +116,8 @@ fn spawn<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, CliError> {
-    // The buffers are on the heap; a small stack is one less page table to fill.
-    let builder = thread::Builder::new().name(name.to_owned()).stack_size(64 << 10);
+    // The buffers are on the heap.
+    let builder = thread::Builder::new().name(name.to_owned()).stack_size(256 << 10);
     builder.spawn(work).map_err(|error| CliError::io("start a thread", &error))
 }
 

@@ -1,0 +1,49 @@
+//! Loading that is broken off: by Ctrl-C, by an input that is none. Needs no root: no layer gets as far as a mount.
+
+mod cli;
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use cli::Place;
+
+fn left_in_tmp(place: &Place) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(place.directory().join("data/tmp")) else { return Vec::new() };
+    entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_behind() {
+    let place = Place::new();
+    for words in [&["load"][..], &["import", "-"]] {
+        let mut command = place.command(words);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        // The input stays open: without the signal it would wait for ever.
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(&[0; 1024]).expect("it reads");
+        // The program keeps its signals from before it touches the store.
+        while left_in_tmp(&place).is_empty() {
+            assert!(child.try_wait().expect("a state").is_none(), "it must wait for its input");
+            std::thread::yield_now();
+        }
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+        let output = child.wait_with_output().expect("it ends");
+        drop(stdin);
+        assert_eq!(output.status.code(), Some(130), "{words:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "onggi: interrupted; nothing is left behind\n");
+        assert_eq!(left_in_tmp(&place), Vec::<String>::new(), "{words:?}");
+    }
+}
+
+#[test]
+fn what_is_no_archive_is_refused() {
+    let place = Place::new();
+    std::fs::write(place.directory().join("no.tar"), "this is not a tar").expect("a file");
+    let (out, err, code) = place.run(&["load", "-i", "no.tar"]);
+    assert_eq!((out.as_str(), code), ("", 1));
+    assert!(err.starts_with("onggi: "), "{err}");
+    assert_eq!(left_in_tmp(&place), Vec::<String>::new());
+    assert_eq!(place.run(&["images", "-q"]), (String::new(), String::new(), 0));
+}
