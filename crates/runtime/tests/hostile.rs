@@ -1,5 +1,7 @@
 //! Images and volumes that attack the runtime: a test for each past weakness of this kind of program that applies here.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::os::unix::fs::symlink;

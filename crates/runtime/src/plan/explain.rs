@@ -64,8 +64,8 @@ impl Step {
             )
             .to_lowercase(),
             Step::MountRoot { root: Root::Overlay { lower, volatile, .. }, .. } => format!(
-                "stack {} read-only layers and one writable layer into the root file system{}",
-                lower.len(),
+                "stack {} and a writable one into the root file system{}",
+                count(lower.len(), "read-only layer"),
                 if *volatile { ", without ever syncing it" } else { "" }
             ),
             Step::MountRoot { root: Root::Directory { path }, .. } => {
@@ -93,13 +93,19 @@ impl Step {
                 ),
             },
             Step::MakeDevices { devices, links } => {
-                format!("make {} device nodes and {} links in /dev", devices.len(), links.len())
+                format!(
+                    "make {} and {} in /dev",
+                    count(devices.len(), "device node"),
+                    count(links.len(), "link")
+                )
             }
             Step::OpenTerminal { .. } => {
                 "open a terminal in the container and hand its other end to the monitor".into()
             }
-            Step::MaskPaths { paths } => format!("hide {} paths that tell of the host", paths.len()),
-            Step::ReadOnlyPaths { paths } => format!("make {} paths read-only", paths.len()),
+            Step::MaskPaths { paths } => {
+                format!("hide {} that would tell of the host", count(paths.len(), "path"))
+            }
+            Step::ReadOnlyPaths { paths } => format!("make {} read-only", count(paths.len(), "path")),
             Step::ReadOnlyMounts { destinations } => format!("make {} read-only", destinations.join(", ")),
             Step::CreateWorkingDirectory { path } => format!("make the directory {path} if it is missing"),
             Step::ReadOnlyRoot => "make the root file system read-only".into(),
@@ -135,7 +141,7 @@ impl Step {
             Step::WorkingDirectory { path } => format!("go to {path}"),
             Step::NoNewPrivileges => "give up gaining privileges by executing".into(),
             Step::Credentials { capabilities, .. } => {
-                format!("become that user, with {} capabilities", capabilities.effective.count_ones())
+                format!("become that user, with {} of the capabilities", capabilities.effective.count_ones())
             }
             Step::Seccomp { .. } => "load the system call filter".into(),
             Step::FindProgram { args, .. } => format!("find the program of: {}", args.join(" ")),
@@ -143,6 +149,10 @@ impl Step {
             Step::Execute => "become the program".into(),
         }
     }
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 pub(crate) fn kind_name(kind: onggi_oci::NamespaceKind) -> &'static str {

@@ -1,6 +1,6 @@
 //! A small busybox root file system, a specification with everything that a container has by default, and a way to run it in a process of
 //! its own (`examples/run.rs`): the threads of a test may not fork.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,373 @@
+//! Golden plans: the whole plan of a container with every default, and for each other configuration how its plan differs. No root, no
+//! kernel: `cargo insta review` shows what a change of the planner does to all of them.
+
+use std::path::PathBuf;
+
+use onggi_cgroup::{Hierarchy, Layout};
+use onggi_oci as oci;
+use onggi_oci::NamespaceKind as Kind;
+use onggi_runtime::plan::{self, Extra, Input, Isolation, JoinInput, Plan, Populate, Root};
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.into()).collect()
+}
+
+fn mount(kind: &str, source: &str, destination: &str, options: &[&str]) -> oci::Mount {
+    oci::Mount {
+        destination: destination.into(),
+        kind: Some(kind.into()),
+        source: Some(source.into()),
+        options: strings(options),
+        ..oci::Mount::default()
+    }
+}
+
+fn spec() -> oci::Spec {
+    let set = strings(&["CAP_CHOWN", "CAP_KILL"]);
+    let capabilities = oci::Capabilities {
+        bounding: set.clone(),
+        effective: set.clone(),
+        permitted: set,
+        ..oci::Capabilities::default()
+    };
+    let namespace = |kind| oci::Namespace { kind, path: None };
+    let namespaces =
+        [Kind::Pid, Kind::Network, Kind::Ipc, Kind::Uts, Kind::Mount, Kind::Cgroup].map(namespace).to_vec();
+    oci::Spec {
+        oci_version: "1.3.0".into(),
+        hostname: Some("jar".into()),
+        process: Some(oci::Process {
+            args: strings(&["nginx", "-g", "daemon off;"]),
+            env: strings(&["PATH=/usr/bin:/bin"]),
+            cwd: "/srv".into(),
+            capabilities: Some(capabilities),
+            ..oci::Process::default()
+        }),
+        root: Some(oci::Root { path: "rootfs".into(), readonly: false }),
+        mounts: vec![
+            mount("proc", "proc", "/proc", &["nosuid", "noexec", "nodev"]),
+            mount("tmpfs", "tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+            mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"]),
+            mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", "ro"]),
+        ],
+        linux: Some(oci::Linux {
+            namespaces,
+            masked_paths: strings(&["/proc/kcore"]),
+            readonly_paths: strings(&["/proc/sys"]),
+            ..oci::Linux::default()
+        }),
+        ..oci::Spec::default()
+    }
+}
+
+fn v1() -> Layout {
+    let hierarchy = |controllers: &[&str], name: &str| Hierarchy {
+        controllers: strings(controllers),
+        root: PathBuf::from("/sys/fs/cgroup").join(name),
+    };
+    Layout::V1 {
+        hierarchies: vec![
+            hierarchy(&["cpu", "cpuacct"], "cpu,cpuacct"),
+            hierarchy(&["memory"], "memory"),
+            hierarchy(&["name=systemd"], "systemd"),
+        ],
+        unified: None,
+    }
+}
+
+fn v2() -> Layout {
+    Layout::V2 { root: "/sys/fs/cgroup".into(), controllers: strings(&["memory", "pids"]) }
+}
+
+fn root() -> Root {
+    Root::Overlay {
+        lower: vec!["/run/onggi/layers/b".into(), "/run/onggi/layers/a".into()],
+        upper: "/var/lib/onggi/containers/id/upper".into(),
+        work: "/var/lib/onggi/containers/id/work".into(),
+        volatile: false,
+    }
+}
+
+fn planned(spec: &oci::Spec, layout: &Layout, extra: Extra) -> Plan {
+    plan::container(&Input { id: "id", spec, root: root(), cgroups: layout, extra })
+        .expect("it can be planned")
+}
+
+fn lines(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(|step| serde_json::to_string(step).expect("a step is JSON")).collect()
+}
+
+/// What the change adds to the default plan and takes from it, in order.
+fn difference(change: impl FnOnce(&mut oci::Spec, &mut Extra)) -> String {
+    let before = lines(&planned(&spec(), &v2(), Extra::default()));
+    let (mut spec, mut extra) = (spec(), Extra::default());
+    change(&mut spec, &mut extra);
+    let after = lines(&planned(&spec, &v2(), extra));
+    let removed = before.iter().filter(|line| !after.contains(line)).map(|line| format!("- {line}"));
+    let added = after.iter().filter(|line| !before.contains(line)).map(|line| format!("+ {line}"));
+    removed.chain(added).collect::<Vec<_>>().join("\n")
+}
+
+fn linux(spec: &mut oci::Spec) -> &mut oci::Linux {
+    spec.linux.as_mut().expect("the specification has it")
+}
+
+fn process(spec: &mut oci::Spec) -> &mut oci::Process {
+    spec.process.as_mut().expect("the specification has it")
+}
+
+fn without(spec: &mut oci::Spec, kind: Kind) {
+    linux(spec).namespaces.retain(|namespace| namespace.kind != kind);
+}
+
+#[test]
+fn every_default_on_version_2() {
+    let plan = planned(&spec(), &v2(), Extra::default());
+    insta::assert_snapshot!(lines(&plan).join("\n"));
+    insta::assert_snapshot!(
+        "every_default_explained",
+        plan.steps.iter().map(|s| s.explain()).collect::<Vec<_>>().join("\n")
+    );
+}
+
+#[test]
+fn every_default_on_version_1() {
+    insta::assert_snapshot!(lines(&planned(&spec(), &v1(), Extra::default())).join("\n"));
+}
+
+#[test]
+fn a_terminal() {
+    insta::assert_snapshot!(difference(|spec, _| process(spec).terminal = true));
+}
+
+#[test]
+fn host_network_and_names() {
+    insta::assert_snapshot!(difference(|spec, _| {
+        spec.hostname = None;
+        for kind in [Kind::Network, Kind::Uts, Kind::Ipc, Kind::Pid] {
+            without(spec, kind);
+        }
+    }));
+}
+
+#[test]
+fn namespaces_of_another_container() {
+    insta::assert_snapshot!(difference(|spec, _| {
+        for namespace in &mut linux(spec).namespaces {
+            let path = |name: &str| Some(format!("/proc/7/ns/{name}"));
+            match namespace.kind {
+                Kind::Network => namespace.path = path("net"),
+                Kind::Pid => namespace.path = path("pid"),
+                _ => {}
+            }
+        }
+    }));
+}
+
+#[test]
+fn volumes_and_tmpfs() {
+    insta::assert_snapshot!(difference(|spec, extra| {
+        spec.mounts.push(mount(
+            "bind",
+            "/var/lib/onggi/volumes/v/_data",
+            "/data",
+            &["rbind", "rprivate", "nosuid"],
+        ));
+        spec.mounts.push(mount("bind", "/etc/hosts", "/etc/hosts", &["rbind", "ro", "rslave"]));
+        spec.mounts.push(mount("bind", "/srv", "/srv/../all", &["rbind", "rro"]));
+        spec.mounts.push(mount("tmpfs", "tmpfs", "/tmp", &["ro", "noexec", "size=1m", "tmpcopyup"]));
+        extra.populate =
+            vec![Populate { destination: "/data/".into(), volume: "/var/lib/onggi/volumes/v/_data".into() }];
+    }));
+}
+
+#[test]
+fn a_read_only_root() {
+    insta::assert_snapshot!(difference(
+        |spec, _| spec.root = Some(oci::Root { path: "/".into(), readonly: true })
+    ));
+}
+
+#[test]
+fn users_home_init_and_loopback() {
+    insta::assert_snapshot!(difference(|_, extra| {
+        extra.user = Some("www:video".into());
+        extra.group_add = strings(&["audio", "7"]);
+        extra.home = true;
+        extra.init = true;
+        extra.loopback = true;
+    }));
+}
+
+#[test]
+fn limits_scores_and_parameters() {
+    insta::assert_snapshot!(difference(|spec, _| {
+        process(spec).oom_score_adj = Some(500);
+        process(spec).rlimits = vec![oci::Rlimit { kind: "RLIMIT_NOFILE".into(), soft: 1, hard: u64::MAX }];
+        process(spec).io_priority = Some(oci::IoPriority { class: "IOPRIO_CLASS_BE".into(), priority: 4 });
+        process(spec).user = oci::User { uid: 5, gid: 6, umask: Some(0o77), additional_gids: vec![7] };
+        linux(spec).sysctl = [("net.ipv4.ping_group_range".into(), "0 2147483647".into())].into();
+        linux(spec).personality = Some(oci::Personality { domain: "LINUX32".into(), flags: Vec::new() });
+    }));
+}
+
+#[test]
+fn a_filter_with_and_without_new_privileges() {
+    insta::assert_snapshot!(difference(|spec, extra| {
+        extra.seccomp = Some(vec![6, 0, 0, 0, 0, 0, 255, 127]);
+        extra.seccomp_flags = 2;
+        process(spec).no_new_privileges = true;
+    }));
+}
+
+#[test]
+fn privileged() {
+    insta::assert_snapshot!(difference(|spec, _| {
+        linux(spec).masked_paths.clear();
+        linux(spec).readonly_paths.clear();
+        for mount in &mut spec.mounts[2..] {
+            mount.options.retain(|option| option != "ro");
+        }
+        linux(spec).devices = vec![oci::Device {
+            path: "/dev/kmsg".into(),
+            kind: "c".into(),
+            major: 1,
+            minor: 11,
+            ..Default::default()
+        }];
+    }));
+}
+
+#[test]
+fn the_hosts_dev_and_a_shared_root() {
+    insta::assert_snapshot!(difference(|spec, _| {
+        spec.mounts[1] = mount("bind", "/dev", "/dev", &["rbind"]);
+        linux(spec).rootfs_propagation = Some("rshared".into());
+    }));
+}
+
+#[test]
+fn exec() {
+    let spec = spec();
+    let mut inner = spec.process.clone().expect("the specification has it");
+    inner.args = strings(&["sh"]);
+    inner.terminal = true;
+    let layout = v1();
+    let input = |privileged| JoinInput {
+        id: "id",
+        spec: &spec,
+        process: &inner,
+        cgroups: &layout,
+        extra: Extra { user: Some(String::new()), seccomp: Some(vec![0; 8]), ..Extra::default() },
+        privileged,
+    };
+    insta::assert_snapshot!(lines(&plan::join(&input(false)).expect("it can be planned")).join("\n"));
+    insta::assert_snapshot!(
+        "exec_privileged",
+        lines(&plan::join(&input(true)).expect("it can be planned")).join("\n")
+    );
+}
+
+#[test]
+fn what_is_not_done_is_refused_by_name() {
+    type Change = fn(&mut oci::Spec, &mut Extra);
+    let cases: &[(Change, &str)] = &[
+        (|spec, _| spec.oci_version = "2.0".into(), "ociVersion \"2.0\" is not supported"),
+        (
+            |spec, _| {
+                let prestart = vec![oci::Hook { path: "/bin/true".into(), ..Default::default() }];
+                spec.hooks = Some(oci::Hooks { prestart, ..Default::default() });
+            },
+            "hooks is not supported",
+        ),
+        (|spec, _| spec.vm = Some(serde_json::json!({})), "vm is not supported"),
+        (
+            |spec, _| {
+                linux(spec).uid_mappings = vec![oci::IdMapping { container_id: 0, host_id: 1, size: 1 }]
+            },
+            "linux.uidMappings is not supported",
+        ),
+        (|spec, _| linux(spec).intel_rdt = Some(Default::default()), "linux.intelRdt is not supported"),
+        (
+            |spec, _| linux(spec).memory_policy = Some(Default::default()),
+            "linux.memoryPolicy is not supported",
+        ),
+        (|spec, _| linux(spec).mount_label = Some("x".into()), "linux.mountLabel is not supported"),
+        (
+            |spec, _| linux(spec).net_devices = [("eth0".to_owned(), oci::NetDevice::default())].into(),
+            "linux.netDevices is not supported",
+        ),
+        (
+            |spec, _| linux(spec).time_offsets = [("boottime".to_owned(), oci::TimeOffset::default())].into(),
+            "linux.timeOffsets is not supported",
+        ),
+        (
+            |spec, _| linux(spec).namespaces.push(oci::Namespace { kind: Kind::User, path: None }),
+            "a user namespace is not supported",
+        ),
+        (|spec, _| without(spec, Kind::Mount), "a container without a new mount namespace is not supported"),
+        (
+            |spec, _| process(spec).apparmor_profile = Some("x".into()),
+            "process.apparmorProfile is not supported",
+        ),
+        (|spec, _| process(spec).selinux_label = Some("x".into()), "process.selinuxLabel is not supported"),
+        (|spec, _| process(spec).scheduler = Some(Default::default()), "process.scheduler is not supported"),
+        (|spec, _| without(spec, Kind::Uts), "hostname: it cannot be set without a private UTS namespace"),
+        (
+            |spec, extra| {
+                without(spec, Kind::Network);
+                extra.loopback = true;
+            },
+            "loopback: the network namespace is not the container's own",
+        ),
+        (
+            |spec, extra| {
+                without(spec, Kind::Pid);
+                extra.init = true;
+            },
+            "init: the pid namespace is not the container's own",
+        ),
+        (|spec, _| process(spec).args.clear(), "process.args: there is no program to execute"),
+        (|spec, _| process(spec).cwd = "srv".into(), "process.cwd: \"srv\" is not absolute"),
+    ];
+    for (change, expected) in cases {
+        let (mut spec, mut extra) = (spec(), Extra::default());
+        change(&mut spec, &mut extra);
+        let error = plan::container(&Input { id: "id", spec: &spec, root: root(), cgroups: &v2(), extra });
+        assert_eq!(error.expect_err(expected).to_string(), *expected);
+    }
+}
+
+#[test]
+fn a_plan_comes_back_from_its_file() {
+    use std::os::fd::AsFd;
+    let extra = Extra { seccomp: Some(vec![1; 800]), isolation: Isolation::Container, ..Extra::default() };
+    let plan = planned(&spec(), &v1(), extra);
+    let file = onggi_runtime::encode(&plan).expect("it fits into memory");
+    assert_eq!(onggi_runtime::decode_launch(file.as_fd()).expect("launch"), plan.launch);
+    assert_eq!(onggi_runtime::decode_steps(file.as_fd()).expect("steps"), plan.steps);
+    assert_eq!(onggi_runtime::decode_filter(file.as_fd()).expect("filter"), plan.filter);
+    assert!(rustix::io::pwrite(&file, b"x", 0).is_err(), "it can still be changed");
+}
+
+#[test]
+fn what_is_no_plan_is_refused() {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    for (text, expected) in [
+        ("", "not a plan: no header"),
+        (
+            "{\"version\":9,\"launch\":1,\"steps\":1,\"filter\":0}\n",
+            "not a plan: version 9 is newer than 1, this program's",
+        ),
+        ("{\"version\":1,\"launch\":9,\"steps\":1,\"filter\":0}\n{}", "not a plan: cut short"),
+        (
+            "{\"version\":1,\"launch\":99999999999,\"steps\":1,\"filter\":0}\n{}",
+            "not a plan: a part is too large",
+        ),
+    ] {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(text.as_bytes()).expect("written");
+        assert_eq!(onggi_runtime::decode_launch(file.as_fd()).expect_err(text).to_string(), expected);
+    }
+}
