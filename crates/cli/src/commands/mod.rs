@@ -10,6 +10,7 @@ mod events;
 mod exec;
 mod hello;
 mod host_checks;
+mod image_prune;
 mod images;
 mod import;
 pub(crate) mod info;
@@ -61,6 +62,7 @@ pub(crate) const TABLE: &[&Command] = &[
     &save::COMMAND,
     &tag::COMMAND,
     &rmi::COMMAND,
+    &image_prune::COMMAND,
     &inspect::IMAGE,
     &volume_ls::COMMAND,
     &volume_create::COMMAND,
@@ -125,7 +127,6 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("export", LIFE),
     ("history", LIFE),
     ("image history", LIFE),
-    ("image prune", LIFE),
     ("image pull", REGISTRY),
     ("image push", REGISTRY),
     ("login", REGISTRY),
