@@ -38,6 +38,8 @@ impl ReadOnlyProgram {
         let directory = rustix::mount::open_tree(CWD, directory, flags)?;
         let attributes = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
         mount_setattr(directory.as_fd(), false, attributes)?;
+        // Out of the way of the numbers that a spawn gives to its child before it executes the path.
+        let directory = rustix::io::fcntl_dupfd_cloexec(&directory, 10)?;
         Ok(ReadOnlyProgram { directory, name: CString::new(name.as_bytes())? })
     }
 
