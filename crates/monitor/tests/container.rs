@@ -15,6 +15,7 @@ use onggi_monitor::protocol::{Condition, Reply, Request, Streams, VERSION};
 use onggi_monitor::state::Phase;
 use onggi_monitor::{Error, client};
 use rustix::net::SendFlags;
+use rustix::process::Signal;
 
 #[test]
 fn output_is_logged_and_handed_over_before_the_end_is_told() {
@@ -292,6 +293,40 @@ fn the_monitor_has_left_its_caller() {
     let child = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", running.pid)).unwrap();
     assert_eq!(child.trim(), own.trim());
     assert_eq!(std::fs::metadata(fixture.sandbox().join("socket")).unwrap().mode() & 0o777, 0o600);
+    running.monitor.order(&Request::Signal { signal: 9, exec: None, all: false }, &[]).unwrap();
+    assert_eq!(running.code(), 137);
+}
+
+#[test]
+fn signals_that_end_a_session_do_not_end_the_monitor() {
+    let fixture = Fixture::new(
+        "trap 'exit 8' TERM; grep -h ^Sig... /proc/self/status; echo ready; while :; do sleep 0.01; done",
+    );
+    let mut running = fixture.run_attached(Some(output()));
+    let said = String::from_utf8(running.read_until("ready")).unwrap();
+    assert!(
+        said.contains("SigBlk:\t0000000000000000") && said.contains("SigIgn:\t0000000000000000"),
+        "{said}"
+    );
+    let pid = rustix::process::Pid::from_raw(running.monitor.pid()).unwrap();
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::USR1] {
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+    running.monitor.order(&Request::Signal { signal: 15, exec: None, all: false }, &[]).unwrap();
+    assert_eq!(running.code(), 8);
+    fixture.assert_nothing_left();
+}
+
+#[test]
+fn what_is_no_socket_is_no_stream() {
+    let fixture = Fixture::new("exec sleep 1000");
+    let mut running = fixture.run();
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let attach = Request::Attach { exec: None, streams: output() };
+    assert!(
+        running.monitor.order(&attach, &[file.as_fd()]).unwrap_err().to_string().contains("stream socket")
+    );
+    assert_eq!(running.monitor.order(&attach, &[]).unwrap_err().kind(), Kind::InvalidInput);
     running.monitor.order(&Request::Signal { signal: 9, exec: None, all: false }, &[]).unwrap();
     assert_eq!(running.code(), 137);
 }

@@ -193,6 +193,7 @@ impl Monitor<'_> {
         let Some(watched) = &self.watched else { return 125 };
         onggi_sys::fault::point("monitor.end.finish");
         self.oom_score.restore();
+        onggi_sys::process::unblock_signals();
         let start = &watched.start;
         let text = |text: &OsStr| CString::new(text.as_bytes()).unwrap_or_default();
         let program = text(start.finish_program.as_os_str());

@@ -8,6 +8,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::isolation::{Refusal, Stdio};
 use super::poller::Registered;
+use super::requests::check_streams;
 use super::session::{Input, MAIN, Output, Session, Starting};
 use super::start::{null, split_terminal};
 use super::{Monitor, REMEMBERED_EXECS};
@@ -45,6 +46,9 @@ impl Monitor<'_> {
         }
         let mut descriptors = descriptors.into_iter();
         let (Some(plan), socket) = (descriptors.next(), descriptors.next()) else { return Ok(()) };
+        if let Some(socket) = &socket {
+            check_streams(&streams, socket)?;
+        }
         let (mut outputs, mut stdin, theirs) = pipes(!detach, streams.stdin && !detach)?;
         let stdio = if terminal { Stdio::Terminal { size } } else { Stdio::Files(theirs) };
         let Some(main) = self.sessions.iter().find(|session| session.number == MAIN) else { return Ok(()) };

@@ -154,16 +154,8 @@ impl Monitor<'_> {
         streams: Streams,
         socket: OwnedFd,
     ) -> Result<(), Refusal> {
-        let Streams { stdin, stdout, stderr, framed, detach_keys, already_read } = streams;
-        let invalid = |message: String| Refusal::new(Kind::InvalidInput, "attach", message);
-        if already_read.len() > MAX_ALREADY_READ {
-            return Err(invalid(format!("more than {MAX_ALREADY_READ} bytes were read already")));
-        }
-        let keys = DetachKeys::new(detach_keys)
-            .ok_or_else(|| invalid(format!("more than {MAX_DETACH_KEYS} detach keys")))?;
-        // epoll does not take a plain file, and what is no socket knows no MSG_DONTWAIT.
-        rustix::net::sockopt::socket_type(&socket)
-            .map_err(|errno| Refusal::io("attach", "use the descriptor as a stream socket", &errno.into()))?;
+        let keys = check_streams(&streams, &socket)?;
+        let Streams { stdin, stdout, stderr, framed, already_read, .. } = streams;
         let number = self.number();
         self.attached.push(Attached {
             number,
@@ -381,6 +373,19 @@ fn hello(version: u32) -> Outcome {
         pid: std::process::id().cast_signed(),
         program: env!("CARGO_PKG_VERSION").to_owned(),
     }))
+}
+
+/// Whether a client's stream is one that can be served.
+pub(super) fn check_streams(streams: &Streams, socket: &OwnedFd) -> Result<DetachKeys, Refusal> {
+    let invalid = |message: String| Refusal::new(Kind::InvalidInput, "attach", message);
+    if streams.already_read.len() > MAX_ALREADY_READ {
+        return Err(invalid(format!("more than {MAX_ALREADY_READ} bytes were read already")));
+    }
+    // epoll takes no plain file, and what is no socket knows no MSG_DONTWAIT.
+    rustix::net::sockopt::socket_type(socket)
+        .map_err(|errno| Refusal::io("attach", "use the descriptor as a stream socket", &errno.into()))?;
+    DetachKeys::new(streams.detach_keys.clone())
+        .ok_or_else(|| invalid(format!("more than {MAX_DETACH_KEYS} detach keys")))
 }
 
 /// The descriptor that must come with a request.

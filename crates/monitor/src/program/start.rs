@@ -324,7 +324,7 @@ impl Monitor<'_> {
         let state =
             State::read(directory.as_fd()).map_err(|error| refuse(Kind::Corrupt, &error.to_string()))?;
         // The old monitor may have died between freezing and saying so, and what is frozen cannot even be killed.
-        self.isolation.freeze(state.status == Phase::Paused)?;
+        let frozen = self.isolation.freeze(state.status == Phase::Paused);
         let log = Log::open(&directory, &start.log).map_err(|error| {
             Refusal::io("monitor.log", "open log/json.log in the container's directory", &error)
         })?;
@@ -336,6 +336,8 @@ impl Monitor<'_> {
         }
         let mut watched = Watched::new(start, directory, sandbox, Writer::new(events), log, state);
         watched.adopted = true;
+        // A host without a freezer freezes nothing.
+        watched.problem = frozen.err().map(|refusal| refusal.to_string());
         watched.memory_kills = self.isolation.memory_kills();
         self.watched = Some(watched);
         self.add_main(pid, pidfd, has_terminal, ends, None);

@@ -20,6 +20,9 @@ pub(crate) fn leave_caller() {
     // Each of these fails only where it is not needed: no root directory, already a session's leader.
     let _ = rustix::process::chdir("/");
     let _ = rustix::process::setsid();
+    // The signals that end a session or a machine go to the container's processes as well; the monitor has to see how those end.
+    // A child begins with none blocked.
+    onggi_sys::process::block_signals();
     // The container's processes begin with it, as Docker's do.
     rustix::process::umask(Mode::from_raw_mode(0o022));
     set_name();
