@@ -113,9 +113,12 @@ impl Engine {
         }
         spec::set_variables(&mut env, &request.env);
         let capabilities = if request.privileged {
-            let all: Vec<String> =
-                crate::capabilities::ALL.iter().map(|name| format!("CAP_{name}")).collect();
-            Some(spec::capability_sets(&all))
+            // Every one that this host has to give: a virtual machine's root may lack some.
+            let bounding = crate::host::bounding_capabilities()?;
+            let held =
+                crate::capabilities::ALL.iter().enumerate().filter(|(bit, _)| bounding & (1 << bit) != 0);
+            let names: Vec<String> = held.map(|(_, name)| format!("CAP_{name}")).collect();
+            Some(spec::capability_sets(&names))
         } else {
             main.capabilities
         };

@@ -35,7 +35,7 @@ impl Engine {
         let all = options.all || options.last.is_some() || filter.chooses_states();
         let now = Moment::now().nanoseconds();
         let mut summaries = Vec::new();
-        for row in self.store.containers()? {
+        for row in self.rows()? {
             if options.last.is_some_and(|last| summaries.len() >= last) {
                 break;
             }
@@ -47,6 +47,36 @@ impl Engine {
             summaries.push(self.summary(candidate, now, options.size));
         }
         Ok(summaries)
+    }
+
+    /// The index's rows, after those are put back that a creation cut short, or an index made anew, lacks: a record without a row
+    /// is a container, and what has no record is none.
+    fn rows(&self) -> Result<Vec<ContainerRow>, Error> {
+        let rows = self.store.containers()?;
+        let known: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        let mut changed = false;
+        for name in crate::check::names(&self.paths.containers())? {
+            let Ok(id) = name.parse::<ContainerId>() else { continue };
+            if known.contains(name.as_str()) {
+                continue;
+            }
+            // Whoever creates or removes it right now holds the lock.
+            let Ok(Some(lock)) = self.try_lock(&id) else { continue };
+            changed = true;
+            match self.record(&id) {
+                Ok(record) => {
+                    self.store.reserve_name(onggi_store::NameKind::Container, &record.name, &name)?;
+                    self.store.insert_container(&crate::create::row(&record))?;
+                }
+                Err(Error::NoSuchContainer { .. }) => {
+                    drop(lock);
+                    self.clear_unborn(&name)?;
+                }
+                // `system check` says what is wrong with it.
+                Err(_) => {}
+            }
+        }
+        if changed { Ok(self.store.containers()?) } else { Ok(rows) }
     }
 
     /// The row with its state. One whose record is gone was being removed when somebody died: it is no container any more.

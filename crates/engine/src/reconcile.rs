@@ -32,13 +32,12 @@ impl Engine {
         }
         let record = self.record(id)?;
         if let Some(process) = first_process(&state) {
-            match self.adopt(&record, &state) {
-                Ok(()) => return self.written_state(id),
-                // It cannot be watched, so it must not go on.
-                Err(_) => {
-                    let _ = rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL);
-                }
+            // The other side of its terminal went with the monitor: nobody can speak to it any more.
+            if !record.request.tty && self.adopt(&record, &state).is_ok() {
+                return self.written_state(id);
             }
+            // It cannot be watched, so it must not go on.
+            let _ = rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL);
         }
         let state = self.write_lost_end(&record, state)?;
         drop(lock);

@@ -55,10 +55,10 @@ impl Engine {
         if self.paths.sandbox(id).exists() {
             self.clear_kernel(&record)?;
         }
-        self.prepare(&record)?;
+        let prepared = self.prepare(&record);
         onggi_sys::fault::point("engine.start.prepared");
-        let plan = self.plan(&record, options.timings)?;
-        match self.launch(&record, &plan, options) {
+        let plan = prepared.and_then(|()| self.plan(&record, options.timings));
+        match plan.and_then(|plan| self.launch(&record, &plan, options)) {
             Ok(session) => Ok(session),
             Err(error) => {
                 // The error is what matters; what cannot be written or cleared now is found by the next command.

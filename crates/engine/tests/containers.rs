@@ -184,11 +184,35 @@ fn exec_and_attach_reach_a_container_that_runs() {
     let mut reply = [0; 14];
     stream.read_exact(&mut reply).unwrap();
     assert_eq!(&reply, b"\x01\0\0\0\0\0\0\x06hello\n");
+    host.engine.remove(&id, &RemoveOptions { force: true, volumes: false }).unwrap();
+    assert_eq!(
+        session.wait().unwrap().code,
+        137,
+        "who is attached hears of the end, whoever brought it about"
+    );
+}
+
+#[test]
+fn a_terminal_has_a_size_and_detach_keys() {
+    let host = Host::new();
+    let attach = Streams { stdin: true, stdout: true, stderr: true };
+    let request = RunRequest { interactive: true, tty: true, attach, ..shell("stty size; echo $TERM; cat") };
+    let created = host.engine.create(&request).unwrap();
+    let options = StartOptions { attach, size: Some((30, 100)), ..StartOptions::default() };
+    let session = host.engine.start(&created.id, &options).unwrap();
+    let mut stream = session.stream.as_ref().unwrap();
+    let mut seen = [0; 15];
+    stream.read_exact(&mut seen).unwrap();
+    assert_eq!(&seen, b"30 100\r\nxterm\r\n");
+    session.controller().resize(40, 120).unwrap();
     // Ctrl-P Ctrl-Q.
     stream.write_all(&[16, 17]).unwrap();
     let exit = session.wait().unwrap();
-    assert!(exit.detached && host.status(&id) == "running");
-    host.engine.remove(&id, &RemoveOptions { force: true, volumes: false }).unwrap();
+    assert!(exit.detached && host.status(&created.id) == "running");
+    let command = vec!["sh".into(), "-c".into(), "stty size < /dev/pts/0".into()];
+    let exec = ExecRequest { command, ..ExecRequest::default() };
+    let (_, out, err) = finish(host.engine.exec(&created.id, &exec).unwrap());
+    assert_eq!((out.as_str(), err.as_str()), ("40 120\n", ""));
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(super) fn all(record: &Record, facts: &Facts) -> Vec<oci::Mount> {
     let mut mounts: Vec<oci::Mount> =
         defaults(record, facts).into_iter().filter(|mount| !replaced(&mount.destination)).collect();
     let mut rest: Vec<oci::Mount> =
-        generated_files(facts).into_iter().filter(|mount| !replaced(&mount.destination)).collect();
+        generated_files(record, facts).into_iter().filter(|mount| !replaced(&mount.destination)).collect();
     rest.extend(wanted.iter().map(|mount| wanted_mount(mount, facts)));
     // Stable: what is equally deep stays in the order of the command line.
     rest.sort_by_key(|mount| mount.destination.matches('/').count());
@@ -91,12 +91,14 @@ fn defaults(record: &Record, facts: &Facts) -> Vec<oci::Mount> {
 }
 
 /// Bound from the container's directory, so that they are the container's own and survive a restart of it.
-fn generated_files(facts: &Facts) -> Vec<oci::Mount> {
+fn generated_files(record: &Record, facts: &Facts) -> Vec<oci::Mount> {
+    // As Docker: with `--read-only` these are, too.
+    let access = if record.request.read_only { "ro" } else { "rw" };
     ["resolv.conf", "hostname", "hosts"]
         .iter()
         .map(|name| {
             let source = facts.directory.join(name);
-            mount(&format!("/etc/{name}"), "bind", &source.to_string_lossy(), &["rbind", "rprivate"])
+            mount(&format!("/etc/{name}"), "bind", &source.to_string_lossy(), &["rbind", access, "rprivate"])
         })
         .collect()
 }
