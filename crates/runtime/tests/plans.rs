@@ -126,7 +126,7 @@ fn every_default_on_version_2() {
     insta::assert_snapshot!(lines(&plan).join("\n"));
     insta::assert_snapshot!(
         "every_default_explained",
-        plan.steps.iter().map(|s| s.explain()).collect::<Vec<_>>().join("\n")
+        plan.steps.iter().map(onggi_runtime::Step::explain).collect::<Vec<_>>().join("\n")
     );
 }
 
@@ -283,7 +283,7 @@ fn what_is_not_done_is_refused_by_name() {
         (|spec, _| spec.vm = Some(serde_json::json!({})), "vm is not supported"),
         (
             |spec, _| {
-                linux(spec).uid_mappings = vec![oci::IdMapping { container_id: 0, host_id: 1, size: 1 }]
+                linux(spec).uid_mappings = vec![oci::IdMapping { container_id: 0, host_id: 1, size: 1 }];
             },
             "linux.uidMappings is not supported",
         ),
