@@ -3,7 +3,7 @@
 //! Commands and monitors append to `events/events.jsonl`, which is renamed to `events.jsonl.1` when it is full; a reader reads its file to
 //! the end before it follows the name to the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -52,10 +52,14 @@ fn read(
     let follow = options.until.is_none_or(|until| until > now());
     let watch = if follow { Some(Watch::new(directory)?) } else { None };
     let mut inode = 0;
-    let mut previous = if options.since.is_some() { open(&directory.join(PREVIOUS_FILE))? } else { None };
+    let mut first = first_files(directory, options.since.is_some())?;
     loop {
-        // The previous file first; then whatever the name leads to, as long as it is another one.
-        let file = match previous.take() {
+        // Those first; then whatever the name leads to, as long as it is another one. A log that begins while we look may be
+        // rotated before we see it.
+        if first.is_empty() && inode == 0 {
+            first = first_files(directory, true)?;
+        }
+        let file = match first.pop_front() {
             Some(file) => Some(file),
             None => open(&directory.join(FILE))?,
         };
@@ -98,6 +102,20 @@ fn read(
             }
         }
     }
+}
+
+/// The current file, and before it the previous one. In this order: a rotation in between shows the same file twice, and not none.
+fn first_files(directory: &Path, previous: bool) -> io::Result<VecDeque<File>> {
+    let mut files = VecDeque::from_iter(open(&directory.join(FILE))?);
+    let previous = if previous { open(&directory.join(PREVIOUS_FILE))? } else { None };
+    if let Some(previous) = previous {
+        let inode = previous.metadata()?.ino();
+        let known = files.front().map(File::metadata).transpose()?;
+        if known.is_none_or(|known| known.ino() != inode) {
+            files.push_front(previous);
+        }
+    }
+    Ok(files)
 }
 
 fn at_end(file: &File) -> bool {

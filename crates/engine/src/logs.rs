@@ -45,10 +45,7 @@ pub(crate) fn read(
             continue;
         }
         let Some(watch) = watch.as_ref().filter(|_| !ended) else { return Ok(()) };
-        let milliseconds = match options.until {
-            None => None,
-            Some(until) => Some((until - now()).max(0) / 1_000_000 + 1),
-        };
+        let milliseconds = options.until.map(|until| (until - now()).max(0) / 1_000_000 + 1);
         match watch.wait(alive, milliseconds)? {
             Woken::Changed => {}
             // Once more, for what was written last.

@@ -313,3 +313,253 @@ fn check_limits(limits: &Limits, processors: u64) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::request::{Propagation, Ulimit};
+
+    /// A record as `create` would write it, with everything random or of the host fixed.
+    pub(crate) fn record(request: &RunRequest, image: &RunConfig) -> Result<crate::record::Record, Error> {
+        let nowhere = |_: &str| None;
+        let sources = onggi_settings::Sources { system: "/nowhere".into(), variable: &nowhere };
+        let settings = Settings::load_from(&sources, 0, &onggi_settings::Flags::default()).unwrap();
+        let id: ContainerId = "c0ffee".repeat(11)[..64].parse().unwrap();
+        let mut volumes = 0;
+        let mut new_volume = || {
+            volumes += 1;
+            format!("anonymous-{volumes}")
+        };
+        let resolved = resolve(
+            request,
+            &mut Facts {
+                id: &id,
+                layers: &[],
+                config: image,
+                settings: &settings,
+                host_name: "the-host",
+                processors: 4,
+                new_volume: &mut new_volume,
+            },
+        )?;
+        Ok(crate::record::Record {
+            version: crate::record::VERSION,
+            id,
+            name: "box".to_owned(),
+            created: "2026-01-02T03:04:05.000000006Z".to_owned(),
+            image: Digest::of(b"image"),
+            request: request.clone(),
+            resolved,
+        })
+    }
+
+    fn texts(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn image(entrypoint: Option<&[&str]>, cmd: Option<&[&str]>) -> RunConfig {
+        RunConfig { entrypoint: entrypoint.map(texts), cmd: cmd.map(texts), ..RunConfig::default() }
+    }
+
+    fn refusal(request: &RunRequest) -> String {
+        record(request, &image(None, Some(&["sh"]))).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn entrypoint_and_command() {
+        let (e, c): (&[&str], &[&str]) = (&["/e", "x"], &["c"]);
+        for (asked_entrypoint, asked_command, entrypoint, cmd, args) in [
+            (None, &[][..], Some(e), Some(c), Some("/e x c")),
+            (None, &["d", "f"][..], Some(e), Some(c), Some("/e x d f")),
+            (None, &[][..], None, Some(c), Some("c")),
+            (None, &[][..], Some(e), None, Some("/e x")),
+            // A given entrypoint takes the image's CMD away.
+            (Some(&["/n"][..]), &[][..], Some(e), Some(c), Some("/n")),
+            (Some(&["/n"][..]), &["d"][..], Some(e), Some(c), Some("/n d")),
+            // --entrypoint ""
+            (Some(&[""][..]), &["d"][..], Some(e), Some(c), Some("d")),
+            (Some(&[][..]), &[][..], Some(e), Some(c), None),
+            (None, &[][..], None, None, None),
+        ] {
+            let request = RunRequest {
+                entrypoint: asked_entrypoint.map(texts),
+                command: texts(asked_command),
+                ..RunRequest::default()
+            };
+            let result = record(&request, &image(entrypoint, cmd));
+            match args {
+                Some(args) => assert_eq!(result.unwrap().args().join(" "), args),
+                None => assert!(matches!(result, Err(Error::NoCommand))),
+            }
+        }
+    }
+
+    #[test]
+    fn environments_merge_with_the_users_first() {
+        let merged =
+            environment(&texts(&["A=1", "B", "C=", "A=2"]), &texts(&["A=0", "B=0", "D=x=y"])).unwrap();
+        assert_eq!(merged, ["C=", "A=2", "D=x=y"]);
+        assert!(environment(&texts(&["=x"]), &[]).is_err());
+        assert!(environment(&texts(&["A=\0"]), &[]).is_err());
+    }
+
+    #[test]
+    fn directories_are_absolute_and_clean() {
+        for (user, image, expected) in [
+            (None, "", "/"),
+            (None, "app", "/app"),
+            (None, "/a//b/../c/", "/a/c"),
+            (Some("/w"), "/a", "/w"),
+            (Some(""), "/a", "/a"),
+        ] {
+            assert_eq!(working_directory(user, image).unwrap(), expected);
+        }
+        assert!(working_directory(Some("w"), "/").is_err());
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused_in_dockers_words() {
+        let limits = |resources| RunRequest { resources, ..RunRequest::default() };
+        let cases = [
+            (
+                limits(Limits { memory: Some(1 << 20), ..Limits::default() }),
+                "Minimum memory limit allowed is 6MB",
+            ),
+            (
+                limits(Limits { memory_swap: Some(1 << 30), ..Limits::default() }),
+                "You should always set the Memory limit",
+            ),
+            (
+                limits(Limits { memory: Some(64 << 20), memory_swap: Some(1 << 20), ..Limits::default() }),
+                "Minimum memoryswap limit should be larger",
+            ),
+            (
+                limits(Limits {
+                    memory: Some(64 << 20),
+                    memory_reservation: Some(1 << 30),
+                    ..Limits::default()
+                }),
+                "Minimum memory limit can not be less than memory reservation",
+            ),
+            (
+                limits(Limits { nano_cpus: Some(5_000_000_000), ..Limits::default() }),
+                "Range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available",
+            ),
+            (
+                limits(Limits { nano_cpus: Some(1_000_000_000), cpu_quota: Some(1000), ..Limits::default() }),
+                "Conflicting options: Nano CPUs",
+            ),
+            (
+                limits(Limits { cpu_period: Some(1), ..Limits::default() }),
+                "CPU cfs period can not be less than 1ms",
+            ),
+            (
+                limits(Limits { cpuset_cpus: Some("0;1".into()), ..Limits::default() }),
+                "Invalid value 0;1 for cpuset-cpus",
+            ),
+            (
+                RunRequest { cgroup_parent: Some("/a/../b".into()), ..RunRequest::default() },
+                "invalid cgroup parent",
+            ),
+            (
+                RunRequest { cgroup_parent: Some("a.slice".into()), ..RunRequest::default() },
+                "is not built yet",
+            ),
+            (RunRequest { hostname: Some("a\nb".into()), ..RunRequest::default() }, "invalid hostname"),
+            (
+                RunRequest { stop_signal: Some("SIGFOO".into()), ..RunRequest::default() },
+                "Invalid signal: SIGFOO",
+            ),
+            (RunRequest { oom_score_adj: Some(2000), ..RunRequest::default() }, "range for oom score adj"),
+            (RunRequest { init: true, pid: PidMode::Host, ..RunRequest::default() }, "conflicts with --pid"),
+            (RunRequest { cap_add: texts(&["COFFEE"]), ..RunRequest::default() }, "invalid capability"),
+            (
+                RunRequest { mounts: vec![tmpfs("/a"), tmpfs("/a")], ..RunRequest::default() },
+                "Duplicate mount point: /a",
+            ),
+        ];
+        for (request, expected) in cases {
+            let message = refusal(&request);
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn image_volumes_become_anonymous_unless_something_is_there() {
+        let mut image = image(None, Some(&["sh"]));
+        for path in ["/data", "var/lib//db", "/", "/a"] {
+            image.volumes.insert(path.to_owned(), onggi_image::config::Empty {});
+        }
+        let request = RunRequest { mounts: vec![tmpfs("/a")], ..RunRequest::default() };
+        let record = record(&request, &image).unwrap();
+        let destinations: Vec<&str> =
+            record.resolved.mounts.iter().map(|mount| mount.destination.as_str()).collect();
+        assert_eq!(destinations, ["/a", "/data", "/var/lib/db"]);
+        assert_eq!(record.volumes().collect::<Vec<_>>(), [("anonymous-1", true), ("anonymous-2", true)]);
+    }
+
+    pub(crate) fn tmpfs(destination: &str) -> MountRequest {
+        MountRequest::Tmpfs { destination: destination.into(), size: None, mode: None, options: vec![] }
+    }
+
+    /// A request with something in every field.
+    pub(crate) fn full_request() -> RunRequest {
+        RunRequest {
+            image: "debian".into(),
+            command: texts(&["nginx", "-g", "daemon off;"]),
+            env: texts(&["A=1"]),
+            workdir: Some("/srv".into()),
+            user: Some("www-data".into()),
+            group_add: texts(&["audio"]),
+            tty: true,
+            hostname: Some("jar".into()),
+            domainname: Some("example.org".into()),
+            read_only: true,
+            shm_size: Some(1 << 20),
+            cap_add: texts(&["NET_ADMIN"]),
+            cap_drop: texts(&["CHOWN"]),
+            security: crate::request::Security {
+                no_new_privileges: true,
+                unmask: texts(&["/proc/kcore", "/sys/*"]),
+                ..Default::default()
+            },
+            sysctls: BTreeMap::from([("kernel.shmmax".into(), "1024".into())]),
+            oom_score_adj: Some(500),
+            ulimits: vec![Ulimit { name: "nofile".into(), soft: 10, hard: 20 }],
+            resources: Limits {
+                memory: Some(64 << 20),
+                nano_cpus: Some(500_000_000),
+                cpu_shares: Some(512),
+                cpuset_cpus: Some("0-1".into()),
+                pids: Some(100),
+                ..Limits::default()
+            },
+            cgroup_parent: Some("tests".into()),
+            mounts: vec![
+                MountRequest::Bind {
+                    source: "/host/deep".into(),
+                    destination: "/srv/deep/er".into(),
+                    read_only: true,
+                    propagation: Propagation::Rslave,
+                    recursive: true,
+                    create_source: true,
+                },
+                MountRequest::Volume {
+                    name: Some("box".into()),
+                    destination: "/srv".into(),
+                    read_only: false,
+                    no_copy: false,
+                    labels: BTreeMap::new(),
+                },
+                MountRequest::Tmpfs {
+                    destination: "/run".into(),
+                    size: Some(4096),
+                    mode: Some(0o755),
+                    options: texts(&["ro"]),
+                },
+                tmpfs("/dev/shm"),
+            ],
+            ..RunRequest::default()
+        }
+    }
+}

@@ -67,7 +67,7 @@ impl Engine {
             let wanted = filters.iter().all(|(key, values)| match key.as_str() {
                 "label" => values.iter().all(|value| label_matches(&volume.labels, value)),
                 "name" => values.iter().any(|value| name.contains(value.as_str())),
-                "driver" => values.iter().any(|value| *value == volume.driver),
+                "driver" => values.contains(&volume.driver),
                 _ => values.iter().any(|value| {
                     let dangling = matches!(value.as_str(), "1" | "true");
                     dangling != used.contains_key(&name)

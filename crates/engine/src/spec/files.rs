@@ -84,3 +84,51 @@ pub(crate) fn resolv_conf(record: &Record, host: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{ExtraHost, RunRequest};
+    use onggi_image::config::RunConfig;
+
+    fn record(request: &RunRequest) -> Record {
+        let image = RunConfig { cmd: Some(vec!["sh".into()]), ..RunConfig::default() };
+        crate::resolve::tests::record(request, &image).unwrap()
+    }
+
+    #[test]
+    fn hosts_name_the_container_and_the_extra_ones() {
+        let extra = ExtraHost { name: "db".into(), address: "10.0.0.1".into() };
+        let request = RunRequest {
+            hostname: Some("jar".into()),
+            domainname: Some("example.org".into()),
+            add_hosts: vec![extra.clone()],
+            ..RunRequest::default()
+        };
+        let text = hosts(&record(&request), "ignored");
+        assert!(
+            text.starts_with("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("10.0.0.1\tdb\n127.0.0.1\tjar.example.org jar\n"), "{text}");
+        let request = RunRequest { network: Network::Host, add_hosts: vec![extra], ..RunRequest::default() };
+        assert_eq!(hosts(&record(&request), "1.2.3.4 the-host"), "1.2.3.4 the-host\n10.0.0.1\tdb\n");
+        assert_eq!(hostname(&record(&request)), "the-host\n");
+    }
+
+    #[test]
+    fn resolv_conf_follows_the_host_and_the_flags() {
+        let host = "# made by hand\nnameserver 127.0.0.53\nnameserver 9.9.9.9 # quad\nsearch a b\noptions edns0 ndots:2\n";
+        let text = |request: RunRequest| resolv_conf(&record(&request), host);
+        assert_eq!(text(RunRequest::default()), "nameserver 9.9.9.9\nsearch a b\noptions edns0 ndots:2\n");
+        let request = RunRequest { network: Network::Host, ..RunRequest::default() };
+        assert!(text(request).starts_with("nameserver 127.0.0.53\nnameserver 9.9.9.9\n"));
+        let request = RunRequest {
+            dns: vec!["1.1.1.1".into()],
+            dns_search: vec![".".into()],
+            dns_options: vec!["rotate".into()],
+            ..RunRequest::default()
+        };
+        assert_eq!(text(request), "nameserver 1.1.1.1\noptions rotate\n");
+    }
+}

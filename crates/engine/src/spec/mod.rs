@@ -272,3 +272,144 @@ pub(crate) fn root(record: &Record, directory: &Path, lower: Vec<PathBuf>) -> pl
         volatile: record.request.remove,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::RunRequest;
+    use crate::resolve::tests::{full_request, record, tmpfs};
+    use onggi_image::config::RunConfig;
+
+    fn facts() -> Facts {
+        Facts { directory: "/data/containers/ID".into(), volumes: "/data/volumes".into(), ..Facts::default() }
+    }
+
+    fn image() -> RunConfig {
+        RunConfig {
+            cmd: Some(vec!["sh".into()]),
+            env: vec!["PATH=/bin".into(), "LANG=C".into()],
+            ..RunConfig::default()
+        }
+    }
+
+    fn spec(request: &RunRequest, facts: &Facts) -> oci::Spec {
+        oci(&record(request, &image()).unwrap(), facts)
+    }
+
+    fn golden(spec: &oci::Spec) -> String {
+        serde_json::to_string_pretty(spec).unwrap()
+    }
+
+    fn destinations(request: &RunRequest) -> Vec<String> {
+        spec(request, &facts()).mounts.into_iter().map(|mount| mount.destination).collect()
+    }
+
+    #[test]
+    fn defaults() {
+        let request = RunRequest { image: "busybox".into(), ..RunRequest::default() };
+        insta::assert_snapshot!(golden(&spec(&request, &facts())));
+    }
+
+    #[test]
+    fn everything_asked_for() {
+        let facts = Facts { swap_limit: true, empty_volumes: vec!["box".into()], ..facts() };
+        insta::assert_snapshot!(golden(&spec(&full_request(), &facts)));
+        let extra = extra(&record(&full_request(), &image()).unwrap(), &facts, false).unwrap();
+        assert_eq!(extra.populate.len(), 1);
+        assert_eq!((extra.user.as_deref(), extra.group_add.len(), extra.home), (Some("www-data"), 1, true));
+        assert!(extra.seccomp.is_some_and(|program| !program.is_empty()) && extra.loopback);
+    }
+
+    #[test]
+    fn privileged_is_without_masks_filter_and_lists() {
+        let device = oci::Device {
+            kind: "c".into(),
+            path: "/dev/kvm".into(),
+            major: 10,
+            minor: 232,
+            ..oci::Device::default()
+        };
+        let facts = Facts { devices: vec![device], bounding: Some(0b101), ..facts() };
+        let request = RunRequest { privileged: true, ..RunRequest::default() };
+        let spec = spec(&request, &facts);
+        let linux = spec.linux.unwrap();
+        assert!(linux.masked_paths.is_empty() && linux.readonly_paths.is_empty());
+        assert_eq!(linux.devices.len(), 1);
+        assert_eq!(linux.resources.unwrap().devices.unwrap().len(), 1);
+        assert_eq!(
+            spec.process.unwrap().capabilities.unwrap().bounding,
+            ["CAP_CHOWN", "CAP_DAC_READ_SEARCH"]
+        );
+        for destination in ["/sys", "/sys/fs/cgroup"] {
+            let mount = spec.mounts.iter().find(|mount| mount.destination == destination).unwrap();
+            assert!(mount.options.contains(&"rw".to_owned()), "{destination}");
+        }
+        assert!(extra(&record(&request, &image()).unwrap(), &facts, false).unwrap().seccomp.is_none());
+    }
+
+    #[test]
+    fn namespaces_are_ones_own_the_hosts_or_anothers() {
+        let kinds = |request: &RunRequest, facts: &Facts| -> Vec<String> {
+            let namespaces = spec(request, facts).linux.unwrap().namespaces;
+            namespaces
+                .iter()
+                .map(|namespace| {
+                    format!("{:?}{}", namespace.kind, namespace.path.as_deref().unwrap_or_default())
+                })
+                .collect()
+        };
+        let host = RunRequest {
+            network: Network::Host,
+            pid: PidMode::Host,
+            ipc: IpcMode::Host,
+            uts: UtsMode::Host,
+            ..RunRequest::default()
+        };
+        assert_eq!(
+            kinds(&RunRequest::default(), &facts()),
+            ["Mount", "Pid", "Ipc", "Uts", "Network", "Cgroup"]
+        );
+        assert_eq!(kinds(&host, &facts()), ["Mount", "Cgroup"]);
+        let spec = spec(&host, &facts());
+        assert_eq!(spec.hostname, None);
+        assert!(spec.linux.unwrap().sysctl.is_empty(), "nothing of the host's network is changed");
+        let joined = Facts {
+            pid_namespace: Some("/proc/7/ns/pid".into()),
+            ipc_namespace: Some("/proc/7/ns/ipc".into()),
+            ..facts()
+        };
+        let request = RunRequest {
+            pid: PidMode::Container("x".into()),
+            ipc: IpcMode::Container("x".into()),
+            ..RunRequest::default()
+        };
+        assert_eq!(
+            kinds(&request, &joined),
+            ["Mount", "Pid/proc/7/ns/pid", "Ipc/proc/7/ns/ipc", "Uts", "Network", "Cgroup"]
+        );
+    }
+
+    #[test]
+    fn mounts_of_the_user_take_the_place_of_defaults() {
+        let with = |destination: &str| {
+            destinations(&RunRequest { mounts: vec![tmpfs(destination)], ..RunRequest::default() })
+        };
+        let count =
+            |all: &[String], destination: &str| all.iter().filter(|each| *each == destination).count();
+        assert_eq!(count(&with("/dev/shm"), "/dev/shm"), 1);
+        assert_eq!(count(&with("/etc/hosts"), "/etc/hosts"), 1);
+        let own_dev = with("/dev");
+        assert!(!own_dev.iter().any(|destination| destination.starts_with("/dev/")), "{own_dev:?}");
+        let none = destinations(&RunRequest { ipc: IpcMode::None, ..RunRequest::default() });
+        assert_eq!(count(&none, "/dev/shm"), 0);
+    }
+
+    #[test]
+    fn environments() {
+        let request =
+            RunRequest { env: vec!["HOSTNAME".into(), "PATH=/x".into()], tty: true, ..RunRequest::default() };
+        assert_eq!(environment(&record(&request, &image()).unwrap()), ["PATH=/x", "TERM=xterm", "LANG=C"]);
+        let record = record(&RunRequest::default(), &image()).unwrap();
+        assert_eq!(environment(&record), ["PATH=/bin", "HOSTNAME=c0ffeec0ffee", "LANG=C"]);
+    }
+}
