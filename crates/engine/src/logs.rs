@@ -150,20 +150,27 @@ impl StreamPositionOf for File {
     }
 }
 
-/// Open, the oldest first.
+/// Open, the oldest first. A rotation may go on meanwhile: it leaves a hole in the numbers for a moment, and shows one file under two.
 fn files(path: &Path) -> io::Result<Vec<File>> {
     let mut files = Vec::new();
+    let mut inodes = Vec::new();
+    let mut holes = 0;
     for number in 0.. {
         let name = match number {
             0 => path.to_owned(),
             _ => PathBuf::from(format!("{}.{number}", path.display())),
         };
         match File::open(&name) {
-            Ok(file) => files.push(file),
-            // Between two renames of a rotation the newest is missing for a moment.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && number == 0 => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-            Err(error) => return Err(error),
+            Ok(file) => {
+                let inode = file.metadata()?.ino();
+                if !inodes.contains(&inode) {
+                    inodes.push(inode);
+                    files.push(file);
+                }
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(_) if holes == 1 => break,
+            Err(_) => holes += 1,
         }
     }
     files.reverse();

@@ -1,5 +1,8 @@
 //! An engine of its own for each test, with a real image and the real monitor, and a look at what is left behind.
 
+// clippy.toml allows it in tests only, and takes these helpers for none.
+#![allow(clippy::unwrap_used)]
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
