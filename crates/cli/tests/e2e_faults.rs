@@ -32,7 +32,10 @@ impl Act {
                 let fault = format!("{name}:{passage}");
                 let onggi = self.prepare("ONGGI_FAULT", &fault, in_monitor(&name));
                 // Whatever the command answers when it, or the monitor, dies: only what is left counts.
-                let output = onggi.command((self.words)(&onggi)).env("ONGGI_FAULT", &fault).output();
+                let command = onggi.command((self.words)(&onggi));
+                // Where a monitor was there before, a command with the switch would give it to the next monitor as well.
+                let switched = !in_monitor(&name) || !self.before.contains(&STARTED);
+                let output = if switched { command.env("ONGGI_FAULT", &fault) } else { command }.output();
                 assert!(!output.stderr.contains("panicked"), "{fault}: {output}");
                 everything_still_works(&onggi, &fault);
                 (self.sound)(&onggi, &fault);
