@@ -44,6 +44,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let wishes = Wishes {
         stdin: request.attach.stdin,
         proxy_signals: matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true),
+        redraw: false,
     };
     let timings = is(matches, "timing").then_some(began);
     execute(context, &request, wishes, text(matches, "cidfile"), timings)

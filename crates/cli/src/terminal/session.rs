@@ -24,6 +24,8 @@ pub(crate) struct Wishes {
     pub(crate) stdin: bool,
     /// Pass received signals on, when there is no terminal that turns keys into signals by itself.
     pub(crate) proxy_signals: bool,
+    /// Coming back to a terminal: have what is on it drawn again.
+    pub(crate) redraw: bool,
 }
 
 const SIGINT: i32 = 2;
@@ -46,8 +48,12 @@ pub(crate) fn follow(context: &Context, mut session: Session, wishes: Wishes) ->
     let controller = session.controller();
     let (tty, name) = (session.tty, session.name.clone());
     if tty {
+        if wishes.redraw {
+            // Programs draw themselves again when the size changes, and only then.
+            resize(&controller, 1);
+        }
         // The terminal may have changed since the request was made.
-        resize(&controller);
+        resize(&controller, 0);
     }
     spawn("signals", move || watch(&signals, &controller, tty))?;
     let output = match session.stream.take() {
@@ -144,7 +150,7 @@ fn watch(signals: &SignalQueue, controller: &Controller, tty: bool) {
     while let Ok(signal) = signals.next() {
         if tty {
             if signal == SIGWINCH {
-                resize(controller);
+                resize(controller, 0);
                 continue;
             }
             raw::restore();
@@ -167,10 +173,10 @@ fn leave(signal: i32) -> ! {
     std::process::exit(128 + signal)
 }
 
-fn resize(controller: &Controller) {
+fn resize(controller: &Controller, more: u16) {
     if let Some((rows, columns)) = raw::size() {
         // It fails when the process has ended.
-        let _ = controller.resize(rows, columns);
+        let _ = controller.resize(rows.saturating_add(more), columns.saturating_add(more));
     }
 }
 
