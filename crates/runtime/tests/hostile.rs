@@ -215,3 +215,37 @@ fn a_volume_that_is_filled_from_the_image_takes_no_file_of_the_hosts() {
     let names: Vec<_> = std::fs::read_dir(&volume).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!names.iter().any(|name| name == "shadow" || name == "fstab"), "{names:?}");
 }
+
+#[test]
+fn a_target_that_is_swapped_while_it_is_mounted_on_stays_inside() {
+    // CVE-2021-30465, CVE-2024-45310: another container exchanges a directory of a shared volume for a link, again and again.
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let outside = tempfile::tempdir().unwrap();
+    let mut jar = Jar::new("true");
+    let volume = jar.path("volume");
+    let second = jar.path("second");
+    for path in [volume.join("swapped"), second.clone()] {
+        std::fs::create_dir_all(path).unwrap();
+    }
+    symlink(outside.path(), volume.join("link")).unwrap();
+    jar.mount("bind", &volume, "/shared", &["rbind"]);
+    jar.mount("bind", &second, "/shared/swapped/deep/target", &["rbind"]);
+    jar.mount("bind", "/etc/hostname", "/shared/swapped/file", &["bind"]);
+    let attacker = std::thread::spawn(move || {
+        let (directory, link) = (volume.join("swapped"), volume.join("link"));
+        while !STOP.load(Ordering::Relaxed) {
+            let flags = rustix::fs::RenameFlags::EXCHANGE;
+            rustix::fs::renameat_with(rustix::fs::CWD, &directory, rustix::fs::CWD, &link, flags).unwrap();
+        }
+    });
+    for _ in 0..20 {
+        // It may fail, as what it made may be gone the next moment; it may not reach the host.
+        jar.run();
+    }
+    STOP.store(true, Ordering::Relaxed);
+    attacker.join().unwrap();
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(outside.path().to_str().unwrap()), "{mounts}");
+}

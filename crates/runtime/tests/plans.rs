@@ -247,6 +247,18 @@ fn the_hosts_dev_and_a_shared_root() {
 }
 
 #[test]
+fn a_process_without_namespaces() {
+    let mut spec = spec();
+    spec.hostname = None;
+    spec.mounts.clear();
+    linux(&mut spec).namespaces.clear();
+    linux(&mut spec).masked_paths.clear();
+    linux(&mut spec).readonly_paths.clear();
+    let extra = Extra { isolation: Isolation::Process, seccomp: Some(vec![0; 8]), ..Extra::default() };
+    insta::assert_snapshot!(lines(&planned(&spec, &v2(), extra)).join("\n"));
+}
+
+#[test]
 fn exec() {
     let spec = spec();
     let mut inner = spec.process.clone().expect("the specification has it");

@@ -53,7 +53,12 @@ pub fn load_cgroup_device(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
         // SAFETY: `attributes` and what it points to live through the call, their sizes are the true ones, and the kernel only reads
         // them (there is no log buffer). It copies the instructions with no demand on their alignment.
         let result = unsafe {
-            libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const attributes, size_of::<Load>() as libc::c_uint)
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_PROG_LOAD,
+                &raw const attributes,
+                size_of::<Load>() as libc::c_uint,
+            )
         };
         match check(result) {
             // The verifier was interrupted by a signal.
@@ -78,7 +83,12 @@ pub fn attach_cgroup_device(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> 
     };
     // SAFETY: `attributes` lives through the call, its size is the true one, and the kernel only reads it.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attributes, size_of::<Attach>() as libc::c_uint)
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_ATTACH,
+            &raw const attributes,
+            size_of::<Attach>() as libc::c_uint,
+        )
     };
     check(result).map(|_| ())
 }

@@ -35,12 +35,15 @@ pub fn version() -> io::Result<u32> {
     if version < 0 { Err(io::Error::last_os_error()) } else { Ok(version as u32) }
 }
 
-/// Denies the calling thread and its children every file that is not below one of `directories`, everything else about files
-/// staying as it is. Needs `no_new_privs` or CAP_SYS_ADMIN.
+/// What a rule about a single file may grant: execute, write, read, truncate, device ioctls.
+const FILE_ONLY: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15;
+
+/// Denies the calling thread and its children every file that is neither below one of `directories` nor one of `files` (which are open
+/// already, and may be opened again by /proc/self/fd), everything else about files staying as it is. Needs `no_new_privs` or CAP_SYS_ADMIN.
 ///
 /// # Errors
 /// As [`version`], and the kernel's.
-pub fn restrict_to(directories: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub fn restrict_to(directories: &[BorrowedFd<'_>], files: &[BorrowedFd<'_>]) -> io::Result<()> {
     let version = version()?;
     let rights = file_rights(version);
     let attributes = RulesetAttributes {
@@ -64,23 +67,26 @@ pub fn restrict_to(directories: &[BorrowedFd<'_>]) -> io::Result<()> {
     // SAFETY: the kernel has just opened it for us (with O_CLOEXEC), and nobody else knows of it.
     let ruleset = unsafe { OwnedFd::from_raw_fd(ruleset as i32) };
     for directory in directories {
-        let rule = PathBeneath { allowed_access: rights, parent_fd: directory.as_raw_fd() };
-        // SAFETY: the kernel reads `rule`, whose layout is that of `struct landlock_path_beneath_attr`.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_landlock_add_rule,
-                ruleset.as_raw_fd(),
-                RULE_PATH_BENEATH,
-                &raw const rule,
-                0,
-            )
-        };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
+        allow(&ruleset, *directory, rights)?;
+    }
+    for file in files {
+        match allow(&ruleset, *file, rights & FILE_ONLY) {
+            // A pipe or socket is in no directory tree, and nobody is denied one that he holds.
+            Err(error) if error.raw_os_error() == Some(libc::EBADFD) => {}
+            other => other?,
         }
     }
     // SAFETY: no memory is passed.
     let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn allow(ruleset: &OwnedFd, below: BorrowedFd<'_>, rights: u64) -> io::Result<()> {
+    let rule = PathBeneath { allowed_access: rights, parent_fd: below.as_raw_fd() };
+    // SAFETY: the kernel reads `rule`, whose layout is that of `struct landlock_path_beneath_attr`.
+    let result = unsafe {
+        libc::syscall(libc::SYS_landlock_add_rule, ruleset.as_raw_fd(), RULE_PATH_BENEATH, &raw const rule, 0)
+    };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

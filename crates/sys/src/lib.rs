@@ -4,8 +4,8 @@
 //! returns the kernel's error as it is; what an error means is the caller's business.
 #![allow(unsafe_code)]
 
-pub mod clone;
 pub mod bpf;
+pub mod clone;
 pub mod descriptor;
 pub mod fault;
 pub mod interface;

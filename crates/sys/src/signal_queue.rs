@@ -26,7 +26,8 @@ impl SignalQueue {
         let set = set_of(signals)?;
         mask(libc::SIG_BLOCK, &set)?;
         // SAFETY: the set is initialised; the call makes a new descriptor and touches no other.
-        let descriptor = unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+        let descriptor =
+            unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
         if descriptor < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -50,7 +51,9 @@ impl SignalQueue {
             return Ok(i32::try_from(number).ok());
         }
         match io::Error::last_os_error() {
-            error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
+            error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(None)
+            }
             error => Err(error),
         }
     }

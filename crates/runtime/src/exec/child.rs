@@ -184,7 +184,7 @@ impl Child<'_> {
             Step::UnshareCgroupNamespace => namespaces::unshare_cgroup(),
             Step::SetPropagation { propagation } => mount::set_propagation(*propagation),
             Step::MountRoot { root, at, part_from_host } => {
-                self.root = Some(mount::mount_root(root, at, *part_from_host)?);
+                self.root = Some(mount::mount_root(root, at.as_deref(), *part_from_host)?);
                 Ok(())
             }
             Step::Populate(populate) => copy::populate(self, populate),
@@ -203,7 +203,12 @@ impl Child<'_> {
             }
             Step::ReadOnlyRoot => masks::make_mounts_read_only(self, &["/".to_owned()]),
             Step::PivotRoot { propagation } => swap::pivot(self, *propagation),
-            Step::ChangeRoot | Step::Landlock => Err(Problem::new("not for a container")),
+            Step::ChangeRoot => swap::change_root(self),
+            Step::Landlock => {
+                let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+                onggi_sys::landlock::restrict_to(&[self.root()?.as_fd()], &streams)
+                    .doing(|| "limit the process by Landlock")
+            }
             Step::Hostname { name } => host::hostname(name),
             Step::Domainname { name } => host::domainname(name),
             Step::Sysctls { values } => host::sysctls(self, values),

@@ -35,12 +35,20 @@ pub(super) fn set_propagation(propagation: Propagation) -> Outcome {
 }
 
 /// Mounts the root and holds it.
-pub(super) fn mount_root(root: &Root, at: &Path, part_from_host: bool) -> Outcome<root::Root> {
-    if part_from_host {
+pub(super) fn mount_root(root: &Root, at: Option<&Path>, part_from_host: bool) -> Outcome<root::Root> {
+    if let Some(at) = at.filter(|_| part_from_host) {
         make_private_below(at)?;
     }
-    let here = rustix::fs::openat(CWD, at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let here = here.doing(|| format!("open {}", at.display()))?;
+    let here = match at {
+        Some(at) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            Some(
+                rustix::fs::openat(CWD, at, flags, Mode::empty())
+                    .doing(|| format!("open {}", at.display()))?,
+            )
+        }
+        None => None,
+    };
     let mount = match root {
         Root::Overlay { lower, upper, work, volatile } => {
             let lower: Vec<&Path> = lower.iter().map(AsRef::as_ref).collect();
@@ -50,7 +58,14 @@ pub(super) fn mount_root(root: &Root, at: &Path, part_from_host: bool) -> Outcom
             clone_tree(CWD, path, true).doing(|| format!("open_tree {}", path.display()))?
         }
     };
-    attach(mount.as_fd(), here.as_fd()).doing(|| format!("mount the root at {}", at.display()))?;
+    match here {
+        Some(here) => attach(mount.as_fd(), here.as_fd()).doing(|| "mount the root")?,
+        None => {
+            // Or what is mounted inside would be passed on to where it came from.
+            let private = Propagation { kind: PropagationKind::Private, recursive: true };
+            propagate(mount.as_fd(), private).doing(|| "part the root from the host")?;
+        }
+    }
     Ok(root::Root::new(mount))
 }
 
@@ -76,7 +91,7 @@ pub(super) fn mount(child: &Child<'_>, mount: &Mount) -> Outcome {
                 );
                 return Err(Problem { errno: Errno::NOTDIR.raw_os_error(), message });
             }
-            finish(child, tree.as_fd(), target.as_fd(), mount)
+            finish(tree.as_fd(), target.as_fd(), mount)
         }
         Source::New { kind, source, options } => {
             let target = new_target(child, kind, destination)?;
@@ -93,7 +108,7 @@ pub(super) fn mount(child: &Child<'_>, mount: &Mount) -> Outcome {
                 let below = below.doing(|| format!("open {destination}"))?;
                 copy::copy_tree(&below, tree.as_fd()).map_err(|problem| problem.below("tmpcopyup"))?;
             }
-            finish(child, tree.as_fd(), target.as_fd(), mount)
+            finish(tree.as_fd(), target.as_fd(), mount)
         }
     }
 }
@@ -175,7 +190,7 @@ pub(super) fn magic(descriptor: BorrowedFd<'_>) -> Outcome<rustix::fs::FsWord> {
     Ok(rustix::fs::fstatfs(descriptor).doing(|| "fstatfs")?.f_type)
 }
 
-fn finish(child: &Child<'_>, tree: BorrowedFd<'_>, target: BorrowedFd<'_>, mount: &Mount) -> Outcome {
+fn finish(tree: BorrowedFd<'_>, target: BorrowedFd<'_>, mount: &Mount) -> Outcome {
     let destination = &mount.destination;
     if matches!(mount.source, Source::Bind { .. }) {
         set_attributes(tree, mount.attributes, false).doing(|| format!("mount_setattr {destination}"))?;
@@ -185,12 +200,12 @@ fn finish(child: &Child<'_>, tree: BorrowedFd<'_>, target: BorrowedFd<'_>, mount
     if !destination.starts_with("/proc") && magic(target)? == PROC_SUPER_MAGIC {
         return Err(Problem::new(format!("{destination:?} cannot be mounted because it is inside /proc")));
     }
-    attach(tree, target).doing(|| format!("mount at {destination}"))?;
+    // Before it is attached: what is mounted on it next must not go where this came from, and in a tree without a namespace only a root
+    // can be changed.
     if let Some(propagation) = mount.propagation {
         propagate(tree, propagation).doing(|| format!("set the propagation of {destination}"))?;
     }
-    let _ = child;
-    Ok(())
+    attach(tree, target).doing(|| format!("mount at {destination}"))
 }
 
 /// /proc and /sys decide about security: they go onto real directories, not where a link of the image's leads (CVE-2019-19921,

@@ -29,3 +29,10 @@ pub(super) fn pivot(child: &Child<'_>, propagation: Option<Propagation>) -> Outc
     }
     Ok(())
 }
+
+/// `chroot(2)` into a tree that is attached to nothing: there is nothing above its root to climb to.
+pub(super) fn change_root(child: &Child<'_>) -> Outcome {
+    rustix::process::fchdir(child.root()?).doing(|| "fchdir to the root file system")?;
+    rustix::process::chroot(".").doing(|| "chroot")?;
+    rustix::process::chdir("/").doing(|| "chdir /")
+}

@@ -11,7 +11,7 @@ use super::error::{invalid, unsupported};
 use super::mounts::{self, Planned, attribute, clean};
 use super::{
     CgroupView, Error, Extra, Input, Isolation, Launch, Link, Mount, MountCgroups, Plan, Propagation,
-    PropagationKind, Root, Source, Step, devices, process, sysctl,
+    PropagationKind, Root, Source, Step, bare, devices, process, sysctl,
 };
 use crate::VERSION;
 
@@ -25,7 +25,7 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     let process = spec.process.as_ref().ok_or_else(|| invalid("process", "it is missing"))?;
     refuse(spec, linux)?;
     if extra.isolation == Isolation::Process {
-        return Err(unsupported("isolation process"));
+        return bare::plan(input, linux, process);
     }
     let namespaces = Namespaces::of(linux)?;
     namespaces.check(spec, extra)?;
@@ -43,7 +43,7 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     let propagation = propagation(linux)?;
     steps.push(Step::SetPropagation { propagation: host_propagation(propagation) });
     let part_from_host = propagation.is_some_and(|root| root.kind == PropagationKind::Shared);
-    steps.push(Step::MountRoot { root: root.clone(), at: mount_point(root), part_from_host });
+    steps.push(Step::MountRoot { root: root.clone(), at: Some(mount_point(root)), part_from_host });
     steps.extend(extra.populate.iter().cloned().map(|mut populate| {
         populate.destination = clean(&populate.destination);
         Step::Populate(populate)
@@ -227,14 +227,18 @@ impl<'a> Namespaces<'a> {
     }
 }
 
-fn plan_cgroup(id: &str, linux: &oci::Linux, layout: &Layout) -> Result<onggi_cgroup::Plan, Error> {
+pub(super) fn plan_cgroup(
+    id: &str,
+    linux: &oci::Linux,
+    layout: &Layout,
+) -> Result<onggi_cgroup::Plan, Error> {
     let path = linux.cgroups_path.clone().unwrap_or_else(|| format!("/onggi/{id}"));
     let none = oci::Resources::default();
     onggi_cgroup::plan(layout, &path, linux.resources.as_ref().unwrap_or(&none)).map_err(Error::Cgroup)
 }
 
 /// The seccomp program and its flags: the ready one, or the specification's profile compiled.
-fn filter(linux: &oci::Linux, extra: &Extra) -> Result<(Vec<u8>, u32), Error> {
+pub(super) fn filter(linux: &oci::Linux, extra: &Extra) -> Result<(Vec<u8>, u32), Error> {
     match (&extra.seccomp, &linux.seccomp) {
         (Some(program), _) => Ok((program.clone(), extra.seccomp_flags)),
         (None, None) => Ok((Vec::new(), 0)),
@@ -276,7 +280,7 @@ fn mount_point(root: &Root) -> PathBuf {
     }
 }
 
-fn mount_steps(
+pub(super) fn mount_steps(
     spec: &oci::Spec,
     linux: &oci::Linux,
     cgroups: &Layout,
@@ -344,6 +348,6 @@ fn cgroup_view(layout: &Layout, cgroup: &onggi_cgroup::Plan) -> CgroupView {
     }
 }
 
-fn cleaned(paths: &[String]) -> Vec<String> {
+pub(super) fn cleaned(paths: &[String]) -> Vec<String> {
     paths.iter().map(|path| clean(path)).collect()
 }

@@ -6,6 +6,7 @@
 use onggi_oci as oci;
 use serde::{Deserialize, Serialize};
 
+mod bare;
 mod capabilities;
 mod container;
 mod devices;

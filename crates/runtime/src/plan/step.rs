@@ -25,11 +25,11 @@ pub enum Step {
     SetPropagation {
         propagation: Propagation,
     },
-    /// Mounts the root file system; everything after is resolved inside it. `part_from_host`: the mount below it is shared with
-    /// the host, and must not be for this.
+    /// Mounts the root file system, at a directory of the host's or (for a process without a mount namespace) nowhere; everything after
+    /// is resolved inside it. `part_from_host`: the mount below it is shared with the host, and must not be for this.
     MountRoot {
         root: Root,
-        at: PathBuf,
+        at: Option<PathBuf>,
         part_from_host: bool,
     },
     /// Copies the image's directory into an empty volume that is about to cover it.

@@ -1,0 +1,129 @@
+//! A process without namespaces (`--isolation process`): its own root, Landlock, a filter and limits.
+//!
+//! Its tree is put together out of mounts that are attached to nothing but one another, so that the host's mount table never has a
+//! line of it, nothing has to be unmounted at the end, and `..` ends at its root even for who may change the root
+//! again. Landlock keeps what has leaked in, other processes' `/proc/PID/root` among it, out of reach.
+
+use onggi_cgroup::Layout;
+use onggi_oci as oci;
+
+use super::container::{cleaned, filter, mount_steps, plan_cgroup};
+use super::error::{invalid, unsupported};
+use super::mounts::clean;
+use super::{Error, Input, Launch, Plan, Propagation, PropagationKind, Source, Step, process};
+use crate::VERSION;
+
+/// What programs expect to find, if the specification does not say otherwise. This procfs shows processes and nothing of the machine, and
+/// only those that the process may look into.
+const EXPECTED: [(&str, &str, &[&str]); 4] = [
+    ("/proc", "proc", &["nosuid", "noexec", "nodev", "subset=pid", "hidepid=invisible"]),
+    ("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+    ("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+    ("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+];
+
+pub(super) fn plan(input: &Input<'_>, linux: &oci::Linux, process: &oci::Process) -> Result<Plan, Error> {
+    let Input { id, spec, root, cgroups, extra } = input;
+    refuse(input, linux)?;
+    let cgroup = plan_cgroup(id, linux, cgroups)?;
+    let (filter, flags) = filter(linux, extra)?;
+    let mut steps = Vec::new();
+    if matches!(cgroups, Layout::V1 { .. }) {
+        steps.push(Step::JoinCgroups);
+    }
+    steps.push(Step::MountRoot { root: root.clone(), at: None, part_from_host: false });
+    steps.extend(extra.populate.iter().cloned().map(|mut populate| {
+        populate.destination = clean(&populate.destination);
+        Step::Populate(populate)
+    }));
+    let mounts = mount_steps(&with_expected(spec), linux, cgroups, &cgroup, process.terminal)?;
+    steps.extend(mounts.into_iter().map(apart_from_host).collect::<Result<Vec<_>, _>>()?);
+    let cwd = clean(&process.cwd);
+    if cwd != "/" {
+        steps.push(Step::CreateWorkingDirectory { path: cwd });
+    }
+    if !linux.masked_paths.is_empty() {
+        steps.push(Step::MaskPaths { paths: cleaned(&linux.masked_paths) });
+    }
+    if !linux.readonly_paths.is_empty() {
+        steps.push(Step::ReadOnlyPaths { paths: cleaned(&linux.readonly_paths) });
+    }
+    if spec.root.as_ref().is_some_and(|root| root.readonly) {
+        steps.push(Step::ReadOnlyRoot);
+    }
+    steps.push(Step::ChangeRoot);
+    let own = process::steps(id, process, linux, extra, false, (!filter.is_empty()).then_some(flags))?;
+    for step in own {
+        // While it may still be done without `no_new_privs`; and before the user's ids, who may own files outside.
+        if matches!(step, Step::Credentials { .. }) {
+            steps.push(Step::Landlock);
+        }
+        steps.push(step);
+    }
+    let launch = Launch {
+        version: VERSION,
+        id: (*id).to_owned(),
+        namespaces: Vec::new(),
+        cgroup,
+        terminal: process.terminal,
+        timings: extra.timings,
+    };
+    Ok(Plan { launch, steps, filter })
+}
+
+/// What would change the host, as there is no namespace to change.
+fn refuse(input: &Input<'_>, linux: &oci::Linux) -> Result<(), Error> {
+    let Input { spec, extra, .. } = input;
+    let named = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());
+    for (asked, name) in [
+        (!linux.namespaces.is_empty(), "linux.namespaces"),
+        (named(&spec.hostname), "hostname"),
+        (named(&spec.domainname), "domainname"),
+        (!linux.sysctl.is_empty(), "linux.sysctl"),
+        (named(&linux.rootfs_propagation), "linux.rootfsPropagation"),
+        (extra.init, "init"),
+        (extra.loopback, "loopback"),
+    ] {
+        if asked {
+            return Err(invalid(name, "it needs a namespace, and isolation process has none"));
+        }
+    }
+    Ok(())
+}
+
+fn with_expected(spec: &oci::Spec) -> oci::Spec {
+    let is_given = |path: &str| spec.mounts.iter().any(|mount| clean(&mount.destination) == path);
+    let expected =
+        EXPECTED.iter().filter(|(path, ..)| !is_given(path)).map(|&(path, kind, options)| oci::Mount {
+            destination: path.to_owned(),
+            kind: Some(kind.to_owned()),
+            source: Some(kind.to_owned()),
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+            ..oci::Mount::default()
+        });
+    let mut spec = spec.clone();
+    spec.mounts = expected.chain(std::mem::take(&mut spec.mounts)).collect();
+    spec
+}
+
+/// What is bound from a shared mount of the host's is shared with it: what is mounted on it next would be seen there.
+fn apart_from_host(mut step: Step) -> Result<Step, Error> {
+    match &mut step {
+        Step::Mount(mount) => {
+            let slave = Propagation { kind: PropagationKind::Slave, recursive: true };
+            let wanted = mount.propagation.get_or_insert(slave);
+            if wanted.kind == PropagationKind::Shared {
+                return Err(unsupported(format!(
+                    "a shared mount at {} with isolation process",
+                    mount.destination
+                )));
+            }
+            if matches!(mount.source, Source::New { .. }) {
+                mount.propagation = None;
+            }
+        }
+        Step::MountCgroups(_) => return Err(unsupported("a view of the cgroups with isolation process")),
+        _ => {}
+    }
+    Ok(step)
+}
