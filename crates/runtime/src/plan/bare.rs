@@ -123,6 +123,13 @@ fn apart_from_host(mut step: Step) -> Result<Step, Error> {
             }
         }
         Step::MountCgroups(_) => return Err(unsupported("a view of the cgroups with isolation process")),
+        // Flags of a mount inside a tree without a namespace cannot be changed afterwards.
+        Step::ReadOnlyMounts { destinations } => {
+            return Err(unsupported(format!(
+                "a read-only tmpfs at {} with isolation process",
+                destinations.join(", ")
+            )));
+        }
         _ => {}
     }
     Ok(step)
