@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use onggi_store::sealed::{self, Durability};
@@ -138,16 +139,6 @@ impl Engine {
         if let Some(volume) = self.read_volume(name)? {
             return Ok(volume);
         }
-        let directory = self.paths.volume(name);
-        make_directory(&directory).map_err(Error::io("make the directory", &directory))?;
-        onggi_sys::fault::point("engine.volume.directory-made");
-        let data = directory.join(DATA);
-        match std::fs::create_dir(&data) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(Error::io("make the directory", data)(error));
-            }
-            _ => {}
-        }
         let record = Record {
             version: VERSION,
             name: name.to_owned(),
@@ -155,10 +146,46 @@ impl Engine {
             labels: labels.clone(),
             anonymous,
         };
-        sealed::write(&directory.join(RECORD), &record, Durability::Synced)?;
-        onggi_sys::fault::point("engine.volume.record-written");
+        if !self.make_volume(&record)? {
+            // Somebody was faster.
+            return self.volume(name);
+        }
         self.tell("volume", "create", name, BTreeMap::from([("driver".to_owned(), "local".to_owned())]));
         Ok(self.describe(record))
+    }
+
+    /// Made apart and renamed into its place, so that half of one is never seen. `false`: there is one already.
+    fn make_volume(&self, record: &Record) -> Result<bool, Error> {
+        let unfinished =
+            self.paths.temporary().join(format!("volume-{}.{}", record.name, std::process::id()));
+        crate::disk::remove_tree(&unfinished)?;
+        make_directory(&unfinished).map_err(Error::io("make the directory", &unfinished))?;
+        onggi_sys::fault::point("engine.volume.directory-made");
+        let data = unfinished.join(DATA);
+        make_directory(&data).map_err(Error::io("make the directory", &data))?;
+        // For every user of a container, as Docker's; whatever the caller's umask.
+        std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755))
+            .map_err(Error::io("set the mode of", data))?;
+        // An anonymous one goes with its container.
+        let durability = if record.anonymous { Durability::Volatile } else { Durability::Synced };
+        sealed::write(&unfinished.join(RECORD), record, durability)?;
+        onggi_sys::fault::point("engine.volume.record-written");
+        let place = self.paths.volume(&record.name);
+        match std::fs::rename(&unfinished, &place) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {
+                crate::disk::remove_tree(&unfinished)?;
+                return Ok(false);
+            }
+            Err(error) => return Err(Error::io("rename", unfinished)(error)),
+        }
+        onggi_sys::fault::point("engine.volume.renamed");
+        if durability == Durability::Synced {
+            let volumes = self.paths.volumes();
+            let synced = std::fs::File::open(&volumes).and_then(|directory| directory.sync_all());
+            synced.map_err(Error::io("fsync", volumes))?;
+        }
+        Ok(true)
     }
 
     /// Removes an anonymous volume at the end of its container, unless another one has come to use it by name.
@@ -194,17 +221,17 @@ impl Engine {
     }
 
     fn delete_volume(&self, name: &str) -> Result<(), Error> {
+        let leftover = self.paths.temporary().join(format!("volume-{name}.{}", std::process::id()));
+        crate::disk::remove_tree(&leftover)?;
         let directory = self.paths.volume(name);
-        let record = directory.join(RECORD);
-        // Without its record it is no volume any more; the rest is a matter of time.
-        match std::fs::remove_file(&record) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Error::io("remove", record)(error));
-            }
-            _ => {}
+        match std::fs::rename(&directory, &leftover) {
+            // Somebody was faster.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io("rename", directory)(error)),
+            Ok(()) => {}
         }
-        onggi_sys::fault::point("engine.volume.record-removed");
-        crate::disk::remove_tree(&directory)?;
+        onggi_sys::fault::point("engine.volume.renamed-away");
+        crate::disk::remove_tree(&leftover)?;
         self.tell("volume", "destroy", name, BTreeMap::from([("driver".to_owned(), "local".to_owned())]));
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! Containers from their creation to their end, with the real store, runtime and monitor. Needs root.
 
+// clippy.toml allows it in tests only, and takes their helpers for none.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::collections::BTreeMap;
