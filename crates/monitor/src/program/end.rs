@@ -11,7 +11,7 @@ use super::poller::Token;
 use super::session::{LOST, MAIN, Session};
 use super::{Monitor, Watched};
 use crate::clock::Moment;
-use crate::protocol::{Durability, Reply};
+use crate::protocol::Reply;
 use crate::state::Phase;
 
 impl Monitor<'_> {
@@ -74,8 +74,7 @@ impl Monitor<'_> {
             watched.state.error = problems.join("; ");
             watched.problem = Some(watched.state.error.clone());
         }
-        // With `--rm` nothing of it is kept anyway.
-        let durability = if watched.start.finish { Durability::Volatile } else { watched.start.durability };
+        let durability = watched.start.durability;
         self.write_state(durability);
         onggi_sys::fault::point("monitor.end.recorded");
         self.emit("die", &[("exitCode", code.to_string())]);
