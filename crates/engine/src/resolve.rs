@@ -256,6 +256,8 @@ fn check_isolation(request: &RunRequest) -> Result<(), Error> {
                 "{flag} needs a namespace, which --isolation process does not make"
             )));
         }
+        // The planner does not know it yet; refused here, so that no container is made that can never start.
+        return Err(Error::NotBuilt { what: "--isolation process".to_owned() });
     }
     if request.init && request.pid != PidMode::Private {
         return Err(invalid(
