@@ -248,7 +248,6 @@ fn check_isolation(request: &RunRequest) -> Result<(), Error> {
             (request.pid != PidMode::Private, "--pid"),
             (request.init, "--init"),
             (!request.sysctls.is_empty(), "--sysctl"),
-            (!request.mounts.is_empty(), "--volume, --mount and --tmpfs"),
             (request.read_only, "--read-only"),
         ];
         if let Some((_, flag)) = refused.into_iter().find(|(given, _)| *given) {
@@ -256,8 +255,6 @@ fn check_isolation(request: &RunRequest) -> Result<(), Error> {
                 "{flag} needs a namespace, which --isolation process does not make"
             )));
         }
-        // The planner does not know it yet; refused here, so that no container is made that can never start.
-        return Err(Error::NotBuilt { what: "--isolation process".to_owned() });
     }
     if request.init && request.pid != PidMode::Private {
         return Err(invalid(

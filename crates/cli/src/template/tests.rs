@@ -145,7 +145,7 @@ fn errors_name_the_place() {
             "error: template: :1:2: executing \"\" at <.Label>: Label has arguments but cannot be invoked as function",
         ),
     ]);
-    let deep = format!("{}1{}", "{{(".repeat(1) + &"(".repeat(500), ")".repeat(501) + "}}");
+    let deep = format!("{}1{}", "{{(".to_owned() + &"(".repeat(500), ")".repeat(501) + "}}");
     assert_eq!(render(&deep), "error: template: :1: template is nested too deeply");
 }
 

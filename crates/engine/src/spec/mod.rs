@@ -53,7 +53,7 @@ pub(crate) fn oci(record: &Record, facts: &Facts) -> oci::Spec {
         root: Some(oci::Root { path: "rootfs".to_owned(), readonly: request.read_only }),
         hostname: (!bare && request.uts == UtsMode::Private).then(|| record.resolved.hostname.clone()),
         domainname: request.domainname.clone().filter(|_| request.uts == UtsMode::Private),
-        mounts: if bare { Vec::new() } else { mounts::all(record, facts) },
+        mounts: if bare { mounts::asked_for(record, facts) } else { mounts::all(record, facts) },
         annotations: request.annotations.clone(),
         linux: Some(oci::Linux {
             sysctl: if bare { BTreeMap::new() } else { sysctls(record) },

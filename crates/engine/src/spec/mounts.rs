@@ -19,12 +19,20 @@ pub(super) fn all(record: &Record, facts: &Facts) -> Vec<oci::Mount> {
     };
     let mut mounts: Vec<oci::Mount> =
         defaults(record, facts).into_iter().filter(|mount| !replaced(&mount.destination)).collect();
-    let mut rest: Vec<oci::Mount> =
+    mounts.append(&mut asked_for(record, facts));
+    mounts
+}
+
+/// The generated files, and what the user and the image asked for: all that `--isolation process` gets from here, where the planner
+/// adds the few file systems that need no namespace.
+pub(super) fn asked_for(record: &Record, facts: &Facts) -> Vec<oci::Mount> {
+    let wanted = &record.resolved.mounts;
+    let replaced = |destination: &str| wanted.iter().any(|mount| mount.destination == destination);
+    let mut mounts: Vec<oci::Mount> =
         generated_files(record, facts).into_iter().filter(|mount| !replaced(&mount.destination)).collect();
-    rest.extend(wanted.iter().map(|mount| wanted_mount(mount, facts)));
+    mounts.extend(wanted.iter().map(|mount| wanted_mount(mount, facts)));
     // Stable: what is equally deep stays in the order of the command line.
-    rest.sort_by_key(|mount| mount.destination.matches('/').count());
-    mounts.append(&mut rest);
+    mounts.sort_by_key(|mount| mount.destination.matches('/').count());
     mounts
 }
 
