@@ -19,6 +19,7 @@ use crate::resolve::variable;
 pub(crate) mod files;
 mod mounts;
 mod resources;
+mod seccomp;
 
 /// What the host and the other records say, looked up before.
 #[derive(Debug, Clone, Default)]
@@ -77,7 +78,7 @@ pub(crate) fn extra(record: &Record, facts: &Facts, timings: bool) -> Result<pla
     let request = &record.request;
     let container = request.isolation == Isolation::Container;
     let populate = mounts::populate(record, facts);
-    let (seccomp, seccomp_flags) = seccomp(record)?;
+    let (seccomp, seccomp_flags) = filter(record)?;
     Ok(plan::Extra {
         user: Some(record.resolved.user.clone()),
         group_add: request.group_add.clone(),
@@ -243,7 +244,7 @@ pub(crate) fn hidden_paths(record: &Record) -> (Vec<String>, Vec<String>) {
 }
 
 /// The compiled system call filter with its flags; `None` for none at all.
-fn seccomp(record: &Record) -> Result<(Option<Vec<u8>>, u32), Error> {
+fn filter(record: &Record) -> Result<(Option<Vec<u8>>, u32), Error> {
     match &record.request.security.seccomp {
         SeccompChoice::Unconfined => Ok((None, 0)),
         SeccompChoice::Default if record.request.privileged => Ok((None, 0)),
@@ -253,8 +254,18 @@ fn seccomp(record: &Record) -> Result<(Option<Vec<u8>>, u32), Error> {
         }
         SeccompChoice::Profile(profile) => {
             let wrong = |message: String| Error::Invalid { what: format!("seccomp profile: {message}") };
-            let profile: oci::Seccomp =
-                serde_json::from_value(profile.clone()).map_err(|error| wrong(error.to_string()))?;
+            let release = rustix::system::uname().release().to_string_lossy().into_owned();
+            let (go_arch, scmp_arch) = match onggi_seccomp::Arch::NATIVE {
+                onggi_seccomp::Arch::Aarch64 => ("arm64", "SCMP_ARCH_AARCH64"),
+                _ => ("amd64", "SCMP_ARCH_X86_64"),
+            };
+            let machine = seccomp::Machine {
+                go_arch,
+                scmp_arch,
+                kernel: seccomp::version(&release).unwrap_or_default(),
+                capabilities: &record.resolved.capabilities,
+            };
+            let profile = seccomp::resolve(profile, machine).map_err(wrong)?;
             let program = onggi_seccomp::compile(&profile, onggi_seccomp::Arch::NATIVE)
                 .map_err(|error| wrong(error.to_string()))?;
             Ok((Some(program.to_bytes()), program.flags))
