@@ -10,6 +10,14 @@ use onggi_oci::Resources;
 use onggi_sys::spawn_into::detached_into;
 
 fn main() {
+    // What a test runner asks a program without the harness: `--list --format terse`, once more with `--ignored`.
+    let asked: Vec<String> = std::env::args().collect();
+    if asked.iter().any(|word| word == "--list") {
+        if !asked.iter().any(|word| word == "--ignored") {
+            println!("born_inside: test");
+        }
+        return;
+    }
     if !rustix::process::geteuid().is_root() {
         assert!(
             std::env::var_os("ONGGI_TEST_UNPRIVILEGED").is_some(),
