@@ -1,4 +1,4 @@
-//! What the store reads of the records of containers and volumes, which are the engine's: enough to make the index anew and to know which
+//! What the store reads of the records of containers, which are the engine's: enough to make the index anew and to know which
 //! layers are in use. Everything else in them is none of its business.
 
 use std::fs;
@@ -44,11 +44,7 @@ pub(crate) fn contents(layout: &Layout) -> Contents {
         };
         (row, record.image.map(|image| image.to_string()))
     });
-    let has_record = |name: &String| layout.volumes().join(name).join("volume.json").exists();
-    Contents {
-        containers: containers.collect(),
-        volumes: list(&layout.volumes()).into_iter().filter(has_record).collect(),
-    }
+    Contents { containers: containers.collect() }
 }
 
 /// The layers that containers stand on, by their own records: true even where a lease was lost.

@@ -44,7 +44,6 @@ const INSERT_CONTAINER: &str = "INSERT OR REPLACE INTO containers VALUES (?, ?, 
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     pub(crate) containers: Vec<(ContainerRow, Option<String>)>,
-    pub(crate) volumes: Vec<String>,
 }
 
 /// The index of one store; opened when it is first needed, and again when somebody has deleted it meanwhile.
@@ -236,31 +235,14 @@ impl Index {
                 return Ok(vec![format!("the index is damaged: {state}")]);
             }
             let contents = (self.contents)();
-            let mut differences = Vec::new();
-            for (query, kept, what) in [
-                (
-                    "SELECT id FROM containers",
-                    contents.containers.iter().map(|(row, _)| row.id.clone()).collect(),
-                    "container",
-                ),
-                (
-                    "SELECT name FROM names WHERE kind = 'volume'",
-                    contents.volumes.iter().cloned().collect::<HashSet<_>>(),
-                    "volume",
-                ),
-            ] {
-                let mut statement = connection.prepare(query)?;
-                let known = statement
-                    .query_map([], |row| row.get(0))?
-                    .collect::<rusqlite::Result<HashSet<String>>>()?;
-                differences
-                    .extend(kept.difference(&known).map(|id| format!("the {what} {id} is not in the index")));
-                if what == "container" {
-                    differences.extend(
-                        known.difference(&kept).map(|id| format!("the {what} {id} is only in the index")),
-                    );
-                }
-            }
+            let kept: HashSet<String> = contents.containers.into_iter().map(|(row, _)| row.id).collect();
+            let mut statement = connection.prepare("SELECT id FROM containers")?;
+            let known =
+                statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<String>>>()?;
+            let missing = kept.difference(&known).map(|id| format!("the container {id} is not in the index"));
+            let unknown =
+                known.difference(&kept).map(|id| format!("the container {id} is only in the index"));
+            let mut differences: Vec<String> = missing.chain(unknown).collect();
             differences.sort();
             Ok(differences)
         };
@@ -426,9 +408,6 @@ fn fill(path: &Path, contents: &Contents) -> rusqlite::Result<()> {
                 lease.execute([&row.id, image])?;
             }
         }
-    }
-    for volume in &contents.volumes {
-        transaction.execute("INSERT OR IGNORE INTO names VALUES ('volume', ?, ?, '')", [volume, volume])?;
     }
     if let Some(boot) = boot_id() {
         transaction.execute("INSERT INTO about VALUES ('boot', ?)", [boot])?;

@@ -89,10 +89,6 @@ impl Layout {
         self.data.join("containers")
     }
 
-    pub(crate) fn volumes(&self) -> PathBuf {
-        self.data.join("volumes")
-    }
-
     pub(crate) fn tmp(&self) -> PathBuf {
         self.data.join("tmp")
     }

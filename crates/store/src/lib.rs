@@ -246,7 +246,6 @@ impl Store {
     fn is_abandoned(&self, kind: NameKind, name: &str, holder: &str) -> Result<bool, Error> {
         let record = match kind {
             NameKind::Container => self.layout.containers().join(holder).join("container.json"),
-            NameKind::Volume => self.layout.volumes().join(holder).join("volume.json"),
         };
         let reserved_by = self.index.reserved_by(kind, name)?;
         // In this order: a process that is dead now can no longer make the record.

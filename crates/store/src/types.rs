@@ -112,11 +112,10 @@ impl std::fmt::Display for Removed {
     }
 }
 
-/// What kind of thing has a name that must be unique.
+/// What kind of thing has a name in the index. Volumes are not among them: a volume's name is that of its directory, which is unique by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameKind {
     Container,
-    Volume,
 }
 
 impl NameKind {
@@ -124,7 +123,6 @@ impl NameKind {
     pub fn name(self) -> &'static str {
         match self {
             NameKind::Container => "container",
-            NameKind::Volume => "volume",
         }
     }
 }
