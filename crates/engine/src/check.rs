@@ -67,11 +67,7 @@ impl Engine {
             }
         };
         if !has_row {
-            let action = || {
-                self.store.reserve_name(onggi_store::NameKind::Container, &record.name, name)?;
-                self.store.insert_container(&crate::create::row(&record))?;
-                Ok("it was put back")
-            };
+            let action = || self.put_back(&record).map(|()| "it was put back");
             findings.push(mend(name, "is not in the index", repair, action));
         }
         match self.written_state(id) {

@@ -43,7 +43,13 @@ impl Engine {
         if bare.is_empty() || !bare.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(missing());
         }
-        let mut found = self.store.containers_by_prefix(bare)?.into_iter();
+        let mut found = self.store.containers_by_prefix(bare)?;
+        if found.is_empty() {
+            // A creation that was cut short has left a record without a row.
+            self.rows()?;
+            found = self.store.containers_by_prefix(bare)?;
+        }
+        let mut found = found.into_iter();
         match (found.next(), found.next()) {
             (Some(id), None) => id.parse().map_err(|_| missing()),
             (Some(_), Some(_)) => Err(Error::AmbiguousPrefix { prefix: name.to_owned() }),

@@ -51,7 +51,7 @@ impl Engine {
 
     /// The index's rows, after those are put back that a creation cut short, or an index made anew, lacks: a record without a row
     /// is a container, and what has no record is none.
-    fn rows(&self) -> Result<Vec<ContainerRow>, Error> {
+    pub(crate) fn rows(&self) -> Result<Vec<ContainerRow>, Error> {
         let rows = self.store.containers()?;
         let known: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         let mut changed = false;
@@ -64,10 +64,7 @@ impl Engine {
             let Ok(Some(lock)) = self.try_lock(&id) else { continue };
             changed = true;
             match self.record(&id) {
-                Ok(record) => {
-                    self.store.reserve_name(onggi_store::NameKind::Container, &record.name, &name)?;
-                    self.store.insert_container(&crate::create::row(&record))?;
-                }
+                Ok(record) => self.put_back(&record)?,
                 Err(Error::NoSuchContainer { .. }) => {
                     drop(lock);
                     self.clear_unborn(&name)?;
@@ -77,6 +74,14 @@ impl Engine {
             }
         }
         if changed { Ok(self.store.containers()?) } else { Ok(rows) }
+    }
+
+    /// Gives a container that has a record its name, its lease and its row again.
+    pub(crate) fn put_back(&self, record: &crate::record::Record) -> Result<(), Error> {
+        // An image that was removed by force cannot be held any more; the layers are, by the record.
+        let _ = self.store.lease(record.id.as_str(), &record.image);
+        self.store.reserve_name(onggi_store::NameKind::Container, &record.name, record.id.as_str())?;
+        Ok(self.store.insert_container(&crate::create::row(record))?)
     }
 
     /// The row with its state. One whose record is gone was being removed when somebody died: it is no container any more.

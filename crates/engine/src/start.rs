@@ -51,6 +51,10 @@ impl Engine {
             return Err(Error::State { id: id.to_string(), status: from.name(), wanted: "running" });
         }
         self.await_departure(id)?;
+        // Its creation was cut short behind the record.
+        if self.store.containers_by_prefix(id.as_str())?.is_empty() {
+            self.put_back(&record)?;
+        }
         // What a monitor that died at its start has left: nobody lives there, since the state says so and we have the lock.
         if self.paths.sandbox(id).exists() {
             self.clear_kernel(&record)?;

@@ -202,19 +202,20 @@ impl Engine {
         std::fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_none())
     }
 
-    /// Which containers mount which volume.
+    /// Which containers mount which volume, by the containers' records: a creation that was cut short has left one without a row,
+    /// and what it uses must not go.
     fn volume_users(&self) -> Result<BTreeMap<String, Vec<String>>, Error> {
         let mut users = BTreeMap::<String, Vec<String>>::new();
-        for row in self.store.containers()? {
-            let Ok(id) = row.id.parse() else { continue };
+        for name in crate::check::names(&self.paths.containers())? {
+            let Ok(id) = name.parse() else { continue };
             let record = match self.record(&id) {
                 Ok(record) => record,
                 Err(Error::NoSuchContainer { .. }) => continue,
                 // What a damaged record uses nobody knows, so nothing may go.
                 Err(error) => return Err(error),
             };
-            for (name, _) in record.volumes() {
-                users.entry(name.to_owned()).or_default().push(row.id.clone());
+            for (volume, _) in record.volumes() {
+                users.entry(volume.to_owned()).or_default().push(name.clone());
             }
         }
         Ok(users)

@@ -272,6 +272,32 @@ fn volumes_are_filled_kept_and_removed() {
 }
 
 #[test]
+fn a_container_whose_creation_was_cut_short_keeps_its_volume() {
+    let host = Host::new();
+    host.engine.volume_create(Some("data"), &BTreeMap::new()).unwrap();
+    let mount = MountRequest::Volume {
+        name: Some("data".into()),
+        destination: "/d".into(),
+        read_only: false,
+        no_copy: false,
+        labels: BTreeMap::new(),
+    };
+    let request = RunRequest { mounts: vec![mount], ..busybox(&["sleep", "1000"]) };
+    let created = host.engine.create(&request).unwrap();
+    // As after a kill between the record and the row.
+    host.engine.store().remove_container(created.id.as_str()).unwrap();
+    assert_eq!(host.engine.volume_prune(true).unwrap().0, Vec::<String>::new());
+    assert!(matches!(host.engine.volume_remove("data", true), Err(Error::VolumeInUse { .. })));
+    assert_eq!(host.engine.resolve(created.id.short()).unwrap(), created.id);
+    assert_eq!(host.engine.resolve(&created.name).unwrap(), created.id);
+
+    host.engine.store().remove_container(created.id.as_str()).unwrap();
+    host.engine.start(&created.id, &StartOptions::default()).unwrap();
+    assert_eq!(host.engine.store().containers_by_prefix(created.id.as_str()).unwrap().len(), 1);
+    assert_eq!(host.engine.volume_prune(true).unwrap().0, Vec::<String>::new());
+}
+
+#[test]
 fn limits_namespaces_and_privileges() {
     let host = Host::new();
     let resources = Limits { memory: Some(64 << 20), pids: Some(50), ..Limits::default() };
