@@ -47,8 +47,9 @@ impl Act {
     /// Begins an act, after removing what dead ones have left.
     pub(crate) fn begin(layout: &Layout, kind: &str) -> Result<Act, Error> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
+        // First, since what they hold may be the last space there is.
+        sweep(layout)?;
         let guard = StoreLock::take(layout)?;
-        let dead = dead_acts(layout)?;
         let directory = loop {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
             let directory = layout.tmp().join(format!("{kind}-{}-{number}", std::process::id()));
@@ -67,10 +68,6 @@ impl Act {
             .open(&keeps_path)
             .map_err(Error::io("create", keeps_path))?;
         drop(guard);
-        for leftover in dead {
-            // Another command may be removing it at the same time; whatever stays is found by the next.
-            let _ = remove_tree(&leftover);
-        }
         Ok(Act { directory, keeps, _lock: lock, counter: AtomicU32::new(0) })
     }
 
@@ -157,6 +154,18 @@ pub(crate) fn kept_by_acts(layout: &Layout, _guard: &StoreLock) -> Result<Vec<(K
         }
     }
     Ok(kept)
+}
+
+/// Removes what dead acts have left.
+pub(crate) fn sweep(layout: &Layout) -> Result<(), Error> {
+    let guard = StoreLock::take(layout)?;
+    let dead = dead_acts(layout)?;
+    drop(guard);
+    for leftover in dead {
+        // Another command may be removing it at the same time; whatever stays is found by the next.
+        let _ = remove_tree(&leftover);
+    }
+    Ok(())
 }
 
 /// Directories of acts whose process is gone, and anything else in `tmp/`. The caller holds the store's mutex.

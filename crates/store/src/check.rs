@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use onggi_error::{Diagnose, Kind};
 use onggi_image::{Config, Digest, Document};
 
 use crate::Store;
@@ -22,17 +23,27 @@ use crate::{blobs, containers, remove};
 pub(crate) fn check(store: &Store, repair: bool) -> Result<Report, Error> {
     let mut check = Check { store, layout: &store.layout, repair, report: Report::default() };
     check.leftovers()?;
-    let act = Act::begin(&store.layout, "check")?;
+    let act = match Act::begin(&store.layout, "check") {
+        Ok(act) => Some(act),
+        // A full disk is looked at all the same; what is removed below may make room for the next check to mend the rest.
+        Err(error) if error.kind() == Kind::Exhausted => {
+            check.repair = false;
+            if repair {
+                let path = store.layout.tmp();
+                check.find(Severity::Derived, &path, format!("nothing can be mended: {error}"), false);
+            }
+            None
+        }
+        Err(error) => return Err(error),
+    };
     check.index()?;
     let bad_blobs = check.blobs()?;
-    let bad_layers = check.layers(&act)?;
+    let bad_layers = check.layers(act.as_ref())?;
     check.images(&bad_blobs, &bad_layers)?;
     check.containers();
     // This act has kept every layer that it looked at.
     drop(act);
-    let act = Act::begin(&store.layout, "check")?;
-    check.garbage(&act)?;
-    drop(act);
+    check.garbage()?;
     Ok(check.report)
 }
 
@@ -118,7 +129,7 @@ impl Check<'_> {
     }
 
     /// Checks every layer's tar against its diff id, and its indexes. Returns those that cannot be used.
-    fn layers(&mut self, act: &Act) -> Result<BTreeSet<Digest>, Error> {
+    fn layers(&mut self, act: Option<&Act>) -> Result<BTreeSet<Digest>, Error> {
         let (diff_ids, strangers) = layers::list(self.layout)?;
         for path in strangers {
             self.lost(&path, "not a layer's name")?;
@@ -126,7 +137,9 @@ impl Check<'_> {
         let mut bad = BTreeSet::new();
         for diff_id in diff_ids {
             // So that it is not removed while it is looked at.
-            if !act.keep(self.layout, Kept::Layer, &diff_id)? {
+            if let Some(act) = act
+                && !act.keep(self.layout, Kept::Layer, &diff_id)?
+            {
                 continue;
             }
             self.report.layers += 1;
@@ -143,6 +156,10 @@ impl Check<'_> {
                 },
             };
             if let Some(fault) = fault {
+                if act.is_none() && !directory.exists() {
+                    // Without an act it could go meanwhile, and has.
+                    continue;
+                }
                 if self.repair {
                     self.store.withdraw(&diff_id)?;
                 }
@@ -153,21 +170,22 @@ impl Check<'_> {
         Ok(bad)
     }
 
-    fn layer_indexes(&mut self, act: &Act, record: &LayerRecord) -> Result<(), Error> {
+    fn layer_indexes(&mut self, act: Option<&Act>, record: &LayerRecord) -> Result<(), Error> {
         let directory = self.layout.layer(&record.diff_id);
         let plain = directory.join(INDEX);
         if !layers::digest_file(&plain, record.index.algorithm()).is_ok_and(|found| found == record.index) {
-            if self.repair {
+            let mending = act.filter(|_| self.repair);
+            if let Some(act) = mending {
                 // What is mounted reads from the damaged file, also after it has lost its name.
                 self.store.withdraw(&record.diff_id)?;
                 layers::repair_index(self.layout, act, record)?;
             }
-            let done = if self.repair { "; made anew from the tar" } else { "" };
+            let done = if mending.is_some() { "; made anew from the tar" } else { "" };
             self.find(
                 Severity::Derived,
                 &plain,
                 format!("the EROFS index is missing or damaged{done}"),
-                self.repair,
+                mending.is_some(),
             );
         }
         for entry in fs::read_dir(&directory).map_err(Error::io("list", &directory))? {
@@ -297,22 +315,19 @@ impl Check<'_> {
     }
 
     /// What no record needs: the data of acts that were cut short before their record.
-    fn garbage(&mut self, act: &Act) -> Result<(), Error> {
+    fn garbage(&mut self) -> Result<(), Error> {
         let guard = StoreLock::take(self.layout)?;
-        let garbage = match remove::garbage(self.layout, &guard) {
-            Ok(garbage) => garbage,
+        let collected = match remove::collect(self.layout, &guard) {
+            Ok(collected) => collected,
             // A damaged record may need anything. It has been named above.
             Err(Error::DamagedRecord { .. } | Error::NewerVersion { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let paths = garbage.layers.iter().map(|layer| self.layout.layer(layer));
-        let paths: Vec<PathBuf> =
-            paths.chain(garbage.blobs.iter().map(|blob| self.layout.blob(blob))).collect();
-        remove::collect(self.layout, act, &guard)?;
         drop(guard);
-        for layer in &garbage.layers {
-            self.store.withdraw(layer)?;
-        }
+        let layers = collected.layers.iter().map(|layer| self.layout.layer(layer));
+        let paths: Vec<PathBuf> =
+            layers.chain(collected.blobs.iter().map(|blob| self.layout.blob(blob))).collect();
+        collected.delete(self.store);
         for path in paths {
             self.find(Severity::Leftover, &path, "no image needs it; removed", true);
         }

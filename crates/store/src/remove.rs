@@ -1,18 +1,20 @@
 //! Removing images by Docker's rules, and collecting what no image needs any more.
 //!
 //! A name goes first; with its last name, or when asked for by id, the image. Its layers and blobs go unless another image, an act in
-//! progress, or a container needs them. They are renamed into the act's directory under the store's mutex, so that whoever looks for
-//! one finds it whole or not at all, and deleted after it.
+//! progress, or a container needs them. They are renamed into `tmp/` under the store's mutex, so that whoever looks for one finds it whole
+//! or not at all, and deleted after it. Nothing new is made for that: on a full disk this is what must still work.
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use onggi_image::{Digest, Reference};
 use onggi_sys::fault;
 
 use crate::Store;
-use crate::act::{Act, Kept, StoreLock, kept_by_acts};
+use crate::act::{Kept, StoreLock, kept_by_acts, remove_tree, sweep};
 use crate::containers;
 use crate::error::Error;
 use crate::images::{self, Found};
@@ -38,16 +40,14 @@ pub(crate) fn remove(
     let stopped: HashSet<String> = users.map(|(user, _)| user).filter(|user| !is_running(user)).collect();
     let is_running = |user: &str| !stopped.contains(user);
 
-    let act = Act::begin(&store.layout, "remove")?;
+    sweep(&store.layout)?;
     let guard = StoreLock::take(&store.layout)?;
     // While leases are listed nobody can take one: a container either has its lease before this, or finds the image gone.
-    let removed = store
-        .index
-        .with_leases(|leases| remove_locked(store, &act, &guard, leases, text, force, &is_running));
+    let removed =
+        store.index.with_leases(|leases| remove_locked(store, &guard, leases, text, force, &is_running));
     drop(guard);
-    let (removed, layers) = removed?;
-    withdraw(store, &layers);
-    drop(act);
+    let (removed, collected) = removed?;
+    collected.delete(store);
     Ok(removed)
 }
 
@@ -56,32 +56,31 @@ pub(crate) fn remove_if_unused(store: &Store, id: &Digest) -> Result<(), Error> 
     if !records::read_image(&store.layout, id)?.is_some_and(|record| record.removed) {
         return Ok(());
     }
-    let act = Act::begin(&store.layout, "remove")?;
+    sweep(&store.layout)?;
     let guard = StoreLock::take(&store.layout)?;
-    let layers = store.index.with_leases(|leases| {
+    let collected = store.index.with_leases(|leases| {
         let used = leases.iter().any(|(_, image)| *image == id.to_string());
         let still = records::read_image(&store.layout, id)?.is_some_and(|record| record.removed);
         if used || !still {
-            return Ok(Vec::new());
+            return Ok(Collected::default());
         }
         unlink(&store.layout, &Record::image_file(id))?;
         fault::point("store.remove.image-unlinked");
-        collect(&store.layout, &act, &guard)
+        collect(&store.layout, &guard)
     })?;
     drop(guard);
-    withdraw(store, &layers);
+    collected.delete(store);
     Ok(())
 }
 
 fn remove_locked(
     store: &Store,
-    act: &Act,
     guard: &StoreLock,
     leases: &[(String, String)],
     text: &str,
     force: bool,
     is_running: IsRunning<'_>,
-) -> Result<(Vec<Removed>, Vec<Digest>), Error> {
+) -> Result<(Vec<Removed>, Collected), Error> {
     let layout = &store.layout;
     let Found { record: image, name, by_digest } = images::find(layout, text)?;
     let records = Records::read(layout)?;
@@ -98,7 +97,7 @@ fn remove_locked(
         // By a name that is not the last: only the name.
         Some(name) if !by_digest && names.len() > 1 => {
             untag(layout, &name.name, &mut removed)?;
-            return Ok((removed, Vec::new()));
+            return Ok((removed, Collected::default()));
         }
         Some(name) if names.len() == 1 => {
             if let (Some(user), false) = (users.first(), force) {
@@ -115,7 +114,7 @@ fn remove_locked(
                 for name in &of_repository {
                     untag(layout, name, &mut removed)?;
                 }
-                return Ok((removed, Vec::new()));
+                return Ok((removed, Collected::default()));
             }
             of_repository
         }
@@ -145,13 +144,13 @@ fn remove_locked(
     if !users.is_empty() {
         // Their layers stay under them.
         hide(layout, image)?;
-        return Ok((removed, Vec::new()));
+        return Ok((removed, Collected::default()));
     }
     unlink(layout, &Record::image_file(&image.id))?;
     fault::point("store.remove.image-unlinked");
-    let layers = collect(layout, act, guard)?;
-    removed.extend(layers.iter().cloned().map(Removed::Deleted));
-    Ok((removed, layers))
+    let collected = collect(layout, guard)?;
+    removed.extend(collected.layers.iter().cloned().map(Removed::Deleted));
+    Ok((removed, collected))
 }
 
 fn short(id: &str) -> &str {
@@ -211,25 +210,57 @@ pub(crate) fn garbage(layout: &Layout, guard: &StoreLock) -> Result<Garbage, Err
     Ok(Garbage { layers: unneeded(Kept::Layer, all_layers), blobs: unneeded(Kept::Blob, all_blobs) })
 }
 
-/// Moves what nothing refers to into the act's directory, where it goes with the act. Returns the layers among it.
-pub(crate) fn collect(layout: &Layout, act: &Act, guard: &StoreLock) -> Result<Vec<Digest>, Error> {
-    let garbage = garbage(layout, guard)?;
-    let layers = garbage.layers.iter().map(|digest| layout.layer(digest));
-    let blobs = garbage.blobs.iter().map(|digest| layout.blob(digest));
-    for path in layers.chain(blobs) {
-        move_away(&path, act.path("garbage"))?;
+/// What was moved out of its place, to be deleted when the store's mutex is free again. If it is not, the next act does it.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Collected {
+    pub(crate) layers: Vec<Digest>,
+    pub(crate) blobs: Vec<Digest>,
+    moved: Vec<PathBuf>,
+}
+
+impl Collected {
+    /// Unmounts and deletes it. What cannot be unmounted holds disk space until the next boot, and no more.
+    pub(crate) fn delete(self, store: &Store) {
+        for layer in &self.layers {
+            let _ = store.withdraw(layer);
+        }
+        fault::point("store.remove.unmounted");
+        for path in &self.moved {
+            let _ = remove_tree(path);
+        }
+    }
+}
+
+/// Moves what nothing refers to out of its place.
+pub(crate) fn collect(layout: &Layout, guard: &StoreLock) -> Result<Collected, Error> {
+    let Garbage { layers, blobs } = garbage(layout, guard)?;
+    let mut moved = Vec::new();
+    let layer_paths = layers.iter().map(|digest| layout.layer(digest));
+    for path in layer_paths.chain(blobs.iter().map(|digest| layout.blob(digest))) {
+        moved.extend(move_away(layout, &path, guard)?);
         fault::point("store.remove.moved-away");
     }
-    Ok(garbage.layers)
+    Ok(Collected { layers, blobs, moved })
 }
 
-fn move_away(path: &std::path::Path, to: PathBuf) -> Result<(), Error> {
-    fs::rename(path, to).map_err(Error::io("move away", path))
-}
-
-/// Unmounts layers that are gone. What cannot be unmounted holds disk space until the next boot, and no more.
-fn withdraw(store: &Store, layers: &[Digest]) {
-    for layer in layers {
-        let _ = store.withdraw(layer);
+/// Moves one thing into `tmp/`, where it is whoever's first comes by. Returns its new path, or nothing if it had to be deleted on the spot.
+fn move_away(layout: &Layout, path: &Path, _guard: &StoreLock) -> Result<Option<PathBuf>, Error> {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let to = loop {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let to = layout.tmp().join(format!("garbage-{}-{number}", std::process::id()));
+        // Left by a process of the same number that was killed. Nobody else makes such names, and only under the mutex.
+        if !to.try_exists().map_err(Error::io("look for", &to))? {
+            break to;
+        }
+    };
+    match fs::rename(path, &to) {
+        Ok(()) => Ok(Some(to)),
+        // Even a name in a directory can need a new block. Under the mutex nobody looks at it meanwhile.
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            remove_tree(path).map(|()| None)
+        }
+        Err(error) => Err(Error::io("move away", path)(error)),
     }
 }
