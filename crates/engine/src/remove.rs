@@ -19,6 +19,8 @@ use crate::request::RemoveOptions;
 use crate::state::{Actor, Status};
 
 const SIGKILL: i32 = 9;
+/// How often a forced removal kills what somebody else keeps starting.
+const MOST_ATTEMPTS: u32 = 20;
 
 impl Engine {
     /// Removes a container.
@@ -26,6 +28,19 @@ impl Engine {
     /// # Errors
     /// It runs and `force` is not set; what could not be removed.
     pub fn remove(&self, id: &ContainerId, options: &RemoveOptions) -> Result<(), Error> {
+        let mut attempt = 1;
+        loop {
+            match self.remove_once(id, options) {
+                // Somebody has removed it beside us.
+                Err(Error::NoSuchContainer { .. }) if attempt > 1 => return Ok(()),
+                // Somebody has started it between our look at its state and our lock.
+                Err(Error::RemoveRunning { .. }) if options.force && attempt < MOST_ATTEMPTS => attempt += 1,
+                other => return other,
+            }
+        }
+    }
+
+    fn remove_once(&self, id: &ContainerId, options: &RemoveOptions) -> Result<(), Error> {
         let record = match self.record(id) {
             Ok(record) => record,
             // Somebody has removed it since the name was resolved, or died while creating it.
@@ -82,25 +97,31 @@ impl Engine {
         self.unmount_shared_memory(id)
     }
 
-    /// Kills the container and waits for its end. The monitor stays for as long as the connection is held.
+    /// Kills the container and waits for its end. The monitor stays for as long as the connection is held; `None`: it had gone, or
+    /// went while we spoke to it, and the state tells.
     fn end_now(&self, id: &ContainerId) -> Result<Option<Connection>, Error> {
+        match self.kill_and_wait(id) {
+            Ok(connection) => Ok(Some(connection)),
+            // Others may be removing it as well, and its monitor hangs up on everybody at the end.
+            Err(Error::NotRunning { .. } | Error::Monitor { .. }) => {
+                self.await_departure(id)?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn kill_and_wait(&self, id: &ContainerId) -> Result<Connection, Error> {
         let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
-        let mut connection = match self.connect(id) {
-            Ok(connection) => connection,
-            Err(Error::NotRunning { .. }) => return self.state(id).map(|_| None),
-            Err(error) => return Err(error),
-        };
+        let mut connection = self.connect(id)?;
         let wait = connection
             .order(&Request::Wait { condition: Condition::Exited, finish: true }, &[])
             .map_err(fail)?;
         let kill = Request::Signal { signal: SIGKILL, exec: None, all: false };
         // It may have ended by itself in between; then there is nothing to kill.
-        let _ = connection.send(&kill, &[]).map_err(fail)?;
-        match connection.reply_to(wait) {
-            Ok(_) => Ok(Some(connection)),
-            // The monitor was killed as well; the state tells.
-            Err(_) => self.state(id).map(|_| None),
-        }
+        connection.send(&kill, &[]).map_err(fail)?;
+        connection.reply_to(wait).map_err(fail)?;
+        Ok(connection)
     }
 
     fn take_away(&self, record: &Record, lock: StateLock, volumes: bool) -> Result<(), Error> {

@@ -157,6 +157,32 @@ fn stop_kill_and_rm_follow_dockers_rules() {
 }
 
 #[test]
+fn a_forced_removal_beats_a_start_and_other_removals() {
+    let host = Host::new();
+    let force = RemoveOptions { force: true, volumes: false };
+    for _ in 0..8 {
+        let created = host.engine.create(&busybox(&["sleep", "1000"])).unwrap();
+        std::thread::scope(|scope| {
+            // The removal may come first.
+            scope.spawn(|| drop(host.another().start(&created.id, &StartOptions::default())));
+            scope.spawn(|| host.another().remove(&created.id, &force).unwrap());
+        });
+        assert!(host.engine.resolve(created.id.as_str()).is_err());
+
+        let id = host.start(&busybox(&["sleep", "1000"]));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| match host.another().remove(&id, &force) {
+                    Ok(()) | Err(Error::NoSuchContainer { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                });
+            }
+        });
+        assert!(host.engine.resolve(id.as_str()).is_err());
+    }
+}
+
+#[test]
 fn exec_and_attach_reach_a_container_that_runs() {
     let host = Host::new();
     let attach = Streams { stdin: true, stdout: true, stderr: true };
