@@ -292,7 +292,7 @@ fn isolation(text: &str) -> Result<Isolation, String> {
     match text {
         "container" | "default" => Ok(Isolation::Container),
         "process" => Ok(Isolation::Process),
-        "vm" => Err("virtual machines are not built yet; use container or process".to_owned()),
+        "vm" => Err("vm: virtual machines are not built yet; use container or process".to_owned()),
         _ => Err(format!("\"{text}\" is not container or process")),
     }
 }
