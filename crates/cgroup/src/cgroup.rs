@@ -158,6 +158,11 @@ impl Cgroup {
         self.directory_at(self.layout.unified_index()?).map(AsFd::as_fd)
     }
 
+    /// Everything that is held open, for a child that closes all but what it needs.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.directories.iter().flatten().map(AsFd::as_fd)
+    }
+
     /// Moves the calling process, which must have one thread, into the group: in all v1 hierarchies, and in the v2 one unless it was
     /// born there. To be called in the child after `clone3` with [`Cgroup::v2_dir`]; on a v2 host it then does nothing.
     ///

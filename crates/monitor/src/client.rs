@@ -10,12 +10,15 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     SocketAddrUnix, SocketFlags, SocketType,
 };
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use crate::Error;
 use crate::protocol::{Answer, MAX_DESCRIPTORS, MAX_PACKET, Question, Reply, Request, VERSION};
@@ -24,6 +27,8 @@ use crate::protocol::{Answer, MAX_DESCRIPTORS, MAX_PACKET, Question, Reply, Requ
 pub const SOCKET: &str = "socket";
 /// The file in a sandbox's directory on which a living monitor holds an OFD lock.
 pub const ALIVE: &str = "alive";
+/// How long a monitor may take to say hello.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Where all monitors are, in every hierarchy: beside the containers, so that no limit of theirs counts for them.
 pub(crate) const CGROUP: &str = "/onggi-monitors";
 
@@ -97,13 +102,34 @@ pub fn connect(sandbox: &Path) -> Result<Connection, Error> {
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(fail)?;
-    rustix::net::connect(&socket, &address).map_err(fail)?;
+    // A monitor that is stopped takes connections into its queue and never speaks.
+    limit(&socket, Some(PATIENCE)).map_err(fail)?;
+    let silent = |errno: rustix::io::Errno| match errno {
+        rustix::io::Errno::AGAIN => {
+            Error::Silent { socket: sandbox.join(SOCKET), seconds: PATIENCE.as_secs() }
+        }
+        errno => fail(errno),
+    };
+    rustix::net::connect(&socket, &address).map_err(silent)?;
     let mut connection = Connection::new(socket, 0);
-    match connection.call(&Request::Hello { version: VERSION }, &[])? {
-        Reply::Hello { pid, .. } => connection.pid = pid,
-        other => return Err(unexpected("hello", &other)),
+    match connection.call(&Request::Hello { version: VERSION }, &[]) {
+        Ok(Reply::Hello { pid, .. }) => connection.pid = pid,
+        Ok(other) => return Err(unexpected("hello", &other)),
+        Err(Error::Receive { source } | Error::Send { source, .. })
+            if source.kind() == io::ErrorKind::WouldBlock =>
+        {
+            return Err(silent(rustix::io::Errno::AGAIN));
+        }
+        Err(error) => return Err(error),
     }
+    limit(&connection.socket, None).map_err(fail)?;
     Ok(connection)
+}
+
+/// Bounds each wait on a socket.
+fn limit(socket: &OwnedFd, time: Option<Duration>) -> Result<(), rustix::io::Errno> {
+    set_socket_timeout(socket, Timeout::Send, time)?;
+    set_socket_timeout(socket, Timeout::Recv, time)
 }
 
 impl Connection {

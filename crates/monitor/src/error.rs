@@ -12,6 +12,8 @@ pub enum Error {
     Spawn { program: PathBuf, source: io::Error },
     #[error("connect to the monitor at {socket}: {source}")]
     Connect { socket: PathBuf, source: io::Error },
+    #[error("the monitor at {socket} did not answer within {seconds} s")]
+    Silent { socket: PathBuf, seconds: u64 },
     #[error("send `{op}` to the monitor: {source}")]
     Send { op: &'static str, source: io::Error },
     #[error("receive from the monitor: {source}")]
@@ -41,9 +43,11 @@ impl Diagnose for Error {
             Error::Spawn { source, .. } | Error::EventLog { source, .. } | Error::Record { source, .. } => {
                 Kind::of_io(source)
             }
-            Error::Connect { .. } | Error::Send { .. } | Error::Receive { .. } | Error::Gone => {
-                Kind::Unavailable
-            }
+            Error::Silent { .. }
+            | Error::Connect { .. }
+            | Error::Send { .. }
+            | Error::Receive { .. }
+            | Error::Gone => Kind::Unavailable,
             Error::Message { .. } | Error::Unexpected { .. } | Error::Damaged { .. } => Kind::Corrupt,
             Error::TooLarge { .. } => Kind::InvalidInput,
             Error::Refused { kind, .. } => kind_of_name(kind),
@@ -55,6 +59,9 @@ impl Diagnose for Error {
             Error::Spawn { .. } => Some("`onggi-monitor` must lie beside the program `onggi`.".into()),
             Error::Connect { .. } | Error::Gone => {
                 Some("The monitor has ended; `onggi ps -a` shows what became of the container.".into())
+            }
+            Error::Silent { .. } => {
+                Some("The monitor is stopped or stuck; once it is killed, the next command takes the container over.".into())
             }
             Error::TooLarge { .. } => Some("Give the container fewer or shorter labels.".into()),
             _ => None,

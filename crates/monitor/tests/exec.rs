@@ -195,3 +195,42 @@ fn detached_sessions_need_no_client_and_signals_reach_one_alone() {
     end(&mut running);
     fixture.assert_nothing_left();
 }
+
+/// The joining child is in the container's pid namespace before it has become its program.
+#[test]
+fn a_container_that_stops_whoever_joins_can_be_ended() {
+    let fixture = Fixture::new("trap '' TERM; echo ready; while :; do kill -STOP -1; done");
+    let mut running = fixture.run_attached(Some(output()));
+    running.read_until("ready");
+    let mut streams = Vec::new();
+    for number in 0..10 {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let plan = fixture.exec_plan("true", number % 2 == 0);
+        let request = request(&number.to_string(), number % 2 == 0, output());
+        running.monitor.send(&request, &[plan.as_fd(), theirs.as_fd()]).unwrap();
+        streams.push(ours);
+    }
+    // Every one of them is in there, or has ended.
+    assert!(matches!(running.monitor.call(&Request::Status, &[]).unwrap(), Reply::Status(_)));
+    end(&mut running);
+}
+
+/// What joins holds nothing of the monitor's that would outlive it.
+#[test]
+fn the_lock_ends_with_the_monitor_whatever_the_container_stops() {
+    let fixture = Fixture::new("trap '' TERM; echo ready; while :; do kill -STOP -1; done");
+    let mut running = fixture.run_attached(Some(output()));
+    running.read_until("ready");
+    for number in 0..4 {
+        let (_, theirs) = UnixStream::pair().unwrap();
+        let plan = fixture.exec_plan("true", true);
+        let request = request(&number.to_string(), true, output());
+        running.monitor.send(&request, &[plan.as_fd(), theirs.as_fd()]).unwrap();
+    }
+    running.monitor.call(&Request::Status, &[]).unwrap();
+    let monitor = rustix::process::Pid::from_raw(running.monitor.pid()).unwrap();
+    rustix::process::kill_process(monitor, rustix::process::Signal::KILL).unwrap();
+    rustix::process::waitpid(Some(monitor), rustix::process::WaitOptions::empty()).unwrap();
+    let alive = std::fs::File::options().write(true).open(fixture.sandbox().join("alive")).unwrap();
+    assert!(onggi_sys::ofd::try_lock(alive.as_fd()).unwrap(), "somebody holds the dead monitor's lock");
+}

@@ -113,7 +113,9 @@ fn wait_for_end(running: &Running) -> Outcome<()> {
     if let Some(terminal) = &running.terminal {
         // EIO: the last process on the other side has ended.
         let mut text = Vec::new();
-        let _ = File::from(terminal.try_clone()?).read_to_end(&mut text);
+        if let Some(terminal) = terminal.receive() {
+            let _ = File::from(terminal).read_to_end(&mut text);
+        }
         io::stdout().write_all(&text)?;
     }
     let mut polled = [rustix::event::PollFd::new(&running.pidfd, rustix::event::PollFlags::IN)];
@@ -160,9 +162,9 @@ fn stdio(plan: &Plan, request: &Request) -> Outcome<Stdio> {
     ]))
 }
 
-fn finish(pid: i32, terminal: Option<OwnedFd>, report: OwnedFd) -> Outcome<String> {
+fn finish(pid: i32, terminal: Option<exec::Terminal>, report: OwnedFd) -> Outcome<String> {
     let Report { timings, failure } = exec::read_report(&mut File::from(report))?;
-    if let Some(terminal) = terminal {
+    if let Some(terminal) = terminal.and_then(|terminal| terminal.try_receive()) {
         // EIO: the last process on the other side has ended.
         let mut text = Vec::new();
         let _ = File::from(terminal).read_to_end(&mut text);

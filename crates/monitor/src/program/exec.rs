@@ -10,7 +10,7 @@ use super::isolation::{Refusal, Stdio};
 use super::poller::Registered;
 use super::requests::check_streams;
 use super::session::{Input, MAIN, Output, Session, Starting};
-use super::start::{null, split_terminal};
+use super::start::null;
 use super::{Monitor, REMEMBERED_EXECS};
 use crate::protocol::{Reply, Request};
 
@@ -49,7 +49,7 @@ impl Monitor<'_> {
         if let Some(socket) = &socket {
             check_streams(&streams, socket)?;
         }
-        let (mut outputs, mut stdin, theirs) = pipes(!detach, streams.stdin && !detach)?;
+        let (outputs, stdin, theirs) = pipes(!detach, streams.stdin && !detach)?;
         let stdio = if terminal { Stdio::Terminal { size } } else { Stdio::Files(theirs) };
         let Some(main) = self.sessions.iter().find(|session| session.number == MAIN) else { return Ok(()) };
         // The new process begins with the score that the monitor was given, not with its own.
@@ -58,23 +58,16 @@ impl Monitor<'_> {
         self.oom_score.protect();
         let process = joined?;
         onggi_sys::fault::point("monitor.exec.cloned");
-        let prepared = process
-            .terminal
-            .as_ref()
-            .map(split_terminal)
-            .transpose()
-            .and_then(|ends| Ok((ends, Starting::new(process.report, peer, question)?)));
-        let (terminal_ends, starting) = match prepared {
-            Ok(prepared) => prepared,
+        let starting = match Starting::new(process.report, process.terminal, peer, question) {
+            Ok(starting) => starting,
             Err(refusal) => {
                 // Nobody would look after it.
                 let _ = onggi_sys::pidfd::send_signal(process.pidfd.as_fd(), 9);
                 return Err(refusal);
             }
         };
-        if let Some((output, input)) = terminal_ends {
-            (outputs, stdin) = ([Some(Output::new(output)), None], Some(Input::new(input)));
-        }
+        // A terminal's ends come when the program runs.
+        let (outputs, stdin) = if terminal { ([None, None], None) } else { (outputs, stdin) };
         let number = self.number();
         self.sessions.push(Session {
             number,

@@ -7,6 +7,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use onggi_error::Kind;
 
+pub use onggi_runtime::exec::Terminal;
+
 /// The standard streams of a process to be started.
 #[derive(Debug)]
 pub enum Stdio {
@@ -22,8 +24,8 @@ pub struct Process {
     /// On the host; a child of ours.
     pub pid: i32,
     pub pidfd: OwnedFd,
-    /// The terminal's master.
-    pub terminal: Option<OwnedFd>,
+    /// Where the terminal's master comes from while it starts.
+    pub terminal: Option<Terminal>,
     /// A pipe that ends when the program runs or the start has failed; its text is for [`Isolation::report`].
     pub report: OwnedFd,
 }

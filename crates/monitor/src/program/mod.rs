@@ -73,6 +73,8 @@ struct Monitor<'a> {
     buffer: Vec<u8>,
     /// When (monotonic nanoseconds) to give memory back.
     quiet_at: Option<u64>,
+    /// When to look at the listener again, after descriptors had run out.
+    listen_again_at: Option<u64>,
     outcome: Option<Outcome>,
 }
 
@@ -152,6 +154,7 @@ impl<'a> Monitor<'a> {
             ended_execs: VecDeque::new(),
             buffer: Vec::new(),
             quiet_at: None,
+            listen_again_at: None,
             outcome: None,
         })
     }
@@ -194,7 +197,7 @@ impl<'a> Monitor<'a> {
 
     fn timeout(&self) -> Option<u64> {
         let stop = self.watched.as_ref().and_then(|watched| watched.stop.as_ref()?.deadline);
-        let next = [stop, self.quiet_at].into_iter().flatten().min()?;
+        let next = [stop, self.quiet_at, self.listen_again_at].into_iter().flatten().min()?;
         Some(next.saturating_sub(monotonic()))
     }
 
@@ -207,6 +210,10 @@ impl<'a> Monitor<'a> {
                 watched.log.shrink();
             }
             onggi_sys::memory::trim();
+        }
+        if self.listen_again_at.is_some_and(|at| at <= now) {
+            self.listen_again_at = None;
+            self.watch_sandbox();
         }
         let stop = self.watched.as_mut().and_then(|watched| watched.stop.as_mut());
         if let Some(stop) = stop

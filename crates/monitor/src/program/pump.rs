@@ -271,7 +271,8 @@ impl Monitor<'_> {
                     self.poller.set(output.descriptor.as_fd(), token, &mut output.registered, wanted);
                 }
             }
-            input_is_full = session.stdin.as_ref().is_some_and(|input| !input.pending.is_empty());
+            input_is_full = session.waits_for_terminal()
+                || session.stdin.as_ref().is_some_and(|input| !input.pending.is_empty());
             if let Some(input) = &mut session.stdin {
                 let wanted = input_is_full.then_some(Ready::OUT);
                 self.poller.set(

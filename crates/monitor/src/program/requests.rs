@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use onggi_error::Kind;
+use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
 use super::attached::Attached;
@@ -21,15 +22,32 @@ use crate::state::Phase;
 /// Words of the protocol that are kept for later.
 const RESERVED: [&str; 2] = ["update", "connect-network"];
 
+/// As many connections as are served at once.
+const MOST_PEERS: usize = 256;
+/// How long (nanoseconds) nobody is let in after descriptors have run out.
+const REST: u64 = 200_000_000;
+
 /// What a request leads to.
 type Outcome = Result<Option<Reply>, Refusal>;
 
 impl Monitor<'_> {
     pub(super) fn accept(&mut self) {
-        let Some(listener) = self.watched.as_ref().and_then(|watched| watched.listener.as_ref()) else {
-            return;
+        let Some(watched) = &mut self.watched else { return };
+        let Some(listener) = &watched.listener else { return };
+        let socket = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
+            Ok(socket) => socket,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => {
+                // The listener stays readable: without a rest this would be asked again at once, for ever.
+                self.poller.set(listener, Token::Listener, &mut watched.listener_registered, None);
+                self.listen_again_at = Some(monotonic() + REST);
+                return;
+            }
+            Err(_) => return,
         };
-        let Ok(socket) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC) else { return };
+        // One client that never closes must not use up what the others and the container need.
+        if self.peers.len() >= MOST_PEERS {
+            return;
+        }
         // The socket's mode keeps others out already; a descriptor may have been handed on.
         if !is_allowed(&socket) {
             return;
@@ -257,7 +275,6 @@ impl Monitor<'_> {
         if exec.is_none() && signal != 0 {
             self.emit("kill", &[("signal", signal.to_string())]);
         }
-        // What is frozen does not even die.
         if signal == KILL {
             self.thaw()?;
         }
@@ -329,9 +346,15 @@ impl Monitor<'_> {
         Ok(Some(Reply::Ok))
     }
 
+    /// Lets a container go on that is to end: what is frozen does not even die.
     fn thaw(&mut self) -> Result<(), Refusal> {
         let paused = self.watched.as_ref().is_some_and(|watched| watched.state.status == Phase::Paused);
-        if paused { self.pause(false).map(|_| ()) } else { Ok(()) }
+        if paused {
+            return self.pause(false).map(|_| ());
+        }
+        // Somebody else may have frozen it, past the monitor; a host without a freezer freezes nothing.
+        let _ = self.isolation.freeze(false);
+        Ok(())
     }
 
     pub(super) fn refuse(&mut self, peer: u32, question: u32, refusal: Refusal) {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions};
 
-use super::isolation::Refusal;
+use super::isolation::{Refusal, Terminal};
 use super::log::Stream;
 use super::poller::Registered;
 
@@ -39,6 +39,8 @@ pub(crate) struct Starting {
     pub(crate) report: OwnedFd,
     pub(crate) registered: Registered,
     pub(crate) text: Vec<u8>,
+    /// Has the terminal's master once the report has ended.
+    pub(crate) terminal: Option<Terminal>,
     /// The peer and the question to answer.
     pub(crate) peer: u32,
     pub(crate) question: u32,
@@ -46,10 +48,15 @@ pub(crate) struct Starting {
 
 impl Starting {
     /// The report is read as it comes; the steps may take long (a volume is filled).
-    pub(crate) fn new(report: OwnedFd, peer: u32, question: u32) -> Result<Starting, Refusal> {
+    pub(crate) fn new(
+        report: OwnedFd,
+        terminal: Option<Terminal>,
+        peer: u32,
+        question: u32,
+    ) -> Result<Starting, Refusal> {
         rustix::io::ioctl_fionbio(&report, true)
             .map_err(|errno| Refusal::io("monitor.report", "set up the report", &errno.into()))?;
-        Ok(Starting { report, registered: Registered::default(), text: Vec::new(), peer, question })
+        Ok(Starting { report, registered: Registered::default(), text: Vec::new(), terminal, peer, question })
     }
 }
 
@@ -151,6 +158,11 @@ impl Session {
     /// Whether its program runs, as far as is known.
     pub(crate) fn is_running(&self) -> bool {
         self.start.is_none()
+    }
+
+    /// Whether its terminal has not come yet.
+    pub(crate) fn waits_for_terminal(&self) -> bool {
+        self.start.as_ref().is_some_and(|start| start.terminal.is_some())
     }
 
     /// Reaps the process and tells its exit code; `None` while it lives. With `wait` it waits for the end.

@@ -10,7 +10,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 
-use super::isolation::{Process, Refusal, Stdio};
+use super::isolation::{Process, Refusal, Stdio, Terminal};
 use super::log::Log;
 use super::poller::{Registered, Token};
 use super::sandbox::{Sandbox, check_version};
@@ -66,7 +66,7 @@ impl Monitor<'_> {
         };
         onggi_sys::fault::point("monitor.start.cloned");
         let has_terminal = process.terminal.is_some();
-        let starting = match Starting::new(process.report, peer, question) {
+        let starting = match Starting::new(process.report, process.terminal, peer, question) {
             Ok(starting) => starting,
             Err(refusal) => return self.abandon(peer, question, refusal),
         };
@@ -90,14 +90,11 @@ impl Monitor<'_> {
         plan: &OwnedFd,
         parts: &mut Parts,
     ) -> Result<(Process, Ends), Refusal> {
-        let (stdio, mut ends) = standard_streams(&watched.sandbox, &watched.start)?;
+        let (stdio, ends) = standard_streams(&watched.sandbox, &watched.start)?;
         onggi_sys::fault::point("monitor.start.streams");
         parts.end("streams");
         let process = self.isolation.start(plan.as_fd(), stdio)?;
         parts.end("clone");
-        if let Some(terminal) = &process.terminal {
-            ends = terminal_ends(terminal)?;
-        }
         watched.sandbox.write_plan(&self.isolation.description())?;
         Ok((process, ends))
     }
@@ -170,7 +167,7 @@ impl Monitor<'_> {
 
     /// Bytes that clients had read before they handed their sockets over go first.
     pub(super) fn take_already_read(&mut self, session: u32) {
-        if !self.sessions.iter().any(|known| known.number == session) {
+        if !self.sessions.iter().any(|known| known.number == session && !known.waits_for_terminal()) {
             return;
         }
         let numbers: Vec<u32> = self
@@ -214,8 +211,17 @@ impl Monitor<'_> {
         let Some(session) = self.sessions.iter_mut().find(|session| session.number == number) else { return };
         let Some(mut start) = session.start.take() else { return };
         self.poller.set(&start.report, Token::Report(number), &mut start.registered, None);
-        let report = self.isolation.report(&String::from_utf8_lossy(&start.text));
+        let mut report = self.isolation.report(&String::from_utf8_lossy(&start.text));
         let (peer, question) = (start.peer, start.question);
+        if let (None, Some(terminal)) = (&report.failure, start.terminal.take()) {
+            match terminal_ends(&terminal) {
+                Ok(ends) => {
+                    session.outputs = ends.outputs.map(|end| end.map(Output::new));
+                    session.stdin = ends.stdin.map(Input::new);
+                }
+                Err(refusal) => report.failure = Some(refusal),
+            }
+        }
         if let Some(refusal) = report.failure {
             self.reap_failed(number);
             if number == MAIN {
@@ -244,6 +250,7 @@ impl Monitor<'_> {
             self.exec_runs(number);
         }
         self.answer(peer, question, Reply::Started { pid, started_at, timings: report.timings, parts });
+        self.take_already_read(number);
         self.update_session(number);
     }
 
@@ -420,8 +427,10 @@ fn standard_streams(sandbox: &Sandbox, start: &Start) -> Result<(Stdio, Ends), R
 }
 
 /// A terminal is read and written by one descriptor; epoll wants two.
-fn terminal_ends(terminal: &OwnedFd) -> Result<Ends, Refusal> {
-    let (output, input) = split_terminal(terminal)?;
+fn terminal_ends(terminal: &Terminal) -> Result<Ends, Refusal> {
+    let none =
+        || Refusal::new(Kind::Internal, "monitor.terminal", "the process ended before its terminal came");
+    let (output, input) = split_terminal(&terminal.try_receive().ok_or_else(none)?)?;
     Ok(Ends { outputs: [Some(output), None], stdin: Some(input) })
 }
 

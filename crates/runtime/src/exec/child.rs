@@ -67,6 +67,21 @@ pub(super) struct Inheritance<'a> {
     pub(super) procfs: Option<Procfs>,
 }
 
+/// Closes everything that is not needed, in the first moment of a child: whoever stops it in the container must not thereby keep the
+/// parent's locks and sockets alive beyond the parent. Only by number: what owned them in the parent is never dropped here.
+pub(super) fn let_go<'a>(needed: impl Iterator<Item = BorrowedFd<'a>>) -> Outcome {
+    let mut numbers: Vec<u32> = needed.map(|descriptor| descriptor.as_raw_fd() as u32).collect();
+    numbers.sort_unstable();
+    let mut next = 3;
+    for number in numbers.into_iter().filter(|&number| number >= 3) {
+        if number > next {
+            close_range(next, number - 1).doing(|| "close_range")?;
+        }
+        next = number + 1;
+    }
+    close_range(next, u32::MAX).doing(|| "close_range")
+}
+
 /// Nothing of the container's may read this process's memory or open its files until it has become the program (CVE-2016-9962); its
 /// own descriptors end with it.
 pub(super) fn guard() -> Outcome {

@@ -3,7 +3,9 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
@@ -27,6 +29,13 @@ use crate::plan::Launch;
 
 /// `CLONE_PARENT`: the new process is a child of the caller's parent.
 const CLONE_PARENT: u64 = 0x8000;
+const SIGKILL: i32 = 9;
+
+/// How long an intermediate process may take, which does nothing that waits. One that takes longer is being held: by a freezer, or by
+/// somebody who stops it.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long something that was killed may take to be gone.
+const DYING: Duration = Duration::from_millis(200);
 
 /// Makes the cgroup and starts the child, which reads its steps from `plan`. If this fails, nothing is left.
 ///
@@ -75,6 +84,7 @@ pub fn join(
             cgroup.join_self().map_err(|error| super::problem::Problem::new(error.to_string()))?;
             setns(target, flags).doing(|| "enter the container's namespaces")
         },
+        needed: &[target],
         joins: true,
     };
     let Started { pid, pidfd, terminal, report } = start_through(launch, plan, stdio, &cgroup, &entry)?;
@@ -84,8 +94,27 @@ pub fn join(
 struct Started {
     pid: i32,
     pidfd: OwnedFd,
-    terminal: Option<OwnedFd>,
+    terminal: Option<Terminal>,
     report: OwnedFd,
+}
+
+/// Where the terminal's master will come from. Nothing waits for it while the steps go on: who is in the pid namespace already can stop
+/// the child that carries them out.
+#[derive(Debug)]
+pub struct Terminal(OwnedFd);
+
+impl Terminal {
+    /// The master, which is there once the report has ended without a failure. `None`: it is not, and if the child has ended, will never be.
+    #[must_use]
+    pub fn try_receive(&self) -> Option<OwnedFd> {
+        receive(&self.0, RecvFlags::DONTWAIT).map(|(_, master)| master)
+    }
+
+    /// Waits for the master, without bound: only for who has nobody else to serve. `None` if the child ended before.
+    #[must_use]
+    pub fn receive(&self) -> Option<OwnedFd> {
+        receive(&self.0, RecvFlags::empty()).map(|(_, master)| master)
+    }
 }
 
 /// How an intermediate process gets where its child is to be born.
@@ -95,6 +124,8 @@ struct Entry<'a> {
     flags: u64,
     grandchild_into: Option<BorrowedFd<'a>>,
     enter: &'a dyn Fn() -> Outcome,
+    /// What `enter` uses.
+    needed: &'a [BorrowedFd<'a>],
     joins: bool,
 }
 
@@ -135,6 +166,7 @@ fn start_in(
             flags,
             grandchild_into: cgroup.v2_dir(),
             enter: &|| super::namespaces::join(NamespaceKind::Pid, path.as_ref()),
+            needed: &[],
             joins: false,
         };
         return start_through(launch, plan, stdio, cgroup, &entry);
@@ -142,8 +174,12 @@ fn start_in(
     let ends = Ends::new(launch, stdio)?;
     match clone3(&Clone { flags, cgroup: cgroup.v2_dir() }) {
         Err(error) => Err(StartError::System { call: "clone3", error }),
-        Ok(Forked::Child) => child::run(ends.inheritance(launch, plan, cgroup, false, None)),
-        Ok(Forked::Parent { pid, pidfd }) => ends.finish(pid, pidfd),
+        Ok(Forked::Child) => {
+            // What this process must not hold must not keep it from starting either: it is closed at the exec all the same.
+            let _ = child::let_go(ends.needed(plan, cgroup));
+            child::run(ends.inheritance(launch, plan, cgroup, false, None))
+        }
+        Ok(Forked::Parent { pid, pidfd }) => Ok(ends.finish(pid, pidfd)),
     }
 }
 
@@ -164,16 +200,21 @@ fn start_through(
             drop(ours);
             intermediate(ends, &theirs, launch, plan, cgroup, entry)
         }
-        Ok(Forked::Parent { pid, pidfd: _ }) => {
+        Ok(Forked::Parent { pid, pidfd }) => {
             drop(theirs);
-            let received = receive(&ours);
+            let in_time = is_ready(&ours, PATIENCE);
+            let received = if in_time { receive(&ours, RecvFlags::DONTWAIT) } else { None };
+            if !in_time {
+                // Even one that is stopped dies of this; one in a frozen cgroup as soon as that is thawed.
+                let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), SIGKILL);
+            }
             // It ends right after it has sent, or failed.
-            wait_for(pid);
-            let (process, pidfd) = match received {
-                Some((process, pidfd)) => (process, pidfd),
-                None => return Err(ends.failure()),
-            };
-            ends.finish(process, pidfd)
+            reap(pid, &pidfd);
+            match received {
+                Some((process, pidfd)) => Ok(ends.finish(process, pidfd)),
+                None if in_time => Err(ends.failure()),
+                None => Err(StartError::Held(PATIENCE)),
+            }
         }
     }
 }
@@ -186,7 +227,9 @@ fn intermediate(
     cgroup: &Cgroup,
     entry: &Entry<'_>,
 ) -> ! {
-    let born = child::guard()
+    let needed = ends.needed(plan, cgroup).chain([socket.as_fd()]).chain(entry.needed.iter().copied());
+    let born = child::let_go(needed)
+        .and_then(|()| child::guard())
         .and_then(|()| Procfs::open().doing(|| "open /proc"))
         .and_then(|procfs| (entry.enter)().map(|()| procfs))
         .and_then(|procfs| {
@@ -235,6 +278,23 @@ impl Ends {
         Ok(Ends { report_out, report_in, terminal, terminal_size, streams })
     }
 
+    /// The ends of a child, and what else it works with.
+    fn needed<'a>(
+        &'a self,
+        plan: BorrowedFd<'a>,
+        cgroup: &'a Cgroup,
+    ) -> impl Iterator<Item = BorrowedFd<'a>> {
+        let files: &[OwnedFd] = match &self.streams {
+            Streams::Files(files) => files,
+            Streams::Terminal | Streams::Taken => &[],
+        };
+        // The parent's ends too, which are dropped by name right after.
+        let terminal = self.terminal.iter().flat_map(|(ours, theirs)| [ours, theirs]);
+        let reports = [&self.report_in, &self.report_out];
+        let own = files.iter().chain(terminal).chain(reports).map(AsFd::as_fd);
+        own.chain([plan]).chain(cgroup.descriptors())
+    }
+
     /// In the child: keeps its own ends.
     fn inheritance<'a>(
         self,
@@ -257,15 +317,12 @@ impl Ends {
         }
     }
 
-    /// In the parent: waits for the terminal, if there is to be one.
-    fn finish(self, pid: i32, pidfd: OwnedFd) -> Result<Started, StartError> {
+    /// In the parent: keeps its own ends.
+    fn finish(self, pid: i32, pidfd: OwnedFd) -> Started {
         let Ends { report_out, report_in, terminal, .. } = self;
         drop(report_in);
-        let terminal = terminal.and_then(|(ours, theirs)| {
-            drop(theirs);
-            receive(&ours).map(|(_, master)| master)
-        });
-        Ok(Started { pid, pidfd, terminal, report: report_out })
+        let terminal = terminal.map(|(ours, _)| Terminal(ours));
+        Started { pid, pidfd, terminal, report: report_out }
     }
 
     /// In the parent, after an intermediate that brought no child.
@@ -286,14 +343,14 @@ fn socket_pair() -> Result<(OwnedFd, OwnedFd), StartError> {
         .map_err(|error| StartError::System { call: "socketpair", error: error.into() })
 }
 
-/// A number and a descriptor; `None` if the other side ended without sending.
-fn receive(socket: &OwnedFd) -> Option<(i32, OwnedFd)> {
+/// A number and a descriptor; `None` if the other side ended without sending, or has not sent yet and `flags` say not to wait.
+fn receive(socket: &OwnedFd, flags: RecvFlags) -> Option<(i32, OwnedFd)> {
     let mut bytes = [0_u8; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     loop {
         let slices = &mut [io::IoSliceMut::new(&mut bytes)];
-        match rustix::net::recvmsg(socket, slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+        match rustix::net::recvmsg(socket, slices, &mut ancillary, flags | RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
             Err(_) => return None,
             Ok(_) => break,
@@ -306,6 +363,25 @@ fn receive(socket: &OwnedFd) -> Option<(i32, OwnedFd)> {
     Some((i32::from_ne_bytes(bytes), descriptor))
 }
 
-fn wait_for(pid: i32) {
-    while let Err(Errno::INTR) = rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::empty()) {}
+/// Reaps a child that is ending. One that cannot even die stays: nobody may be made to wait for it.
+fn reap(pid: i32, pidfd: &OwnedFd) {
+    if !is_ready(pidfd, DYING) {
+        let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), SIGKILL);
+        is_ready(pidfd, DYING);
+    }
+    while let Err(Errno::INTR) = rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::NOHANG) {}
+}
+
+/// Whether a descriptor becomes readable within a time.
+fn is_ready(descriptor: &OwnedFd, within: Duration) -> bool {
+    let end = Instant::now() + within;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        match rustix::event::poll(&mut [PollFd::new(descriptor, PollFlags::IN)], Some(&left)) {
+            Err(Errno::INTR) => {}
+            Ok(count) => return count > 0,
+            Err(_) => return false,
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use onggi_cgroup::Cgroup;
 use onggi_error::{Diagnose, Kind};
@@ -30,7 +31,7 @@ mod swap;
 mod terminal;
 mod user;
 
-pub use launch::{join, start};
+pub use launch::{Terminal, join, start};
 pub use report::{Failure, Report, parse_report, read_report};
 
 /// The standard streams of the new process.
@@ -48,8 +49,8 @@ pub struct Running {
     /// In the caller's pid namespace; a child of the caller's.
     pub pid: i32,
     pub pidfd: OwnedFd,
-    /// The terminal's master. `None` without a terminal, and if the child failed before it could open one.
-    pub terminal: Option<OwnedFd>,
+    /// The terminal's master, as soon as there is one. `None` without a terminal.
+    pub terminal: Option<Terminal>,
     /// A pipe: ends when the program is executed, or after one [`Failure`].
     pub report: OwnedFd,
     pub cgroup: Cgroup,
@@ -73,6 +74,8 @@ pub enum StartError {
     Version { found: u32, known: u32 },
     #[error("the plan and the caller disagree: {0}")]
     Misfit(&'static str),
+    #[error("the process that enters the container did not get there within {} s: it is being held", .0.as_secs())]
+    Held(Duration),
 }
 
 impl Diagnose for StartError {
@@ -83,6 +86,7 @@ impl Diagnose for StartError {
             StartError::Entry(failure) => failure.kind(),
             StartError::Version { .. } => Kind::Unsupported,
             StartError::Misfit(_) => Kind::Internal,
+            StartError::Held(_) => Kind::Unavailable,
         }
     }
 
@@ -90,6 +94,9 @@ impl Diagnose for StartError {
         match self {
             StartError::Cgroup(error) => error.hint(),
             StartError::Version { .. } => Some("upgrade Onggi on this machine".to_owned()),
+            StartError::Held(_) => {
+                Some("is the container frozen? `onggi kill` ends it all the same".to_owned())
+            }
             StartError::System { .. } | StartError::Entry(_) | StartError::Misfit(_) => None,
         }
     }
