@@ -11,6 +11,7 @@ use onggi_settings::{Flags, Settings};
 use onggi_store::Store;
 
 use crate::error::CliError;
+use crate::output::plain::plain;
 
 /// Shared by all commands.
 pub(crate) struct Context {
@@ -74,8 +75,8 @@ impl Context {
 
     /// A warning: the act goes on.
     pub(crate) fn warn(&self, text: &str) {
-        let (yellow, plain) = if self.colour { ("\x1b[33m", "\x1b[0m") } else { ("", "") };
-        self.complain(&format!("{yellow}warning:{plain} {text}\n"));
+        let (yellow, end) = if self.colour { ("\x1b[33m", "\x1b[0m") } else { ("", "") };
+        self.complain(&format!("{yellow}warning:{end} {}\n", plain(text)));
     }
 
     /// Does `act` for each name, prints each failure at once and goes on, as Docker does with many names.

@@ -9,6 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use onggi_error::{Diagnose, Kind};
 
 use crate::context::Context;
+use crate::output::plain::plain;
 
 /// A failed command.
 #[derive(Debug)]
@@ -118,10 +119,11 @@ impl CliError {
     }
 
     fn text(&self, colour: bool) -> String {
-        let (red, cyan, plain) = if colour { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
-        let mut text = format!("{red}onggi:{plain} {}\n", self.message);
+        let (red, cyan, end) = if colour { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
+        // Names in it may come from an archive, the rest of it from a container's file system.
+        let mut text = format!("{red}onggi:{end} {}\n", plain(&self.message));
         if let Some(hint) = &self.hint {
-            text.push_str(&format!("{cyan}hint:{plain} {hint}\n"));
+            text.push_str(&format!("{cyan}hint:{end} {}\n", plain(hint)));
         }
         if let Some(path) = &self.usage {
             text.push_str(&format!("See 'onggi {path} --help'.\n"));
@@ -203,6 +205,12 @@ mod tests {
         let error = CliError::usage("no", Some("run")).hint("yes");
         assert_eq!(error.text(false), "onggi: no\nhint: yes\nSee 'onggi run --help'.\n");
         assert!(error.text(true).starts_with("\x1b[1;31monggi:\x1b[0m no\n"));
+    }
+
+    #[test]
+    fn what_an_error_quotes_cannot_write_lines_of_its_own() {
+        let error = CliError::invalid("no such file: \x1b[2K\ronggi: all is well\n").hint("a\nb");
+        assert_eq!(error.text(false), "onggi: no such file: \\x1b[2K\\ronggi: all is well\\n\nhint: a\\nb\n");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use onggi_sys::signal_queue::SignalQueue;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::error::CliError;
+use crate::output::plain::plain;
 
 /// Bars for layers, drawn on standard error.
 pub(crate) struct Bars {
@@ -67,7 +68,7 @@ impl Progress for Bars {
                 bar.set_style(style);
             }
             let name = layer.rsplit(':').next().unwrap_or(layer);
-            bar.with_prefix(name.chars().take(12).collect::<String>())
+            bar.with_prefix(plain(&name.chars().take(12).collect::<String>()).into_owned())
         });
         bar.set_position(done);
         if total == Some(done) {

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::flags::time::moment;
 use crate::flags::{self, filter, filters, parsed, text, value};
+use crate::output::plain::plain;
 use crate::template::{Options, Template};
 
 pub(crate) const COMMAND: Command = Command {
@@ -94,7 +95,7 @@ fn sentence(event: &Value) -> String {
         pairs.sort();
         let _ = write!(line, " ({})", pairs.join(", "));
     }
-    line
+    plain(&line).into_owned()
 }
 
 /// Templates of Go see the fields of the message's type, whose JSON names are in lower case; `{{json .}}`
@@ -121,5 +122,9 @@ mod tests {
         let line = sentence(&event);
         assert!(line.ends_with(" container start abc (image=busybox, name=x)"), "{line}");
         assert!(line.contains(".500000000"), "{line}");
+        let event = serde_json::json!({"Type": "container", "Action": "start",
+            "Actor": {"ID": "abc", "Attributes": {"label": "x)\n2026 container die \x1b[8m"}}});
+        let line = sentence(&event);
+        assert!(line.ends_with(" container start abc (label=x)\\n2026 container die \\x1b[8m)"), "{line}");
     }
 }

@@ -13,6 +13,7 @@ use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::flags::{container, is, text};
+use crate::output::plain::plain;
 use crate::terminal::raw;
 use crate::terminal::session::{Wishes, follow};
 
@@ -95,7 +96,7 @@ fn explain(context: &Context, request: &RunRequest) -> Result<u8, CliError> {
     let width = steps.len().to_string().len();
     let mut out = String::new();
     for (number, step) in steps.iter().enumerate() {
-        out.push_str(&format!("{:>width$}. {step}\n", number + 1));
+        out.push_str(&format!("{:>width$}. {}\n", number + 1, plain(&step.to_string())));
     }
     context.print(&out)?;
     Ok(0)

@@ -6,6 +6,7 @@ use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::flags::{self, is, switch};
+use crate::output::plain::plain;
 
 pub(crate) const COMMAND: Command = Command {
     names: &["system check"],
@@ -51,7 +52,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     ));
     if !quiet {
         for line in &lines {
-            context.line(line)?;
+            context.line(&plain(line))?;
         }
     }
     if sound {

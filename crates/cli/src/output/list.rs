@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::plain::plain;
 use super::table;
 use crate::error::CliError;
 use crate::template::{Column, Methods, Options, Template};
@@ -48,10 +49,15 @@ pub(crate) fn render(
     let template = Template::parse(source).map_err(fail)?;
     let mut lines = Vec::new();
     for row in rows {
-        let label = |name: &str, arguments: &[Value]| label(row, name, arguments);
+        let label = |name: &str, arguments: &[Value]| {
+            let value = label(row, name, arguments)?;
+            Some(value.map(|value| if is_table { plain_value(&value) } else { value }))
+        };
         let methods: &Methods<'_> = &label;
         let options = Options { strict: true, methods: Some(methods) };
-        let data = Value::Object(row.fields.clone());
+        // A tab or a line break in a value must not become a column or a row.
+        let fields = if is_table { plain_fields(&row.fields) } else { row.fields.clone() };
+        let data = Value::Object(fields);
         lines.push(template.render(&data, &options).map_err(fail)?);
     }
     if is_table {
@@ -61,6 +67,17 @@ pub(crate) fn render(
         return Ok(table::lay_out(&cells));
     }
     Ok(lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect())
+}
+
+fn plain_fields(fields: &Map<String, Value>) -> Map<String, Value> {
+    fields.iter().map(|(name, value)| (name.clone(), plain_value(value))).collect()
+}
+
+fn plain_value(value: &Value) -> Value {
+    match value {
+        Value::String(text) => plain(text).into_owned().into(),
+        other => other.clone(),
+    }
 }
 
 fn label(row: &Row, name: &str, arguments: &[Value]) -> Option<Result<Value, String>> {
@@ -152,6 +169,14 @@ mod tests {
             text(Some("json")).lines().next().unwrap(),
             r#"{"ID":"0a","Names":"a","VirtualSize":"1B"}"#
         );
+        let hostile = Row {
+            fields: serde_json::json!({"ID": "a\tb\n\x1b[2J", "Names": "x"}).as_object().cloned().unwrap(),
+            labels: [("k".to_owned(), "\n\x1b".to_owned())].into(),
+        };
+        let text = |format| render(std::slice::from_ref(&hostile), format, default, &[]).unwrap();
+        assert_eq!(text(None), "ID              NAMES\na\\tb\\n\\x1b[2J   x\n");
+        assert_eq!(text(Some("table {{.Label \"k\"}}")).lines().nth(1).unwrap(), "\\n\\x1b");
+        assert_eq!(text(Some("{{.ID}}")), "a\tb\n\x1b[2J\n", "for programs it stays as it is");
         assert!(render(&rows(), Some("{{.Nope}}"), default, &[]).is_err());
         assert!(render(&[], Some("{{"), default, &[]).is_err());
     }

@@ -3,5 +3,6 @@
 pub(crate) mod human;
 pub(crate) mod image;
 pub(crate) mod list;
+pub(crate) mod plain;
 pub(crate) mod table;
 pub(crate) mod tar;

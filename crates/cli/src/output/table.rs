@@ -1,12 +1,15 @@
 //! Columns as Go's tabwriter lays them out for Docker: at least ten wide, three spaces between.
 
+use super::plain::plain;
+
 /// Lays out rows of cells under a header. Every line ends with a newline and has no padding at its end
 /// beyond what an empty last cell leaves, as Docker prints it.
 pub(crate) fn lay_out(rows: &[Vec<String>]) -> String {
     const NARROWEST: usize = 10;
     const BETWEEN: usize = 3;
+    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let mut widths: Vec<usize> = Vec::new();
-    for row in rows {
+    for row in &rows {
         for (column, cell) in row.iter().enumerate().take(row.len().saturating_sub(1)) {
             let width = (cell.chars().count() + BETWEEN).max(NARROWEST);
             match widths.get_mut(column) {
@@ -16,7 +19,7 @@ pub(crate) fn lay_out(rows: &[Vec<String>]) -> String {
         }
     }
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         for (column, cell) in row.iter().enumerate() {
             text.push_str(cell);
             if column + 1 < row.len() {
