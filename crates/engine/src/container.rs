@@ -30,6 +30,15 @@ impl Engine {
     /// # Errors
     /// There is none, or more than one.
     pub fn resolve(&self, name: &str) -> Result<ContainerId, Error> {
+        let id = self.look_up(name)?;
+        // What a command or monitor that was killed should have removed is no container any more.
+        match self.clear_ended(&id) {
+            Ok(true) => Err(Error::NoSuchContainer { name: name.to_owned() }),
+            _ => Ok(id),
+        }
+    }
+
+    fn look_up(&self, name: &str) -> Result<ContainerId, Error> {
         let missing = || Error::NoSuchContainer { name: name.to_owned() };
         // A whole id needs no index.
         if let Ok(id) = name.parse::<ContainerId>() {

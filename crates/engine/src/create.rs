@@ -1,8 +1,10 @@
 //! Making a container: its name, a lease on its image, its record. Nothing of it runs yet.
 //!
-//! The order is: directory and lock, name, lease, files, record, row. Until the record is there the container does not exist, and
+//! The order is: directory and lock, mark, name, lease, files, record, row; then the mark goes. Until the record is there the container does not exist, and
 //! whoever meets what is left of a creation that was cut short (a name whose holder has no record, and whose lock nobody holds)
 //! takes it away.
+
+use std::path::PathBuf;
 
 use onggi_monitor::clock::Moment;
 use onggi_monitor::state::State;
@@ -28,24 +30,44 @@ impl Engine {
     /// # Errors
     /// The name is taken, the image is not here, the request means nothing on this host.
     pub fn create(&self, request: &RunRequest) -> Result<Created, Error> {
+        self.make(request, false).map(|(created, _lock)| created)
+    }
+
+    /// As [`Engine::create`], for a caller that starts the container next: should it die before that, and the container be one with
+    /// `--rm`, the next command that meets the container takes it away. Until the start, others wait for this engine.
+    ///
+    /// # Errors
+    /// As [`Engine::create`].
+    pub fn create_to_start(&self, request: &RunRequest) -> Result<Created, Error> {
+        let (created, lock) = self.make(request, request.remove)?;
+        self.keep_lock(&created.id, lock);
+        Ok(created)
+    }
+
+    fn make(&self, request: &RunRequest, run: bool) -> Result<(Created, StateLock), Error> {
         if let Some(name) = request.name.as_ref().filter(|name| !names::is_valid(name)) {
             return Err(Error::InvalidName { name: name.clone() });
         }
+        self.clear_cut_short();
         let image = self.image(request)?;
         let id = ContainerId::random().map_err(|source| Error::Kernel { act: "getrandom", source })?;
         let mut record = self.draft(request, &image, id.clone())?;
+        record.run = run;
         prepare_binds(&record)?;
 
         let directory = self.paths.container(&id);
         make_directory(&directory).map_err(Error::io("make the directory", &directory))?;
         let lock = self.new_lock(&id)?;
+        let mark = self.mark_unborn(&id);
         onggi_sys::fault::point("engine.create.directory-made");
-        match self.write_new(&mut record, &image) {
+        let written = self.write_new(&mut record, &image);
+        // Whoever finds it later sees that there is nothing to do.
+        let _ = std::fs::remove_file(mark);
+        match written {
             Ok(()) => {
-                drop(lock);
                 self.remember(image);
                 self.tell("container", "create", id.as_str(), record.event_attributes());
-                Ok(Created { id, name: record.name, warnings: Vec::new() })
+                Ok((Created { id, name: record.name, warnings: Vec::new() }, lock))
             }
             Err(error) => {
                 // The failure is what matters; what cannot be undone now, the next command undoes.
@@ -93,6 +115,7 @@ impl Engine {
             name: request.name.clone().unwrap_or_default(),
             created: Moment::now().to_string(),
             image: image.id.clone(),
+            run: false,
             request,
             resolved,
         })
@@ -180,7 +203,7 @@ impl Engine {
             match self.store.reserve_name(NameKind::Container, name, id.as_str()) {
                 Ok(()) => return Ok(()),
                 Err(onggi_store::Error::NameTaken { holder, .. }) => {
-                    if last || !self.clear_unborn(&holder)? {
+                    if last || !self.clear_holder(&holder)? {
                         return Err(Error::NameInUse { name: name.to_owned(), holder });
                     }
                 }
@@ -188,6 +211,44 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Takes away a name's holder if it should not be there any more. Answers whether it did.
+    fn clear_holder(&self, id: &str) -> Result<bool, Error> {
+        Ok(self.clear_unborn(id)? || id.parse().is_ok_and(|id| self.clear_ended(&id).unwrap_or(false)))
+    }
+
+    /// Says that a container is being made: should its maker die, the next creation finds it without looking at all there are.
+    /// Without the mark the next list finds it, so a failure here is none of the creation.
+    fn mark_unborn(&self, id: &ContainerId) -> PathBuf {
+        let mark = self.paths.unborn().join(id.as_str());
+        if std::fs::write(&mark, "").is_err() && make_directory(&self.paths.unborn()).is_ok() {
+            let _ = std::fs::write(&mark, "");
+        }
+        mark
+    }
+
+    /// Removes what creations left that were cut short, and gives those that had a record their row. What cannot be mended now does
+    /// not stand in the way of a new container.
+    fn clear_cut_short(&self) {
+        for name in crate::check::names(&self.paths.unborn()).unwrap_or_default() {
+            let Ok(id) = name.parse::<ContainerId>() else { continue };
+            let mended = match self.try_lock(&id) {
+                // Somebody is making it right now.
+                Ok(None) => false,
+                Ok(Some(lock)) => match self.record(&id) {
+                    Ok(record) => self.put_back(&record).is_ok(),
+                    Err(Error::NoSuchContainer { .. }) => self.undo_creation(&id, lock).is_ok(),
+                    Err(_) => true,
+                },
+                Err(Error::NoSuchContainer { .. }) => true,
+                Err(_) => false,
+            };
+            if mended {
+                let _ = self.clear_ended(&id);
+                let _ = std::fs::remove_file(self.paths.unborn().join(&name));
+            }
+        }
     }
 
     /// Removes what is left of a container that has no record and that nobody is at work on. Answers whether it did.

@@ -64,6 +64,8 @@ pub struct Engine {
     cgroups: Arc<OnceLock<onggi_cgroup::Layout>>,
     /// The image of the container that this process has just created, for its start.
     image: Arc<Mutex<Option<Image>>>,
+    /// The lock of a container that this process has made and is about to start.
+    born: Arc<Mutex<Option<(ContainerId, container::StateLock)>>>,
 }
 
 impl Engine {
@@ -80,6 +82,7 @@ impl Engine {
             store: Arc::new(store),
             cgroups: Arc::default(),
             image: Arc::default(),
+            born: Arc::default(),
         })
     }
 

@@ -64,10 +64,11 @@ impl Engine {
             let Ok(Some(lock)) = self.try_lock(&id) else { continue };
             changed = true;
             match self.record(&id) {
-                Ok(record) => self.put_back(&record)?,
+                // What the disk has no room for is tried again next time.
+                Ok(record) => drop(self.put_back(&record)),
                 Err(Error::NoSuchContainer { .. }) => {
                     drop(lock);
-                    self.clear_unborn(&name)?;
+                    let _ = self.clear_unborn(&name);
                 }
                 // `system check` says what is wrong with it.
                 Err(_) => {}
@@ -90,28 +91,33 @@ impl Engine {
         let state = match self.state(&id) {
             Ok(state) => state,
             Err(Error::NoSuchContainer { .. }) => {
-                self.clear_unborn(&row.id)?;
+                // What cannot be taken away on a full disk is no container all the same.
+                let _ = self.clear_unborn(&row.id);
                 return Ok(None);
             }
-            Err(error @ (Error::Store { .. } | Error::TooNew { .. })) => {
-                // A damaged state must not hide the other containers; `inspect` and `check` say what is wrong with this one.
+            Err(error) => {
+                // A state that is damaged or cannot be brought up to date must not hide the other containers; `inspect` and `check` say what is wrong with this one.
                 State {
                     status: onggi_monitor::state::Phase::Dead,
                     error: error.to_string(),
                     ..State::default()
                 }
             }
-            Err(error) => return Err(error),
         };
-        let row_summary = match serde_json::from_value(row.summary.clone()) {
+        let row_summary = match serde_json::from_value::<Row>(row.summary.clone()) {
             Ok(summary) => summary,
             // An index made anew has no summaries; the record gives it, once.
             Err(_) => {
                 let record = self.record(&id)?;
-                self.store.insert_container(&crate::create::row(&record))?;
+                // On a full disk it is made each time.
+                let _ = self.store.insert_container(&crate::create::row(&record));
                 Row::of(&record)
             }
         };
+        let over = row_summary.remove && !status(&state).is_live();
+        if over && self.clear_ended(&id).unwrap_or(false) {
+            return Ok(None);
+        }
         Ok(Some(Candidate { row, id, row_summary, state }))
     }
 

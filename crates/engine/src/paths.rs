@@ -42,6 +42,11 @@ impl Paths {
         self.sandboxes().join(id.as_str())
     }
 
+    /// A file for each container that is being made, under its id.
+    pub(crate) fn unborn(&self) -> PathBuf {
+        self.run.join("unborn")
+    }
+
     pub(crate) fn volumes(&self) -> PathBuf {
         self.data.join("volumes")
     }

@@ -17,6 +17,7 @@ use crate::container::status;
 use crate::error::Error;
 use crate::id::ContainerId;
 use crate::record::Record;
+use crate::state::Status;
 
 /// What Docker reports for a process whose end nobody saw.
 const EXIT_LOST: i32 = 255;
@@ -40,11 +41,34 @@ impl Engine {
             let _ = rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL);
         }
         let state = self.write_lost_end(&record, state)?;
-        drop(lock);
         if record.request.remove {
-            self.finish(id)?;
+            self.take_away(&record, lock, true)?;
         }
         Ok(state)
+    }
+
+    /// Takes away a container with `--rm` that nobody else will: it has ended, or was not started by the `run` that made it, and
+    /// neither a monitor nor a command is at work on it any more. Answers whether it did.
+    pub(crate) fn clear_ended(&self, id: &ContainerId) -> Result<bool, Error> {
+        if self.is_watched(id) {
+            return Ok(false);
+        }
+        let record = match self.record(id) {
+            Ok(record) if record.request.remove => record,
+            _ => return Ok(false),
+        };
+        let Ok(Some(lock)) = self.try_lock(id) else { return Ok(false) };
+        let Ok(state) = self.written_state(id) else { return Ok(false) };
+        let over = match status(&state) {
+            // Who makes one to start it at once holds its lock until then.
+            Status::Created => record.run || !state.error.is_empty(),
+            Status::Running | Status::Paused | Status::Restarting => false,
+            Status::Exited | Status::Removing | Status::Dead => true,
+        };
+        if !over || self.is_watched(id) {
+            return Ok(false);
+        }
+        self.take_away(&record, lock, true).map(|()| true)
     }
 
     /// Puts a new monitor behind a container whose first process lives.
@@ -67,7 +91,9 @@ impl Engine {
         Ok((open(self.paths.container(id))?, open(self.paths.sandbox(id))?, open(self.paths.events())?))
     }
 
-    fn write_lost_end(&self, record: &Record, state: State) -> Result<State, Error> {
+    /// Ends what is left of a container whose monitor died, and writes the end. On a full or failing disk the end is only answered:
+    /// whoever looks next finds it out again.
+    pub(crate) fn write_lost_end(&self, record: &Record, state: State) -> Result<State, Error> {
         self.clear_kernel(record)?;
         onggi_sys::fault::point("engine.reconcile.kernel-cleared");
         let state = State {
@@ -80,7 +106,12 @@ impl Engine {
             boot_id: boot_id(),
             ..state
         };
-        self.write_state(record, &state)?;
+        if let Err(error) = self.write_state(record, &state) {
+            return Ok(State {
+                error: format!("{}; the end cannot be written: {error}", state.error),
+                ..state
+            });
+        }
         onggi_sys::fault::point("engine.reconcile.state-written");
         let mut attributes = record.event_attributes();
         attributes.insert("exitCode".to_owned(), EXIT_LOST.to_string());

@@ -25,6 +25,9 @@ pub(crate) struct Record {
     pub created: String,
     /// The config digest. At the top, where the store looks for what is used.
     pub image: Digest,
+    /// With `--rm`: made to be started at once by the same process, so that it goes when that one dies before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run: bool,
     /// As it was asked.
     pub request: RunRequest,
     pub resolved: Resolved,

@@ -124,24 +124,35 @@ impl Engine {
         Ok(connection)
     }
 
-    fn take_away(&self, record: &Record, lock: StateLock, volumes: bool) -> Result<(), Error> {
+    /// Needs no room on the disk: on a full one, removing is what helps.
+    pub(crate) fn take_away(&self, record: &Record, lock: StateLock, volumes: bool) -> Result<(), Error> {
         let id = &record.id;
-        let state = self.written_state(id)?;
+        let mut state = self.written_state(id)?;
+        if status(&state).is_live() && !self.is_watched(id) {
+            // Its monitor died, or could not write the end.
+            state = self.write_lost_end(record, state)?;
+        }
         let from = status(&state);
         if !from.may_become(Status::Removing, Actor::Command) {
             return Err(Error::RemoveRunning { name: record.name.clone(), status: from.name().to_owned() });
         }
         // Nobody looks at a container that goes with the one who waits for it.
         if !record.request.remove {
-            self.write_state(record, &State { status: Phase::Removing, ..state.clone() })?;
+            // Where nothing can be written it stays what it was until it is renamed away; a removal that is cut short is then begun anew.
+            let _ = self.write_state(record, &State { status: Phase::Removing, ..state.clone() });
             onggi_sys::fault::point("engine.remove.state-written");
         }
         match self.take_apart(record, volumes) {
-            Ok(leftover) => {
+            Ok((leftover, forgotten)) => {
                 drop(lock);
                 self.tell("container", "destroy", id.as_str(), record.event_attributes());
                 // The container is gone; files that stay are found by a check.
-                crate::disk::remove_tree(&leftover)
+                crate::disk::remove_tree(&leftover)?;
+                if !forgotten {
+                    // A row without a record is no container: should this fail too, the next command that meets it takes it away.
+                    let _ = self.store.remove_container(id.as_str());
+                }
+                Ok(())
             }
             Err(error) => {
                 let state = State { status: Phase::Dead, error: error.to_string(), ..state };
@@ -152,8 +163,8 @@ impl Engine {
         }
     }
 
-    /// Everything but the deletion of the files, whose new place is answered.
-    fn take_apart(&self, record: &Record, volumes: bool) -> Result<PathBuf, Error> {
+    /// Everything but the deletion of the files, whose new place is answered, and whether the index has forgotten it.
+    fn take_apart(&self, record: &Record, volumes: bool) -> Result<(PathBuf, bool), Error> {
         let id = &record.id;
         // A monitor that ended in good order has left nothing.
         if self.paths.sandbox(id).exists() && !self.is_watched(id) {
@@ -173,8 +184,9 @@ impl Engine {
         let directory = self.paths.container(id);
         std::fs::rename(&directory, &leftover).map_err(Error::io("rename", directory))?;
         onggi_sys::fault::point("engine.remove.renamed");
-        self.store.remove_container(id.as_str())?;
+        // On a full disk the index has no room even for a removal before the files are gone.
+        let forgotten = self.store.remove_container(id.as_str()).is_ok();
         onggi_sys::fault::point("engine.remove.row-removed");
-        Ok(leftover)
+        Ok((leftover, forgotten))
     }
 }

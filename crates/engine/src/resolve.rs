@@ -347,6 +347,7 @@ pub(crate) mod tests {
             name: "box".to_owned(),
             created: "2026-01-02T03:04:05.000000006Z".to_owned(),
             image: Digest::of(b"image"),
+            run: false,
             request: request.clone(),
             resolved,
         })

@@ -69,7 +69,11 @@ impl Session {
                 Ok(answer) => answer,
                 // The monitor was killed. What became of the container is the reconciler's to find out.
                 Err(_) if self.target.exec.is_none() => {
-                    return self.engine.wait(&self.id, WaitCondition::NotRunning);
+                    let exit = self.engine.wait(&self.id, WaitCondition::NotRunning)?;
+                    if self.remove {
+                        self.engine.finish(&self.id)?;
+                    }
+                    return Ok(exit);
                 }
                 Err(error) => return Err(self.engine.monitor_error(&self.id, &error)),
             };

@@ -16,7 +16,7 @@ use onggi_runtime::plan::{self, Plan};
 use onggi_store::Image;
 
 use crate::Engine;
-use crate::container::status;
+use crate::container::{StateLock, status};
 use crate::error::Error;
 use crate::id::ContainerId;
 use crate::paths::make_directory;
@@ -32,7 +32,10 @@ impl Engine {
     /// # Errors
     /// It runs, or a step failed: [`Error::Start`] says which.
     pub fn start(&self, id: &ContainerId, options: &StartOptions) -> Result<Session, Error> {
-        let lock = self.lock(id)?;
+        let lock = match self.kept_lock(id) {
+            Some(lock) => lock,
+            None => self.lock(id)?,
+        };
         let record = self.record(id)?;
         let mut state = self.written_state(id)?;
         if status(&state).is_live() {
@@ -78,8 +81,20 @@ impl Engine {
 
     /// As Docker: a container that did not come to run stays as it was, with the error and its exit code beside.
     fn note_failed_start(&self, record: &Record, error: &Error) -> Result<(), Error> {
-        self.unmount_shared_memory(&record.id)?;
-        let state = self.written_state(&record.id)?;
+        let id = &record.id;
+        if matches!(error, Error::Monitor { .. }) {
+            // It died over it, and may have left a process that has been born already.
+            self.await_departure(id)?;
+        }
+        let mut state = self.written_state(id)?;
+        if !self.is_watched(id) {
+            if status(&state).is_live() {
+                state = self.write_lost_end(record, state)?;
+            } else {
+                self.clear_kernel(record)?;
+            }
+        }
+        self.unmount_shared_memory(id)?;
         if status(&state).is_live() {
             return Ok(());
         }
@@ -327,6 +342,17 @@ impl Engine {
             Some(image) => Ok(image),
             None => Ok(self.store.resolve(&id.to_string())?),
         }
+    }
+
+    /// The lock of the container that this engine has just made, once.
+    fn kept_lock(&self, id: &ContainerId) -> Option<StateLock> {
+        let mut kept = self.born.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        kept.take_if(|(born, _)| born == id).map(|(_, lock)| lock)
+    }
+
+    pub(crate) fn keep_lock(&self, id: &ContainerId, lock: StateLock) {
+        let mut kept = self.born.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *kept = Some((id.clone(), lock));
     }
 
     /// For a start right behind the creation.

@@ -56,6 +56,8 @@ pub(crate) struct Row {
     pub labels: BTreeMap<String, String>,
     pub mounts: Vec<MountRow>,
     pub networks: Vec<String>,
+    /// It goes when it has ended.
+    pub remove: bool,
 }
 
 /// A mount in a [`Row`].
@@ -87,6 +89,7 @@ impl Row {
             labels: record.resolved.labels.clone(),
             mounts: record.resolved.mounts.iter().map(mount).collect(),
             networks: vec![network.to_owned()],
+            remove: record.request.remove,
         }
     }
 }

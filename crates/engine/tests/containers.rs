@@ -8,6 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 
 use common::{Host, both, busybox, finish, shell};
 use onggi_engine::request::{
@@ -384,6 +385,103 @@ fn a_container_whose_monitor_was_killed_is_adopted_or_ended() {
     rustix::event::poll(&mut poll, None).unwrap();
     let inspect = host.another().inspect(&id).unwrap();
     assert_eq!((&inspect["State"]["Status"], &inspect["State"]["ExitCode"]), (&"exited".into(), &255.into()));
+}
+
+#[test]
+fn a_container_with_rm_goes_even_if_nobody_was_left_to_remove_it() {
+    let host = Host::new();
+    let request = RunRequest { name: Some("ft".into()), remove: true, ..busybox(&["sleep", "1000"]) };
+    let ended_alone = || {
+        let id = host.start(&request);
+        let pid = host.engine.inspect(&id).unwrap()["State"]["Pid"].as_i64().unwrap() as i32;
+        kill_monitor(&host, &id);
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        // As a monitor leaves it that was killed behind its last record.
+        let directory = host.data().join("containers").join(id.as_str());
+        let state =
+            onggi_monitor::state::State { status: onggi_monitor::state::Phase::Exited, ..Default::default() };
+        let handle = std::fs::File::open(&directory).unwrap();
+        state.write(handle.as_fd(), onggi_monitor::protocol::Durability::Volatile).unwrap();
+        directory
+    };
+    let directory = ended_alone();
+    assert_eq!(host.engine.list(&ListOptions { all: true, ..ListOptions::default() }).unwrap(), []);
+    assert!(!directory.exists());
+    let directory = ended_alone();
+    assert!(matches!(host.engine.resolve("ft"), Err(Error::NoSuchContainer { .. })));
+    assert!(!directory.exists());
+    let directory = ended_alone();
+    let created = host.engine.create(&request).unwrap();
+    assert!(!directory.exists());
+    // `create --rm` is for a later start.
+    assert_eq!(host.another().resolve("ft").unwrap(), created.id);
+    host.engine.remove(&created.id, &RemoveOptions::default()).unwrap();
+}
+
+#[test]
+fn a_container_with_rm_whose_maker_died_before_the_start_goes() {
+    let host = Host::new();
+    let request = RunRequest { name: Some("ft".into()), remove: true, ..busybox(&["true"]) };
+    let maker = host.another();
+    let created = maker.create_to_start(&request).unwrap();
+    assert_eq!(host.engine.resolve("ft").unwrap(), created.id, "its maker lives");
+    // The locks end with the process, and with the engine.
+    drop(maker);
+    assert!(matches!(host.engine.resolve("ft"), Err(Error::NoSuchContainer { .. })));
+    let created = host.engine.create_to_start(&request).unwrap();
+    let options = StartOptions { attach: both(), ..StartOptions::default() };
+    let session = host.engine.start(&created.id, &options).unwrap();
+    assert_eq!(finish(session).0.code, 0);
+    host.engine.create(&request).unwrap();
+}
+
+#[test]
+fn what_a_creation_left_that_was_cut_short_goes_with_the_next_one() {
+    let host = Host::new();
+    // As after a kill right behind the directory: without a name, a lease or a record.
+    let id = "c0ffee".repeat(11)[..64].to_owned();
+    let directory = host.data().join("containers").join(&id);
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("lock"), "").unwrap();
+    std::fs::create_dir_all(host.run_root().join("unborn")).unwrap();
+    std::fs::write(host.run_root().join("unborn").join(&id), "").unwrap();
+    let lock = std::fs::File::options().write(true).open(directory.join("lock")).unwrap();
+    assert!(onggi_sys::ofd::try_lock(lock.as_fd()).unwrap());
+    host.engine.create(&busybox(&["true"])).unwrap();
+    assert!(directory.exists(), "somebody is at work on it");
+    drop(lock);
+    assert_eq!(host.engine.check(false).unwrap().len(), 1);
+    host.engine.create(&busybox(&["true"])).unwrap();
+    assert!(!directory.exists());
+    assert_eq!(host.engine.check(false).unwrap(), []);
+}
+
+#[test]
+fn a_full_disk_keeps_nobody_from_listing_and_removing() {
+    let host = Host::on_small_disk();
+    let id = host.start(&RunRequest { name: Some("full".into()), ..busybox(&["sleep", "1000"]) });
+    let other = host.start(&RunRequest { name: Some("other".into()), ..busybox(&["sleep", "1000"]) });
+    let filler = host.data().join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    for size in [1 << 20, 4096, 1] {
+        while file.write_all(&vec![0; size]).is_ok() {}
+    }
+    host.engine.kill(&id, 9).unwrap();
+    host.another().wait(&id, WaitCondition::NotRunning).unwrap();
+    let engine = host.another();
+    let list = engine.list(&ListOptions { all: true, ..ListOptions::default() }).unwrap();
+    let names: Vec<(&str, &str)> =
+        list.iter().map(|summary| (summary.name.as_str(), summary.state.name())).collect();
+    assert_eq!(names, [("other", "running"), ("full", "exited")]);
+    engine.inspect(&id).unwrap();
+    engine.remove(&id, &RemoveOptions { force: true, volumes: false }).unwrap();
+    engine.remove(&other, &RemoveOptions { force: true, volumes: false }).unwrap();
+    assert_eq!(engine.list(&ListOptions { all: true, ..ListOptions::default() }).unwrap(), []);
+    std::fs::remove_file(filler).unwrap();
 }
 
 #[test]

@@ -16,6 +16,8 @@ use onggi_store::ImportOptions;
 /// Roots in a directory of their own, removed at the end.
 pub(crate) struct Host {
     directory: tempfile::TempDir,
+    /// The data root is a file system of its own.
+    mounted: bool,
     pub(crate) engine: Engine,
 }
 
@@ -23,7 +25,24 @@ impl Host {
     pub(crate) fn new() -> Host {
         require_root();
         // The run root holds sockets and mounts: on a tmpfs, as on a real host.
+        Host::in_directory(
+            tempfile::Builder::new().prefix("onggi-engine-").tempdir_in("/var/tmp").unwrap(),
+            false,
+        )
+    }
+
+    /// What it keeps is on a disk of its own, of 64 MiB.
+    pub(crate) fn on_small_disk() -> Host {
+        require_root();
         let directory = tempfile::Builder::new().prefix("onggi-engine-").tempdir_in("/var/tmp").unwrap();
+        let data = directory.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("small", &data, "tmpfs", flags, Some(c"size=64m")).unwrap();
+        Host::in_directory(directory, true)
+    }
+
+    fn in_directory(directory: tempfile::TempDir, mounted: bool) -> Host {
         let settings = settings(directory.path());
         let engine = Engine::open(settings).unwrap();
         let mut tar = std::fs::File::open(onggi_testkit::image("busybox")).unwrap();
@@ -33,7 +52,7 @@ impl Host {
             ..ImportOptions::default()
         };
         engine.store().import(&mut tar, &options, &onggi_store::Silent).unwrap();
-        Host { directory, engine }
+        Host { directory, mounted, engine }
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -80,16 +99,21 @@ impl Drop for Host {
             let _ = self.engine.remove(&summary.id, &options);
         }
         let unmounted = self.engine.store().unmount_all();
+        let left = |path: PathBuf| -> Vec<String> {
+            std::fs::read_dir(path)
+                .map(|entries| entries.map(|entry| entry.unwrap().path().display().to_string()).collect())
+                .unwrap_or_default()
+        };
+        let kept: Vec<String> =
+            ["containers", "tmp"].into_iter().flat_map(|name| left(self.data().join(name))).collect();
+        if self.mounted {
+            let _ = rustix::mount::unmount(self.data(), rustix::mount::UnmountFlags::DETACH);
+        }
         if !std::thread::panicking() {
             unmounted.unwrap();
-            let left = |path: PathBuf| -> Vec<String> {
-                std::fs::read_dir(path)
-                    .map(|entries| entries.map(|entry| entry.unwrap().path().display().to_string()).collect())
-                    .unwrap_or_default()
-            };
-            assert_eq!(left(self.data().join("containers")), Vec::<String>::new());
-            assert_eq!(left(self.data().join("tmp")), Vec::<String>::new());
+            assert_eq!(kept, Vec::<String>::new());
             assert_eq!(left(self.run_root().join("sandboxes")), Vec::<String>::new());
+            assert_eq!(left(self.run_root().join("unborn")), Vec::<String>::new());
             let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
             assert!(!mounts.contains(self.directory.path().to_str().unwrap()), "mounts are left");
         }
