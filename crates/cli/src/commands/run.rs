@@ -63,7 +63,7 @@ pub(crate) fn execute(
     let cidfile = cidfile.map(CidFile::reserve).transpose()?;
     let engine = context.engine()?;
     let parsed = Instant::now();
-    let created = engine.create(request)?;
+    let created = engine.create_to_start(request)?;
     for warning in &created.warnings {
         context.warn(warning);
     }
