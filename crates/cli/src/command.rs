@@ -187,6 +187,11 @@ fn unknown(name: &str) -> CliError {
 }
 
 fn run(context: &Context, command: &Command, path: &'static str, rest: &[OsString]) -> Result<u8, CliError> {
+    if let Some(word) = rest.iter().find(|word| word.to_str().is_none()) {
+        let hint =
+            "arguments are kept as JSON, which is UTF-8; pass other bytes in a file or on standard input";
+        return Err(CliError::usage(format!("the argument {word:?} is not UTF-8"), None).hint(hint));
+    }
     let tree = command.tree(path);
     // `words` is what belongs to the program in a container.
     let words = if tree.get_arguments().any(|arg| arg.get_id() == "words") {

@@ -131,6 +131,19 @@ impl CliError {
         text
     }
 
+    /// A program that did not come to run, by the name under which its container is known. Which step failed is for `--explain`.
+    pub(crate) fn of_start(error: onggi_engine::Error, name: &str) -> CliError {
+        use onggi_engine::Error;
+        let message = match &error {
+            Error::Start { message, .. } => format!("failed to start container \"{name}\": {message}"),
+            Error::Exec { message, .. } => format!("exec in container \"{name}\": {message}"),
+            _ => return error.into(),
+        };
+        let mut result = CliError::from(error);
+        result.message = message;
+        result
+    }
+
     /// clap's findings in our words.
     pub(crate) fn of_clap(error: &clap::Error, path: &str) -> CliError {
         let context = |kind| match error.get(kind) {
@@ -145,7 +158,7 @@ impl CliError {
         let message = match error.kind() {
             ErrorKind::UnknownArgument if argument.starts_with('-') => format!("unknown flag: {argument}"),
             ErrorKind::UnknownArgument => format!("unexpected argument: {argument}"),
-            ErrorKind::MissingRequiredArgument => {
+            ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => {
                 format!("'onggi {path}' needs {}", needed(&argument))
             }
             ErrorKind::InvalidValue if value.is_empty() => format!("flag needs an argument: {flag}"),
@@ -181,16 +194,48 @@ impl CliError {
     }
 }
 
-/// The names of arguments as clap spells them (`<IMAGE [COMMAND]>...`), without its brackets and without
-/// what may be left out.
-fn needed(spelled: &str) -> &str {
-    let first = spelled.trim_start_matches('<').split(['[', '>']).next().unwrap_or_default();
-    first.trim_end_matches(['.', ' '])
+/// The names of arguments as clap spells them (`<CONTAINER COMMAND [ARG...]>...`), without its brackets and without
+/// what may be left out: `CONTAINER and COMMAND`.
+fn needed(spelled: &str) -> String {
+    let mut depth = 0_usize;
+    let required = spelled.chars().filter(|letter| {
+        depth += usize::from(*letter == '[');
+        let outside = depth == 0;
+        depth -= usize::from(*letter == ']' && depth > 0);
+        outside && !matches!(letter, '<' | '>' | '.')
+    });
+    let required: String = required.collect();
+    // clap repeats a name as often as it must be given.
+    let mut names: Vec<&str> = Vec::new();
+    for name in required.split_whitespace() {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(" and ")
+}
+
+/// A person tells containers apart by twelve digits. A digest (`sha256:…`) and a path need all of theirs.
+fn shorten_ids(text: &str) -> String {
+    const WHOLE: usize = 64;
+    let mut short = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(|letter: char| letter.is_ascii_hexdigit()) {
+        let digits = rest[start..].bytes().take_while(u8::is_ascii_hexdigit).count();
+        let (before, id) = (&rest[..start], &rest[start..start + digits]);
+        let after = &rest[start + digits..];
+        let alone = before.is_empty() || before.ends_with([' ', '"', '(']);
+        short.push_str(before);
+        short.push_str(if digits == WHOLE && alone && !after.starts_with('/') { &id[..12] } else { id });
+        rest = after;
+    }
+    short.push_str(rest);
+    short
 }
 
 impl<E: Diagnose> From<E> for CliError {
     fn from(error: E) -> CliError {
-        let mut result = CliError::new(error.kind(), error.to_string());
+        let mut result = CliError::new(error.kind(), shorten_ids(&error.to_string()));
         result.hint = error.hint();
         result
     }
@@ -211,6 +256,30 @@ mod tests {
     fn what_an_error_quotes_cannot_write_lines_of_its_own() {
         let error = CliError::invalid("no such file: \x1b[2K\ronggi: all is well\n").hint("a\nb");
         assert_eq!(error.text(false), "onggi: no such file: \\x1b[2K\\ronggi: all is well\\n\nhint: a\\nb\n");
+    }
+
+    #[test]
+    fn arguments_are_named_without_brackets() {
+        for (spelled, named) in [
+            ("<CONTAINER COMMAND [ARG...]>...", "CONTAINER and COMMAND"),
+            ("<IMAGE [COMMAND] [ARG...]>...", "IMAGE"),
+            ("<CONTAINER COMMAND [ARG...]> <CONTAINER COMMAND [ARG...]>...", "CONTAINER and COMMAND"),
+            ("<SOURCE> <TARGET>", "SOURCE and TARGET"),
+            ("<NAME>...", "NAME"),
+        ] {
+            assert_eq!(needed(spelled), named);
+        }
+    }
+
+    #[test]
+    fn only_ids_of_containers_are_shortened() {
+        let id = "0123456789abcdef".repeat(4);
+        let text =
+            format!("container {id} is in use by \"{id}\": sha256:{id}, /c/{id}/state.json, {id}0, café");
+        let wanted = format!(
+            "container 0123456789ab is in use by \"0123456789ab\": sha256:{id}, /c/{id}/state.json, {id}0, café"
+        );
+        assert_eq!(shorten_ids(&text), wanted);
     }
 
     #[test]

@@ -36,7 +36,11 @@ fn unknown_words() {
             &["ps", "--last", "many"],
             &["ps", "--filter", "nothing"],
             &["completion", "tcsh"],
+            &["tag"],
             &["tag", "one"],
+            &["volume", "create", "a", "b"],
+            &["import"],
+            &["logs"],
             &["inspect"],
             &["inspect", "--type", "network", "x"],
             &["wait", "--condition", "never", "x"],
@@ -101,6 +105,7 @@ fn flags_of_run() {
             &["run", "-it", "busybox", "sh"],
             &["run", "--rm", "--cidfile", "cid", "busybox"],
             &["create", "--nope", "busybox"],
+            &["exec"],
             &["exec", "x"],
             &["exec", "--nope", "x", "y"],
         ],
@@ -142,6 +147,17 @@ fn settings_that_cannot_be_read() {
     std::fs::write(place.directory().join("etc/onggi.toml"), "colour = true\n").expect("a file");
     let text = answers(&place, &[&["config", "show"], &["ps"]]);
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn arguments_that_are_not_text() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = Place::new();
+    let mut command = place.command(&["run", "busybox", "echo"]);
+    let output = command.arg(std::ffi::OsStr::from_bytes(b"caf\xe9")).output().expect("it starts");
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(errors.starts_with("onggi: the argument \"caf\\xE9\" is not UTF-8\nhint: "), "{errors}");
+    assert_eq!(output.status.code(), Some(125));
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! `onggi config show`: the settings in force, and where each comes from.
 
+use std::path::PathBuf;
+
 use clap::ArgMatches;
+use onggi_settings::{Flags, Settings, Sources};
 
 use crate::command::{Command, Group};
 use crate::context::Context;
@@ -28,12 +31,30 @@ fn build() -> clap::Command {
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let origin = is(matches, "origin");
+    let settings = match context.settings() {
+        Ok(settings) => settings,
+        Err(error) => {
+            // Whoever mends the file needs to know what may stand in it.
+            context.warn(
+                "these are the defaults: nothing that is set counts until what is named below is mended",
+            );
+            let sources = Sources { system: PathBuf::from("/dev/null"), variable: &|_| None };
+            let user = rustix::process::geteuid().as_raw();
+            show(context, &Settings::load_from(&sources, user, &Flags::default())?, origin)?;
+            return Err(error);
+        }
+    };
+    show(context, settings, origin)?;
+    Ok(0)
+}
+
+fn show(context: &Context, settings: &Settings, origin: bool) -> Result<(), CliError> {
     let mut rows = vec![vec!["SETTING".to_owned(), "VALUE".to_owned()]];
     if origin {
         rows[0].push("ORIGIN".to_owned());
     }
     rows[0].push("MEANING".to_owned());
-    for entry in context.settings()?.entries() {
+    for entry in settings.entries() {
         let mut row = vec![entry.key.name.to_owned(), entry.value];
         if origin {
             row.push(entry.origin.to_string());
@@ -41,6 +62,5 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         row.push(entry.key.about.to_owned());
         rows.push(row);
     }
-    context.print(&table::lay_out(&rows))?;
-    Ok(0)
+    context.print(&table::lay_out(&rows))
 }

@@ -66,7 +66,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let engine = context.engine()?;
     let session = engine.exec(&engine.resolve(&name)?, &request).map_err(|error| {
         let code = error.exit_code();
-        let error = CliError::from(error);
+        let error = CliError::of_start(error, &name);
         if code == 125 { error } else { error.code(code) }
     })?;
     if detach {

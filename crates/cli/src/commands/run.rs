@@ -79,7 +79,7 @@ pub(crate) fn execute(
     };
     let session = engine.start(&created.id, &options).map_err(|error| {
         let code = error.exit_code();
-        CliError::from(error).code(code)
+        CliError::of_start(error, &created.name).code(code)
     })?;
     if let Some(began) = timings {
         report_timings(context, &session, began, parsed, created_at);

@@ -46,7 +46,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         match engine.start(&id, &options) {
             // Docker answers 304, and its client says nothing of it.
             Ok(_) | Err(onggi_engine::Error::AlreadyRunning { .. }) => context.line(name),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(CliError::of_start(error, name)),
         }
     })
 }
@@ -66,7 +66,7 @@ fn attached(context: &Context, matches: &ArgMatches, name: &str, interactive: bo
     };
     let session = engine.start(&id, &options).map_err(|error| {
         let code = error.exit_code();
-        let error = CliError::from(error);
+        let error = CliError::of_start(error, name);
         if code == 125 { error } else { error.code(code) }
     })?;
     let proxy_signals = matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true);
