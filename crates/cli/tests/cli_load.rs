@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 use cli::Place;
+use onggi_testkit::{Compression, ImageArchive};
 
 fn left_in_tmp(place: &Place) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(place.directory().join("data/tmp")) else { return Vec::new() };
@@ -46,4 +47,36 @@ fn what_is_no_archive_is_refused() {
     assert!(err.starts_with("onggi: "), "{err}");
     assert_eq!(left_in_tmp(&place), Vec::<String>::new());
     assert_eq!(place.run(&["images", "-q"]), (String::new(), String::new(), 0));
+}
+
+#[test]
+fn an_image_for_another_machine_is_kept_and_said_to_be_one() {
+    let place = Place::new();
+    let load = |name: &str, os: &str, architecture: &str| {
+        let archive = ImageArchive::new(name, serde_json::json!({"Cmd": ["/x"]})).platform(os, architecture);
+        let path = archive.docker_archive(place.directory(), Compression::None, |_| {});
+        let (out, err, code) = place.run(&["load", "-q", "-i", &path.display().to_string()]);
+        assert_eq!((out, code), (format!("Loaded image: {name}\n"), 0), "{err}");
+        err
+    };
+    let foreign = if cfg!(target_arch = "aarch64") { "amd64" } else { "arm64" };
+    let warning = load("far:1", "linux", foreign);
+    assert!(
+        warning.starts_with(&format!("warning: image far:1 is for linux/{foreign}, this host is linux/")),
+        "{warning}"
+    );
+    let warning = load("window:1", "windows", "amd64");
+    assert!(warning.contains("image window:1 is for windows/"), "{warning}");
+    let warning = load("old:1", "", "");
+    assert_eq!(warning, "");
+
+    let (_, errors, _) = place.run(&["create", "far:1"]);
+    let wanted =
+        format!("The requested image's platform (linux/{foreign}) does not match the detected host platform");
+    assert!(errors.contains(&wanted), "{errors}");
+    for verb in ["create", "run"] {
+        let (out, errors, code) = place.run(&[verb, "window:1"]);
+        assert_eq!((out.as_str(), code), ("", 125), "{errors}");
+        assert!(errors.starts_with("onggi: image operating system \"windows\" cannot be used"), "{errors}");
+    }
 }

@@ -32,6 +32,13 @@ impl Platform {
         Platform { architecture: architecture.to_owned(), os: "linux".to_owned(), ..Platform::default() }
     }
 
+    /// Whether nothing that is said here is otherwise on `host`. Images of old builders leave out what they are for.
+    #[must_use]
+    pub fn agrees_with(&self, host: &Platform) -> bool {
+        (self.os.is_empty() || self.os == host.os)
+            && (self.architecture.is_empty() || self.architecture == host.architecture)
+    }
+
     /// How well an image for this platform runs on `host`: `None` not at all, and of several the smallest is the best. A plain
     /// processor is taken before one of its variants (`amd64/v3` may need instructions that the host lacks).
     #[must_use]
@@ -79,6 +86,8 @@ mod tests {
         ] {
             assert_eq!(platform(image).rank_for(&host), rank, "{image}");
             assert_eq!(platform(image).to_string(), image);
+            assert_eq!(platform(image).agrees_with(&host), rank.is_some(), "{image}");
         }
+        assert!(Platform::default().agrees_with(&host), "what is not said is not contradicted");
     }
 }

@@ -57,6 +57,14 @@ impl ImageArchive {
         ImageArchive { name: name.to_owned(), layers: Vec::new(), config }
     }
 
+    /// Says that it is for another platform than linux/amd64.
+    #[must_use]
+    pub fn platform(mut self, os: &str, architecture: &str) -> ImageArchive {
+        self.config["os"] = json!(os);
+        self.config["architecture"] = json!(architecture);
+        self
+    }
+
     /// Adds a layer on top: the bytes of a tar file.
     #[must_use]
     pub fn layer(mut self, tar: Vec<u8>) -> ImageArchive {

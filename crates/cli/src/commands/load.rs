@@ -10,6 +10,7 @@ use crate::error::CliError;
 use crate::flags::{self, is, switch, text, value};
 use crate::progress::{Bars, Interruptible};
 use clap::ArgMatches;
+use onggi_image::{Platform, Reference};
 
 pub(crate) const COMMAND: Command = Command {
     names: &["load", "image load"],
@@ -58,6 +59,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         None => store.load(&mut Interruptible::new(io::stdin().lock(), &bars), &bars),
     };
     let loaded = bars.end(loaded)?;
+    let host = Platform::host();
     for image in &loaded {
         if !image.other_platforms.is_empty() {
             let others: Vec<String> = image.other_platforms.iter().map(ToString::to_string).collect();
@@ -65,6 +67,10 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         }
         if image.names.is_empty() {
             context.line(&format!("Loaded image ID: {}", image.id))?;
+        }
+        if !image.platform.agrees_with(&host) {
+            let name = image.names.first().map_or_else(|| image.id.short().to_owned(), Reference::familiar);
+            context.warn(&format!("image {name} is for {}, this host is {host}", image.platform));
         }
         for name in &image.names {
             context.line(&format!("Loaded image: {}", name.familiar()))?;
