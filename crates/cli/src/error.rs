@@ -215,7 +215,8 @@ fn needed(spelled: &str) -> String {
     names.join(" and ")
 }
 
-/// A person tells containers apart by twelve digits. A digest (`sha256:…`) and a path need all of theirs.
+/// A person tells containers apart by twelve digits. A digest (`sha256:…`) and a path need all of theirs, and what Docker quotes
+/// (`in use by container "…"`) scripts take from there.
 fn shorten_ids(text: &str) -> String {
     const WHOLE: usize = 64;
     let mut short = String::with_capacity(text.len());
@@ -224,7 +225,7 @@ fn shorten_ids(text: &str) -> String {
         let digits = rest[start..].bytes().take_while(u8::is_ascii_hexdigit).count();
         let (before, id) = (&rest[..start], &rest[start..start + digits]);
         let after = &rest[start + digits..];
-        let alone = before.is_empty() || before.ends_with([' ', '"', '(']);
+        let alone = before.is_empty() || before.ends_with(' ');
         short.push_str(before);
         short.push_str(if digits == WHOLE && alone && !after.starts_with('/') { &id[..12] } else { id });
         rest = after;
@@ -277,7 +278,7 @@ mod tests {
         let text =
             format!("container {id} is in use by \"{id}\": sha256:{id}, /c/{id}/state.json, {id}0, café");
         let wanted = format!(
-            "container 0123456789ab is in use by \"0123456789ab\": sha256:{id}, /c/{id}/state.json, {id}0, café"
+            "container 0123456789ab is in use by \"{id}\": sha256:{id}, /c/{id}/state.json, {id}0, café"
         );
         assert_eq!(shorten_ids(&text), wanted);
     }
