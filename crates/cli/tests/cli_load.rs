@@ -80,3 +80,55 @@ fn an_image_for_another_machine_is_kept_and_said_to_be_one() {
         assert!(errors.starts_with("onggi: image operating system \"windows\" cannot be used"), "{errors}");
     }
 }
+
+#[test]
+fn an_image_tells_its_history() {
+    let place = Place::new();
+    let files = place.directory().join("files");
+    std::fs::create_dir(&files).expect("a directory");
+    std::fs::write(files.join("x"), "x").expect("a file");
+    let archive = ImageArchive::new("told:1", serde_json::json!({"Cmd": ["/x"]})).layer_of(&files);
+    let path = archive.docker_archive(place.directory(), Compression::None, |_| {});
+    place.run(&["load", "-q", "-i", &path.display().to_string()]);
+    let id = archive.id();
+    let (out, err, code) = place.run(&["history", "told:1"]);
+    assert_eq!((err.as_str(), code), ("", 0));
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], "IMAGE          CREATED   CREATED BY   SIZE      COMMENT");
+    assert!(lines[1].starts_with(&format!("{}   N/A       test         ", &id[7..19])), "{out}");
+    let (out, _, _) = place.run(&[
+        "history",
+        "--no-trunc",
+        "--human=false",
+        "--format",
+        "{{.ID}} {{.CreatedBy}} {{.Size}}",
+        "told",
+    ]);
+    assert_eq!(out, "", "without its tag it is another image");
+    let (out, _, _) = place.run(&[
+        "history",
+        "--no-trunc",
+        "--human=false",
+        "--format",
+        "{{.ID}} {{.CreatedBy}}",
+        "told:1",
+    ]);
+    assert_eq!(out, format!("{id} test\n"));
+}
+
+#[test]
+fn containers_that_do_not_run_are_pruned() {
+    let place = Place::new();
+    let archive = ImageArchive::new("empty:1", serde_json::json!({"Cmd": ["/x"]}));
+    let path = archive.docker_archive(place.directory(), Compression::None, |_| {});
+    place.run(&["load", "-q", "-i", &path.display().to_string()]);
+    let (id, err, code) = place.run(&["create", "empty:1"]);
+    assert_eq!((err.as_str(), code), ("", 0));
+    let (out, err, code) = place.run(&["container", "prune"]);
+    assert_eq!((out.as_str(), code), ("", 1));
+    assert!(err.contains("--force"), "{err}");
+    let (out, err, code) = place.run(&["container", "prune", "--force"]);
+    assert_eq!((err.as_str(), code), ("", 0));
+    assert!(out.starts_with(&format!("Deleted Containers:\n{id}\nTotal reclaimed space: ")), "{out}");
+    assert_eq!(place.run(&["ps", "-aq"]).0, "");
+}

@@ -197,6 +197,15 @@ impl Store {
         self.present(&layers)
     }
 
+    /// Bytes of each of the image's layers as a tar, the lowest first.
+    ///
+    /// # Errors
+    /// [`Error::MissingLayer`], [`Error::DamagedRecord`].
+    pub fn layer_sizes(&self, image: &Image) -> Result<Vec<u64>, Error> {
+        let size = |diff_id| Ok(layers::read_record(&self.layout, diff_id)?.size);
+        image.layers.iter().map(size).collect()
+    }
+
     /// Unmounts every layer; what is in use stays until its last user is gone.
     ///
     /// # Errors

@@ -4,11 +4,13 @@ mod attach;
 mod completion;
 mod config_show;
 mod container_finish;
+mod container_prune;
 mod create;
 mod doctor;
 mod events;
 mod exec;
 mod hello;
+mod history;
 mod host_checks;
 mod image_prune;
 mod images;
@@ -48,6 +50,7 @@ pub(crate) const TABLE: &[&Command] = &[
     &stop::COMMAND,
     &kill::COMMAND,
     &rm::COMMAND,
+    &container_prune::COMMAND,
     &wait::COMMAND,
     &ps::COMMAND,
     &logs::COMMAND,
@@ -61,6 +64,7 @@ pub(crate) const TABLE: &[&Command] = &[
     &import::COMMAND,
     &save::COMMAND,
     &tag::COMMAND,
+    &history::COMMAND,
     &rmi::COMMAND,
     &image_prune::COMMAND,
     &inspect::IMAGE,
@@ -111,7 +115,6 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("container export", LIFE),
     ("container pause", LIFE),
     ("container port", NETWORK),
-    ("container prune", LIFE),
     ("container rename", LIFE),
     (
         "container restart",
@@ -125,8 +128,6 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("cp", LIFE),
     ("diff", LIFE),
     ("export", LIFE),
-    ("history", LIFE),
-    ("image history", LIFE),
     ("image pull", REGISTRY),
     ("image push", REGISTRY),
     ("login", REGISTRY),

@@ -69,9 +69,9 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
 fn row(container: Summary, whole: bool, now: Timestamp) -> Row {
     let created = human::timestamp(&container.created);
     let id = if whole { container.id.as_str() } else { container.id.short() };
-    let command = if whole { container.command.clone() } else { shorten(&container.command, 20) };
+    let command = if whole { container.command.clone() } else { human::shorten(&container.command, 20) };
     let mounts: Vec<String> =
-        container.mounts.iter().map(|m| if whole { m.clone() } else { shorten(m, 15) }).collect();
+        container.mounts.iter().map(|m| if whole { m.clone() } else { human::shorten(m, 15) }).collect();
     let labels: Vec<String> = container.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let volumes = container.mounts.iter().filter(|name| !name.starts_with('/')).count();
     let size = match (container.size_rw, container.size_root) {
@@ -101,23 +101,4 @@ fn row(container: Summary, whole: bool, now: Timestamp) -> Row {
         return Row { fields: Default::default(), labels: container.labels };
     };
     Row { fields, labels: container.labels }
-}
-
-/// At most so many characters, the last an ellipsis.
-fn shorten(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    text.chars().take(most - 1).chain(['…']).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_commands_are_shortened_as_docker_does() {
-        assert_eq!(shorten("sleep 1000", 20), "sleep 1000");
-        assert_eq!(shorten("/docker-entrypoint.sh nginx", 20), "/docker-entrypoint.…");
-    }
 }

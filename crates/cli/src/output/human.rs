@@ -68,6 +68,14 @@ pub(crate) fn timestamp(text: &str) -> Option<Timestamp> {
     text.parse().ok().filter(|moment: &Timestamp| moment.as_second() > -62_135_596_800)
 }
 
+/// At most so many characters, the last an ellipsis.
+pub(crate) fn shorten(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +96,12 @@ mod tests {
         }
         assert_eq!(binary_size(25_160_000_000), "23.43GiB");
         assert_eq!(binary_size(64 << 20), "64MiB");
+    }
+
+    #[test]
+    fn long_commands_are_shortened_as_docker_does() {
+        assert_eq!(shorten("sleep 1000", 20), "sleep 1000");
+        assert_eq!(shorten("/docker-entrypoint.sh nginx", 20), "/docker-entrypoint.…");
     }
 
     #[test]
