@@ -161,6 +161,10 @@ impl Engine {
 
     /// A monitor that stopped answering because its container has ended is no failure.
     fn unless_ended(&self, id: &ContainerId, error: Error) -> Result<State, Error> {
+        // It hangs up a moment before it is gone, and may not have been able to write the end.
+        if matches!(error, Error::Monitor { .. } | Error::NotRunning { .. }) {
+            let _ = self.await_departure(id);
+        }
         match self.state(id) {
             Ok(state) if !status(&state).is_live() => Ok(state),
             // Removed with `--rm`: how it ended is gone with it.

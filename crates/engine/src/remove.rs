@@ -32,7 +32,7 @@ impl Engine {
         loop {
             match self.remove_once(id, options) {
                 // Somebody has removed it beside us.
-                Err(Error::NoSuchContainer { .. }) if attempt > 1 => return Ok(()),
+                Err(Error::NoSuchContainer { .. }) => return Ok(()),
                 // Somebody has started it between our look at its state and our lock.
                 Err(Error::RemoveRunning { .. }) if options.force && attempt < MOST_ATTEMPTS => attempt += 1,
                 other => return other,

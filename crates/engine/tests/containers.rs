@@ -173,10 +173,7 @@ fn a_forced_removal_beats_a_start_and_other_removals() {
         let id = host.start(&busybox(&["sleep", "1000"]));
         std::thread::scope(|scope| {
             for _ in 0..3 {
-                scope.spawn(|| match host.another().remove(&id, &force) {
-                    Ok(()) | Err(Error::NoSuchContainer { .. }) => {}
-                    Err(error) => panic!("{error}"),
-                });
+                scope.spawn(|| host.another().remove(&id, &force).unwrap());
             }
         });
         assert!(host.engine.resolve(id.as_str()).is_err());
@@ -431,7 +428,7 @@ fn a_container_with_rm_whose_maker_died_before_the_start_goes() {
     assert_eq!(host.engine.resolve("ft").unwrap(), created.id, "its maker lives");
     // The locks end with the process, and with the engine.
     drop(maker);
-    assert!(matches!(host.engine.resolve("ft"), Err(Error::NoSuchContainer { .. })));
+    soon(|| matches!(host.engine.resolve("ft"), Err(Error::NoSuchContainer { .. })));
     let created = host.engine.create_to_start(&request).unwrap();
     let options = StartOptions { attach: both(), ..StartOptions::default() };
     let session = host.engine.start(&created.id, &options).unwrap();
@@ -455,8 +452,10 @@ fn what_a_creation_left_that_was_cut_short_goes_with_the_next_one() {
     assert!(directory.exists(), "somebody is at work on it");
     drop(lock);
     assert_eq!(host.engine.check(false).unwrap().len(), 1);
-    host.engine.create(&busybox(&["true"])).unwrap();
-    assert!(!directory.exists());
+    soon(|| {
+        host.engine.create(&busybox(&["true"])).unwrap();
+        !directory.exists()
+    });
     assert_eq!(host.engine.check(false).unwrap(), []);
 }
 
@@ -517,6 +516,14 @@ fn a_list_says_what_runs() {
     assert_eq!(all[1].command, "sleep 1000");
     assert_eq!(host.engine.check(false).unwrap(), []);
     host.engine.remove(&running, &RemoveOptions { force: true, volumes: false }).unwrap();
+}
+
+/// A test beside this one may be between its fork and its exec just now, and hold what we have let go of.
+fn soon(mut holds: impl FnMut() -> bool) {
+    assert!((0..1000).any(|_| {
+        std::thread::yield_now();
+        holds()
+    }));
 }
 
 /// Waits until the log has this line.
