@@ -102,6 +102,8 @@ impl Engine {
                 config: &image.config.config,
                 settings: &self.settings,
                 host_name: &host_name(),
+                processor_list: &online(request.resources.cpuset_cpus.is_some(), "cpu"),
+                memory_nodes: &online(request.resources.cpuset_mems.is_some(), "node"),
                 processors: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
                 new_volume: &mut new_volume,
             },
@@ -325,6 +327,13 @@ pub(crate) fn row(record: &Record) -> ContainerRow {
 /// As Docker says it: with the tag that is meant.
 fn familiar(image: &str) -> String {
     onggi_image::Reference::parse(image).map_or_else(|_| image.to_owned(), |reference| reference.familiar())
+}
+
+/// Which processors (`cpu`) or memory nodes (`node`) are there, if it matters. Where the kernel does not say, it judges by itself.
+fn online(matters: bool, kind: &str) -> String {
+    let path = format!("/sys/devices/system/{kind}/online");
+    let text = if matters { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+    text.trim().to_owned()
 }
 
 fn host_name() -> String {

@@ -2,7 +2,7 @@
 //!
 //! The rules are those of moby's `runconfig`, `daemon/create.go`, `daemon/container.go` and `daemon/daemon_unix.go`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use onggi_image::Digest;
 use onggi_image::config::{Healthcheck, RunConfig};
@@ -15,6 +15,11 @@ use crate::id::ContainerId;
 use crate::record::{Log, MountKind, MountPoint, Resolved};
 use crate::request::{Isolation, Limits, MountRequest, Network, PidMode, RunRequest, UtsMode};
 
+/// Bytes of all variables together. execve(2) takes a quarter of the stack's limit for arguments and environment: 2 MiB as a rule.
+const LARGEST_ENVIRONMENT: usize = 1 << 20;
+/// The kernel takes a size of 0 for "no limit"; Docker takes it for its default.
+const DEFAULT_SHM_SIZE: u64 = 64 << 20;
+
 /// What is given besides the request.
 pub(crate) struct Facts<'a> {
     pub id: &'a ContainerId,
@@ -25,6 +30,9 @@ pub(crate) struct Facts<'a> {
     pub host_name: &'a str,
     /// Processors of the host.
     pub processors: u64,
+    /// Those that are online, and the memory nodes, as the kernel lists them: `0-3`. Empty: not known.
+    pub processor_list: &'a str,
+    pub memory_nodes: &'a str,
     /// Names for anonymous volumes.
     pub new_volume: &'a mut dyn FnMut() -> String,
 }
@@ -34,7 +42,9 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn resolve(request: &RunRequest, facts: &mut Facts<'_>) -> Result<Resolved, Error> {
     let image = facts.config;
     check_limits(&request.resources, facts.processors)?;
+    check_cpuset(&request.resources, facts)?;
     check_isolation(request)?;
+    check_network_files(request)?;
     let (entrypoint, command) = command(request, image)?;
     let stop_signal = request.stop_signal.clone().unwrap_or_else(|| image.stop_signal.clone());
     if !stop_signal.is_empty() {
@@ -58,7 +68,10 @@ pub(crate) fn resolve(request: &RunRequest, facts: &mut Facts<'_>) -> Result<Res
         stop_timeout: request.stop_timeout.unwrap_or(settings.stop_timeout),
         mounts: mounts(request, image, facts.new_volume)?,
         capabilities: capabilities::resolve(request, settings.compat).map_err(invalid)?,
-        shm_size: request.shm_size.unwrap_or(settings.shm_size),
+        shm_size: match request.shm_size.unwrap_or(settings.shm_size) {
+            0 => DEFAULT_SHM_SIZE,
+            size => size,
+        },
         pids_limit: match request.resources.pids.unwrap_or(settings.pids_limit) {
             // Docker takes 0 for "no limit" too.
             0 => -1,
@@ -104,23 +117,24 @@ fn environment(user: &[String], image: &[String]) -> Result<Vec<String>, Error> 
     {
         return Err(invalid(format!("invalid environment variable: {bad:?}")));
     }
-    let mut merged = Vec::<String>::new();
-    let mut taken_away = BTreeSet::new();
-    for entry in user {
-        let name = variable(entry);
-        merged.retain(|known| variable(known) != name);
-        if entry.contains('=') {
+    // A name's last word counts, and its place is where that word stands.
+    let last: HashMap<&str, usize> =
+        user.iter().enumerate().map(|(at, entry)| (variable(entry), at)).collect();
+    let users = user.iter().enumerate().filter(|(at, entry)| last.get(variable(entry)) == Some(at));
+    let mut merged: Vec<String> =
+        users.map(|(_, entry)| entry).filter(|entry| entry.contains('=')).cloned().collect();
+    let mut known = HashSet::new();
+    for entry in image.iter().filter(|entry| entry.contains('=') && !entry.contains('\0')) {
+        if !last.contains_key(variable(entry)) && known.insert(variable(entry)) {
             merged.push(entry.clone());
-            taken_away.remove(name);
-        } else {
-            taken_away.insert(name);
         }
     }
-    for entry in image.iter().filter(|entry| entry.contains('=') && !entry.contains('\0')) {
-        let name = variable(entry);
-        if !taken_away.contains(name) && !merged.iter().any(|known| variable(known) == name) {
-            merged.push(entry.clone());
-        }
+    let size: usize = merged.iter().map(|entry| entry.len() + 1).sum();
+    if size > LARGEST_ENVIRONMENT {
+        return Err(invalid(format!(
+            "the environment has {} variables of {size} bytes together; more than {LARGEST_ENVIRONMENT} bytes are no use to any program",
+            merged.len()
+        )));
     }
     Ok(merged)
 }
@@ -131,12 +145,16 @@ pub(crate) fn variable(entry: &str) -> &str {
 }
 
 fn working_directory(user: Option<&str>, image: &str) -> Result<String, Error> {
-    let path = user.filter(|path| !path.is_empty()).unwrap_or(image);
     if let Some(path) = user.filter(|path| !path.is_empty() && !path.starts_with('/')) {
         return Err(invalid(format!(
             "the working directory '{path}' is invalid, it needs to be an absolute path"
         )));
     }
+    Ok(clean(user.filter(|path| !path.is_empty()).unwrap_or(image)))
+}
+
+/// An absolute path without `.`, `..` and repeated slashes, as Go's `path.Clean` makes it: without looking at what is there.
+fn clean(path: &str) -> String {
     let mut parts = Vec::new();
     for part in path.split('/') {
         match part {
@@ -147,7 +165,7 @@ fn working_directory(user: Option<&str>, image: &str) -> Result<String, Error> {
             part => parts.push(part),
         }
     }
-    Ok(format!("/{}", parts.join("/")))
+    format!("/{}", parts.join("/"))
 }
 
 fn hostname(request: &RunRequest, facts: &Facts<'_>) -> Result<String, Error> {
@@ -194,6 +212,8 @@ fn mount_point(mount: &MountRequest, new_volume: &mut dyn FnMut() -> String) -> 
     let destination = mount.destination().to_owned();
     let (read_only, kind) = match mount.clone() {
         MountRequest::Bind { source, read_only, propagation, recursive, create_source, .. } => {
+            // Or what a `..` takes back would be made on the host.
+            let source = clean(&source);
             (read_only, MountKind::Bind { source, propagation, recursive, create_source })
         }
         MountRequest::Volume { name, read_only, no_copy, labels, .. } => {
@@ -303,12 +323,79 @@ fn check_limits(limits: &Limits, processors: u64) -> Result<(), Error> {
     if limits.cpu_quota.is_some_and(|quota| quota > 0 && quota < 1000) {
         return Err(invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
     }
-    for (flag, set) in [("cpuset-cpus", &limits.cpuset_cpus), ("cpuset-mems", &limits.cpuset_mems)] {
-        let sound =
-            |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b',' | b'-'));
-        if set.as_deref().is_some_and(|set| !sound(set)) {
-            return Err(invalid(format!("Invalid value {} for {flag}", set.as_deref().unwrap_or_default())));
+    Ok(())
+}
+
+/// The kernel would say "No space left on device" for an empty set, and "Numerical result out of range" for a processor that is not there.
+fn check_cpuset(limits: &Limits, facts: &Facts<'_>) -> Result<(), Error> {
+    for (flag, what, set, available) in [
+        ("cpuset-cpus", "CPUs", &limits.cpuset_cpus, facts.processor_list),
+        ("cpuset-mems", "memory nodes", &limits.cpuset_mems, facts.memory_nodes),
+    ] {
+        let Some(set) = set.as_deref().filter(|set| !set.is_empty()) else { continue };
+        let wanted = ranges(set).ok_or_else(|| invalid(format!("Invalid value {set} for {flag}")))?;
+        let Some(there) = ranges(available) else { continue };
+        // A range may be as long as its writer likes, so it is compared and not counted.
+        let mut sorted = there;
+        sorted.sort_unstable();
+        let within = |&(first, last): &(u64, u64)| {
+            let mut next = first;
+            for &(from, to) in &sorted {
+                if from <= next && next <= to {
+                    if last <= to {
+                        return true;
+                    }
+                    next = to + 1;
+                }
+            }
+            false
+        };
+        if !wanted.iter().all(within) {
+            return Err(invalid(format!(
+                "Requested {what} are not available - requested {set}, available: {available}"
+            )));
         }
+    }
+    Ok(())
+}
+
+/// `0-3,5` as first and last of each range.
+fn ranges(text: &str) -> Option<Vec<(u64, u64)>> {
+    let number = |text: &str| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse::<u32>().ok()).flatten().map(u64::from)
+    };
+    text.split(',')
+        .map(|part| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            Some((number(first)?, number(last)?)).filter(|(first, last)| first <= last)
+        })
+        .collect()
+}
+
+/// What becomes lines of `/etc/resolv.conf` and `/etc/hosts` must not be able to write others.
+fn check_network_files(request: &RunRequest) -> Result<(), Error> {
+    let word = |text: &str| !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    if let Some(bad) = request.dns.iter().find(|address| {
+        let (address, zone) = address.split_once('%').unwrap_or((address, "any"));
+        address.parse::<std::net::IpAddr>().is_err() || !word(zone)
+    }) {
+        return Err(invalid(format!("--dns: {bad:?} is not an IP address")));
+    }
+    for (flag, values) in [("--dns-search", &request.dns_search), ("--dns-option", &request.dns_options)] {
+        if let Some(bad) = values.iter().find(|value| !word(value)) {
+            return Err(invalid(format!("{flag}: {bad:?} is not one word")));
+        }
+    }
+    if let Some(bad) = request.add_hosts.iter().find(|host| !word(&host.name)) {
+        return Err(invalid(format!("--add-host: {:?} is not the name of a host", bad.name)));
+    }
+    if let Some(bad) = request.add_hosts.iter().find(|host| host.address.parse::<std::net::IpAddr>().is_err())
+    {
+        return Err(invalid(format!("--add-host: {:?} is not an IP address", bad.address)));
+    }
+    if let Some(bad) = request.domainname.as_ref().filter(|name| !word(name)) {
+        return Err(invalid(format!("--domainname: {bad:?} is not the name of a domain")));
     }
     Ok(())
 }
@@ -338,6 +425,8 @@ pub(crate) mod tests {
                 settings: &settings,
                 host_name: "the-host",
                 processors: 4,
+                processor_list: "0-2,5",
+                memory_nodes: "0",
                 new_volume: &mut new_volume,
             },
         )?;
@@ -404,6 +493,56 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_environment_is_merged_in_one_pass_and_has_a_limit() {
+        let image: Vec<String> = (0..60_000).map(|number| format!("NAME{number}=x")).collect();
+        assert_eq!(environment(&texts(&["NAME7=y"]), &image).unwrap().len(), 60_000);
+        let error = environment(&[format!("A={}", "x".repeat(1 << 20))], &image).unwrap_err().to_string();
+        assert!(error.starts_with("the environment has 60001 variables of "), "{error}");
+    }
+
+    #[test]
+    fn shared_memory_is_never_without_a_limit() {
+        let image = image(None, Some(&["sh"]));
+        for (asked, size) in [(None, 64 << 20), (Some(0), 64 << 20), (Some(4096), 4096)] {
+            let request = RunRequest { shm_size: asked, ..RunRequest::default() };
+            assert_eq!(record(&request, &image).unwrap().resolved.shm_size, size);
+        }
+    }
+
+    #[test]
+    fn sets_of_processors() {
+        for (text, wanted) in [
+            ("0-3,5", Some(vec![(0, 3), (5, 5)])),
+            ("7", Some(vec![(7, 7)])),
+            ("", None),
+            ("1,", None),
+            ("3-1", None),
+            ("-1", None),
+            ("1-2-3", None),
+            ("99999999999", None),
+        ] {
+            assert_eq!(ranges(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bind_is_of_the_path_that_is_meant() {
+        let bind = MountRequest::Bind {
+            source: "/tmp/nope/../../etc//x/.".into(),
+            destination: "/x".into(),
+            read_only: false,
+            propagation: Propagation::default(),
+            recursive: true,
+            create_source: true,
+        };
+        let request = RunRequest { mounts: vec![bind], ..RunRequest::default() };
+        let record = record(&request, &image(None, Some(&["sh"]))).unwrap();
+        assert!(
+            matches!(&record.resolved.mounts[0].kind, MountKind::Bind { source, .. } if source == "/etc/x")
+        );
+    }
+
+    #[test]
     fn directories_are_absolute_and_clean() {
         for (user, image, expected) in [
             (None, "", "/"),
@@ -456,6 +595,44 @@ pub(crate) mod tests {
             (
                 limits(Limits { cpuset_cpus: Some("0;1".into()), ..Limits::default() }),
                 "Invalid value 0;1 for cpuset-cpus",
+            ),
+            (
+                limits(Limits { cpuset_cpus: Some(",".into()), ..Limits::default() }),
+                "Invalid value , for cpuset-cpus",
+            ),
+            (
+                limits(Limits { cpuset_cpus: Some("0-99".into()), ..Limits::default() }),
+                "Requested CPUs are not available - requested 0-99, available: 0-2,5",
+            ),
+            (
+                limits(Limits { cpuset_cpus: Some("2-5".into()), ..Limits::default() }),
+                "Requested CPUs are not available - requested 2-5, available: 0-2,5",
+            ),
+            (
+                limits(Limits { cpuset_mems: Some("1".into()), ..Limits::default() }),
+                "Requested memory nodes are not available - requested 1, available: 0",
+            ),
+            (
+                RunRequest { dns: vec!["1.1.1.1\nnameserver 2.2.2.2".into()], ..RunRequest::default() },
+                "--dns: \"1.1.1.1\\nnameserver 2.2.2.2\" is not an IP address",
+            ),
+            (
+                RunRequest { dns_search: vec!["a b".into()], ..RunRequest::default() },
+                "--dns-search: \"a b\" is not one word",
+            ),
+            (
+                RunRequest { dns_options: vec!["a\n".into()], ..RunRequest::default() },
+                "--dns-option: \"a\\n\" is not one word",
+            ),
+            (
+                RunRequest {
+                    add_hosts: vec![crate::request::ExtraHost {
+                        name: "a\n6.6.6.6 b".into(),
+                        address: "1.2.3.4".into(),
+                    }],
+                    ..RunRequest::default()
+                },
+                "--add-host: \"a\\n6.6.6.6 b\" is not the name of a host",
             ),
             (
                 RunRequest { cgroup_parent: Some("/a/../b".into()), ..RunRequest::default() },
