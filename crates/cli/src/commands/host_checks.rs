@@ -248,7 +248,12 @@ fn run_root(root: &Path) -> Check {
         _ => {
             let found =
                 format!("{} is on a disk: sockets and live files stay there after a reboot", root.display());
-            Check::warn(NAME, found, "mount -t tmpfs -o mode=755 tmpfs /run")
+            let mend = if root.starts_with("/run") {
+                "mount -t tmpfs -o mode=755 tmpfs /run"
+            } else {
+                "set run_root to a directory below /run, or mount a tmpfs on this one"
+            };
+            Check::warn(NAME, found, mend)
         }
     }
 }

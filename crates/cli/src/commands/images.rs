@@ -21,7 +21,7 @@ pub(crate) const COMMAND: Command = Command {
     run,
     failure: 1,
     examples: &[
-        ("images", "All that have a name"),
+        ("images", "All of them"),
         ("images debian", "Those of one repository"),
         ("images --format '{{.ID}} {{.Size}}' --no-trunc", "For a script"),
     ],
@@ -29,7 +29,7 @@ pub(crate) const COMMAND: Command = Command {
 
 fn build() -> clap::Command {
     flags::command("onggi images [OPTIONS] [REPOSITORY[:TAG]]")
-        .arg(switch("all", Some('a'), "Also images without a name; shown anyway"))
+        .arg(switch("all", Some('a'), "Also images without a name; they are shown anyway"))
         .arg(switch("digests", None, "With digests"))
         .arg(filter())
         .arg(format_flag())

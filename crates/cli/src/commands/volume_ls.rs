@@ -24,11 +24,10 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn build() -> clap::Command {
-    flags::command("onggi volume ls [OPTIONS]").arg(filter()).arg(format_flag()).arg(switch(
-        "quiet",
-        Some('q'),
-        "Only names",
-    ))
+    flags::command("onggi volume ls [OPTIONS]")
+        .arg(filter())
+        .arg(format_flag().help("Print with a Go template: '{{.Name}}', 'table {{.Name}}', json"))
+        .arg(switch("quiet", Some('q'), "Only names"))
 }
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
