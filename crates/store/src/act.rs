@@ -144,7 +144,14 @@ pub(crate) fn kept_by_acts(layout: &Layout, _guard: &StoreLock) -> Result<Vec<(K
         let path = directory.join(KEEPS);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                continue;
+            }
             Err(error) => return Err(Error::io("read", path)(error)),
         };
         for line in text.lines() {
@@ -185,7 +192,13 @@ fn act_directories(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
     entries.map(|entry| entry.map(|entry| entry.path()).map_err(Error::io("list", &tmp))).collect()
 }
 
+/// Not everything in `tmp/` is an act's: what is made in one go and then renamed says by its name, `NAME.PID`, whose it is.
 fn is_alive(directory: &Path) -> Result<bool, Error> {
+    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let owner = name.rsplit_once('.').and_then(|(_, pid)| pid.parse::<u32>().ok());
+    if owner.is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists()) {
+        return Ok(true);
+    }
     let path = directory.join(LOCK);
     let lock = match File::options().write(true).open(&path) {
         Ok(lock) => lock,

@@ -171,3 +171,28 @@ fn a_newer_store_is_refused() {
     assert!(error.to_string().contains("newer version of Onggi (2; this one knows 1)"), "{error}");
     fs::write(roots.data().join("VERSION"), "1\n").unwrap();
 }
+
+#[test]
+fn what_a_living_process_is_making_is_left_alone() {
+    let (_roots, store) = prepared();
+    let mut ended = std::process::Command::new("true").spawn().unwrap();
+    let gone = ended.id();
+    ended.wait().unwrap();
+    let tmp = store.data().join("tmp");
+    let living = [
+        tmp.join(format!("volume-a.b.{}", std::process::id())),
+        tmp.join(format!("VERSION.{}", std::process::id())),
+    ];
+    let dead = [tmp.join(format!("volume-a.b.{gone}")), tmp.join("volume-a")];
+    for directory in [&living[0], &dead[0], &dead[1]] {
+        fs::create_dir(directory).unwrap();
+    }
+    fs::write(&living[1], "1").unwrap();
+    let report = store.check(false).unwrap();
+    let mut found: Vec<_> = report.findings.iter().map(|finding| finding.path.clone()).collect();
+    found.sort();
+    assert_eq!(found, [dead[1].clone(), dead[0].clone()]);
+    // Removing looks at what all acts keep, and these keep nothing.
+    store.remove("good:1", false, &|_| false).unwrap();
+    assert!(living.iter().all(|path| path.exists()) && !dead.iter().any(|path| path.exists()));
+}
