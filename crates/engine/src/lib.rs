@@ -32,6 +32,7 @@ mod inspect;
 mod list;
 mod logs;
 pub mod names;
+mod parents;
 mod paths;
 mod reconcile;
 mod record;

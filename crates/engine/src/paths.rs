@@ -47,6 +47,11 @@ impl Paths {
         self.run.join("unborn")
     }
 
+    /// Marks of the cgroups that were made for `--cgroup-parent`.
+    pub(crate) fn cgroup_parents(&self) -> PathBuf {
+        self.run.join("cgroup-parents")
+    }
+
     pub(crate) fn volumes(&self) -> PathBuf {
         self.data.join("volumes")
     }

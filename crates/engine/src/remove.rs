@@ -172,6 +172,8 @@ impl Engine {
         } else {
             self.unmount_shared_memory(id)?;
         }
+        // Empty directories are no reason to keep a container.
+        let _ = self.remove_parents(record);
         onggi_sys::fault::point("engine.remove.kernel-cleared");
         if volumes {
             for (name, _) in record.volumes().filter(|(_, anonymous)| *anonymous) {

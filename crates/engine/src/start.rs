@@ -65,7 +65,11 @@ impl Engine {
         let prepared = self.prepare(&record);
         onggi_sys::fault::point("engine.start.prepared");
         let plan = prepared.and_then(|()| self.plan(&record, options.timings));
-        match plan.and_then(|plan| self.launch(&record, &plan, options)) {
+        let started = plan.and_then(|plan| {
+            let _parents = self.mark_parents(&record)?;
+            self.launch(&record, &plan, options)
+        });
+        match started {
             Ok(session) => Ok(session),
             Err(error) => {
                 // The error is what matters; what cannot be written or cleared now is found by the next command.

@@ -359,6 +359,33 @@ fn limits_namespaces_and_privileges() {
 }
 
 #[test]
+fn cgroups_that_were_made_for_a_container_go_with_it() {
+    let host = Host::new();
+    let name = format!("onggi-test-{}", std::process::id());
+    let places = || -> Vec<std::path::PathBuf> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let roots = mounts.lines().filter(|line| line.contains(" - cgroup"));
+        let places = roots.map(|line| std::path::Path::new(line.split(' ').nth(4).unwrap()).join(&name));
+        places.filter(|place| place.exists()).collect()
+    };
+    let request = RunRequest { cgroup_parent: Some(format!("/{name}/inner")), ..busybox(&["sleep", "1000"]) };
+    let force = RemoveOptions { force: true, volumes: false };
+    let (first, second) = (host.start(&request), host.start(&request));
+    host.engine.remove(&first, &force).unwrap();
+    let made = places();
+    assert!(!made.is_empty(), "another container is in it");
+    host.engine.remove(&second, &force).unwrap();
+    assert_eq!(places(), Vec::<std::path::PathBuf>::new());
+    // One that was there before stays.
+    std::fs::create_dir(&made[0]).unwrap();
+    let id = host.start(&request);
+    host.engine.remove(&id, &force).unwrap();
+    let left = places();
+    left.iter().for_each(|place| std::fs::remove_dir(place).unwrap());
+    assert!(left.contains(&made[0]) && !made[0].join("inner").exists());
+}
+
+#[test]
 fn a_container_whose_monitor_was_killed_is_adopted_or_ended() {
     let host = Host::new();
     let id = host.start(&shell("echo one; while :; do sleep 0.05; done"));
