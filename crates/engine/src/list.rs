@@ -115,7 +115,8 @@ impl Engine {
             }
         };
         let over = row_summary.remove && !status(&state).is_live();
-        if over && self.clear_ended(&id).unwrap_or(false) {
+        // The look at its state may have taken it away already.
+        if over && (self.clear_ended(&id).unwrap_or(false) || !self.paths.record(&id).exists()) {
             return Ok(None);
         }
         Ok(Some(Candidate { row, id, row_summary, state }))

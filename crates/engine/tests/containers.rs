@@ -447,6 +447,20 @@ fn a_container_with_rm_goes_even_if_nobody_was_left_to_remove_it() {
 }
 
 #[test]
+fn a_list_does_not_show_what_it_has_just_taken_away() {
+    let host = Host::new();
+    let id = host.start(&RunRequest { remove: true, ..busybox(&["sleep", "1000"]) });
+    let pid = host.engine.inspect(&id).unwrap()["State"]["Pid"].as_i64().unwrap() as i32;
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+    kill_monitor(&host, &id);
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut poll, None).unwrap();
+    assert_eq!(host.engine.list(&ListOptions { all: true, ..ListOptions::default() }).unwrap(), []);
+}
+
+#[test]
 fn a_container_with_rm_whose_maker_died_before_the_start_goes() {
     let host = Host::new();
     let request = RunRequest { name: Some("ft".into()), remove: true, ..busybox(&["true"]) };
