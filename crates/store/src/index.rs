@@ -28,6 +28,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pages in the write-ahead log before it is copied back. Small, because whoever opens the index first reads the whole log.
 const CHECKPOINT_PAGES: i64 = 256;
 
+/// Bytes of pages that a new index has to spare.
+const ROOM: u32 = 256 << 10;
+
 const TABLES: &str = "
     CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE names (kind TEXT NOT NULL, name TEXT NOT NULL, id TEXT NOT NULL, reserved_by TEXT NOT NULL,
@@ -288,6 +291,15 @@ impl Index {
         let damaged = open.file;
         match act(&mut open.connection) {
             Err(error) if is_damage(&error) => {}
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+                // What is in the log is copied back, so that the next write begins again at the log's head, in blocks that it has already:
+                // removing a row must not need a free one.
+                return open
+                    .connection
+                    .query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
+                    .and_then(|()| act(&mut open.connection))
+                    .map_err(self.error(operation));
+            }
             other => return other.map_err(self.error(operation)),
         }
         *slot = None;
@@ -409,6 +421,10 @@ fn fill(path: &Path, contents: &Contents) -> rusqlite::Result<()> {
             }
         }
     }
+    // Free pages: on a full disk rows must still be able to move between pages, and the log to be copied back.
+    transaction.execute_batch(&format!(
+        "CREATE TABLE room (bytes); INSERT INTO room VALUES (zeroblob({ROOM})); DROP TABLE room;"
+    ))?;
     if let Some(boot) = boot_id() {
         transaction.execute("INSERT INTO about VALUES ('boot', ?)", [boot])?;
     }

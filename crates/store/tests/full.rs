@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use common::{Roots, docker_archive, layers, load, needs_root, tar};
 use onggi_error::{Diagnose, Kind};
-use onggi_store::Store;
+use onggi_store::{ContainerRow, Store};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 /// A small file system of its own, gone afterwards.
@@ -68,6 +68,27 @@ fn images_can_be_removed() {
         assert_eq!(fs::read_dir(store.data().join(left)).unwrap().count(), 0, "{left}");
     }
     load(&store, &tar(&docker_archive(&["three:1"], &layers("three")))).unwrap();
+}
+
+#[test]
+fn containers_leave_the_index() {
+    if !needs_root() {
+        return;
+    }
+    let (_roots, disk, store) = full();
+    fs::remove_dir_all(disk.0.join("filling")).unwrap();
+    let image = store.resolve("one:1").unwrap().id;
+    for id in ["aa", "bb", "cc"] {
+        store.lease(id, &image).unwrap();
+        let (name, created, summary) = (id.to_owned(), String::new(), "x".repeat(1000).into());
+        store.insert_container(&ContainerRow { id: id.to_owned(), name, created, summary }).unwrap();
+    }
+    disk.fill();
+    for id in ["aa", "bb", "cc"] {
+        store.remove_container(id).unwrap();
+    }
+    assert_eq!(store.containers().unwrap(), []);
+    store.remove("one:1", false, &|_| true).unwrap();
 }
 
 #[test]
