@@ -89,3 +89,27 @@ fn what_needs_a_namespace_is_refused() {
     jar.spec()["hostname"] = json!("x");
     assert_eq!(jar.run().error.unwrap(), "hostname: it needs a namespace, and isolation process has none");
 }
+
+#[test]
+fn other_processes_of_the_same_user_stay_as_they_are() {
+    let mut victim = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = victim.id();
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+    let before = (read("limits"), read("oom_score_adj"), read("stat").split(' ').nth(18).unwrap().to_owned());
+    // No one of these may work, and all of them but the writing are calls that name a process.
+    let output = bare(&format!(
+        "cd /; for pid in {pid} 1; do echo 1000 > /proc/$pid/oom_score_adj && echo wrote; \
+         busybox renice -n 5 -p $pid && echo reniced; busybox chrt -o -p 0 $pid && echo scheduled; \
+         busybox taskset -p 1 $pid && echo bound; busybox ionice -c 3 -p $pid && echo ioniced; done; \
+         ulimit -n 77 && ulimit -n; echo again > /proc/self/fd/1; echo end"
+    ))
+    .output();
+    let after = (read("limits"), read("oom_score_adj"), read("stat").split(' ').nth(18).unwrap().to_owned());
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    assert_eq!(before, after, "{output}");
+    for word in ["wrote", "reniced", "scheduled", "bound", "ioniced"] {
+        assert!(!output.contains(word), "{word}: {output}");
+    }
+    assert!(output.contains("77\n") && output.contains("again\n") && output.contains("end\n"), "{output}");
+}

@@ -366,3 +366,34 @@ fn nothing_is_left_behind() {
         assert!(!path.join(&id).exists(), "{} was left", path.join(&id).display());
     }
 }
+
+#[test]
+fn limits_bite_the_program_and_not_its_start() {
+    for (soft, hard) in [(10, 20), (3, 20), (0, 0)] {
+        let mut jar = Jar::new("ulimit -n; ulimit -Hn");
+        jar.process()["rlimits"] = json!([
+            { "type": "RLIMIT_NOFILE", "soft": soft, "hard": hard },
+            { "type": "RLIMIT_FSIZE", "soft": 0, "hard": 0 },
+            { "type": "RLIMIT_NPROC", "soft": 1, "hard": 1 },
+            { "type": "RLIMIT_AS", "soft": 32 << 20, "hard": 32 << 20 },
+        ]);
+        jar.extra()["user"] = json!("www");
+        assert_eq!(jar.output(), format!("{soft}\n{hard}\n"));
+    }
+}
+
+#[test]
+fn a_volume_is_filled_with_names_that_are_no_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let mut jar = Jar::new("ls /data/*/ | wc -l; cat /data/*/* | sort -u; stat -c %h /data/*/*");
+    let volume = jar.path("volume");
+    std::fs::create_dir(&volume).unwrap();
+    let name = |bytes: &'static [u8]| std::ffi::OsStr::from_bytes(bytes);
+    let inner = jar.rootfs().join("data").join(name(b"kim\xffchi"));
+    std::fs::create_dir(&inner).unwrap();
+    std::fs::write(inner.join(name(b"one\xfe")), "jar\n").unwrap();
+    std::fs::hard_link(inner.join(name(b"one\xfe")), inner.join(name(b"two\xfe"))).unwrap();
+    jar.mount("bind", &volume, "/data", &["rbind"]);
+    jar.extra()["populate"] = json!([{ "destination": "/data", "volume": volume }]);
+    assert_eq!(jar.output(), "2\njar\n2\n2\n");
+}

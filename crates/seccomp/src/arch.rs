@@ -70,7 +70,8 @@ impl Arch {
     }
 
     /// `AUDIT_ARCH_…` of linux/audit.h, as the kernel tells it to the program; x32 and x86-64 share one.
-    pub(crate) fn audit(self) -> u32 {
+    #[must_use]
+    pub fn audit(self) -> u32 {
         match self {
             Arch::X86_64 | Arch::X32 => 0xc000_003e,
             Arch::X86 => 0x4000_0003,
@@ -93,7 +94,8 @@ impl Arch {
     }
 
     /// The number of a call; `None` if this architecture has none of this name.
-    pub(crate) fn number(self, name: &str) -> Option<u32> {
+    #[must_use]
+    pub fn number(self, name: &str) -> Option<u32> {
         let calls = self.calls();
         let index = calls.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
         Some(calls[index].1)

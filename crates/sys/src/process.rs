@@ -109,6 +109,19 @@ pub fn set_io_priority(class: u8, level: u8) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_ioprio_set, PROCESS, 0, value) } as i32)
 }
 
+/// The soft and the hard limit, by the kernel's number of the resource; `u64::MAX` is no limit.
+///
+/// # Errors
+/// The kernel's: `EINVAL` for an unknown resource.
+pub fn limit(resource: u32) -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes `limit`, and reads no new value as that pointer is null.
+    check(unsafe {
+        libc::syscall(libc::SYS_prlimit64, 0, resource, std::ptr::null::<libc::rlimit64>(), &raw mut limit)
+    } as i32)?;
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
 /// `setrlimit(2)` by the kernel's number of the resource; `u64::MAX` is no limit.
 ///
 /// # Errors

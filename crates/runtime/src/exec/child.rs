@@ -232,6 +232,7 @@ impl Child<'_> {
                 .procfs
                 .write("self/oom_score_adj", &value.to_string())
                 .doing(|| format!("set oom_score_adj to {value}")),
+            Step::RaiseLimits { limits } => credentials::raise_limits(limits),
             Step::Rlimits { limits } => credentials::set_limits(limits),
             Step::Personality { persona } => {
                 set_personality(*persona).doing(|| format!("personality {persona:#x}"))

@@ -81,6 +81,19 @@ pub(super) fn load_filter(child: &Child<'_>, flags: u32) -> Outcome {
     set(wanted, wanted.effective, wanted.permitted)
 }
 
+/// Makes every hard limit at least what it is to be: later the process may no longer raise it.
+pub(super) fn raise_limits(limits: &[ResourceLimit]) -> Outcome {
+    for limit in limits {
+        let (soft, hard) =
+            onggi_sys::process::limit(limit.resource).doing(|| format!("ask for {}", limit.name))?;
+        if hard < limit.hard {
+            set_limit(limit.resource, soft, limit.hard)
+                .doing(|| format!("set {} to {}:{}", limit.name, limit.soft, limit.hard))?;
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn set_limits(limits: &[ResourceLimit]) -> Outcome {
     for limit in limits {
         set_limit(limit.resource, limit.soft, limit.hard)

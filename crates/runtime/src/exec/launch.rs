@@ -31,6 +31,8 @@ use crate::plan::Launch;
 const CLONE_PARENT: u64 = 0x8000;
 const SIGKILL: i32 = 9;
 
+/// The first Linux that mounts something on a tree that is attached nowhere.
+const NESTS_DETACHED: (u32, u32) = (6, 15);
 /// How long an intermediate process may take, which does nothing that waits. One that takes longer is being held: by a freezer, or by
 /// somebody who stops it.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -43,6 +45,7 @@ const DYING: Duration = Duration::from_millis(200);
 /// [`StartError`]; what fails later, in the child, comes by [`Running::report`].
 pub fn start(launch: &Launch, plan: BorrowedFd<'_>, stdio: Stdio) -> Result<Running, StartError> {
     check(launch, &stdio)?;
+    check_kernel(launch)?;
     let cgroup = match launch.cgroup.create() {
         Ok(cgroup) => cgroup,
         Err(error) => {
@@ -137,6 +140,24 @@ fn check(launch: &Launch, stdio: &Stdio) -> Result<(), StartError> {
         (true, Stdio::Files(_)) => Err(StartError::Misfit("the plan wants a terminal")),
         (false, Stdio::Terminal { .. }) => Err(StartError::Misfit("the plan wants no terminal")),
         _ => Ok(()),
+    }
+}
+
+/// A tree of mounts without a mount namespace cannot be put together before Linux 6.15, which says only EINVAL.
+fn check_kernel(launch: &Launch) -> Result<(), StartError> {
+    if !launch.namespaces.is_empty() {
+        return Ok(());
+    }
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    if is_older(&release, NESTS_DETACHED) { Err(StartError::Kernel { release }) } else { Ok(()) }
+}
+
+/// Whether a kernel's release is before this version; one that cannot be read is not.
+fn is_older(release: &str, version: (u32, u32)) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|text| text.parse::<u32>().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) => (major, minor) < version,
+        _ => false,
     }
 }
 
@@ -382,6 +403,26 @@ fn is_ready(descriptor: &OwnedFd, within: Duration) -> bool {
             Err(Errno::INTR) => {}
             Ok(count) => return count > 0,
             Err(_) => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        for (release, older) in [
+            ("6.14.11-generic", true),
+            ("6.15.0", false),
+            ("6.15-rc1", false),
+            ("6.2.0", true),
+            ("5.19.0-46", true),
+            ("7.0", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(is_older(release, NESTS_DETACHED), older, "{release}");
         }
     }
 }

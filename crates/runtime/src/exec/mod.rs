@@ -72,6 +72,8 @@ pub enum StartError {
     Entry(#[source] Failure),
     #[error("the plan is of version {found}, newer than {known}, this program's")]
     Version { found: u32, known: u32 },
+    #[error("isolation process needs Linux 6.15, and this is {release}")]
+    Kernel { release: String },
     #[error("the plan and the caller disagree: {0}")]
     Misfit(&'static str),
     #[error("the process that enters the container did not get there within {} s: it is being held", .0.as_secs())]
@@ -84,7 +86,7 @@ impl Diagnose for StartError {
             StartError::Cgroup(error) => error.kind(),
             StartError::System { error, .. } => Kind::of_io(error),
             StartError::Entry(failure) => failure.kind(),
-            StartError::Version { .. } => Kind::Unsupported,
+            StartError::Version { .. } | StartError::Kernel { .. } => Kind::Unsupported,
             StartError::Misfit(_) => Kind::Internal,
             StartError::Held(_) => Kind::Unavailable,
         }
@@ -94,6 +96,9 @@ impl Diagnose for StartError {
         match self {
             StartError::Cgroup(error) => error.hint(),
             StartError::Version { .. } => Some("upgrade Onggi on this machine".to_owned()),
+            StartError::Kernel { .. } => {
+                Some("leave out `--isolation process`: a container runs on this kernel".to_owned())
+            }
             StartError::Held(_) => {
                 Some("is the container frozen? `onggi kill` ends it all the same".to_owned())
             }

@@ -9,8 +9,8 @@ use onggi_oci as oci;
 
 use super::container::{cleaned, filter, mount_steps, plan_cgroup};
 use super::error::{invalid, unsupported};
-use super::mounts::clean;
-use super::{Error, Input, Launch, Plan, Propagation, PropagationKind, Source, Step, process};
+use super::mounts::{attribute, clean};
+use super::{Error, Input, Launch, Plan, Propagation, PropagationKind, Source, Step, others, process};
 use crate::VERSION;
 
 /// What programs expect to find, if the specification does not say otherwise. This procfs shows processes and nothing of the machine, and
@@ -27,6 +27,7 @@ pub(super) fn plan(input: &Input<'_>, linux: &oci::Linux, process: &oci::Process
     refuse(input, linux)?;
     let cgroup = plan_cgroup(id, linux, cgroups)?;
     let (filter, flags) = filter(linux, extra)?;
+    let filter = others::spare(&filter)?;
     let mut steps = Vec::new();
     if matches!(cgroups, Layout::V1 { .. }) {
         steps.push(Step::JoinCgroups);
@@ -52,7 +53,7 @@ pub(super) fn plan(input: &Input<'_>, linux: &oci::Linux, process: &oci::Process
         steps.push(Step::ReadOnlyRoot);
     }
     steps.push(Step::ChangeRoot);
-    let own = process::steps(id, process, linux, extra, false, (!filter.is_empty()).then_some(flags))?;
+    let own = process::steps(id, process, linux, extra, false, Some(flags))?;
     for step in own {
         // While it may still be done without `no_new_privs`; and before the user's ids, who may own files outside.
         if matches!(step, Step::Credentials { .. }) {
@@ -118,8 +119,12 @@ fn apart_from_host(mut step: Step) -> Result<Step, Error> {
                     mount.destination
                 )));
             }
-            if matches!(mount.source, Source::New { .. }) {
+            if let Source::New { kind, .. } = &mount.source {
                 mount.propagation = None;
+                if kind == "proc" {
+                    // Else root would write other processes' oom_score_adj; they are the host's.
+                    mount.attributes.set |= attribute::READ_ONLY;
+                }
             }
         }
         Step::MountCgroups(_) => return Err(unsupported("a view of the cgroups with isolation process")),

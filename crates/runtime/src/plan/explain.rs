@@ -30,6 +30,7 @@ impl Step {
             Step::Sysctls { .. } => "sysctls",
             Step::Loopback => "loopback",
             Step::OomScoreAdjustment { .. } => "oom-score-adjustment",
+            Step::RaiseLimits { .. } => "raise-limits",
             Step::Rlimits { .. } => "rlimits",
             Step::Personality { .. } => "personality",
             Step::IoPriority { .. } => "io-priority",
@@ -121,6 +122,10 @@ impl Step {
             Step::Loopback => "bring the loopback interface up".into(),
             Step::OomScoreAdjustment { value } => {
                 format!("set the out-of-memory score adjustment to {value}")
+            }
+            Step::RaiseLimits { limits } => {
+                let names: Vec<_> = limits.iter().map(|limit| limit.name.as_str()).collect();
+                format!("make room for the limits {}", names.join(", "))
             }
             Step::Rlimits { limits } => {
                 let names: Vec<_> = limits.iter().map(|limit| limit.name.as_str()).collect();

@@ -13,6 +13,7 @@ mod devices;
 mod error;
 mod explain;
 mod mounts;
+mod others;
 mod process;
 mod step;
 mod sysctl;

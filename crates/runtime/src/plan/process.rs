@@ -29,7 +29,7 @@ pub(crate) fn steps(
         steps.push(Step::OomScoreAdjustment { value });
     }
     if !process.rlimits.is_empty() {
-        steps.push(Step::Rlimits { limits: limits(&process.rlimits)? });
+        steps.push(Step::RaiseLimits { limits: limits(&process.rlimits)? });
     }
     if let Some(personality) = &linux.personality {
         steps.push(Step::Personality { persona: persona(personality)? });
@@ -61,6 +61,10 @@ pub(crate) fn steps(
     let env = environment(&process.env)?;
     steps.push(Step::FindProgram { args: process.args.clone(), env, home: extra.home });
     steps.push(Step::CloseDescriptors);
+    if !process.rlimits.is_empty() {
+        // Last, because they are the program's: the steps before need files and memory of their own.
+        steps.push(Step::Rlimits { limits: limits(&process.rlimits)? });
+    }
     if let Some(flags) = filter {
         steps.push(Step::Seccomp { flags });
     }

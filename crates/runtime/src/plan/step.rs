@@ -88,6 +88,11 @@ pub enum Step {
     OomScoreAdjustment {
         value: i32,
     },
+    /// Raises the hard limits that are lower, while that is allowed.
+    RaiseLimits {
+        limits: Vec<ResourceLimit>,
+    },
+    /// Sets the limits, none of which is raised.
     Rlimits {
         limits: Vec<ResourceLimit>,
     },
