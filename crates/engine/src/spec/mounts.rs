@@ -131,6 +131,10 @@ fn wanted_mount(point: &MountPoint, facts: &Facts) -> oci::Mount {
         }
         MountKind::Tmpfs { options } => {
             let mut all = vec!["noexec", "nosuid", "nodev"];
+            // Docker's documented default: a tmpfs for everybody.
+            if !options.iter().any(|option| option.starts_with("mode=")) {
+                all.push("mode=1777");
+            }
             all.extend(options.iter().map(String::as_str));
             if point.read_only {
                 all.push("ro");
