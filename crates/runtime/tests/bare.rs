@@ -98,7 +98,7 @@ fn other_processes_of_the_same_user_stay_as_they_are() {
     let before = (read("limits"), read("oom_score_adj"), read("stat").split(' ').nth(18).unwrap().to_owned());
     // No one of these may work, and all of them but the writing are calls that name a process.
     let output = bare(&format!(
-        "cd /; for pid in {pid} 1; do echo 1000 > /proc/$pid/oom_score_adj && echo wrote; \
+        "cd /; for pid in {pid}; do echo 1000 > /proc/$pid/oom_score_adj && echo wrote; \
          busybox renice -n 5 -p $pid && echo reniced; busybox chrt -o -p 0 $pid && echo scheduled; \
          busybox taskset -p 1 $pid && echo bound; busybox ionice -c 3 -p $pid && echo ioniced; done; \
          ulimit -n 77 && ulimit -n; echo again > /proc/self/fd/1; echo end"
