@@ -45,5 +45,5 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     };
     let session = engine.attach(&id, &options)?;
     let proxy_signals = matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true);
-    follow(context, session, Wishes { stdin, proxy_signals, redraw: true })
+    follow(context, session, Wishes { stdin, proxy_signals, redraw: true, exec: false })
 }

@@ -73,5 +73,5 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         return Ok(0);
     }
     // Docker's client leaves the program behind when it is interrupted; ours passes the signal on.
-    follow(context, session, Wishes { stdin: interactive, proxy_signals: true, redraw: false })
+    follow(context, session, Wishes { stdin: interactive, proxy_signals: true, redraw: false, exec: true })
 }

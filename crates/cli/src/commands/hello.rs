@@ -54,7 +54,13 @@ fn run(context: &Context, _: &ArgMatches) -> Result<u8, CliError> {
         env: vec![format!("ONGGI_STARTED_NS={started}")],
         ..RunRequest::default()
     };
-    execute(context, &request, Wishes { stdin: false, proxy_signals: true, redraw: false }, None, None)
+    execute(
+        context,
+        &request,
+        Wishes { stdin: false, proxy_signals: true, redraw: false, exec: false },
+        None,
+        None,
+    )
 }
 
 fn monotonic_nanoseconds() -> i128 {

@@ -249,9 +249,10 @@ fn run_root(root: &Path) -> Check {
             let found =
                 format!("{} is on a disk: sockets and live files stay there after a reboot", root.display());
             let mend = if root.starts_with("/run") {
-                "mount -t tmpfs -o mode=755 tmpfs /run"
+                // Not on /run itself: that would hide what the running system keeps there.
+                format!("mkdir -p {0} && mount -t tmpfs -o mode=755 tmpfs {0}", root.display())
             } else {
-                "set run_root to a directory below /run, or mount a tmpfs on this one"
+                "set run_root to a directory below /run, or mount a tmpfs on this one".to_owned()
             };
             Check::warn(NAME, found, mend)
         }

@@ -47,6 +47,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         stdin: request.attach.stdin,
         proxy_signals: matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true),
         redraw: false,
+        exec: false,
     };
     check_platform(context, &request.image)?;
     let timings = is(matches, "timing").then_some(began);

@@ -70,5 +70,5 @@ fn attached(context: &Context, matches: &ArgMatches, name: &str, interactive: bo
         if code == 125 { error } else { error.code(code) }
     })?;
     let proxy_signals = matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true);
-    follow(context, session, Wishes { stdin, proxy_signals, redraw: false })
+    follow(context, session, Wishes { stdin, proxy_signals, redraw: false, exec: false })
 }

@@ -1,6 +1,7 @@
 //! `onggi stop`: the stop signal, then patience, then SIGKILL.
 
 use clap::ArgMatches;
+use onggi_engine::Engine;
 use onggi_engine::request::StopOptions;
 
 use crate::command::{Command, Group};
@@ -37,8 +38,22 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         signal: text(matches, "signal").map(str::to_owned),
         timeout: parsed(matches, "timeout", number)?,
     };
-    context.each(&texts(matches, "containers"), |name| {
-        engine.stop(&engine.resolve(name)?, &options)?;
+    let names = texts(matches, "containers");
+    // All at once: each may take its whole time to end.
+    let stop = |engine: Engine, name: &str| engine.stop(&engine.resolve(name)?, &options).map(|_| ());
+    let mut ends = std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for name in &names {
+            let (engine, stop) = (engine.clone(), &stop);
+            threads.push(scope.spawn(move || stop(engine, name)));
+        }
+        threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>().into_iter()
+    });
+    context.each(&names, |name| {
+        match ends.next() {
+            Some(Ok(end)) => end?,
+            _ => return Err(CliError::invalid("the thread that was to stop it has failed")),
+        }
         context.line(name)
     })
 }

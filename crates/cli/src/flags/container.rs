@@ -183,7 +183,8 @@ pub(crate) fn request(matches: &ArgMatches, attached: bool) -> Result<RunRequest
             let program = Some(text.to_owned()).filter(|text| !text.is_empty());
             program.into_iter().collect()
         }),
-        name: text(matches, "name").map(str::to_owned),
+        // As for Docker, an empty name is none: `--name "$NAME"`.
+        name: text(matches, "name").filter(|name| !name.is_empty()).map(str::to_owned),
         remove: is(matches, "rm"),
         pull: parsed(matches, "pull", pull)?.unwrap_or_default(),
         interactive,

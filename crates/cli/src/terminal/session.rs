@@ -26,6 +26,8 @@ pub(crate) struct Wishes {
     pub(crate) proxy_signals: bool,
     /// Coming back to a terminal: have what is on it drawn again.
     pub(crate) redraw: bool,
+    /// It is an exec session, to which nobody can come back.
+    pub(crate) exec: bool,
 }
 
 const SIGINT: i32 = 2;
@@ -36,6 +38,9 @@ const SIGPIPE: i32 = 13;
 const SIGCHLD: i32 = 17;
 const SIGURG: i32 = 23;
 const SIGWINCH: i32 = 28;
+
+/// The exit code of a client that could not write the output of a program that ended well: a failure of Onggi's own.
+const OUTPUT_LOST: u8 = 125;
 
 /// So many SIGINT or SIGTERM end a client whose container does not end (Docker's number).
 const ENOUGH: u32 = 3;
@@ -64,17 +69,27 @@ pub(crate) fn follow(context: &Context, mut session: Session, wishes: Wishes) ->
     let ended = output.map(JoinHandle::join);
     drop(raw);
     let end = end?;
+    let lost = matches!(ended, Some(Ok(Ended::Failed(_))));
     if let Some(Ok(Ended::Failed(problem))) = ended {
         context.warn(&problem);
     }
     if end.detached {
-        context.complain(&format!("\ndetached; `onggi attach {name}` comes back\n"));
+        let after = if wishes.exec {
+            "it runs on, and ends with the container".to_owned()
+        } else {
+            format!("`onggi attach {name}` comes back")
+        };
+        context.complain(&format!("\ndetached; {after}\n"));
         return Ok(0);
     }
     if let Some(problem) = end.error {
         context.warn(&problem);
     }
-    Ok(u8::try_from(end.code).unwrap_or(255))
+    Ok(match u8::try_from(end.code).unwrap_or(255) {
+        // The program did well, and yet what it wrote is not where it was sent: `onggi run db dump >backup` on a full disk.
+        0 if lost => OUTPUT_LOST,
+        code => code,
+    })
 }
 
 /// Starts the copying threads; the output's is waited for at the end.
