@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Roots, docker_archive, layers, load, tar};
-use onggi_store::Error;
+use onggi_store::{Error, Severity};
 
 /// How long the users of images go on when they hardly ever get one.
 const ENOUGH: Duration = Duration::from_secs(3);
@@ -83,5 +83,8 @@ fn a_lease_keeps_its_layers_while_others_load_and_remove() {
     });
     assert!(leased.load(Ordering::Relaxed) > 0, "nobody ever got an image");
     let report = roots.open().check(false).unwrap();
-    assert!(report.findings.is_empty(), "{report:#?}");
+    // A removal does not collect what a load under way may be about to use. What the last one so spared is garbage, not damage, and the
+    // next removal or check takes it.
+    assert!(report.findings.iter().all(|finding| finding.severity == Severity::Leftover), "{report:#?}");
+    assert!(roots.open().check(false).unwrap().findings.is_empty());
 }
