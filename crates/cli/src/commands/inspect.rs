@@ -76,7 +76,7 @@ fn inspect(context: &Context, matches: &ArgMatches, kind: Option<Kind>) -> Resul
     let result = context.each(&texts(matches, "names"), |name| {
         let object = find(context, name, kind, oci, is(matches, "size"))?;
         match format {
-            Some(format) => context.line(&render_one(format, &object, true)?),
+            Some(format) => context.line(&render_one(format, &with_optional(object), true)?),
             None => {
                 found.push(object);
                 Ok(())
@@ -89,6 +89,23 @@ fn inspect(context: &Context, matches: &ArgMatches, kind: Option<Kind>) -> Resul
         context.line(&pretty(&shown))?;
     }
     result
+}
+
+/// What Docker's JSON leaves out when it is empty and its templates know all the same: `{{if .State.Health}}` is in many scripts.
+fn with_optional(mut object: Value) -> Value {
+    const OPTIONAL: [(&str, &[&str]); 3] = [
+        ("", &["SizeRw", "SizeRootFs"]),
+        ("/State", &["Health"]),
+        ("/Config", &["Healthcheck", "ExposedPorts", "StopSignal", "StopTimeout", "Shell", "OnBuild"]),
+    ];
+    for (place, names) in OPTIONAL {
+        if let Some(Value::Object(fields)) = object.pointer_mut(place) {
+            for name in names {
+                fields.entry(*name).or_insert(Value::Null);
+            }
+        }
+    }
+    object
 }
 
 fn find(context: &Context, name: &str, kind: Option<Kind>, oci: bool, size: bool) -> Result<Value, CliError> {
@@ -147,5 +164,19 @@ pub(super) fn pretty(value: &Value) -> String {
     match serde::Serialize::serialize(value, &mut serializer) {
         Ok(()) => String::from_utf8(text).unwrap_or_else(|_| value.to_string()),
         Err(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_know_what_the_json_leaves_out() {
+        let object = json!({"State": {"Status": "running"}, "Config": {"StopSignal": "SIGINT"}});
+        let render = |format: &str| render_one(format, &with_optional(object.clone()), true).unwrap();
+        assert_eq!(render("{{if .State.Health}}healthy{{else}}{{.State.Status}}{{end}}"), "running");
+        assert_eq!(render("{{.Config.StopSignal}}"), "SIGINT");
+        assert!(render_one("{{.State.Nonsense}}", &with_optional(object.clone()), true).is_err());
     }
 }
