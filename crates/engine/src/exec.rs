@@ -54,7 +54,7 @@ impl Engine {
             terminal: request.tty,
             size: request.size,
             detach: request.detach,
-            command: request.command.join(" "),
+            command: shown(&request.command),
             streams: Streams {
                 stdin: request.interactive && !request.detach,
                 stdout: !request.detach,
@@ -164,4 +164,20 @@ impl Engine {
         };
         Ok(plan::join(&input)?)
     }
+}
+
+/// The command as events show it: no longer than they would show it anyway, since it travels in one packet with the request.
+fn shown(command: &[String]) -> String {
+    const MOST: usize = 512;
+    let mut text = String::new();
+    for word in command {
+        if text.len() > MOST {
+            break;
+        }
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.extend(word.chars().take(MOST));
+    }
+    text
 }

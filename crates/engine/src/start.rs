@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use onggi_image::Digest;
 use onggi_monitor::client::{self, Connection};
+use onggi_monitor::events::Event;
 use onggi_monitor::protocol::{self, Condition, Durability, LogConfig, LogDriver, Reply, Request, Streams};
 use onggi_monitor::state::State;
 use onggi_runtime::plan::{self, Plan};
@@ -333,7 +334,11 @@ impl Engine {
                 max_file: log.max_file,
             },
             stop_signal: record.stop_signal(),
-            attributes: record.event_attributes(),
+            // No more than an event would show: they travel in one packet with the request.
+            attributes: Event::now("container", "start", record.id.as_str(), record.event_attributes())
+                .cut()
+                .actor
+                .attributes,
             durability: if request.remove { Durability::Volatile } else { Durability::Synced },
             restart_count: 0,
         })

@@ -48,6 +48,24 @@ fn a_container_runs_and_its_end_is_kept() {
 }
 
 #[test]
+fn what_is_too_long_for_an_event_starts_all_the_same() {
+    let host = Host::new();
+    let label = "x".repeat(300_000);
+    let request = RunRequest {
+        name: Some("long".into()),
+        labels: BTreeMap::from([("long".into(), label.clone())]),
+        ..shell("sleep 100")
+    };
+    let id = host.engine.create(&request).unwrap().id;
+    host.engine.start(&id, &StartOptions::default()).unwrap();
+    assert_eq!(host.engine.inspect(&id).unwrap()["Config"]["Labels"]["long"], label);
+    let words = ["sh", "-c", "echo $#", "sh", &"y".repeat(100_000), &"z".repeat(100_000)];
+    let request = ExecRequest { command: words.map(str::to_owned).into(), ..ExecRequest::default() };
+    assert_eq!(host.engine.exec(&id, &request).unwrap().wait().unwrap().code, 0);
+    host.engine.remove(&id, &RemoveOptions { force: true, ..RemoveOptions::default() }).unwrap();
+}
+
+#[test]
 fn what_the_request_says_holds_inside() {
     let host = Host::new();
     let request = RunRequest {

@@ -76,25 +76,27 @@ impl Event {
         }
     }
 
-    /// The line with its newline, at most [`MAX_LINE`] bytes: if it is longer, first the long values are cut, then the longest
-    /// attributes are left out, and `onggi.truncated` says so.
+    /// The line with its newline, at most [`MAX_LINE`] bytes: cut as [`Event::cut`] does it.
     #[must_use]
     pub fn line(&self) -> Vec<u8> {
         let line = encode(self);
-        if line.len() <= MAX_LINE {
-            return line;
-        }
+        if line.len() <= MAX_LINE { line } else { encode(&self.cut()) }
+    }
+
+    /// The event as it fits into a line: if it is too long, first the long values are cut, then the longest attributes are left out, and
+    /// `onggi.truncated` says so.
+    #[must_use]
+    pub fn cut(&self) -> Event {
         let mut short = self.clone();
+        if encode(&short).len() <= MAX_LINE {
+            return short;
+        }
         truncate(&mut short.action, 512);
         for value in short.actor.attributes.values_mut() {
             truncate(value, 128);
         }
         short.actor.attributes.insert("onggi.truncated".into(), "true".into());
-        loop {
-            let line = encode(&short);
-            if line.len() <= MAX_LINE {
-                return line;
-            }
+        while encode(&short).len() > MAX_LINE {
             let attributes = &mut short.actor.attributes;
             let longest = attributes
                 .iter()
@@ -104,9 +106,10 @@ impl Event {
             match longest {
                 Some(key) => attributes.remove(&key),
                 // Only an id or a type of kilobytes gets here, and nobody makes those.
-                None => return line,
+                None => break,
             };
         }
+        short
     }
 }
 
