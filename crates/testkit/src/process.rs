@@ -97,7 +97,15 @@ mod tests {
             .env("KIT", directory.path())
             .spawn()
             .expect("sleep");
-        let found = processes_mentioning(directory.path());
+        // A spawn comes back when the child has its new memory, a moment before its arguments and environment can be read there.
+        let began = std::time::Instant::now();
+        let found = loop {
+            let found = processes_mentioning(directory.path());
+            if !found.is_empty() || began.elapsed() > crate::PATIENCE {
+                break found;
+            }
+            std::thread::yield_now();
+        };
         assert_eq!(found.iter().map(|process| process.pid).collect::<Vec<_>>(), [child.id().cast_signed()]);
         assert!(!found[0].ends_within(Duration::ZERO));
         assert_eq!(found[0].read("comm"), "sleep");
