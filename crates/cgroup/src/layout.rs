@@ -72,6 +72,24 @@ impl Layout {
         self.index_of(controller).is_some()
     }
 
+    /// The v1 hierarchies that the kernel keeps but that are mounted nowhere, so that nobody can join them: `["hugetlb"]`, or
+    /// `["cpu,cpuacct"]`. `process_cgroups` is any process's `/proc/PID/cgroup` (cgroups(7)), which has a line for each.
+    #[must_use]
+    pub fn unmounted(&self, process_cgroups: &str) -> Vec<String> {
+        let lines = process_cgroups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+        let is_mounted = |names: &str| match self {
+            Layout::V2 { .. } => false,
+            Layout::V1 { hierarchies, .. } => hierarchies
+                .iter()
+                .any(|each| names.split(',').any(|name| each.controllers.iter().any(|known| known == name))),
+        };
+        lines
+            .map(|(names, _)| names)
+            .filter(|names| !names.is_empty() && !is_mounted(names))
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// `v1` or `v2`, as `info` prints it.
     #[must_use]
     pub fn version(&self) -> &'static str {
@@ -223,6 +241,16 @@ mod tests {
         let expected =
             Layout::V2 { root: "/sys/fs/cgroup x".into(), controllers: vec!["cpu".into(), "memory".into()] };
         assert_eq!(detect_at(line, "cpu memory\n").unwrap(), expected);
+    }
+
+    #[test]
+    fn a_hierarchy_may_be_active_and_mounted_nowhere() {
+        let layout = detect_at(HYBRID, "").unwrap();
+        let process =
+            "12:hugetlb:/\n4:cpuset:/a:b\n3:name=systemd:/\n2:cpu,cpuacct:/\n1:net_cls,net_prio:/\n0::/\n";
+        assert_eq!(layout.unmounted(process), ["hugetlb", "net_cls,net_prio"]);
+        let v2 = Layout::V2 { root: "/sys/fs/cgroup".into(), controllers: vec!["cpu".into()] };
+        assert_eq!((v2.unmounted("0::/\n"), v2.unmounted(process).len()), (vec![], 5));
     }
 
     #[test]

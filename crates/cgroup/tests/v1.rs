@@ -30,10 +30,26 @@ fn a_process_joins_every_hierarchy() {
     let group = Group::new(&layout, "join", "{}");
     let lines = group.spawn("show").lines();
     let Layout::V1 { hierarchies, unified } = &layout else { return };
-    assert_eq!(lines.len(), hierarchies.len() + usize::from(unified.is_some()), "{lines:?}");
-    for line in lines {
-        assert!(line.ends_with(&group.path), "{line}");
+    let (joined, others): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.ends_with(&group.path));
+    assert_eq!(joined.len(), hierarchies.len() + usize::from(unified.is_some()), "{lines:?}");
+    let unmounted = layout.unmounted(&lines.join("\n"));
+    for line in others {
+        let names = line.split(':').nth(1).unwrap();
+        assert!(names.is_empty() || unmounted.iter().any(|name| name == names), "{line}");
     }
+}
+
+#[test]
+fn a_hierarchy_that_is_mounted_nowhere_is_left_out() {
+    let Some(Layout::V1 { hierarchies, .. }) = v1() else { return };
+    // The kernel keeps it, and every process has a line for it, but nobody in this mount namespace reaches it.
+    let status = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", "umount \"$0\" && exec \"$@\""])
+        .arg(&hierarchies.last().unwrap().root)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "a_process_joins_every_hierarchy"])
+        .status();
+    assert!(status.unwrap().success());
 }
 
 #[test]

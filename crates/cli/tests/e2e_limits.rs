@@ -80,7 +80,11 @@ fn each_hierarchy_has_a_cgroup_of_the_container_s_own() {
     let onggi = busybox();
     let id = onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
     let first = onggi.first_process("jar");
+    let layout = onggi_cgroup::detect().expect("cgroups");
     for (names, path) in hierarchies(&first.read("cgroup")) {
+        if !layout.unmounted(&format!("1:{names}:{path}")).is_empty() {
+            continue;
+        }
         assert!(path.ends_with(&format!("/onggi/{id}")), "hierarchy {names:?}: {path}");
     }
     // From inside it is the root: the container does not learn where it stands on the host.

@@ -176,6 +176,7 @@ fn cgroups() -> Vec<Check> {
     } else {
         checks.push(Check::ok(NAME, format!("{version} with cpu, cpuset, memory, pids")));
     }
+    checks.extend(unmounted(&layout, &fs::read_to_string("/proc/self/cgroup").unwrap_or_default()));
     if let onggi_cgroup::Layout::V1 { hierarchies, .. } = &layout {
         let memory = hierarchies.iter().find(|h| h.controllers.iter().any(|c| c == "memory"));
         let swap = memory.is_some_and(|h| h.root.join("memory.memsw.limit_in_bytes").exists());
@@ -189,6 +190,21 @@ fn cgroups() -> Vec<Check> {
         }
     }
     checks
+}
+
+/// Hierarchies that containers are left out of, since nobody can join what is mounted nowhere.
+fn unmounted(layout: &onggi_cgroup::Layout, process_cgroups: &str) -> Option<Check> {
+    let unmounted = layout.unmounted(process_cgroups);
+    let first = unmounted.first()?;
+    let found = format!(
+        "{} active, but mounted nowhere: containers are not in {}",
+        unmounted.join(" and "),
+        if unmounted.len() == 1 { "it" } else { "them" }
+    );
+    let directory = format!("/sys/fs/cgroup/{}", first.trim_start_matches("name="));
+    let options = if first.starts_with("name=") { format!("none,{first}") } else { first.clone() };
+    let mend = format!("mkdir -p {directory} && mount -t cgroup -o {options} {first} {directory}");
+    Some(Check::warn("hierarchies", found, mend))
 }
 
 fn memory(meminfo: &str) -> Check {
@@ -301,6 +317,17 @@ mod tests {
     fn file_systems() {
         let text = "nodev\tproc\nnodev\toverlay\n\text4\n";
         assert!(knows(text, "overlay") && knows(text, "ext4") && !knows(text, "erofs"));
+    }
+
+    #[test]
+    fn hierarchies_that_are_mounted_nowhere() {
+        let mountinfo = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
+        let layout = onggi_cgroup::detect_at(mountinfo, "").unwrap();
+        assert!(unmounted(&layout, "1:cpu:/\n0::/\n").is_none());
+        let check = unmounted(&layout, "3:name=systemd:/\n2:hugetlb:/\n1:cpu:/\n").unwrap();
+        assert!(check.found.starts_with("name=systemd and hugetlb active"), "{}", check.found);
+        let mend = "mkdir -p /sys/fs/cgroup/systemd && mount -t cgroup -o none,name=systemd name=systemd /sys/fs/cgroup/systemd";
+        assert_eq!((check.state, check.mend.as_deref()), (State::Warn, Some(mend)));
     }
 
     #[test]
