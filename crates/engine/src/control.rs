@@ -71,8 +71,16 @@ impl Engine {
     /// Freezes every process.
     ///
     /// # Errors
-    /// It does not run.
+    /// It does not run, or is paused already.
     pub fn pause(&self, id: &ContainerId) -> Result<(), Error> {
+        let refuse = |message| Err(Error::Refused { id: id.to_string(), message });
+        match status(&self.state(id)?) {
+            Status::Paused => return refuse(format!("Container {id} is already paused")),
+            Status::Restarting => {
+                return refuse(format!("container {id} is restarting, wait until the container is running"));
+            }
+            _ => {}
+        }
         self.ask(id, &Request::Pause).map(|_| ())
     }
 
@@ -81,6 +89,12 @@ impl Engine {
     /// # Errors
     /// It is not paused.
     pub fn unpause(&self, id: &ContainerId) -> Result<(), Error> {
+        if status(&self.state(id)?) != Status::Paused {
+            return Err(Error::Refused {
+                id: id.to_string(),
+                message: format!("Container {id} is not paused"),
+            });
+        }
         self.ask(id, &Request::Resume).map(|_| ())
     }
 

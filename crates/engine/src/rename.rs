@@ -1,5 +1,8 @@
 //! Another name for a container.
 
+use onggi_error::{Diagnose, Kind};
+use onggi_monitor::protocol::Request;
+
 use crate::Engine;
 use crate::error::Error;
 use crate::id::ContainerId;
@@ -28,9 +31,29 @@ impl Engine {
         self.write_record(&record)?;
         onggi_sys::fault::point("engine.rename.record-written");
         self.store.rename(onggi_store::NameKind::Container, name, id.as_str())?;
+        onggi_sys::fault::point("engine.rename.indexed");
+        self.call_it(id, name)?;
         let mut attributes = record.event_attributes();
         attributes.insert("oldName".to_owned(), format!("/{old}"));
         self.tell("container", "rename", id.as_str(), attributes);
         Ok(())
+    }
+
+    /// Tells the monitor, whose events name the container. One of the release before cannot be told, and goes on with the old name.
+    fn call_it(&self, id: &ContainerId, name: &str) -> Result<(), Error> {
+        if !self.is_watched(id) {
+            return Ok(());
+        }
+        let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
+        let mut connection = match self.connect(id) {
+            // It has just ended.
+            Err(Error::NotRunning { .. }) => return Ok(()),
+            other => other?,
+        };
+        match connection.order(&Request::Update { name: Some(name.to_owned()) }, &[]) {
+            Ok(_) | Err(onggi_monitor::Error::Gone) => Ok(()),
+            Err(error) if error.kind() == Kind::Unsupported => Ok(()),
+            Err(error) => Err(fail(error)),
+        }
     }
 }

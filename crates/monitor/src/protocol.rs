@@ -122,6 +122,12 @@ pub enum Request {
     Pause,
     /// → [`Reply::Ok`].
     Resume,
+    /// What may change while the container runs; what is left out stays. → [`Reply::Ok`].
+    Update {
+        /// What its events call it from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
     /// → [`Reply::Status`].
     Status,
     /// Opens the log file again, after somebody moved it. → [`Reply::Ok`].
@@ -150,6 +156,7 @@ impl Request {
             Request::Wait { .. } => "wait",
             Request::Pause => "pause",
             Request::Resume => "resume",
+            Request::Update { .. } => "update",
             Request::Status => "status",
             Request::ReopenLogs => "reopen-logs",
             Request::Subscribe => "subscribe",

@@ -251,7 +251,7 @@ fn what_is_not_understood_is_refused_by_name() {
     let say = |packet: &str| {
         client::send_packet(running.monitor.as_fd(), packet.as_bytes(), &[], SendFlags::empty()).unwrap();
     };
-    say(r#"{"number":100,"op":"update","resources":{}}"#);
+    say(r#"{"number":100,"op":"connect-network","network":"n"}"#);
     say(r#"{"number":101,"op":"dance"}"#);
     say("not json");
     say(r#"{"number":102,"op":"hello","version":0}"#);
@@ -260,7 +260,7 @@ fn what_is_not_understood_is_refused_by_name() {
         Err(Error::Refused { kind, message, .. }) => format!("{kind}: {message}"),
         other => panic!("{other:?}"),
     };
-    assert_eq!(refused(100), "unsupported: `update` is not built yet");
+    assert_eq!(refused(100), "unsupported: `connect-network` is not built yet");
     assert!(refused(101).starts_with("unsupported: this monitor (protocol 1) does not understand `dance`"));
     assert!(refused(0).starts_with("invalid-input: not a request"));
     assert!(refused(102).starts_with("unsupported: protocol version 0 is older than 1"));

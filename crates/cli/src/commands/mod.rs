@@ -21,7 +21,9 @@ mod kill;
 mod load;
 mod logs;
 mod man;
+mod pause;
 mod ps;
+mod rename;
 mod rm;
 mod rmi;
 mod run;
@@ -49,6 +51,9 @@ pub(crate) const TABLE: &[&Command] = &[
     &start::COMMAND,
     &stop::COMMAND,
     &kill::COMMAND,
+    &pause::COMMAND,
+    &pause::UNPAUSE,
+    &rename::COMMAND,
     &rm::COMMAND,
     &container_prune::COMMAND,
     &wait::COMMAND,
@@ -113,16 +118,13 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("container cp", LIFE),
     ("container diff", LIFE),
     ("container export", LIFE),
-    ("container pause", LIFE),
     ("container port", NETWORK),
-    ("container rename", LIFE),
     (
         "container restart",
         "use `onggi stop` and `onggi start`; restart arrives together with restart policies",
     ),
     ("container stats", LIFE),
     ("container top", LIFE),
-    ("container unpause", LIFE),
     ("container update", LIFE),
     ("context", "there is one host, this one"),
     ("cp", LIFE),
@@ -135,12 +137,10 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("manifest", REGISTRY),
     ("network", NETWORK),
     ("node", NEVER),
-    ("pause", LIFE),
     ("plugin", "Onggi has no plug-ins"),
     ("port", NETWORK),
     ("pull", REGISTRY),
     ("push", REGISTRY),
-    ("rename", LIFE),
     ("restart", "use `onggi stop` and `onggi start`; restart arrives together with restart policies"),
     ("search", REGISTRY),
     ("secret", NEVER),
@@ -152,6 +152,5 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("system df", LIFE),
     ("system prune", LIFE),
     ("top", LIFE),
-    ("unpause", LIFE),
     ("update", LIFE),
 ];

@@ -19,6 +19,7 @@ mod sandbox;
 mod session;
 mod start;
 mod surroundings;
+mod update;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;

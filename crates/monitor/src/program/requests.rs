@@ -20,7 +20,7 @@ use crate::protocol::{
 use crate::state::Phase;
 
 /// Words of the protocol that are kept for later.
-const RESERVED: [&str; 2] = ["update", "connect-network"];
+const RESERVED: [&str; 1] = ["connect-network"];
 
 /// As many connections as are served at once.
 const MOST_PEERS: usize = 256;
@@ -133,6 +133,7 @@ impl Monitor<'_> {
             Request::Resize { exec, rows, columns } => self.resize(exec.as_deref(), rows, columns),
             Request::Signal { signal, exec, all } => self.signal(signal, exec.as_deref(), all),
             Request::Stop { signal, timeout_ms } => self.stop(peer, question, signal, timeout_ms),
+            Request::Update { name } => self.update(name),
             Request::Pause => self.pause(true),
             Request::Resume => self.pause(false),
             Request::Reexec => self.reexec(peer, question, descriptors),

@@ -1,0 +1,77 @@
+//! Acting on a container that is there: another name, a pause, a new start.
+
+mod common;
+
+use common::busybox;
+
+#[test]
+fn a_container_is_renamed_while_it_runs() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    onggi.ok(["create", "--name", "pot", "busybox", "true"]);
+    let (mut events, mut deaths) = (onggi.events(&["event=rename"]), onggi.events(&["event=die"]));
+    assert_eq!(onggi.ok(["rename", "jar", "/crock"]), "");
+    assert_eq!(onggi.inspect("crock", "{{.Name}} {{.State.Running}}"), "/crock true");
+    onggi.fails(["inspect", "jar"]);
+    events.expect("name=crock, oldName=/jar");
+    assert_eq!(onggi.ok(["ps", "--format", "{{.Names}}"]), "crock");
+    // The monitor has heard of it.
+    onggi.ok(["kill", "crock"]);
+    let death = deaths.line().expect("an event");
+    assert!(death.contains("die") && death.contains("name=crock"), "{death}");
+    onggi.ok(["rename", "pot", "jar"]);
+    onggi.ok(["start", "-a", "jar"]);
+}
+
+#[test]
+fn a_name_that_cannot_be_is_refused() {
+    let onggi = busybox();
+    onggi.ok(["create", "--name", "jar", "busybox", "true"]);
+    onggi.ok(["create", "--name", "pot", "busybox", "true"]);
+    let id = onggi.inspect("pot", "{{.Id}}");
+    let mut text = String::new();
+    for words in
+        [["jar", "jar"], ["jar", "pot"], ["jar", "-x"], ["jar", "j"], ["jar", " "], ["nothing", "else"]]
+    {
+        let output = onggi.fails(["rename", words[0], words[1]]);
+        text += &format!("$ rename {}  # {}\n{}", words.join(" "), output.code, output.stderr);
+    }
+    insta::assert_snapshot!(text.replace(&id, "ID"));
+    assert_eq!(onggi.inspect("jar", "{{.Name}}"), "/jar");
+}
+
+#[test]
+fn a_paused_container_stands_still() {
+    let onggi = busybox();
+    let count = "while true; do echo tick; done";
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sh", "-c", count]);
+    onggi.ok(["run", "-d", "--name", "pot", "busybox", "sleep", "1000"]);
+    let mut events = onggi.events(&["event=pause", "event=unpause"]);
+    assert_eq!(onggi.ok(["pause", "jar", "pot"]), "jar\npot");
+    events.expect("pause");
+    assert_eq!(
+        onggi.inspect("jar", "{{.State.Status}} {{.State.Paused}} {{.State.Running}}"),
+        "paused true true"
+    );
+    assert!(onggi.ok(["ps", "--format", "{{.Names}} {{.Status}}"]).contains("(Paused)"));
+    let first = onggi.first_process("jar");
+    // The time that it has used, in ticks.
+    let used =
+        || first.read("stat").rsplit(") ").next().map(|rest| rest.split(' ').nth(11).map(str::to_owned));
+    let before = used();
+    onggi.ok(["unpause", "pot"]);
+    assert_eq!(used(), before, "it has run");
+    onggi.fails(["exec", "jar", "true"]).says("container jar is paused, unpause the container before exec");
+    onggi.fails(["pause", "jar"]).says("is already paused");
+    assert_eq!(onggi.ok(["unpause", "jar"]), "jar");
+    events.expect("unpause");
+    onggi.fails(["unpause", "jar"]).says("is not paused");
+    onggi.ok(["pause", "jar"]);
+    assert_eq!(onggi.ok(["stop", "-t", "0", "jar"]), "jar");
+    assert_eq!(onggi.inspect("jar", "{{.State.Status}}"), "exited");
+    onggi.fails(["pause", "jar"]).says("is not running");
+    onggi.fails(["unpause", "jar"]).says("is not paused");
+    let mixed = onggi.fails(["pause", "nothing", "pot"]).says("No such container: nothing");
+    assert_eq!(mixed.stdout, "pot\n");
+    onggi.ok(["rm", "-f", "pot"]);
+}
