@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use onggi_monitor::client::{self, ALIVE, Connection};
 use onggi_monitor::protocol::Durability as StateDurability;
 use onggi_monitor::state::{self, Phase, State};
+use onggi_record::Durability;
 use onggi_store::NameKind;
-use onggi_store::sealed::{self, Durability};
 
 use crate::Engine;
 use crate::disk::is_missing;
@@ -67,7 +67,7 @@ impl Engine {
     }
 
     pub(crate) fn record(&self, id: &ContainerId) -> Result<Record, Error> {
-        match sealed::read::<Record>(&self.paths.record(id)) {
+        match onggi_record::read::<Record>(&self.paths.record(id)) {
             Ok(record) if record.version > record::VERSION => Err(Error::TooNew {
                 what: "a container's record",
                 found: record.version,
@@ -81,12 +81,12 @@ impl Engine {
 
     pub(crate) fn write_record(&self, record: &Record) -> Result<(), Error> {
         let durability = if record.request.remove { Durability::Volatile } else { Durability::Synced };
-        Ok(sealed::write(&self.paths.record(&record.id), record, durability)?)
+        Ok(onggi_record::write(&self.paths.record(&record.id), record, durability)?)
     }
 
     /// The state as it is written, whether it is still true or not.
     pub(crate) fn written_state(&self, id: &ContainerId) -> Result<State, Error> {
-        match sealed::read::<State>(&self.paths.container(id).join(state::FILE)) {
+        match onggi_record::read::<State>(&self.paths.container(id).join(state::FILE)) {
             Ok(state) if state.version > state::VERSION => Err(Error::TooNew {
                 what: "a container's state",
                 found: state.version,

@@ -31,6 +31,6 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
 }
 
 /// Whether a record is simply not there.
-pub(crate) fn is_missing(error: &onggi_store::Error) -> bool {
+pub(crate) fn is_missing(error: &impl Diagnose) -> bool {
     error.kind() == Kind::NotFound
 }

@@ -165,6 +165,12 @@ impl Diagnose for Error {
     }
 }
 
+impl From<onggi_record::Error> for Error {
+    fn from(source: onggi_record::Error) -> Error {
+        onggi_store::Error::from(source).into()
+    }
+}
+
 impl From<onggi_store::Error> for Error {
     fn from(source: onggi_store::Error) -> Error {
         Error::Store { source: Box::new(source) }

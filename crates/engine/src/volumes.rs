@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use onggi_store::sealed::{self, Durability};
+use onggi_record::Durability;
 use serde::{Deserialize, Serialize};
 
 use crate::Engine;
@@ -168,7 +168,7 @@ impl Engine {
             .map_err(Error::io("set the mode of", data))?;
         // An anonymous one goes with its container.
         let durability = if record.anonymous { Durability::Volatile } else { Durability::Synced };
-        sealed::write(&unfinished.join(RECORD), record, durability)?;
+        onggi_record::write(&unfinished.join(RECORD), record, durability)?;
         onggi_sys::fault::point("engine.volume.record-written");
         let place = self.paths.volume(&record.name);
         match std::fs::rename(&unfinished, &place) {
@@ -239,7 +239,7 @@ impl Engine {
 
     fn read_volume(&self, name: &str) -> Result<Option<Volume>, Error> {
         let path = self.paths.volume(name).join(RECORD);
-        match sealed::read::<Record>(&path) {
+        match onggi_record::read::<Record>(&path) {
             Ok(record) if record.version > VERSION => {
                 Err(Error::TooNew { what: "a volume's record", found: record.version, known: VERSION })
             }

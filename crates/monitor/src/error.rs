@@ -31,24 +31,24 @@ pub enum Error {
     Refused { kind: String, step: String, errno: i32, message: String },
     #[error("write the event log: {step}: {source}")]
     EventLog { step: &'static str, source: io::Error },
-    #[error("{step} {file} in the container's directory: {source}")]
-    Record { step: &'static str, file: &'static str, source: io::Error },
-    #[error("{file} in the container's directory is damaged: {why}")]
-    Damaged { file: &'static str, why: String },
+    #[error(transparent)]
+    Record {
+        #[from]
+        source: onggi_record::Error,
+    },
 }
 
 impl Diagnose for Error {
     fn kind(&self) -> Kind {
         match self {
-            Error::Spawn { source, .. } | Error::EventLog { source, .. } | Error::Record { source, .. } => {
-                Kind::of_io(source)
-            }
+            Error::Spawn { source, .. } | Error::EventLog { source, .. } => Kind::of_io(source),
+            Error::Record { source } => source.kind(),
             Error::Silent { .. }
             | Error::Connect { .. }
             | Error::Send { .. }
             | Error::Receive { .. }
             | Error::Gone => Kind::Unavailable,
-            Error::Message { .. } | Error::Unexpected { .. } | Error::Damaged { .. } => Kind::Corrupt,
+            Error::Message { .. } | Error::Unexpected { .. } => Kind::Corrupt,
             Error::TooLarge { .. } => Kind::InvalidInput,
             Error::Refused { kind, .. } => kind_of_name(kind),
         }

@@ -10,7 +10,6 @@ pub mod error;
 pub mod events;
 pub mod program;
 pub mod protocol;
-mod record;
 pub mod state;
 
 pub use error::Error;

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::events::Event;
+/// What a power cut may take: whether final states are on the disk before they are reported.
+pub use onggi_record::Durability;
 
 /// The version spoken here.
 pub const VERSION: u32 = 1;
@@ -346,17 +348,6 @@ pub enum LogDriver {
     /// Docker's `json-file`, at `log/json.log` in the container's directory.
     JsonFile,
     None,
-}
-
-/// What a power cut may take.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Durability {
-    /// Final states are on the disk before they are reported.
-    #[default]
-    Synced,
-    /// The container dies with the machine anyway (`--rm`).
-    Volatile,
 }
 
 #[cfg(test)]

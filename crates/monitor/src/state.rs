@@ -3,12 +3,13 @@
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
+use onggi_record::Prepared;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
 use crate::clock::NEVER;
 use crate::protocol::Durability;
-use crate::{Error, record};
 
 /// The file's name.
 pub const FILE: &str = "state.json";
@@ -91,20 +92,26 @@ impl Default for State {
 }
 
 impl State {
-    /// Writes the record into the container's directory.
+    /// Writes the record into a directory.
     ///
     /// # Errors
     /// [`Error::Record`]: the old record, if any, is then still there.
-    pub fn write(&self, container: BorrowedFd<'_>, durability: Durability) -> Result<(), Error> {
-        record::write(container, FILE, self, durability)
+    pub fn write(&self, directory: BorrowedFd<'_>, durability: Durability) -> Result<(), Error> {
+        let prepared = Prepared::new(directory, FILE, self, durability)?;
+        onggi_sys::fault::point("monitor.state.written");
+        prepared.publish()?;
+        if durability == Durability::Synced {
+            onggi_record::sync_directory(directory, FILE)?;
+        }
+        Ok(())
     }
 
     /// Reads the record.
     ///
     /// # Errors
-    /// [`Error::Record`]: it cannot be read; [`Error::Damaged`].
-    pub fn read(container: BorrowedFd<'_>) -> Result<State, Error> {
-        record::read(container, FILE)
+    /// [`Error::Record`]: it cannot be read, or is damaged.
+    pub fn read(directory: BorrowedFd<'_>) -> Result<State, Error> {
+        Ok(onggi_record::read_at(directory, FILE)?)
     }
 }
 
@@ -150,23 +157,10 @@ mod tests {
         assert!(text.contains(r#""version":1,"status":"exited","pid":0"#), "{text}");
         assert!(State::read(std::fs::File::open("/proc").unwrap().as_fd()).is_err());
         std::fs::write(directory.path().join(FILE), text.replace("137", "0")).unwrap();
-        assert!(matches!(State::read(handle.as_fd()), Err(Error::Damaged { .. })));
-    }
-
-    #[test]
-    fn the_store_and_the_monitor_write_the_same_record() {
-        let directory = tempfile::tempdir().unwrap();
-        let handle = std::fs::File::open(directory.path()).unwrap();
-        let state = State { error: "김치\n".into(), ..State::default() };
-        state.write(handle.as_fd(), Durability::Volatile).unwrap();
-        let ours = std::fs::read(directory.path().join(FILE)).unwrap();
-        let volatile = onggi_store::sealed::Durability::Volatile;
-        onggi_store::sealed::write_at(handle.as_fd(), FILE, &state, volatile).unwrap();
-        assert_eq!(
-            String::from_utf8(ours),
-            String::from_utf8(std::fs::read(directory.path().join(FILE)).unwrap())
-        );
-        assert_eq!(State::read(handle.as_fd()).unwrap(), state);
+        assert!(matches!(
+            State::read(handle.as_fd()),
+            Err(Error::Record { source: onggi_record::Error::Damaged { .. } })
+        ));
     }
 
     #[test]

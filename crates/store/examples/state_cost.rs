@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use onggi_image::Digest;
-use onggi_store::sealed::{self, Durability};
+use onggi_record::Durability;
 use onggi_store::{ContainerRow, Finding, ImportOptions, NameKind, Silent, Store};
 use serde_json::json;
 
@@ -105,7 +105,7 @@ fn records(store: &Store, body: &serde_json::Value, count: u32, durability: Dura
         std::fs::create_dir_all(&directory).unwrap();
         body["name"] = format!("name{number}").into();
         body["id"] = id.into();
-        timed(|| sealed::write(&directory.join("container.json"), &body, durability).unwrap())
+        timed(|| onggi_record::write(&directory.join("container.json"), &body, durability).unwrap())
     };
     (0..count).map(one).collect()
 }

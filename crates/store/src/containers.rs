@@ -10,7 +10,6 @@ use serde::Deserialize;
 use crate::error::Error;
 use crate::index::Contents;
 use crate::layout::Layout;
-use crate::sealed;
 use crate::types::ContainerRow;
 
 /// The fields of `container.json` that matter here.
@@ -73,13 +72,13 @@ pub(crate) fn count(layout: &Layout) -> u64 {
 
 /// `None` if the container has no record: it is being made, or going.
 fn read(layout: &Layout, id: &str) -> Result<Option<ContainerRecord>, Error> {
-    match sealed::read(&layout.containers().join(id).join("container.json")) {
-        Err(Error::Io { source, .. })
+    match onggi_record::read(&layout.containers().join(id).join("container.json")) {
+        Err(onggi_record::Error::Io { source, .. })
             if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
         {
             Ok(None)
         }
-        other => other.map(Some),
+        other => Ok(Some(other?)),
     }
 }
 

@@ -100,6 +100,18 @@ impl Error {
     }
 }
 
+impl From<onggi_record::Error> for Error {
+    fn from(error: onggi_record::Error) -> Error {
+        match error {
+            onggi_record::Error::Io { operation, path, source } => Error::Io { operation, path, source },
+            onggi_record::Error::Damaged { path, reason } => Error::DamagedRecord { path, reason },
+            onggi_record::Error::Newer { path, found, known } => {
+                Error::NewerVersion { path, found: found.to_string(), known }
+            }
+        }
+    }
+}
+
 impl Diagnose for Error {
     fn kind(&self) -> Kind {
         match self {

@@ -8,8 +8,8 @@ use crate::blobs;
 use crate::error::Error;
 use crate::layout::{Layout, open_directory};
 use crate::records::{self, ImageRecord, NameRecord, Record, Records};
-use crate::sealed::{Durability, Prepared, sync_directory};
 use crate::types::{Image, ImageSummary};
+use onggi_record::{Durability, Prepared, sync_directory};
 use std::os::fd::AsFd;
 
 /// What a user's word for an image leads to.
@@ -143,5 +143,5 @@ pub(crate) fn tag(layout: &Layout, source: &str, target: &Reference) -> Result<(
     prepared.publish()?;
     fault::point("store.tag.renamed");
     drop(guard);
-    sync_directory(directory.as_fd(), "images")
+    Ok(sync_directory(directory.as_fd(), "images")?)
 }

@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use onggi_archive::compress::{Ceiling, Decompressor};
 use onggi_archive::erofs::Indexer;
 use onggi_archive::{LayerReport, LayerSink, Limits, Lower, LowerEntry, Metadata, NoLower};
+use onggi_error::{Diagnose, Kind};
 use onggi_image::{Algorithm, Digest, Hasher};
+use onggi_record::Durability;
 use onggi_sys::fault;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +24,6 @@ use crate::act::{Act, Kept, make_in};
 use crate::error::Error;
 use crate::layout::{Layout, sync_directory};
 use crate::lower::LowerLayers;
-use crate::sealed::{self, Durability};
 use crate::types::Progress;
 
 const VERSION: u32 = 1;
@@ -103,7 +104,7 @@ pub(crate) fn ingest(
         index,
         implied: implied(&report),
     };
-    sealed::write(&directory.join(RECORD), &record, Durability::Synced)?;
+    onggi_record::write(&directory.join(RECORD), &record, Durability::Synced)?;
     fault::point("store.layer.synced");
     if expected.diff_id.is_none() {
         act.keep(layout, Kept::Layer, &diff_id)?;
@@ -190,8 +191,8 @@ fn implied(report: &LayerReport) -> Option<Vec<String>> {
 /// Reads a layer's record.
 pub(crate) fn read_record(layout: &Layout, diff_id: &Digest) -> Result<LayerRecord, Error> {
     let path = layout.layer(diff_id).join(RECORD);
-    let record: LayerRecord = match sealed::read(&path) {
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+    let record: LayerRecord = match onggi_record::read(&path) {
+        Err(error) if error.kind() == Kind::NotFound => {
             return Err(Error::MissingLayer { diff_id: diff_id.clone() });
         }
         other => other?,

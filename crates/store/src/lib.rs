@@ -22,7 +22,6 @@ mod process;
 mod records;
 mod remove;
 mod save;
-pub mod sealed;
 mod types;
 
 use std::fs::File;

@@ -6,12 +6,12 @@
 use std::fs;
 use std::path::PathBuf;
 
+use onggi_error::{Diagnose, Kind};
 use onggi_image::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::layout::Layout;
-use crate::sealed;
 
 /// The version of the records' bodies.
 pub(crate) const VERSION: u32 = 1;
@@ -109,7 +109,7 @@ impl Records {
         let mut records = Records::default();
         for file in list(layout)? {
             let path = layout.images().join(&file);
-            if sealed::is_temporary(&file) {
+            if onggi_record::is_temporary(&file) {
                 records.leftovers.push(path);
                 continue;
             }
@@ -178,8 +178,8 @@ fn list(layout: &Layout) -> Result<Vec<String>, Error> {
 /// `None` if it is gone.
 fn read_file(layout: &Layout, file: &str) -> Result<Option<Record>, Error> {
     let path = layout.images().join(file);
-    let record: Record = match sealed::read(&path) {
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+    let record: Record = match onggi_record::read(&path) {
+        Err(error) if error.kind() == Kind::NotFound => return Ok(None),
         other => other?,
     };
     if record.version() > VERSION {

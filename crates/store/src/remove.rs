@@ -20,9 +20,9 @@ use crate::error::Error;
 use crate::images::{self, Found};
 use crate::layout::{Layout, open_directory};
 use crate::records::{self, ImageRecord, Record, Records};
-use crate::sealed::{Durability, Prepared, sync_directory};
 use crate::types::Removed;
 use crate::{blobs, layers};
+use onggi_record::{Durability, Prepared, sync_directory};
 use std::os::fd::AsFd;
 
 /// What a container's owner says about it.
@@ -169,7 +169,7 @@ fn hide(layout: &Layout, image: ImageRecord) -> Result<(), Error> {
     let directory = open_directory(&layout.images())?;
     Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?.publish()?;
     fault::point("store.remove.image-hidden");
-    sync_directory(directory.as_fd(), "images")
+    Ok(sync_directory(directory.as_fd(), "images")?)
 }
 
 /// Removes a record, so that it stays removed after a power cut: its layers are about to go.

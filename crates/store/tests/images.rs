@@ -442,12 +442,8 @@ fn a_container_s_record_alone_keeps_its_layers() {
     fs::create_dir(&directory).unwrap();
     // Without an `image` no lease can be made from it: as if the index had been lost, and the field with it.
     let record = json!({"id": "cc", "name": "n", "resolved": {"layers": image.layers}});
-    onggi_store::sealed::write(
-        &directory.join("container.json"),
-        &record,
-        onggi_store::sealed::Durability::Volatile,
-    )
-    .unwrap();
+    onggi_record::write(&directory.join("container.json"), &record, onggi_record::Durability::Volatile)
+        .unwrap();
     // Whoever is asked whether a container runs may look into the store.
     store.lease("dd", &image.id).unwrap();
     store

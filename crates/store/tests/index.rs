@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use common::{Roots, docker_archive, layers, load, tar};
 use onggi_image::Digest;
-use onggi_store::sealed::{self, Durability};
+use onggi_record::Durability;
 use onggi_store::{ContainerRow, Error, NameKind, Severity, Store};
 use serde_json::json;
 
@@ -29,7 +29,7 @@ fn keep(store: &Store, id: &str, image: &Digest) {
     fs::create_dir(&directory).unwrap();
     let body = json!({"version": 1, "id": id, "name": format!("name-{id}"), "created": "2024-01-01T00:00:00Z",
         "image": image.to_string(), "request": {}, "resolved": {"layers": []}});
-    sealed::write(&directory.join("container.json"), &body, Durability::Volatile).unwrap();
+    onggi_record::write(&directory.join("container.json"), &body, Durability::Volatile).unwrap();
 }
 
 #[test]
@@ -142,7 +142,8 @@ fn volumes_are_none_of_its_business() {
     let store = roots.open();
     assert_eq!(store.containers().unwrap(), []);
     fs::create_dir(store.data().join("volumes/v")).unwrap();
-    sealed::write(&store.data().join("volumes/v/volume.json"), &json!({}), Durability::Volatile).unwrap();
+    onggi_record::write(&store.data().join("volumes/v/volume.json"), &json!({}), Durability::Volatile)
+        .unwrap();
     assert_eq!(store.check(false).unwrap().findings, []);
     store.rebuild_index().unwrap();
     fs::remove_dir_all(store.data().join("volumes/v")).unwrap();

@@ -22,9 +22,9 @@ use crate::error::Error;
 use crate::layers::{self, Expected, Ingested};
 use crate::layout::open_directory;
 use crate::records::{self, ImageRecord, LayerUse, NameRecord, Record};
-use crate::sealed::{Durability, Prepared, sync_directory};
 use crate::types::{Loaded, Progress};
 use crate::{Store, blobs};
+use onggi_record::{Durability, Prepared, sync_directory};
 use source::{DirectorySource, Source, TarSource};
 
 /// Where an archive is.

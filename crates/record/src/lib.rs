@@ -2,7 +2,10 @@
 //!
 //! The first line is `onggi-record v1 sha256:<hex of the rest>`, the rest is the JSON. A record is written beside its place, synced
 //! if it must survive a power cut, and renamed into it, so a reader sees the old one or the new one. The seal finds what a rename
-//! cannot prevent: a file that a power cut or a hand has changed.
+//! cannot prevent: a file that a power cut or a hand has changed. What a record
+//! says is its writer's business. The store and the monitor both stand on this crate, and neither brings the other in.
+
+mod error;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,10 +15,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use onggi_image::Digest;
 use rustix::fs::{AtFlags, Mode, OFlags};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+pub use error::Error;
 
 const MAGIC: &str = "onggi-record";
 /// The version of the seal; what the body means has a version of its own, in the body.
@@ -24,9 +27,11 @@ const VERSION: u32 = 1;
 const LIMIT: u64 = 16 << 20;
 
 /// Whether a record must survive a power cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Durability {
     /// The file and its directory are synced before the call returns.
+    #[default]
     Synced,
     /// It reaches the disk when the kernel likes: for what dies with the machine anyway.
     Volatile,
@@ -62,7 +67,7 @@ pub fn write_at<T: Serialize>(
 /// Reads a record.
 ///
 /// # Errors
-/// [`Error::Io`] (a missing file is its kind not-found), [`Error::DamagedRecord`], [`Error::NewerVersion`].
+/// [`Error::Io`] (a missing file is its kind not-found), [`Error::Damaged`], [`Error::Newer`].
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     parse(path, &read_limited(file, path)?)
@@ -81,7 +86,7 @@ pub fn read_at<T: DeserializeOwned>(directory: BorrowedFd<'_>, name: &str) -> Re
 
 /// A record that is written and, if asked, synced, but not yet in its place: so that only a rename is left for the moment when a lock is held.
 #[derive(Debug)]
-pub(crate) struct Prepared<'a> {
+pub struct Prepared<'a> {
     directory: BorrowedFd<'a>,
     temporary: String,
     name: String,
@@ -89,14 +94,18 @@ pub(crate) struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    pub(crate) fn new<T: Serialize>(
+    /// Writes the record beside its place.
+    ///
+    /// # Errors
+    /// [`Error::Io`] names the step; what was written is removed again.
+    pub fn new<T: Serialize>(
         directory: BorrowedFd<'a>,
         name: &str,
         body: &T,
         durability: Durability,
     ) -> Result<Prepared<'a>, Error> {
-        let bytes = seal(body)
-            .map_err(|error| Error::DamagedRecord { path: name.into(), reason: error.to_string() })?;
+        let bytes =
+            seal(body).map_err(|error| Error::Damaged { path: name.into(), reason: error.to_string() })?;
         let temporary = temporary_name(name);
         let prepared = Prepared { directory, temporary, name: name.to_owned(), published: false };
         let mut file = prepared.create()?;
@@ -123,7 +132,10 @@ impl<'a> Prepared<'a> {
     }
 
     /// Moves it into its place.
-    pub(crate) fn publish(mut self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the old record, if any, is then still there.
+    pub fn publish(mut self) -> Result<(), Error> {
         rustix::fs::renameat(self.directory, &self.temporary, self.directory, &self.name)
             .map_err(Error::errno("rename", &self.temporary))?;
         self.published = true;
@@ -141,7 +153,8 @@ impl Drop for Prepared<'_> {
 }
 
 /// Whether a file name is that of a record which was never moved into its place.
-pub(crate) fn is_temporary(name: &str) -> bool {
+#[must_use]
+pub fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(".tmp")
 }
 
@@ -150,7 +163,11 @@ fn temporary_name(name: &str) -> String {
     format!(".{name}.{}.{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
-pub(crate) fn sync_directory(directory: BorrowedFd<'_>, name: &str) -> Result<(), Error> {
+/// Makes what was renamed in a directory survive a power cut. `name` is what an error shall tell.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn sync_directory(directory: BorrowedFd<'_>, name: &str) -> Result<(), Error> {
     rustix::fs::fsync(directory).map_err(Error::errno("fsync the directory of", name))
 }
 
@@ -163,7 +180,7 @@ fn seal<T: Serialize>(body: &T) -> Result<Vec<u8>, serde_json::Error> {
 }
 
 fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error> {
-    let damaged = |reason: &str| Error::DamagedRecord { path: path.to_owned(), reason: reason.to_owned() };
+    let damaged = |reason: &str| Error::Damaged { path: path.to_owned(), reason: reason.to_owned() };
     let end =
         bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("there is no first line"))?;
     let line = std::str::from_utf8(&bytes[..end]).map_err(|_| damaged("its first line is not text"))?;
@@ -174,11 +191,7 @@ fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error> {
         return Err(damaged("its first line is not that of a record"));
     };
     if version > VERSION {
-        return Err(Error::NewerVersion {
-            path: path.to_owned(),
-            found: version.to_string(),
-            known: VERSION,
-        });
+        return Err(Error::Newer { path: path.to_owned(), found: version, known: VERSION });
     }
     let digest = digest
         .and_then(|digest| Digest::parse(digest).ok())
@@ -195,7 +208,7 @@ fn read_limited(file: File, path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::with_capacity(4096);
     file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     if bytes.len() as u64 > LIMIT {
-        return Err(Error::DamagedRecord { path: path.to_owned(), reason: "it is too large".to_owned() });
+        return Err(Error::Damaged { path: path.to_owned(), reason: "it is too large".to_owned() });
     }
     Ok(bytes)
 }
@@ -242,7 +255,7 @@ mod tests {
             assert!(read::<Value>(&path).is_err(), "the change at {place} was not noticed");
             std::fs::write(&path, &whole[..place]).unwrap();
             assert!(
-                matches!(read::<Value>(&path), Err(Error::DamagedRecord { .. })),
+                matches!(read::<Value>(&path), Err(Error::Damaged { .. })),
                 "the cut at {place} was not noticed"
             );
         }
@@ -253,6 +266,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.json");
         std::fs::write(&path, "onggi-record v9 blake3:whatever\nwhatever").unwrap();
-        assert!(matches!(read::<Value>(&path), Err(Error::NewerVersion { known: 1, .. })));
+        assert!(matches!(read::<Value>(&path), Err(Error::Newer { known: 1, .. })));
     }
 }
