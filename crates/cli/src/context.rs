@@ -100,4 +100,29 @@ impl Context {
             Some(code) => Err(CliError::told().code(code)),
         }
     }
+
+    /// As [`Context::each`], but all acts begin at once, for those that may each take long. What they say comes in the names' order.
+    pub(crate) fn each_at_once(
+        &self,
+        names: &[String],
+        act: impl Fn(&Engine, &str) -> Result<(), onggi_engine::Error> + Sync,
+    ) -> Result<u8, CliError> {
+        let engine = self.engine()?;
+        let act = &act;
+        let mut ends = std::thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for name in names {
+                let engine = engine.clone();
+                threads.push(scope.spawn(move || act(&engine, name)));
+            }
+            threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>().into_iter()
+        });
+        self.each(names, |name| {
+            match ends.next() {
+                Some(Ok(end)) => end?,
+                _ => return Err(CliError::invalid("the thread that was to do it has failed")),
+            }
+            self.line(name)
+        })
+    }
 }

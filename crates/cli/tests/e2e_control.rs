@@ -75,3 +75,65 @@ fn a_paused_container_stands_still() {
     assert_eq!(mixed.stdout, "pot\n");
     onggi.ok(["rm", "-f", "pot"]);
 }
+
+#[test]
+fn a_restart_is_a_stop_and_a_start() {
+    let onggi = busybox();
+    let script = "echo begun; trap 'echo asked; exit 0' TERM; while :; do sleep 0.01; done";
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sh", "-c", script]);
+    let mut log = onggi.spawn(["logs", "-f", "jar"]);
+    log.expect("begun");
+    let before = onggi.first_process("jar");
+    assert_eq!(onggi.ok(["restart", "jar"]), "jar");
+    assert!(before.ends_within(std::time::Duration::ZERO));
+    assert_ne!(onggi.first_process("jar").pid, before.pid);
+    let mut log = onggi.spawn(["logs", "-f", "jar"]);
+    for line in ["begun", "asked", "begun"] {
+        assert_eq!(log.line().as_deref(), Some(line));
+    }
+    assert_eq!(onggi.inspect("jar", "{{.RestartCount}}"), "0", "only those that the policy did count");
+    // One that has ended is started; one that ignores the signal is killed; a paused one wakes.
+    onggi.ok(["stop", "jar"]);
+    onggi.ok(["run", "-d", "--name", "deaf", "busybox", "sleep", "1000"]);
+    onggi.ok(["pause", "deaf"]);
+    assert_eq!(onggi.ok(["restart", "-t", "0", "-s", "INT", "jar", "deaf"]), "jar\ndeaf");
+    assert_eq!(onggi.ok(["ps", "-q"]).lines().count(), 2);
+    let output =
+        onggi.fails(["restart", "-t", "0", "nothing", "deaf"]).code(1).says("No such container: nothing");
+    assert_eq!(output.stdout, "deaf\n");
+    let actions = onggi.ok([
+        "events",
+        "--since",
+        "0",
+        "--until",
+        "0s",
+        "--filter",
+        "container=deaf",
+        "--format",
+        "{{.Action}}",
+    ]);
+    assert!(actions.ends_with("kill\nkill\ndie\nstop\nstart\nrestart"), "{actions}");
+}
+
+#[test]
+fn a_restart_keeps_what_goes_at_its_end() {
+    let onggi = busybox();
+    onggi.ok([
+        "run",
+        "-d",
+        "--rm",
+        "--name",
+        "jar",
+        "busybox",
+        "sh",
+        "-c",
+        "touch /$$-was-here; ls /; exec sleep 1000",
+    ]);
+    let mut events = onggi.events(&["event=destroy"]);
+    onggi.ok(["restart", "-t", "0", "jar"]);
+    assert_eq!(onggi.inspect("jar", "{{.State.Running}}"), "true");
+    onggi.ok(["exec", "jar", "ls", "/1-was-here"]);
+    onggi.ok(["stop", "-t", "0", "jar"]);
+    events.expect("destroy");
+    onggi.fails(["inspect", "jar"]);
+}

@@ -40,6 +40,7 @@ mod remove;
 mod rename;
 pub mod request;
 mod resolve;
+mod restart;
 mod session;
 mod shared;
 mod spec;

@@ -37,6 +37,16 @@ impl Engine {
             Some(lock) => lock,
             None => self.lock(id)?,
         };
+        self.start_locked(id, options, lock)
+    }
+
+    /// As [`Engine::start`], for who has the container's lock already.
+    pub(crate) fn start_locked(
+        &self,
+        id: &ContainerId,
+        options: &StartOptions,
+        lock: StateLock,
+    ) -> Result<Session, Error> {
         let record = self.record(id)?;
         let mut state = self.written_state(id)?;
         if status(&state).is_live() {

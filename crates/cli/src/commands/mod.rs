@@ -24,6 +24,7 @@ mod man;
 mod pause;
 mod ps;
 mod rename;
+mod restart;
 mod rm;
 mod rmi;
 mod run;
@@ -50,6 +51,7 @@ pub(crate) const TABLE: &[&Command] = &[
     &create::COMMAND,
     &start::COMMAND,
     &stop::COMMAND,
+    &restart::COMMAND,
     &kill::COMMAND,
     &pause::COMMAND,
     &pause::UNPAUSE,
@@ -119,10 +121,6 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("container diff", LIFE),
     ("container export", LIFE),
     ("container port", NETWORK),
-    (
-        "container restart",
-        "use `onggi stop` and `onggi start`; restart arrives together with restart policies",
-    ),
     ("container stats", LIFE),
     ("container top", LIFE),
     ("container update", LIFE),
@@ -141,7 +139,6 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("port", NETWORK),
     ("pull", REGISTRY),
     ("push", REGISTRY),
-    ("restart", "use `onggi stop` and `onggi start`; restart arrives together with restart policies"),
     ("search", REGISTRY),
     ("secret", NEVER),
     ("serve", "it arrives with the doors to other programs"),

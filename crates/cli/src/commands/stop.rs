@@ -1,7 +1,6 @@
 //! `onggi stop`: the stop signal, then patience, then SIGKILL.
 
 use clap::ArgMatches;
-use onggi_engine::Engine;
 use onggi_engine::request::StopOptions;
 
 use crate::command::{Command, Group};
@@ -23,7 +22,12 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn build() -> clap::Command {
-    flags::command("onggi stop [OPTIONS] CONTAINER...")
+    tree("onggi stop [OPTIONS] CONTAINER...")
+}
+
+/// Also of `restart`.
+pub(super) fn tree(usage: &'static str) -> clap::Command {
+    flags::command(usage)
         .arg(value("signal", Some('s'), "SIGNAL", "The signal to send; the container's own by default"))
         .arg(
             value("timeout", Some('t'), "SECONDS", "How long to wait before killing; -1 for ever")
@@ -32,28 +36,17 @@ fn build() -> clap::Command {
         .arg(arguments("containers", "CONTAINER", "Names or ids"))
 }
 
-fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
-    let engine = context.engine()?;
-    let options = StopOptions {
+pub(super) fn options(matches: &ArgMatches) -> Result<StopOptions, CliError> {
+    Ok(StopOptions {
         signal: text(matches, "signal").map(str::to_owned),
         timeout: parsed(matches, "timeout", number)?,
-    };
-    let names = texts(matches, "containers");
+    })
+}
+
+fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
+    let options = options(matches)?;
     // All at once: each may take its whole time to end.
-    let stop = |engine: Engine, name: &str| engine.stop(&engine.resolve(name)?, &options).map(|_| ());
-    let mut ends = std::thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for name in &names {
-            let (engine, stop) = (engine.clone(), &stop);
-            threads.push(scope.spawn(move || stop(engine, name)));
-        }
-        threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>().into_iter()
-    });
-    context.each(&names, |name| {
-        match ends.next() {
-            Some(Ok(end)) => end?,
-            _ => return Err(CliError::invalid("the thread that was to stop it has failed")),
-        }
-        context.line(name)
+    context.each_at_once(&texts(matches, "containers"), |engine, name| {
+        engine.stop(&engine.resolve(name)?, &options).map(|_| ())
     })
 }
