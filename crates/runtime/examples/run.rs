@@ -1,7 +1,7 @@
 //! Runs one container from a request in JSON, as a single-threaded parent must: for the tests (whose threads may not fork) and for
 //! measuring. Prints one line of JSON about each process that it started.
 //!
-//!     run request.json [times]
+//!     run request.json [times]         as often as that, one after another, from one and the same plan
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -65,23 +65,23 @@ fn run() -> Outcome<()> {
     let times: u32 = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let request: Request = serde_json::from_slice(&std::fs::read(path)?)?;
     let layout = onggi_cgroup::detect()?;
-    for _ in 0..times {
-        once(&request, &layout)?;
-    }
-    Ok(())
-}
-
-fn once(request: &Request, layout: &onggi_cgroup::Layout) -> Outcome<()> {
     let plan = plan::container(&Input {
         id: &request.id,
         spec: &request.spec,
         root: request.root.clone(),
-        cgroups: layout,
+        cgroups: &layout,
         extra: request.extra.clone(),
     })?;
     let file = onggi_runtime::encode(&plan)?;
+    for _ in 0..times {
+        once(&request, &layout, &plan, &file)?;
+    }
+    Ok(())
+}
+
+fn once(request: &Request, layout: &onggi_cgroup::Layout, plan: &Plan, file: &OwnedFd) -> Outcome<()> {
     let launch = onggi_runtime::decode_launch(file.as_fd())?;
-    let running = exec::start(&launch, file.as_fd(), stdio(&plan, request)?)?;
+    let running = exec::start(&launch, file.as_fd(), stdio(plan, request)?)?;
     let ends = serve(request, layout, &running);
     // Whatever went wrong, nothing is left behind.
     onggi_sys::pidfd::send_signal(running.pidfd.as_fd(), 9).or_else(ignore_ended)?;

@@ -397,3 +397,14 @@ fn a_volume_is_filled_with_names_that_are_no_text() {
     jar.extra()["populate"] = json!([{ "destination": "/data", "volume": volume }]);
     assert_eq!(jar.output(), "2\njar\n2\n2\n");
 }
+
+#[test]
+fn a_plan_can_be_started_again() {
+    // The monitor that restarts a container has nothing but the plan's descriptor: what one life reads of it, the next finds again.
+    for volatile in [true, false] {
+        let mut jar = Jar::new("echo $$ >>/lives; cat /lives; ls /dev/shm; touch /dev/shm/mine");
+        jar.request["root"]["overlay"]["volatile"] = json!(volatile);
+        jar.lives = 3;
+        assert_eq!(jar.output(), "1\n1\n1\n1\n1\n1\n", "its files stay, and what is in memory is new");
+    }
+}

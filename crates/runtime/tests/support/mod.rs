@@ -33,6 +33,8 @@ pub const PODMAN_CAPABILITIES: [&str; 11] = [
 pub struct Jar {
     pub directory: tempfile::TempDir,
     pub request: Value,
+    /// How often it is started, one life after another, from the same plan.
+    pub lives: u32,
 }
 
 /// What one process came to.
@@ -76,7 +78,7 @@ impl Jar {
             } },
             "extra": extra(),
         });
-        Jar { directory, request }
+        Jar { directory, request, lives: 1 }
     }
 
     pub fn spec(&mut self) -> &mut Value {
@@ -126,6 +128,7 @@ impl Jar {
         std::fs::write(&path, serde_json::to_vec(&self.request).unwrap()).unwrap();
         let output = Command::new(runner())
             .arg(&path)
+            .arg(self.lives.to_string())
             .stdin(Stdio::null())
             .output()
             .expect("the example program runs");
