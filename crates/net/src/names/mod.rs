@@ -1,1 +1,14 @@
-//! Names on a network: who asks for one gets the addresses of the endpoints that carry it.
+//! Names on a network: the server that containers know as 127.0.0.11.
+//!
+//! [`name`] and [`message`] are the bytes, [`resolve`] the rules; all three are pure. [`directory`] finds endpoints by their files,
+//! [`upstream`] knows whom to ask for everything else, and [`server`] moves bytes between sockets within fixed bounds: it is one
+//! descriptor in its owner's epoll set.
+
+pub mod directory;
+pub mod message;
+pub mod name;
+pub mod random;
+pub mod resolve;
+#[cfg(test)]
+mod testing;
+pub mod upstream;
