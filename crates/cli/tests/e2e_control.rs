@@ -137,3 +137,39 @@ fn a_restart_keeps_what_goes_at_its_end() {
     events.expect("destroy");
     onggi.fails(["inspect", "jar"]);
 }
+
+#[test]
+fn the_processes_of_a_container() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sh", "-c", "sleep 1000 & exec sleep 2000"]);
+    onggi.ok(["run", "-d", "--name", "pot", "busybox", "sleep", "3000"]);
+    let mut events = onggi.events(&["event=top"]);
+    let pid = onggi.first_process("jar").pid.to_string();
+    let text = onggi.ok(["top", "jar"]);
+    let (titles, rows) = text.split_once('\n').expect("rows");
+    let cells: Vec<&str> = titles.split_whitespace().collect();
+    assert_eq!(cells, ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]);
+    assert_eq!((titles.find("PID"), rows.lines().count()), (Some(20), 2), "{text}");
+    assert!(rows.contains("sleep 1000") && rows.lines().any(|row| row.contains(&pid)), "{text}");
+    events.expect("top");
+    let text = onggi.ok(["top", "jar", "-o", "pid,args"]);
+    assert!(text.contains(&format!("{pid:<20}sleep 2000")), "{text}");
+    // `ps` takes no list of processes beside these.
+    assert_eq!(onggi.ok(["top", "jar", "axf"]).lines().count(), 3);
+    onggi.ok(["pause", "jar"]);
+    onggi.ok(["container", "top", "jar", "aux"]);
+    let mut text = String::new();
+    onggi.ok(["create", "--name", "new", "busybox", "true"]);
+    for words in [
+        &["top"] as &[&str],
+        &["top", "nothing"],
+        &["top", "new"],
+        &["top", "jar", "-o", "args"],
+        &["top", "jar", "-opid=X"],
+        &["top", "jar", "xyz"],
+    ] {
+        let output = onggi.fails(words);
+        text += &format!("$ {}  # {}\n{}", words.join(" "), output.code, output.stderr);
+    }
+    insta::assert_snapshot!(text.replace(&onggi.inspect("new", "{{.Id}}")[..12], "ID"));
+}

@@ -47,6 +47,7 @@ mod spec;
 mod start;
 mod state;
 mod summary;
+mod top;
 mod volumes;
 
 pub use check::Finding;
@@ -55,6 +56,7 @@ pub use id::ContainerId;
 pub use session::{Controller, Session};
 pub use state::{Actor, Status};
 pub use summary::{Created, Exit, LogLine, LogStream, Summary, Volume};
+pub use top::Processes;
 
 /// The one door to containers. Opening it reads little more than the store's version; what an act needs besides is looked up by the act.
 /// Cheap to clone: clones share what was looked up.

@@ -34,6 +34,7 @@ mod stop;
 mod system_check;
 mod system_reset;
 mod tag;
+mod top;
 mod version;
 mod volume_create;
 mod volume_inspect;
@@ -60,6 +61,7 @@ pub(crate) const TABLE: &[&Command] = &[
     &container_prune::COMMAND,
     &wait::COMMAND,
     &ps::COMMAND,
+    &top::COMMAND,
     &logs::COMMAND,
     &exec::COMMAND,
     &attach::COMMAND,
@@ -122,7 +124,6 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("container export", LIFE),
     ("container port", NETWORK),
     ("container stats", LIFE),
-    ("container top", LIFE),
     ("container update", LIFE),
     ("context", "there is one host, this one"),
     ("cp", LIFE),
@@ -148,6 +149,5 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("swarm", NEVER),
     ("system df", LIFE),
     ("system prune", LIFE),
-    ("top", LIFE),
     ("update", LIFE),
 ];

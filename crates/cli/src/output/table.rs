@@ -5,13 +5,17 @@ use super::plain::plain;
 /// Lays out rows of cells under a header. Every line ends with a newline and has no padding at its end
 /// beyond what an empty last cell leaves, as Docker prints it.
 pub(crate) fn lay_out(rows: &[Vec<String>]) -> String {
-    const NARROWEST: usize = 10;
+    lay_out_wide(rows, 10)
+}
+
+/// As [`lay_out`], with columns at least so wide.
+pub(crate) fn lay_out_wide(rows: &[Vec<String>], narrowest: usize) -> String {
     const BETWEEN: usize = 3;
     let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let mut widths: Vec<usize> = Vec::new();
     for row in &rows {
         for (column, cell) in row.iter().enumerate().take(row.len().saturating_sub(1)) {
-            let width = (cell.chars().count() + BETWEEN).max(NARROWEST);
+            let width = (cell.chars().count() + BETWEEN).max(narrowest);
             match widths.get_mut(column) {
                 Some(known) => *known = width.max(*known),
                 None => widths.push(width),
