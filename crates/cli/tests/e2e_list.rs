@@ -162,7 +162,7 @@ fn the_index_can_be_thrown_away() {
     let onggi = busybox();
     onggi.ok(["create", "--name", "jar", "busybox", "true"]);
     for suffix in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(onggi.data().join(format!("index.sqlite{suffix}")));
+        let _ = std::fs::remove_file(onggi.run_root().join(format!("index.sqlite{suffix}")));
     }
     assert_eq!(onggi.ok(["ps", "-a", "--format", "{{.Names}}"]), "jar");
     assert_eq!(onggi.ok(["images", "--format", "{{.Repository}}"]), "busybox");

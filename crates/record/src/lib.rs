@@ -158,6 +158,16 @@ pub fn is_temporary(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(".tmp")
 }
 
+/// The process that was writing the record under this temporary name; `None` for any other name.
+#[must_use]
+pub fn temporary_owner(name: &str) -> Option<u32> {
+    if !is_temporary(name) {
+        return None;
+    }
+    // `.NAME.PID.NUMBER.tmp`; one that is named otherwise is nobody's who runs.
+    Some(name.rsplit('.').nth(2).and_then(|pid| pid.parse().ok()).unwrap_or(u32::MAX))
+}
+
 fn temporary_name(name: &str) -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     format!(".{name}.{}.{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))

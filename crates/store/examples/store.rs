@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         ("images", []) => println!("{:#?}", store.images()?),
         ("resolve", [name]) => println!("{:#?}", store.resolve(name)?),
-        ("tag", [name, target]) => store.tag(name, &Reference::parse(target)?)?,
+        ("tag", [name, target]) => println!("{}", store.tag(name, &Reference::parse(target)?)?),
         ("rmi", [name]) => store.remove(name, false, &|_| false)?.iter().for_each(|line| println!("{line}")),
         ("mount", [name]) => println!("{:?}", store.mount_layers(&store.resolve(name)?)?),
         ("unmount", []) => store.unmount_all()?,

@@ -46,9 +46,14 @@ pub(crate) struct Act {
 impl Act {
     /// Begins an act, after removing what dead ones have left.
     pub(crate) fn begin(layout: &Layout, kind: &str) -> Result<Act, Error> {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
         // First, since what they hold may be the last space there is.
         sweep(layout)?;
+        Act::begin_without_sweep(layout, kind)
+    }
+
+    /// As [`Act::begin`], for one that must only look.
+    pub(crate) fn begin_without_sweep(layout: &Layout, kind: &str) -> Result<Act, Error> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
         let guard = StoreLock::take(layout)?;
         let directory = loop {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -163,8 +168,12 @@ pub(crate) fn kept_by_acts(layout: &Layout, _guard: &StoreLock) -> Result<Vec<(K
     Ok(kept)
 }
 
-/// Removes what dead acts have left.
+/// Removes what dead acts have left. Where nothing is in progress and nothing is left that is one look into two directories, so that any command can do
+/// it.
 pub(crate) fn sweep(layout: &Layout) -> Result<(), Error> {
+    if act_directories(layout)?.is_empty() && half_written(layout)?.is_empty() {
+        return Ok(());
+    }
     let guard = StoreLock::take(layout)?;
     let dead = dead_acts(layout)?;
     drop(guard);
@@ -175,7 +184,7 @@ pub(crate) fn sweep(layout: &Layout) -> Result<(), Error> {
     Ok(())
 }
 
-/// Directories of acts whose process is gone, and anything else in `tmp/`. The caller holds the store's mutex.
+/// Directories of acts whose process is gone, anything else in `tmp/`, and records that never came into their place. The caller holds the store's mutex.
 pub(crate) fn dead_acts(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
     let mut dead = Vec::new();
     for directory in act_directories(layout)? {
@@ -183,7 +192,21 @@ pub(crate) fn dead_acts(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
             dead.push(directory);
         }
     }
+    dead.extend(half_written(layout)?);
     Ok(dead)
+}
+
+/// Records in `images/` whose writer is gone.
+fn half_written(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
+    let images = layout.images();
+    let entries = fs::read_dir(&images).map_err(Error::io("list", &images))?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let dead = names.filter(|name| onggi_record::temporary_owner(name).is_some_and(|owner| !runs(owner)));
+    Ok(dead.map(|name| images.join(name)).collect())
+}
+
+fn runs(process: u32) -> bool {
+    Path::new("/proc").join(process.to_string()).exists()
 }
 
 fn act_directories(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
@@ -196,7 +219,7 @@ fn act_directories(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
 fn is_alive(directory: &Path) -> Result<bool, Error> {
     let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let owner = name.rsplit_once('.').and_then(|(_, pid)| pid.parse::<u32>().ok());
-    if owner.is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists()) {
+    if owner.is_some_and(runs) {
         return Ok(true);
     }
     let path = directory.join(LOCK);

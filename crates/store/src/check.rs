@@ -1,10 +1,10 @@
 //! Verifying the whole store, and mending it from what is left.
 //!
-//! What is derived is made again: the index from the files, an EROFS index from its tar, a variant by dropping it. What is lost is set aside under
-//! `lost/`, never deleted, and named; an image that has lost a layer is set aside with its names, since it cannot run. Remains of acts that were cut short are
-//! removed by any check: they are nobody's.
+//! Without `repair` nothing is changed. With it, what is derived is made again: the index from the files, an EROFS index from its tar, a variant from the
+//! layers. What is damaged is set aside (`quarantine`), never deleted, and so is what is of use only with it: an image that has lost a layer goes with its
+//! names, its documents and its other layers, and comes back whole when it is loaded again. Remains of acts that were cut short are removed: they are nobody's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,22 +15,25 @@ use crate::Store;
 use crate::act::{Act, Kept, StoreLock, dead_acts, remove_tree};
 use crate::error::Error;
 use crate::layers::{self, INDEX, LayerRecord, TAR};
-use crate::layout::{Layout, make_directory};
+use crate::layout::Layout;
+use crate::quarantine::Quarantine;
 use crate::records::{ImageRecord, Record, Records};
-use crate::types::{DiskUsage, Finding, Report, Severity};
-use crate::{blobs, containers, remove};
+use crate::remove::{self, Garbage};
+use crate::types::{Done, Finding, Report, Severity};
+use crate::{blobs, containers};
 
 pub(crate) fn check(store: &Store, repair: bool) -> Result<Report, Error> {
-    let mut check = Check { store, layout: &store.layout, repair, report: Report::default() };
+    let layout = &store.layout;
+    let mut check =
+        Check { store, layout, repair, report: Report::default(), quarantine: Quarantine::new(layout) };
     check.leftovers()?;
-    let act = match Act::begin(&store.layout, "check") {
+    let act = match Act::begin_without_sweep(layout, "check") {
         Ok(act) => Some(act),
         // A full disk is looked at all the same; what is removed below may make room for the next check to mend the rest.
         Err(error) if error.kind() == Kind::Exhausted => {
             check.repair = false;
             if repair {
-                let path = store.layout.tmp();
-                check.find(Severity::Derived, &path, format!("nothing can be mended: {error}"), false);
+                check.find(Severity::Derived, &layout.tmp(), format!("nothing can be mended: {error}"), None);
             }
             None
         }
@@ -39,12 +42,25 @@ pub(crate) fn check(store: &Store, repair: bool) -> Result<Report, Error> {
     check.index()?;
     let bad_blobs = check.blobs()?;
     let bad_layers = check.layers(act.as_ref())?;
-    check.images(&bad_blobs, &bad_layers)?;
+    let doomed = check.images(&bad_blobs, &bad_layers)?;
     check.containers();
     // This act has kept every layer that it looked at.
     drop(act);
+    check.retire(doomed)?;
+    // On a full disk removing is what helps.
+    check.repair = repair;
     check.garbage()?;
+    check.count()?;
     Ok(check.report)
+}
+
+/// Records that cannot stay: of images that have lost something, of names that lead nowhere, and those that cannot be read.
+#[derive(Default)]
+struct Doomed {
+    paths: Vec<(PathBuf, String)>,
+    needed: HashSet<(Kept, Digest)>,
+    /// One cannot be read, so it may have needed anything.
+    unreadable: bool,
 }
 
 struct Check<'a> {
@@ -52,43 +68,44 @@ struct Check<'a> {
     layout: &'a Layout,
     repair: bool,
     report: Report,
+    quarantine: Quarantine<'a>,
 }
 
 impl Check<'_> {
-    fn find(&mut self, severity: Severity, path: &Path, message: impl Into<String>, mended: bool) {
-        self.report.findings.push(Finding {
-            severity,
-            path: path.to_owned(),
-            message: message.into(),
-            mended,
-        });
+    fn find(&mut self, severity: Severity, path: &Path, message: impl Into<String>, done: Option<Done>) {
+        self.report.findings.push(Finding { severity, path: path.to_owned(), message: message.into(), done });
     }
 
     /// Sets something aside if repairing, and says so.
     fn lost(&mut self, path: &Path, message: impl std::fmt::Display) -> Result<(), Error> {
-        if !self.repair {
-            self.find(Severity::Lost, path, message.to_string(), false);
-            return Ok(());
-        }
-        let aside = set_aside(self.layout, path)?;
-        self.find(Severity::Lost, path, format!("{message}; set aside as {}", aside.display()), true);
+        let done = match self.repair {
+            true => Some(Done::SetAside(self.quarantine.set_aside(path)?)),
+            false => None,
+        };
+        self.find(Severity::Lost, path, message.to_string(), done);
         Ok(())
     }
 
     fn leftovers(&mut self) -> Result<(), Error> {
         let guard = StoreLock::take(self.layout)?;
-        let mut dead = dead_acts(self.layout)?;
-        dead.extend(Records::read(self.layout)?.leftovers);
-        for path in dead {
-            let removed = remove_tree(&path);
-            let message = match &removed {
-                Ok(()) => "left by a command that was cut short; removed".to_owned(),
-                Err(error) => format!("left by a command that was cut short, and cannot be removed: {error}"),
-            };
-            self.find(Severity::Leftover, &path, message, removed.is_ok());
+        for path in dead_acts(self.layout)? {
+            self.leftover(&path, "left by a command that was cut short");
         }
         drop(guard);
         Ok(())
+    }
+
+    fn leftover(&mut self, path: &Path, message: &str) {
+        let removed = if self.repair { Some(remove_tree(path)) } else { None };
+        let (message, done) = match removed {
+            Some(Err(error)) => (format!("{message}, and cannot be removed: {error}"), None),
+            removed => (message.to_owned(), removed.map(|_| Done::Removed)),
+        };
+        self.find(Severity::Leftover, path, message, done);
+    }
+
+    fn mended(&self) -> Option<Done> {
+        self.repair.then_some(Done::Mended)
     }
 
     fn index(&mut self) -> Result<(), Error> {
@@ -101,8 +118,7 @@ impl Check<'_> {
         }
         let path = self.layout.index();
         for difference in differences {
-            let done = if self.repair { "; made anew from the files" } else { "" };
-            self.find(Severity::Derived, &path, format!("{difference}{done}"), self.repair);
+            self.find(Severity::Derived, &path, difference, self.mended());
         }
         Ok(())
     }
@@ -115,7 +131,6 @@ impl Check<'_> {
         }
         let mut bad = BTreeSet::new();
         for digest in digests {
-            self.report.blobs += 1;
             match blobs::get(self.layout, &digest) {
                 Err(error) if !is_missing(&error) => {
                     self.lost(&self.layout.blob(&digest), error)?;
@@ -136,13 +151,13 @@ impl Check<'_> {
         }
         let mut bad = BTreeSet::new();
         for diff_id in diff_ids {
-            // So that it is not removed while it is looked at.
-            if let Some(act) = act
-                && !act.keep(self.layout, Kept::Layer, &diff_id)?
-            {
-                continue;
+            // So that it is not removed while it is looked at. A full disk has no room for the promise.
+            let kept = act.map(|act| act.keep(self.layout, Kept::Layer, &diff_id));
+            match kept {
+                Some(Ok(false)) => continue,
+                Some(Err(error)) if error.kind() != Kind::Exhausted => return Err(error),
+                _ => {}
             }
-            self.report.layers += 1;
             let directory = self.layout.layer(&diff_id);
             let fault = match layers::read_record(self.layout, &diff_id) {
                 Err(error) => Some(error.to_string()),
@@ -156,8 +171,8 @@ impl Check<'_> {
                 },
             };
             if let Some(fault) = fault {
-                if act.is_none() && !directory.exists() {
-                    // Without an act it could go meanwhile, and has.
+                if !directory.exists() {
+                    // Without the promise it could go meanwhile, and has.
                     continue;
                 }
                 if self.repair {
@@ -180,13 +195,8 @@ impl Check<'_> {
                 self.store.withdraw(&record.diff_id)?;
                 layers::repair_index(self.layout, act, record)?;
             }
-            let done = if mending.is_some() { "; made anew from the tar" } else { "" };
-            self.find(
-                Severity::Derived,
-                &plain,
-                format!("the EROFS index is missing or damaged{done}"),
-                mending.is_some(),
-            );
+            let done = mending.map(|_| Done::Mended);
+            self.find(Severity::Derived, &plain, "the EROFS index is missing or damaged", done);
         }
         for entry in fs::read_dir(&directory).map_err(Error::io("list", &directory))? {
             let path = entry.map_err(Error::io("list", &directory))?.path();
@@ -199,53 +209,92 @@ impl Check<'_> {
                     remove_tree(&path)?;
                 }
                 // `images` makes it anew, for it knows above which layers it is used.
-                let done = if self.repair { "; removed, to be made anew" } else { "" };
-                self.find(
-                    Severity::Derived,
-                    &path,
-                    format!("a variant of the EROFS index is damaged{done}"),
-                    self.repair,
-                );
+                let done = self.repair.then_some(Done::Removed);
+                self.find(Severity::Derived, &path, "a variant of the EROFS index is damaged", done);
             }
         }
         Ok(())
     }
 
-    fn images(&mut self, bad_blobs: &BTreeSet<Digest>, bad_layers: &BTreeSet<Digest>) -> Result<(), Error> {
+    fn images(
+        &mut self,
+        bad_blobs: &BTreeSet<Digest>,
+        bad_layers: &BTreeSet<Digest>,
+    ) -> Result<Doomed, Error> {
         let records = Records::read(self.layout)?;
-        self.report.records += (records.images.len() + records.names.len() + records.damaged.len()) as u64;
+        let mut doomed = Doomed::default();
         for (path, error) in records.damaged {
-            self.lost(&path, error)?;
+            // What a newer program has written is not damaged; it stays, and so does all that it may need.
+            if matches!(error, Error::NewerVersion { .. }) {
+                self.find(Severity::Lost, &path, error.to_string(), None);
+                continue;
+            }
+            doomed.unreadable = true;
+            doomed.paths.push((path, error.to_string()));
         }
+        let mut lost_images = BTreeSet::new();
         for image in &records.images {
             let path = self.layout.images().join(Record::image_file(&image.id));
             match self.image_fault(image, bad_blobs, bad_layers) {
                 None => self.variants(image)?,
                 // One that has gone meanwhile needs nothing.
                 Some(_) if !path.exists() => {}
-                Some(fault) => self.lost(&path, fault)?,
+                Some(fault) => {
+                    lost_images.insert(&image.id);
+                    doomed.needed.extend(image.needs());
+                    doomed.paths.push((path, fault));
+                }
             }
         }
         for name in &records.names {
             let path = self.layout.images().join(Record::name_file(&name.name));
-            let manifests = [Some(&name.manifest), name.index.as_ref()];
-            let lost_manifest =
-                manifests.into_iter().flatten().any(|digest| !self.has_blob(digest, bad_blobs));
-            if !path.exists() {
+            let lost_manifest = name.needs().any(|(_, digest)| !self.has_blob(&digest, bad_blobs));
+            let (familiar, id) = (name.name.familiar(), name.id.short());
+            let fault = if !path.exists() {
                 continue;
-            }
-            if !self.layout.images().join(Record::image_file(&name.id)).exists() {
-                self.lost(
-                    &path,
-                    format!(
-                        "{} names the image {}, which is not there",
-                        name.name.familiar(),
-                        name.id.short()
-                    ),
-                )?;
+            } else if lost_images.contains(&name.id) {
+                format!("{familiar} names the image {id}, which cannot be used")
+            } else if !self.layout.images().join(Record::image_file(&name.id)).exists() {
+                format!("{familiar} names the image {id}, which is not there")
             } else if lost_manifest {
-                self.lost(&path, format!("{} has lost its manifest", name.name.familiar()))?;
+                format!("{familiar} has lost its manifest")
+            } else {
+                continue;
+            };
+            doomed.needed.extend(name.needs());
+            doomed.paths.push((path, fault));
+        }
+        Ok(doomed)
+    }
+
+    /// Sets aside the records that cannot stay, and before them what only they need: a person who mends a layer by hand can put it all back.
+    fn retire(&mut self, doomed: Doomed) -> Result<(), Error> {
+        if self.repair && !doomed.paths.is_empty() {
+            let guard = StoreLock::take(self.layout)?;
+            let gone: HashSet<&Path> = doomed.paths.iter().map(|(path, _)| path.as_path()).collect();
+            let Some(Garbage { layers, blobs }) =
+                readable(remove::garbage(self.layout, &guard, |path| gone.contains(path)))?
+            else {
+                for (path, fault) in doomed.paths {
+                    let message = format!("{fault}; it stays until the records above are mended");
+                    self.find(Severity::Lost, &path, message, None);
+                }
+                return Ok(());
+            };
+            let wanted =
+                |kind, digest: &Digest| doomed.unreadable || doomed.needed.contains(&(kind, digest.clone()));
+            let reason = "of use only to what is set aside with it";
+            for layer in layers.iter().filter(|layer| wanted(Kept::Layer, layer)) {
+                self.store.withdraw(layer)?;
+                self.lost(&self.layout.layer(layer), reason)?;
             }
+            for blob in blobs.iter().filter(|blob| wanted(Kept::Blob, blob)) {
+                self.lost(&self.layout.blob(blob), reason)?;
+            }
+            drop(guard);
+        }
+        for (path, fault) in doomed.paths {
+            self.lost(&path, fault)?;
         }
         Ok(())
     }
@@ -295,83 +344,59 @@ impl Check<'_> {
                 continue;
             }
             let mended = self.repair && self.store.replace_variants(image)?;
-            let done = if mended { "; made anew" } else { "" };
-            self.find(
-                Severity::Derived,
-                &path,
-                format!("a variant of the EROFS index is missing{done}"),
-                mended,
-            );
+            let done = mended.then_some(Done::Mended);
+            self.find(Severity::Derived, &path, "a variant of the EROFS index is missing", done);
         }
         Ok(())
     }
 
     fn containers(&mut self) {
-        self.report.records += containers::count(self.layout);
         for (path, error) in containers::damaged(self.layout) {
             // It is the engine's; only the engine knows what hangs on it.
-            self.find(Severity::Lost, &path, error.to_string(), false);
+            self.find(Severity::Lost, &path, error.to_string(), None);
         }
     }
 
     /// What no record needs: the data of acts that were cut short before their record.
     fn garbage(&mut self) -> Result<(), Error> {
         let guard = StoreLock::take(self.layout)?;
-        let collected = match remove::collect(self.layout, &guard) {
-            Ok(collected) => collected,
-            // A damaged record may need anything. It has been named above.
-            Err(Error::DamagedRecord { .. } | Error::NewerVersion { .. }) => return Ok(()),
-            Err(error) => return Err(error),
+        // Without mending, what the images above need stays needed.
+        let Some(Garbage { layers, blobs }) = readable(remove::garbage(self.layout, &guard, |_| false))?
+        else {
+            return Ok(());
         };
+        let collected = if self.repair { Some(remove::collect(self.layout, &guard)?) } else { None };
         drop(guard);
-        let layers = collected.layers.iter().map(|layer| self.layout.layer(layer));
-        let paths: Vec<PathBuf> =
-            layers.chain(collected.blobs.iter().map(|blob| self.layout.blob(blob))).collect();
-        collected.delete(self.store);
-        for path in paths {
-            self.find(Severity::Leftover, &path, "no image needs it; removed", true);
+        let done = collected.map(|collected| {
+            collected.delete(self.store);
+            Done::Removed
+        });
+        let layers = layers.iter().map(|layer| self.layout.layer(layer));
+        for path in layers.chain(blobs.iter().map(|blob| self.layout.blob(blob))) {
+            self.find(Severity::Leftover, &path, "no image needs it", done.clone());
         }
         Ok(())
+    }
+
+    /// What there is now.
+    fn count(&mut self) -> Result<(), Error> {
+        let records = Records::read(self.layout)?;
+        let images = records.images.len() + records.names.len() + records.damaged.len();
+        self.report.records = images as u64 + containers::count(self.layout);
+        self.report.blobs = blobs::list(self.layout)?.0.len() as u64;
+        self.report.layers = layers::list(self.layout)?.0.len() as u64;
+        Ok(())
+    }
+}
+
+/// Nothing if a record cannot be read, since that may need anything. It has been named already.
+fn readable<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Err(Error::DamagedRecord { .. } | Error::NewerVersion { .. }) => Ok(None),
+        other => other.map(Some),
     }
 }
 
 fn is_missing(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
-}
-
-/// Moves something out of the way, to `lost/`, under its own name with a number.
-fn set_aside(layout: &Layout, path: &Path) -> Result<PathBuf, Error> {
-    let lost = layout.data.join("lost");
-    make_directory(&lost)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let aside = (0..)
-        .map(|number| lost.join(format!("{name}.{number}")))
-        .find(|aside| !aside.exists())
-        .unwrap_or(lost);
-    fs::rename(path, &aside).map_err(Error::io("set aside", path))?;
-    Ok(aside)
-}
-
-/// Adds up what is on disk.
-pub(crate) fn disk_usage(layout: &Layout) -> Result<DiskUsage, Error> {
-    let records = Records::read(layout)?;
-    let (layers, _) = layers::list(layout)?;
-    Ok(DiskUsage {
-        images: records.images.iter().filter(|image| !image.removed).count() as u64,
-        layers: layers.len() as u64,
-        layer_bytes: bytes_in(&layout.layers()),
-        blob_bytes: bytes_in(&layout.blobs()),
-        leftover_bytes: bytes_in(&layout.tmp()),
-    })
-}
-
-/// Bytes that a tree takes, as far as it can be read: it changes while it is looked at.
-fn bytes_in(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
-    let below: u64 = match metadata.is_dir() {
-        true => fs::read_dir(path).into_iter().flatten().flatten().map(|entry| bytes_in(&entry.path())).sum(),
-        false => 0,
-    };
-    below + metadata.blocks() * 512
 }

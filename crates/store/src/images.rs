@@ -4,11 +4,11 @@ use onggi_image::{Algorithm, Config, Digest, Manifest, Reference};
 use onggi_sys::fault;
 
 use crate::act::StoreLock;
-use crate::blobs;
 use crate::error::Error;
 use crate::layout::{Layout, open_directory};
 use crate::records::{self, ImageRecord, NameRecord, Record, Records};
 use crate::types::{Image, ImageSummary};
+use crate::{Store, blobs, remove};
 use onggi_record::{Durability, Prepared, sync_directory};
 use std::os::fd::AsFd;
 
@@ -123,7 +123,8 @@ pub(crate) fn list(layout: &Layout) -> Result<Vec<ImageSummary>, Error> {
 }
 
 /// Gives an image one more name.
-pub(crate) fn tag(layout: &Layout, source: &str, target: &Reference) -> Result<(), Error> {
+pub(crate) fn tag(store: &Store, source: &str, target: &Reference) -> Result<Digest, Error> {
+    let layout = &store.layout;
     if target.digest().is_some() {
         return Err(Error::TagWithDigest);
     }
@@ -135,13 +136,20 @@ pub(crate) fn tag(layout: &Layout, source: &str, target: &Reference) -> Result<(
         None => (found.record.manifest, found.record.index),
     };
     let version = records::VERSION;
-    let record =
-        Record::Name(NameRecord { version, name: target.clone(), id: found.record.id, manifest, index });
+    let id = found.record.id;
+    let before = records::read_name(layout, target).ok().flatten();
+    let leaves = before.is_some_and(|before| before.manifest != manifest);
+    let record = Record::Name(NameRecord { version, name: target.clone(), id: id.clone(), manifest, index });
     let directory = open_directory(&layout.images())?;
     let prepared = Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?;
     fault::point("store.tag.prepared");
     prepared.publish()?;
     fault::point("store.tag.renamed");
     drop(guard);
-    Ok(sync_directory(directory.as_fd(), "images")?)
+    sync_directory(directory.as_fd(), "images")?;
+    if leaves {
+        // The manifest that the name had may have been its alone.
+        remove::tidy(store);
+    }
+    Ok(id)
 }

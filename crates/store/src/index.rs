@@ -1,8 +1,9 @@
 //! The SQLite index: unique names, leases, and a row for each container. Derived from the files, and made from them again whenever it is
-//! missing, damaged, of another version, or from before the last boot.
+//! missing, damaged, of another version, of another store, or from before the last boot.
 //!
 //! "From before the last boot" is why nothing here waits for the disk: with `synchronous = OFF` a power cut may lose or tear anything, so an
-//! index that another boot has written is never believed. A killed process loses nothing, since what it committed is in the page cache.
+//! index that another boot has written is never believed. A killed process loses nothing, since what it committed is in the page cache. Therefore it
+//! lies in the run root: where that is memory, a full disk takes nothing from it.
 //! docs/decisions/0003-state.md has the figures.
 
 use std::collections::HashSet;
@@ -18,11 +19,12 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use crate::error::Error;
+use crate::layout::make_directory;
 use crate::process::Process;
 use crate::types::{ContainerRow, NameKind};
 
 /// The version of the tables; another one is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// How long a command waits for others to finish their writes, each of which takes well under a millisecond.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pages in the write-ahead log before it is copied back. Small, because whoever opens the index first reads the whole log.
@@ -52,6 +54,8 @@ pub(crate) struct Contents {
 /// The index of one store; opened when it is first needed, and again when somebody has deleted it meanwhile.
 pub(crate) struct Index {
     path: PathBuf,
+    /// The data root that it is over: a run root that is used with another one must not mix their names.
+    data: PathBuf,
     /// Reads the files when the index must be made anew.
     contents: Box<dyn Fn() -> Contents + Send + Sync>,
     connection: Mutex<Option<Open>>,
@@ -70,8 +74,12 @@ impl std::fmt::Debug for Index {
 }
 
 impl Index {
-    pub(crate) fn new(path: PathBuf, contents: Box<dyn Fn() -> Contents + Send + Sync>) -> Index {
-        Index { path, contents, connection: Mutex::new(None) }
+    pub(crate) fn new(
+        path: PathBuf,
+        data: PathBuf,
+        contents: Box<dyn Fn() -> Contents + Send + Sync>,
+    ) -> Index {
+        Index { path, data, contents, connection: Mutex::new(None) }
     }
 
     /// Takes a name. The holder's id is given back if it is another's.
@@ -344,12 +352,16 @@ impl Index {
     /// Held while the file or its log get or lose their names: a log must never be found beside another file than its own.
     fn lock(&self) -> Result<File, Error> {
         let path = with_suffix(&self.path, ".lock");
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let open = || File::options().create(true).truncate(false).write(true).open(&path);
+        let lock = match open() {
+            // The first command of this boot.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                make_directory(self.path.parent().unwrap_or(&self.path))?;
+                open()
+            }
+            other => other,
+        };
+        let lock = lock.map_err(Error::io("open", &path))?;
         onggi_sys::ofd::lock(lock.as_fd()).map_err(Error::io("lock", &path))?;
         Ok(lock)
     }
@@ -365,10 +377,15 @@ impl Index {
             if version != VERSION {
                 return Ok(None);
             }
-            let boot: Option<String> = connection
-                .query_row("SELECT value FROM about WHERE key = 'boot'", [], |row| row.get(0))
-                .optional()?;
-            Ok((boot == boot_id()).then_some(Open { connection, file }))
+            let about = |key: &str| {
+                connection
+                    .query_row("SELECT value FROM about WHERE key = ?", [key], |row| row.get(0))
+                    .optional()
+            };
+            let boot: Option<String> = about("boot")?;
+            let store: Option<String> = about("store")?;
+            let believed = boot == boot_id() && store == store_id(&self.data);
+            Ok(believed.then_some(Open { connection, file }))
         };
         match look() {
             Err(error) if is_damage(&error) || error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
@@ -384,7 +401,7 @@ impl Index {
         let temporary = with_suffix(&self.path, ".new");
         remove_if_there(&temporary)?;
         let contents = (self.contents)();
-        fill(&temporary, &contents).map_err(self.error("make anew"))?;
+        fill(&temporary, &contents, store_id(&self.data)).map_err(self.error("make anew"))?;
         fault::point("store.index.filled");
         for suffix in ["-wal", "-shm"] {
             remove_if_there(&with_suffix(&self.path, suffix))?;
@@ -403,7 +420,7 @@ fn list_leases(connection: &Connection) -> rusqlite::Result<Vec<(String, String)
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-fn fill(path: &Path, contents: &Contents) -> rusqlite::Result<()> {
+fn fill(path: &Path, contents: &Contents, store: Option<String>) -> rusqlite::Result<()> {
     let mut connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "OFF")?;
     connection.pragma_update(None, "synchronous", "OFF")?;
@@ -425,8 +442,8 @@ fn fill(path: &Path, contents: &Contents) -> rusqlite::Result<()> {
     transaction.execute_batch(&format!(
         "CREATE TABLE room (bytes); INSERT INTO room VALUES (zeroblob({ROOM})); DROP TABLE room;"
     ))?;
-    if let Some(boot) = boot_id() {
-        transaction.execute("INSERT INTO about VALUES ('boot', ?)", [boot])?;
+    for (key, value) in [("boot", boot_id()), ("store", store)] {
+        transaction.execute("INSERT INTO about SELECT ?1, ?2 WHERE ?2 IS NOT NULL", params![key, value])?;
     }
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()?;
@@ -475,4 +492,9 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// The kernel's name for this boot; without it (no /proc) every index is believed.
 fn boot_id() -> Option<String> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|text| text.trim().to_owned())
+}
+
+/// The data root as the kernel knows it, by whatever path it is reached.
+fn store_id(data: &Path) -> Option<String> {
+    file_of(data).map(|(device, inode)| format!("{device}:{inode}"))
 }

@@ -61,8 +61,14 @@ impl Layout {
         self.data.join("VERSION")
     }
 
+    /// In the run root, which is memory on most hosts: the index is believed for one boot only, and it must be there on a full disk too.
     pub(crate) fn index(&self) -> PathBuf {
-        self.data.join("index.sqlite")
+        self.run.join("index.sqlite")
+    }
+
+    /// Where things that are damaged, or of no use without what is damaged, are set aside: see `quarantine`.
+    pub(crate) fn lost(&self) -> PathBuf {
+        self.data.join("lost")
     }
 
     pub(crate) fn blobs(&self) -> PathBuf {

@@ -19,10 +19,12 @@ mod load;
 mod lower;
 mod mounts;
 mod process;
+mod quarantine;
 mod records;
 mod remove;
 mod save;
 mod types;
+mod usage;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -66,7 +68,11 @@ impl Store {
         let layout = Layout { data: data.to_owned(), run: run.to_owned() };
         layout.prepare()?;
         let for_index = layout.clone();
-        let index = Index::new(layout.index(), Box::new(move || containers::contents(&for_index)));
+        let index = Index::new(
+            layout.index(),
+            layout.data.clone(),
+            Box::new(move || containers::contents(&for_index)),
+        );
         Ok(Store { layout, index, form, presenter: OnceLock::new() })
     }
 
@@ -158,19 +164,20 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn images(&self) -> Result<Vec<ImageSummary>, Error> {
+        self.sweep();
         images::list(&self.layout)
     }
 
-    /// Gives an image (by name or id) one more name; a name that another image has is taken from it.
+    /// Gives an image (by name or id) one more name; a name that another image has is taken from it. Returns the image's id.
     ///
     /// # Errors
     /// Those of [`Store::resolve`], [`Error::TagWithDigest`].
-    pub fn tag(&self, source: &str, target: &Reference) -> Result<(), Error> {
-        images::tag(&self.layout, source, target)
+    pub fn tag(&self, source: &str, target: &Reference) -> Result<Digest, Error> {
+        images::tag(self, source, target)
     }
 
     /// Takes a name away, and with the last name the image and all that only it needs; by Docker's rules. `is_running` is asked about the
-    /// owners of leases on the image: a running container's image cannot be removed even by force.
+    /// owners of leases on the image: a running container's image cannot be removed even by force, but by force its name can be taken away.
     ///
     /// # Errors
     /// Those of [`Store::resolve`], [`Error::InUse`], [`Error::NameInUse`], [`Error::SeveralRepositories`].
@@ -218,6 +225,7 @@ impl Store {
     /// # Errors
     /// [`Error::NoSuchImage`] if it is gone already.
     pub fn lease(&self, owner: &str, image: &Digest) -> Result<(), Error> {
+        self.sweep();
         self.index.lease(owner, &image.to_string())?;
         // Whoever removes an image looks at the leases first: either it saw this one, or the image is gone now.
         match records::read_image(&self.layout, image)? {
@@ -320,8 +328,8 @@ impl Store {
         self.after_release(image)
     }
 
-    /// Verifies everything: seals, blobs, tars against diff ids, EROFS indexes, records against what they name, the index against the files. Removes
-    /// what cut-short acts have left; with `repair` mends what can be mended and sets aside under `lost/` what cannot.
+    /// Verifies everything: seals, blobs, tars against diff ids, EROFS indexes, records against what they name, the index against the files. Changes
+    /// nothing without `repair`; with it mends what can be mended, sets aside under `lost/` what cannot, and removes what cut-short acts have left.
     ///
     /// # Errors
     /// Only when something cannot be looked at; what is wrong is in the report.
@@ -334,7 +342,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn disk_usage(&self) -> Result<DiskUsage, Error> {
-        check::disk_usage(&self.layout)
+        usage::disk_usage(&self.layout)
     }
 
     /// Makes the index anew from the files.
@@ -343,6 +351,11 @@ impl Store {
     /// [`Error::Index`], [`Error::Io`].
     pub fn rebuild_index(&self) -> Result<(), Error> {
         self.index.rebuild()
+    }
+
+    /// Removes what killed commands have left, in passing: what cannot be removed now is no reason to fail.
+    fn sweep(&self) {
+        let _ = act::sweep(&self.layout);
     }
 
     fn after_release(&self, image: Option<String>) -> Result<(), Error> {

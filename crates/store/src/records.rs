@@ -10,6 +10,7 @@ use onggi_error::{Diagnose, Kind};
 use onggi_image::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
+use crate::act::Kept;
 use crate::error::Error;
 use crate::layout::Layout;
 
@@ -67,6 +68,25 @@ pub(crate) struct NameRecord {
     pub(crate) index: Option<Digest>,
 }
 
+impl ImageRecord {
+    /// The blobs and layers that it keeps.
+    pub(crate) fn needs(&self) -> impl Iterator<Item = (Kept, Digest)> {
+        let layers = self.layers.iter().map(|layer| (Kept::Layer, layer.diff_id.clone()));
+        let blobs = [Some(&self.id), Some(&self.manifest), self.index.as_ref()];
+        layers.chain(blobs.into_iter().flatten().map(|blob| (Kept::Blob, blob.clone())))
+    }
+}
+
+impl NameRecord {
+    /// The blobs that it keeps.
+    pub(crate) fn needs(&self) -> impl Iterator<Item = (Kept, Digest)> {
+        [Some(&self.manifest), self.index.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|blob| (Kept::Blob, blob.clone()))
+    }
+}
+
 impl Record {
     /// The file name of an image's record.
     pub(crate) fn image_file(id: &Digest) -> String {
@@ -99,8 +119,6 @@ pub(crate) struct Records {
     pub(crate) images: Vec<ImageRecord>,
     pub(crate) names: Vec<NameRecord>,
     pub(crate) damaged: Vec<(PathBuf, Error)>,
-    /// Records that were never renamed into place.
-    pub(crate) leftovers: Vec<PathBuf>,
 }
 
 impl Records {
@@ -110,7 +128,6 @@ impl Records {
         for file in list(layout)? {
             let path = layout.images().join(&file);
             if onggi_record::is_temporary(&file) {
-                records.leftovers.push(path);
                 continue;
             }
             match read_file(layout, &file) {

@@ -19,7 +19,7 @@ use crate::containers;
 use crate::error::Error;
 use crate::images::{self, Found};
 use crate::layout::{Layout, open_directory};
-use crate::records::{self, ImageRecord, Record, Records};
+use crate::records::{self, ImageRecord, NameRecord, Record, Records};
 use crate::types::Removed;
 use crate::{blobs, layers};
 use onggi_record::{Durability, Prepared, sync_directory};
@@ -73,6 +73,14 @@ pub(crate) fn remove_if_unused(store: &Store, id: &Digest) -> Result<(), Error> 
     Ok(())
 }
 
+/// Collects what nothing refers to any more, after an act that may have left some. An act that has succeeded does not fail for it.
+pub(crate) fn tidy(store: &Store) {
+    let collected = StoreLock::take(&store.layout).and_then(|guard| collect(&store.layout, &guard));
+    if let Ok(collected) = collected {
+        collected.delete(store);
+    }
+}
+
 fn remove_locked(
     store: &Store,
     guard: &StoreLock,
@@ -97,7 +105,8 @@ fn remove_locked(
         // By a name that is not the last: only the name.
         Some(name) if !by_digest && names.len() > 1 => {
             untag(layout, &name.name, &mut removed)?;
-            return Ok((removed, Collected::default()));
+            // The name may have had a manifest of its own.
+            return Ok((removed, collect(layout, guard)?));
         }
         Some(name) if names.len() == 1 => {
             if let (Some(user), false) = (users.first(), force) {
@@ -114,7 +123,7 @@ fn remove_locked(
                 for name in &of_repository {
                     untag(layout, name, &mut removed)?;
                 }
-                return Ok((removed, Collected::default()));
+                return Ok((removed, collect(layout, guard)?));
             }
             of_repository
         }
@@ -132,7 +141,15 @@ fn remove_locked(
         forceable,
     };
     if let Some(user) = running {
-        return Err(in_use(user, "running", false));
+        if name.is_none() {
+            return Err(in_use(user, "running", false));
+        }
+        // By its name and by force: it loses the name, and stays without one. As Docker does it.
+        for name in &going {
+            untag(layout, name, &mut removed)?;
+        }
+        removed.push(Removed::Kept { id: image.id.clone(), user: user.to_owned(), listed: true });
+        return Ok((removed, collect(layout, guard)?));
     }
     if let (Some(user), false) = (users.first(), force) {
         return Err(in_use(user, "stopped", true));
@@ -141,8 +158,9 @@ fn remove_locked(
         untag(layout, name, &mut removed)?;
     }
     removed.push(Removed::Deleted(image.id.clone()));
-    if !users.is_empty() {
+    if let Some(user) = users.first() {
         // Their layers stay under them.
+        removed.push(Removed::Kept { id: image.id.clone(), user: (*user).to_owned(), listed: false });
         hide(layout, image)?;
         return Ok((removed, Collected::default()));
     }
@@ -186,23 +204,23 @@ pub(crate) struct Garbage {
     pub(crate) blobs: Vec<Digest>,
 }
 
-/// Finds what nothing refers to. Refuses if a record cannot be read, since it may refer to anything.
-pub(crate) fn garbage(layout: &Layout, guard: &StoreLock) -> Result<Garbage, Error> {
-    let records = Records::read(layout)?.complete()?;
+/// Finds what nothing refers to, as if the records that are `gone` were not there. Refuses if another cannot be read, since it may refer to
+/// anything.
+pub(crate) fn garbage(
+    layout: &Layout,
+    guard: &StoreLock,
+    gone: impl Fn(&Path) -> bool,
+) -> Result<Garbage, Error> {
+    let is_gone = |file: String| gone(&layout.images().join(file));
+    let mut records = Records::read(layout)?;
+    records.damaged.retain(|(path, _)| !gone(path));
+    let records = records.complete()?;
     let mut needed: HashSet<(Kept, Digest)> = kept_by_acts(layout, guard)?.into_iter().collect();
     needed.extend(containers::layers_in_use(layout)?.into_iter().map(|layer| (Kept::Layer, layer)));
-    for image in records.images {
-        needed.extend(image.layers.into_iter().map(|layer| (Kept::Layer, layer.diff_id)));
-        needed.extend(
-            [Some(image.id), Some(image.manifest), image.index]
-                .into_iter()
-                .flatten()
-                .map(|blob| (Kept::Blob, blob)),
-        );
-    }
-    for name in records.names {
-        needed.extend([Some(name.manifest), name.index].into_iter().flatten().map(|blob| (Kept::Blob, blob)));
-    }
+    let images = records.images.iter().filter(|image| !is_gone(Record::image_file(&image.id)));
+    needed.extend(images.flat_map(ImageRecord::needs));
+    let names = records.names.iter().filter(|name| !is_gone(Record::name_file(&name.name)));
+    needed.extend(names.flat_map(NameRecord::needs));
     let unneeded = |kind: Kept, all: Vec<Digest>| -> Vec<Digest> {
         all.into_iter().filter(|digest| !needed.contains(&(kind, digest.clone()))).collect()
     };
@@ -215,7 +233,6 @@ pub(crate) fn garbage(layout: &Layout, guard: &StoreLock) -> Result<Garbage, Err
 #[must_use]
 pub(crate) struct Collected {
     pub(crate) layers: Vec<Digest>,
-    pub(crate) blobs: Vec<Digest>,
     moved: Vec<PathBuf>,
 }
 
@@ -234,14 +251,14 @@ impl Collected {
 
 /// Moves what nothing refers to out of its place.
 pub(crate) fn collect(layout: &Layout, guard: &StoreLock) -> Result<Collected, Error> {
-    let Garbage { layers, blobs } = garbage(layout, guard)?;
+    let Garbage { layers, blobs } = garbage(layout, guard, |_| false)?;
     let mut moved = Vec::new();
     let layer_paths = layers.iter().map(|digest| layout.layer(digest));
     for path in layer_paths.chain(blobs.iter().map(|digest| layout.blob(digest))) {
         moved.extend(move_away(layout, &path, guard)?);
         fault::point("store.remove.moved-away");
     }
-    Ok(Collected { layers, blobs, moved })
+    Ok(Collected { layers, moved })
 }
 
 /// Moves one thing into `tmp/`, where it is whoever's first comes by. Returns its new path, or nothing if it had to be deleted on the spot.

@@ -101,6 +101,9 @@ pub enum Removed {
     Untagged(Reference),
     /// `Deleted: sha256:…`: an image, or a layer that only it had.
     Deleted(Digest),
+    /// The image's data stays for a container (`user`, the first of them by id) that has been made of it: under its id in lists if that runs,
+    /// in no list and until the last such container is gone if none does.
+    Kept { id: Digest, user: String, listed: bool },
 }
 
 impl std::fmt::Display for Removed {
@@ -108,6 +111,20 @@ impl std::fmt::Display for Removed {
         match self {
             Removed::Untagged(name) => write!(f, "Untagged: {}", name.familiar()),
             Removed::Deleted(digest) => write!(f, "Deleted: {digest}"),
+            Removed::Kept { id, user, listed } => {
+                let (id, user) = (id.short(), user.get(..12).unwrap_or(user));
+                match listed {
+                    true => {
+                        write!(f, "the image {id} stays without a name: the container {user} runs from it")
+                    }
+                    false => {
+                        write!(
+                            f,
+                            "the data of the image {id} stays until the container {user}, made from it, is removed"
+                        )
+                    }
+                }
+            }
         }
     }
 }
@@ -154,7 +171,7 @@ pub struct DiskUsage {
 /// What a check has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What was looked at: records, blobs, layers.
+    /// What there is, after any repair: records, blobs, layers.
     pub records: u64,
     pub blobs: u64,
     pub layers: u64,
@@ -162,10 +179,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// Nothing is wrong, and whatever was found is mended.
+    /// Nothing is wrong any more: whatever was found is dealt with, or does no harm.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.findings.iter().all(|finding| finding.mended || finding.severity == Severity::Leftover)
+        self.findings.iter().all(|finding| finding.done.is_some() || finding.severity == Severity::Leftover)
     }
 }
 
@@ -174,9 +191,21 @@ impl Report {
 pub struct Finding {
     pub severity: Severity,
     pub path: PathBuf,
-    /// What is wrong, and once it is mended what was done, in one sentence.
+    /// What is, or was, wrong.
     pub message: String,
-    pub mended: bool,
+    /// What was done about it; nothing if the check was to look only, or nothing could be done.
+    pub done: Option<Done>,
+}
+
+/// What a repair has done about a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// Made again from what is whole.
+    Mended,
+    /// Deleted: nobody needs it, or it will be made again.
+    Removed,
+    /// Moved there, because somebody may still want it.
+    SetAside(PathBuf),
 }
 
 /// How bad a finding is.

@@ -91,6 +91,29 @@ fn containers_leave_the_index() {
     store.remove("one:1", false, &|_| true).unwrap();
 }
 
+/// After a boot there is no index, and the first command must make one.
+#[test]
+fn what_is_there_is_listed_and_removed_right_after_a_boot() {
+    if !needs_root() {
+        return;
+    }
+    let (roots, _disk, store) = full();
+    store.unmount_all().unwrap();
+    drop(store);
+    fs::remove_dir_all(roots.run()).unwrap();
+    let store = roots.open();
+    assert_eq!(store.images().unwrap().len(), 2);
+    assert_eq!(store.containers().unwrap(), []);
+    store.resolve("one:1").unwrap();
+    store.lease("aa", &store.resolve("two:1").unwrap().id).unwrap();
+    store.remove("two:1", false, &|_| false).unwrap_err();
+    store.release("aa").unwrap();
+    for name in ["one:1", "two:1"] {
+        store.remove(name, false, &|_| false).unwrap();
+    }
+    assert_eq!(fs::read_dir(store.data().join("layers")).unwrap().count(), 0);
+}
+
 #[test]
 fn a_check_goes_on() {
     if !needs_root() {

@@ -217,7 +217,6 @@ fn what_is_not_what_it_says_is_refused_and_leaves_nothing() {
         assert!(store.images().unwrap().is_empty(), "{what}");
     }
     // Layers that were whole before the fault was met are nobody's, and go.
-    store.check(false).unwrap();
     sound(&store);
     assert_eq!(store.disk_usage().unwrap().layers, 0);
 }
@@ -420,7 +419,27 @@ fn removal_follows_docker_s_rules() {
             "conflict: unable to delete {short} (cannot be forced) - image is being used by running container cccccccccccc"
         )
     );
-    assert_eq!(lines(store.remove(short, true, &stopped).unwrap()), ["Untagged: a:2", &deleted[0]]);
+    // By its name it loses the name and nothing else.
+    assert_eq!(
+        lines(store.remove("a:2", true, &|_| true).unwrap()),
+        [
+            "Untagged: a:2",
+            &format!("the image {short} stays without a name: the container cccccccccccc runs from it")
+        ]
+    );
+    assert_eq!(store.images().unwrap()[0].names, []);
+    assert_eq!(store.resolve(short).unwrap().layers, image.layers);
+    store.tag(short, &Reference::parse("a:2").unwrap()).unwrap();
+    assert_eq!(
+        lines(store.remove(short, true, &stopped).unwrap()),
+        [
+            "Untagged: a:2",
+            &deleted[0],
+            &format!(
+                "the data of the image {short} stays until the container cccccccccccc, made from it, is removed"
+            )
+        ]
+    );
     assert!(store.images().unwrap().is_empty() && store.resolve(short).is_err());
     assert_eq!(store.image(&image.id).unwrap().layers, image.layers, "the container's layers stay under it");
     assert_eq!(store.resolve(&image.id.to_string()).unwrap().id, image.id, "it can start again");
@@ -453,7 +472,7 @@ fn a_container_s_record_alone_keeps_its_layers() {
     assert!(store.images().unwrap().is_empty());
     assert_eq!(store.disk_usage().unwrap().layers, 2);
     fs::remove_dir_all(directory).unwrap();
-    store.check(false).unwrap();
+    store.check(true).unwrap();
     assert_eq!(store.disk_usage().unwrap().layers, 0);
 }
 
@@ -472,5 +491,35 @@ fn shared_layers_stay_with_the_last_image() {
     assert_eq!(store.mount_layers(&image).unwrap().len(), 3);
     store.remove("second", false, &|_| false).unwrap();
     assert_eq!(store.disk_usage().unwrap().layers, 0);
+    sound(&store);
+}
+
+/// Two manifests of one image (the same config): the record keeps the first, a name its own, and what neither keeps goes.
+#[test]
+fn no_manifest_is_left_that_nobody_names() {
+    let roots = Roots::new();
+    let store = roots.open();
+    let blobs = || fs::read_dir(store.data().join("blobs/sha256")).unwrap().count();
+    let plain = tar(&docker_archive(&["a:1"], &layers("a")));
+    load(&store, &plain).unwrap();
+    assert_eq!(blobs(), 2);
+    let second = tar(&oci_layout("a:1", &layers("a")));
+    load(&store, &second).unwrap();
+    sound(&store);
+    let with_second = blobs();
+    assert!(with_second > 2, "the layouts are of one image and two manifests");
+    // Back to the first: the second one is nobody's.
+    load(&store, &plain).unwrap();
+    sound(&store);
+    assert_eq!(blobs(), 2);
+    // The same by a tag, and by removing the name.
+    load(&store, &second).unwrap();
+    load(&store, &tar(&docker_archive(&["b:1"], &layers("b")))).unwrap();
+    store.tag("b:1", &Reference::parse("a:1").unwrap()).unwrap();
+    sound(&store);
+    load(&store, &second).unwrap();
+    store.tag("a:1", &Reference::parse("c:1").unwrap()).unwrap();
+    load(&store, &plain).unwrap();
+    store.remove("c:1", false, &|_| false).unwrap();
     sound(&store);
 }

@@ -81,7 +81,7 @@ fn it_comes_back_from_the_files_however_it_is_lost() {
     let image = store.resolve("a:1").unwrap();
     keep(&store, "aa", &image.id);
     store.rebuild_index().unwrap();
-    let index = store.data().join("index.sqlite");
+    let index = store.run().join("index.sqlite");
     let write = |bytes: &[u8]| fs::write(&index, bytes).unwrap();
     type Damage<'a> = (&'a str, Box<dyn Fn() + 'a>);
     let damages: [Damage<'_>; 6] = [

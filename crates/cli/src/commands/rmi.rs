@@ -1,6 +1,7 @@
 //! `onggi rmi`: images that are no longer wanted.
 
 use clap::ArgMatches;
+use onggi_store::Removed;
 
 use crate::command::{Command, Group};
 use crate::context::Context;
@@ -46,7 +47,10 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     };
     context.each(&texts(matches, "images"), |name| {
         for removed in engine.store().remove(name, force, &is_running)? {
-            context.line(&removed.to_string())?;
+            match removed {
+                Removed::Kept { .. } => context.warn(&removed.to_string()),
+                _ => context.line(&removed.to_string())?,
+            }
         }
         Ok(())
     })

@@ -1,6 +1,7 @@
 //! `onggi system check`: are the records and the store sound?
 
 use clap::ArgMatches;
+use onggi_store::Done;
 
 use crate::command::{Command, Group};
 use crate::context::Context;
@@ -17,23 +18,34 @@ pub(crate) const COMMAND: Command = Command {
     failure: 1,
     examples: &[
         ("system check", "Look only; exit code 1 if something is wrong"),
-        ("system check --repair", "Mend what can be mended from what is left"),
+        ("system check --repair", "Mend what can be mended; what cannot is set aside, not deleted"),
     ],
 };
 
 fn build() -> clap::Command {
     flags::command("onggi system check [OPTIONS]")
-        .arg(switch("repair", Some('r'), "Mend what can be mended"))
+        .arg(switch(
+            "repair",
+            Some('r'),
+            "Mend what can be mended, set aside what cannot, remove what was left over",
+        ))
         .arg(switch("quiet", Some('q'), "Only the exit code"))
 }
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let (repair, quiet) = (is(matches, "repair"), is(matches, "quiet"));
     let report = context.store()?.check(repair)?;
-    let mut lines = Vec::new();
+    let (mut lines, mut set_aside) = (Vec::new(), false);
     for finding in &report.findings {
-        let state = if finding.mended { "mended" } else { severity(finding.severity) };
-        lines.push(format!("{state:>9}  {}: {}", finding.path.display(), finding.message));
+        let (state, place) = match &finding.done {
+            Some(Done::Mended) => ("mended", None),
+            Some(Done::Removed) => ("removed", None),
+            Some(Done::SetAside(place)) => ("set aside", Some(place)),
+            None => (severity(finding.severity), None),
+        };
+        let place = place.map(|place| format!("; it is now {}", place.display())).unwrap_or_default();
+        lines.push(format!("{state:>9}  {}: {}{place}", finding.path.display(), finding.message));
+        set_aside |= !place.is_empty();
     }
     let records = context.engine()?.check(repair)?;
     for finding in &records {
@@ -55,13 +67,17 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
             context.line(&plain(line))?;
         }
     }
-    if sound {
-        return Ok(0);
+    let left_over = report.findings.iter().any(|finding| finding.done.is_none());
+    if set_aside && !quiet {
+        context.complain(
+            "hint: load or import the images that are named here again; what is set aside stays until you remove it\n",
+        );
+    } else if !repair && !quiet && (!sound || left_over) {
+        context.complain(
+            "hint: `onggi system check --repair` mends, removes or sets aside what is named here\n",
+        );
     }
-    if !repair && !quiet {
-        context.complain("hint: `onggi system check --repair` mends what can be mended\n");
-    }
-    Ok(1)
+    Ok(if sound { 0 } else { 1 })
 }
 
 fn severity(severity: onggi_store::Severity) -> &'static str {

@@ -23,7 +23,7 @@ use crate::layers::{self, Expected, Ingested};
 use crate::layout::open_directory;
 use crate::records::{self, ImageRecord, LayerUse, NameRecord, Record};
 use crate::types::{Loaded, Progress};
-use crate::{Store, blobs};
+use crate::{Store, blobs, remove};
 use onggi_record::{Durability, Prepared, sync_directory};
 use source::{DirectorySource, Source, TarSource};
 
@@ -35,6 +35,13 @@ pub(crate) enum Input<'a> {
 }
 
 pub(crate) fn load(store: &Store, input: Input<'_>, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
+    let loaded = load_in_act(store, input, progress);
+    // A name that moved may have left the manifest that it had; a load that failed, layers.
+    remove::tidy(store);
+    loaded
+}
+
+fn load_in_act(store: &Store, input: Input<'_>, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
     let act = Act::begin(&store.layout, "load")?;
     let source: Box<dyn Source> = match input {
         Input::Stream(stream) => Box::new(TarSource::of_stream(stream, &act)?),
@@ -163,7 +170,8 @@ pub(crate) fn commit(store: &Store, act: &Act, image: &Brought) -> Result<Digest
 
     let guard = StoreLock::take(layout)?;
     match records::read_image(layout, &id) {
-        // The same config with the same layers: what is there stays, with the manifest that it came with.
+        // The same config with the same layers: what is there stays, with the manifest that it first came with. A name keeps the one that it
+        // was given with; what neither keeps is collected.
         Ok(Some(existing)) if !existing.removed => drop(prepared),
         _ => prepared.publish()?,
     }

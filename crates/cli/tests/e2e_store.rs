@@ -1,0 +1,157 @@
+//! The store as its owner meets it: a layer that is damaged, images that are in use, a disk that is full.
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use common::{busybox, fresh};
+use onggi_testkit::{Compression, ImageArchive, Output, TestEnv};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use serde_json::json;
+
+/// What a command printed, without what differs from run to run: the test's directory and all ids.
+fn shown(onggi: &TestEnv, output: &Output) -> String {
+    let replace_ids = |line: &str| {
+        let word = |word: &str| match word.bytes().filter(u8::is_ascii_hexdigit).count() {
+            64 if word.len() == 64 => "<digest>".to_owned(),
+            12 if word.len() == 12 => "<id>".to_owned(),
+            _ => word.to_owned(),
+        };
+        let mut shown = String::new();
+        let mut rest = line;
+        while !rest.is_empty() {
+            let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(rest.len());
+            shown.push_str(&word(&rest[..end]));
+            let next = rest[end..].chars().next().map_or(0, char::len_utf8);
+            shown.push_str(&rest[end..end + next]);
+            rest = &rest[end + next..];
+        }
+        shown
+    };
+    let data = onggi.data().display().to_string();
+    let lines = |text: &str| {
+        let mut lines: Vec<String> =
+            text.lines().map(|line| replace_ids(&line.replace(&data, "DATA"))).collect();
+        // Findings come in the order of their digests.
+        let findings = lines.len().saturating_sub(1);
+        lines[..findings].sort();
+        lines.join("\n")
+    };
+    format!("exit {}\n{}\n---\n{}", output.code, lines(&output.stdout), lines(&output.stderr))
+}
+
+fn archive(onggi: &TestEnv, name: &str) -> PathBuf {
+    let top = onggi.file("top");
+    fs::create_dir_all(&top).expect("a directory");
+    fs::write(top.join("file"), name).expect("a file");
+    let base = fs::read(onggi_testkit::image("busybox")).expect("the image");
+    ImageArchive::new(name, json!({"Cmd": ["cat", "/file"]})).layer(base).layer_of(&top).docker_archive(
+        &onggi.file(""),
+        Compression::None,
+        |_| {},
+    )
+}
+
+#[test]
+fn a_damaged_layer_is_set_aside_with_its_image_and_comes_back_with_a_load() {
+    let onggi = fresh();
+    let archive = archive(&onggi, "hurt:1").display().to_string();
+    onggi.ok(["load", "-i", &archive]);
+    let layer = onggi.inspect("hurt:1", "{{index .RootFS.Layers 1}}");
+    let tar = onggi.data().join("layers").join(layer.trim_start_matches("sha256:")).join("layer.tar");
+    let mut bytes = fs::read(&tar).expect("the layer");
+    bytes[600] ^= 1;
+    fs::write(&tar, bytes).expect("the layer");
+    let check = |arguments: &[&str]| shown(&onggi, &onggi.run(arguments));
+    insta::assert_snapshot!("damaged_look", check(&["system", "check"]));
+    insta::assert_snapshot!("damaged_repair", check(&["system", "check", "--repair"]));
+    insta::assert_snapshot!("damaged_after", check(&["system", "check"]));
+    onggi.fails(["run", "--rm", "hurt:1"]).says("Unable to find image");
+    onggi.ok(["load", "-i", &archive]);
+    assert_eq!(onggi.ok(["run", "--rm", "hurt:1"]), "hurt:1");
+    insta::assert_snapshot!("damaged_loaded_again", check(&["system", "check"]));
+    assert!(onggi.data().join("lost/1/layers").is_dir(), "what was set aside stays");
+}
+
+#[test]
+fn a_check_only_looks_and_a_repair_removes() {
+    let onggi = busybox();
+    let orphan = onggi.data().join("blobs/sha256").join(onggi_testkit::sha256_hex(b"orphan"));
+    fs::write(&orphan, "orphan").expect("a blob");
+    insta::assert_snapshot!("left_over_look", shown(&onggi, &onggi.run(["system", "check"])));
+    assert!(orphan.exists());
+    insta::assert_snapshot!("left_over_repair", shown(&onggi, &onggi.run(["system", "check", "--repair"])));
+    assert!(!orphan.exists());
+}
+
+#[test]
+fn an_image_that_is_in_use_is_removed_by_docker_s_rules() {
+    let onggi = busybox();
+    let id = onggi.ok(["images", "-q"]);
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    insta::assert_snapshot!("rmi_running", shown(&onggi, &onggi.run(["rmi", "busybox"])));
+    insta::assert_snapshot!("rmi_running_force_id", shown(&onggi, &onggi.run(["rmi", "-f", &id])));
+    insta::assert_snapshot!("rmi_running_force_name", shown(&onggi, &onggi.run(["rmi", "-f", "busybox"])));
+    assert_eq!(onggi.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]), "<none>:<none>");
+    assert_eq!(onggi.ok(["exec", "jar", "echo", "it runs"]), "it runs");
+    onggi.ok(["stop", "-t", "0", "jar"]);
+    insta::assert_snapshot!("rmi_stopped_force", shown(&onggi, &onggi.run(["rmi", "-f", &id])));
+    assert_eq!(onggi.ok(["images", "-q"]), "");
+    onggi.ok(["start", "jar"]);
+    assert_eq!(onggi.ok(["exec", "jar", "echo", "it starts"]), "it starts");
+    onggi.ok(["rm", "-f", "jar"]);
+    let layers = fs::read_dir(onggi.data().join("layers")).expect("the layers").count();
+    assert_eq!(layers, 0, "the data goes with the last container");
+}
+
+/// A small file system under the data root, gone before the test's directory.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn under(path: &Path) -> Disk {
+        fs::create_dir_all(path).expect("a directory");
+        mount("onggi-test", path, "tmpfs", MountFlags::empty(), Some(c"size=16m")).expect("a mount");
+        Disk(path.to_owned())
+    }
+
+    fn fill(&self) {
+        let mut file = File::create(self.0.join("filling")).expect("a file");
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+#[test]
+fn on_a_full_disk_everything_can_be_seen_and_images_can_go_also_right_after_a_boot() {
+    let onggi = fresh();
+    let disk = Disk::under(&onggi.data());
+    onggi.import("busybox");
+    onggi.ok(["tag", "busybox", "second"]);
+    onggi.ok(["create", "--name", "jar", "busybox", "true"]);
+    disk.fill();
+    // As after a boot: nothing of the run root is there.
+    let run = onggi.run_root();
+    for entry in fs::read_dir(&run).expect("the run root") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            fs::remove_file(path).expect("removed");
+        }
+    }
+    assert_eq!(onggi.ok(["ps", "-a", "--format", "{{.Names}}"]), "jar");
+    assert_eq!(onggi.ok(["images", "--format", "{{.Repository}}"]), "busybox\nsecond");
+    assert_eq!(onggi.inspect("jar", "{{.Name}}"), "/jar");
+    onggi.ok(["system", "check"]);
+    onggi.fails(["create", "busybox", "true"]);
+    onggi.ok(["rmi", "second"]);
+    onggi.ok(["rm", "jar"]);
+    onggi.ok(["image", "prune", "-af"]);
+    assert_eq!(onggi.ok(["images", "-q"]), "");
+    onggi.import("busybox");
+}
