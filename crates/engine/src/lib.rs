@@ -48,6 +48,7 @@ mod start;
 mod state;
 mod summary;
 mod top;
+mod usage;
 mod volumes;
 
 pub use check::Finding;
@@ -57,6 +58,7 @@ pub use session::{Controller, Session};
 pub use state::{Actor, Status};
 pub use summary::{Created, Exit, LogLine, LogStream, Summary, Volume};
 pub use top::Processes;
+pub use usage::Usage;
 
 /// The one door to containers. Opening it reads little more than the store's version; what an act needs besides is looked up by the act.
 /// Cheap to clone: clones share what was looked up.

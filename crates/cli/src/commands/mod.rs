@@ -30,6 +30,7 @@ mod rmi;
 mod run;
 mod save;
 mod start;
+mod stats;
 mod stop;
 mod system_check;
 mod system_reset;
@@ -62,6 +63,7 @@ pub(crate) const TABLE: &[&Command] = &[
     &wait::COMMAND,
     &ps::COMMAND,
     &top::COMMAND,
+    &stats::COMMAND,
     &logs::COMMAND,
     &exec::COMMAND,
     &attach::COMMAND,
@@ -123,7 +125,6 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("container diff", LIFE),
     ("container export", LIFE),
     ("container port", NETWORK),
-    ("container stats", LIFE),
     ("container update", LIFE),
     ("context", "there is one host, this one"),
     ("cp", LIFE),
@@ -145,7 +146,6 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("serve", "it arrives with the doors to other programs"),
     ("service", NEVER),
     ("stack", NEVER),
-    ("stats", LIFE),
     ("swarm", NEVER),
     ("system df", LIFE),
     ("system prune", LIFE),
