@@ -7,20 +7,34 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::functions;
-use super::parser::{Command, Node, Operand, OperandKind, Pipeline, Place};
+use super::functions::{self, Problem};
+use super::parser::{Command, Definitions, Node, Operand, OperandKind, Pipeline, Place};
 use super::{Error, Options, format};
 
 /// A value of the data, or a computed one.
 pub(super) type Datum<'d> = Cow<'d, Value>;
 
+/// Templates within templates. Go allows 100000, which no useful format has and no stack of ours.
+const DEEPEST: usize = 50;
+
 /// `{{range 1000000000}}` would fill the memory before anybody sees it.
 const LONGEST_COUNT: i64 = 1_000_000;
 
-pub(super) fn render(nodes: &[Node], data: &Value, options: &Options<'_>) -> Result<String, Error> {
+pub(super) fn render(
+    nodes: &[Node],
+    definitions: &Definitions,
+    data: &Value,
+    options: &Options<'_>,
+) -> Result<String, Error> {
     let root = Cow::Borrowed(data);
-    let mut run =
-        Run { options, out: String::new(), variables: vec![("$".to_owned(), root.clone())], root: data };
+    let mut run = Run {
+        options,
+        definitions,
+        out: String::new(),
+        variables: vec![("$".to_owned(), root.clone())],
+        root: data,
+        depth: 0,
+    };
     run.nodes(nodes, &root)?;
     Ok(run.out)
 }
@@ -50,6 +64,9 @@ struct Run<'d, 'o> {
     out: String,
     variables: Vec<(String, Datum<'d>)>,
     root: &'d Value,
+    definitions: &'o Definitions,
+    /// Templates that are being carried out within one another.
+    depth: usize,
 }
 
 impl<'d> Run<'d, '_> {
@@ -86,6 +103,14 @@ impl<'d> Run<'d, '_> {
                     self.variables.truncate(known);
                     flow
                 }
+                Node::Template { name, data, place } => {
+                    let value = match data {
+                        Some(pipeline) => self.value_of(pipeline, dot)?,
+                        None => Cow::Owned(Value::Null),
+                    };
+                    self.template(name, place, value)?;
+                    Flow::Next
+                }
                 Node::Break => Flow::Break,
                 Node::Continue => Flow::Continue,
             };
@@ -94,6 +119,24 @@ impl<'d> Run<'d, '_> {
             }
         }
         Ok(Flow::Next)
+    }
+
+    fn template(&mut self, name: &str, place: &Place, data: Datum<'d>) -> Result<(), Error> {
+        let Some(body) = self.definitions.get(name) else {
+            return fail(place, format!("template {name:?} not defined"));
+        };
+        if self.depth == DEEPEST {
+            return fail(place, format!("exceeded maximum template depth ({DEEPEST})"));
+        }
+        self.depth += 1;
+        let variables = std::mem::replace(&mut self.variables, vec![("$".to_owned(), data.clone())]);
+        let done = self.nodes(body, &data);
+        self.variables = variables;
+        self.depth -= 1;
+        done.map(|_| ()).map_err(|mut error| {
+            error.within.get_or_insert_with(|| name.to_owned());
+            error
+        })
     }
 
     fn range(
@@ -183,7 +226,7 @@ impl<'d> Run<'d, '_> {
     ) -> Result<Datum<'d>, Error> {
         let (first, rest) = (&command.operands[0], &command.operands[1..]);
         if let OperandKind::Function(function) = &first.kind {
-            return self.call(function, &first.place, rest, dot, passed);
+            return self.call(function, &command.operands, &command.place, dot, passed);
         }
         if rest.is_empty() && passed.is_none() {
             return self.operand(first, dot);
@@ -215,14 +258,16 @@ impl<'d> Run<'d, '_> {
         fail(&first.place, format!("{name} has arguments but cannot be invoked as function"))
     }
 
+    /// `operands` begin with the function; `place` is the whole call.
     fn call(
         &mut self,
         function: &functions::Function,
+        operands: &[Operand],
         place: &Place,
-        rest: &[Operand],
         dot: &Datum<'d>,
         passed: Option<Datum<'d>>,
     ) -> Result<Datum<'d>, Error> {
+        let rest = &operands[1..];
         let count = rest.len() + usize::from(passed.is_some());
         if count < function.least || count > function.most {
             let wanted = if function.most == usize::MAX {
@@ -231,7 +276,7 @@ impl<'d> Run<'d, '_> {
                 function.most.to_string()
             };
             let message = format!("wrong number of args for {}: want {wanted} got {count}", function.name);
-            return fail(place, message);
+            return fail(&operands[0].place, message);
         }
         // `and` and `or` look at no argument after the one that decides (Go 1.18).
         if let Some(deciding) = function.short_circuit {
@@ -251,7 +296,18 @@ impl<'d> Run<'d, '_> {
         arguments.extend(passed);
         match (function.run)(&arguments) {
             Ok(value) => Ok(Cow::Owned(value)),
-            Err(message) => fail(place, format!("error calling {}: {message}", function.name)),
+            Err(Problem::Call(message)) => fail(place, format!("error calling {}: {message}", function.name)),
+            Err(Problem::Argument { at, expected }) => match rest.get(at) {
+                Some(Operand { place, kind: OperandKind::Literal(_) }) => {
+                    let expected = if expected == "int" { "integer" } else { expected };
+                    fail(place, format!("expected {expected}; found {}", place.text))
+                }
+                operand => {
+                    let place = operand.map_or(place, |operand| &operand.place);
+                    let got = format::type_name(&arguments[at]);
+                    fail(place, format!("wrong type for value; expected {expected}; got {got}"))
+                }
+            },
         }
     }
 
@@ -262,7 +318,9 @@ impl<'d> Run<'d, '_> {
             OperandKind::Literal(value) => Ok(Cow::Owned(value.clone())),
             OperandKind::Field(names) => self.fields(dot.clone(), names, &operand.place),
             OperandKind::Variable(name, names) => self.fields(self.variable(name), names, &operand.place),
-            OperandKind::Function(function) => self.call(function, &operand.place, &[], dot, None),
+            OperandKind::Function(function) => {
+                self.call(function, std::slice::from_ref(operand), &operand.place, dot, None)
+            }
             OperandKind::Nested(pipeline, names) => {
                 let value = self.pipeline(pipeline, dot)?;
                 self.fields(value, names, &operand.place)
@@ -328,5 +386,5 @@ pub(super) fn sorted(map: &Map<String, Value>) -> impl Iterator<Item = (&String,
 }
 
 fn fail<T>(place: &Place, message: String) -> Result<T, Error> {
-    Err(Error { line: place.line, at: Some((place.column, place.text.clone())), message })
+    Err(Error { line: place.line, at: Some((place.column, place.text.clone())), message, within: None })
 }

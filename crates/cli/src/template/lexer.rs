@@ -47,7 +47,7 @@ pub(super) fn position(source: &str, at: usize) -> (usize, usize) {
 }
 
 pub(super) fn error_at(source: &str, at: usize, message: impl Into<String>) -> Error {
-    Error { line: position(source, at).0, at: None, message: message.into() }
+    Error { line: position(source, at).0, at: None, message: message.into(), within: None }
 }
 
 /// All tokens of the template.
@@ -179,7 +179,7 @@ impl Lexer<'_> {
                     self.push(at, Kind::Word(word));
                 }
                 c => {
-                    let message = format!("unexpected bad character U+{:04X} '{c}' in command", u32::from(c));
+                    let message = format!("unexpected \"{c}\" in command");
                     return self.error(at, message);
                 }
             }

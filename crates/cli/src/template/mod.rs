@@ -3,9 +3,9 @@
 //! Scripts written for Docker lean on Go's `text/template` and on the few functions that Docker adds
 //! (`json`, `join`, `split`, …); this is that language without Go's reflection: the data is a JSON
 //! value, so a missing key, `null` and numbers behave as they do for decoded JSON in Go. Pure: text and
-//! a value in, text or a positioned error out. `define`, `template`, `block` and `call` are refused by
-//! name, because no `--format` can make use of them.
+//! a value in, text or a positioned error out.
 
+mod escape;
 mod eval;
 mod format;
 mod functions;
@@ -20,6 +20,7 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(crate) struct Template {
     nodes: Vec<parser::Node>,
+    definitions: parser::Definitions,
 }
 
 /// What the data offers beyond its keys.
@@ -43,6 +44,8 @@ pub(crate) struct Error {
     /// Bytes from the line's start, and the expression; only known while it is carried out.
     at: Option<(usize, String)>,
     message: String,
+    /// The `{{define}}` in which it happened; `None`: outside of any.
+    within: Option<String>,
 }
 
 impl fmt::Display for Error {
@@ -51,9 +54,10 @@ impl fmt::Display for Error {
             None => write!(f, "template: :{}: {}", self.line, self.message),
             Some((column, text)) => write!(
                 f,
-                "template: :{}:{}: executing \"\" at <{}>: {}",
+                "template: :{}:{}: executing {:?} at <{}>: {}",
                 self.line,
                 column,
+                self.within.as_deref().unwrap_or_default(),
                 shorten(text),
                 self.message
             ),
@@ -67,12 +71,13 @@ impl Template {
     /// Reads a template. The error names the line.
     pub(crate) fn parse(source: &str) -> Result<Template, Error> {
         let tokens = lexer::lex(source)?;
-        Ok(Template { nodes: parser::parse(source, tokens)? })
+        let (nodes, definitions) = parser::parse(source, tokens)?;
+        Ok(Template { nodes, definitions })
     }
 
     /// The template's text for `data`.
     pub(crate) fn render(&self, data: &Value, options: &Options<'_>) -> Result<String, Error> {
-        eval::render(&self.nodes, data, options)
+        eval::render(&self.nodes, &self.definitions, data, options)
     }
 
     /// The names of the top-level fields that plain `{{.Field}}` actions print, in order: the columns

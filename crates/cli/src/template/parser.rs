@@ -3,6 +3,8 @@
 //! Checks what Go checks while parsing: that functions and variables exist, that every block ends, and
 //! that operands stand where they may. Nesting is bounded, so that no template can exhaust the stack.
 
+use std::collections::BTreeMap;
+
 use super::Error;
 use super::functions;
 use super::lexer::{Kind, Token, error_at, position};
@@ -14,12 +16,33 @@ const DEEPEST: usize = 100;
 pub(super) enum Node {
     Text(String),
     Action(Pipeline),
-    If { condition: Pipeline, then: Vec<Node>, otherwise: Vec<Node> },
-    With { value: Pipeline, then: Vec<Node>, otherwise: Vec<Node> },
-    Range { over: Pipeline, body: Vec<Node>, otherwise: Vec<Node> },
+    If {
+        condition: Pipeline,
+        then: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    With {
+        value: Pipeline,
+        then: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    Range {
+        over: Pipeline,
+        body: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
     Break,
     Continue,
+    /// `{{template "name" data}}`; `place` is the whole action.
+    Template {
+        name: String,
+        data: Option<Pipeline>,
+        place: Place,
+    },
 }
+
+/// What `{{define}}` and `{{block}}` name.
+pub(super) type Definitions = BTreeMap<String, Vec<Node>>;
 
 /// `$a, $b := command | command`.
 #[derive(Debug)]
@@ -35,6 +58,8 @@ pub(super) struct Pipeline {
 #[derive(Debug)]
 pub(super) struct Command {
     pub(super) operands: Vec<Operand>,
+    /// From the first operand to the last.
+    pub(super) place: Place,
 }
 
 #[derive(Debug)]
@@ -74,11 +99,19 @@ impl Pipeline {
     }
 }
 
-pub(super) fn parse(source: &str, tokens: Vec<Token>) -> Result<Vec<Node>, Error> {
-    let mut parser = Parser { source, tokens, next: 0, depth: 0, loops: 0, variables: vec!["$".to_owned()] };
+pub(super) fn parse(source: &str, tokens: Vec<Token>) -> Result<(Vec<Node>, Definitions), Error> {
+    let mut parser = Parser {
+        source,
+        tokens,
+        next: 0,
+        depth: 0,
+        loops: 0,
+        variables: vec!["$".to_owned()],
+        definitions: Definitions::new(),
+    };
     let (nodes, end) = parser.block()?;
     match end {
-        Stop::Source => Ok(nodes),
+        Stop::Source => Ok((nodes, parser.definitions)),
         Stop::End => parser.fail("unexpected {{end}}"),
         Stop::Else(_) => parser.fail("unexpected {{else}}"),
     }
@@ -99,6 +132,7 @@ struct Parser<'s> {
     depth: usize,
     loops: usize,
     variables: Vec<String>,
+    definitions: Definitions,
 }
 
 impl Parser<'_> {
@@ -172,8 +206,32 @@ impl Parser<'_> {
                     self.close(&word)?;
                     nodes.push(if word == "break" { Node::Break } else { Node::Continue });
                 }
-                "define" | "template" | "block" => {
-                    return self.fail(format!("{{{{{word}}}}} is not supported in a format"));
+                // Only beside other templates, never inside of anything.
+                "define" if self.depth == 1 => {
+                    self.next += 1;
+                    let name = self.name("define clause")?;
+                    self.close("define clause")?;
+                    self.definition(name)?;
+                }
+                "template" => {
+                    self.next += 1;
+                    let name = self.name("template clause")?;
+                    let data = match self.peek() {
+                        Some(Kind::Close) => None,
+                        _ => Some(self.pipeline("template clause")?),
+                    };
+                    self.close("template clause")?;
+                    let place = self.action_place(token.at);
+                    nodes.push(Node::Template { name, data, place });
+                }
+                "block" => {
+                    self.next += 1;
+                    let name = self.name("block clause")?;
+                    let data = Some(self.pipeline("block clause")?);
+                    self.close("block clause")?;
+                    let place = self.action_place(token.at);
+                    self.definition(name.clone())?;
+                    nodes.push(Node::Template { name, data, place });
                 }
                 _ => {
                     let pipeline = self.pipeline("command")?;
@@ -183,6 +241,47 @@ impl Parser<'_> {
             }
         }
         Ok((nodes, Stop::Source))
+    }
+
+    /// The quoted name of a template.
+    fn name(&mut self, context: &str) -> Result<String, Error> {
+        match self.peek() {
+            Some(Kind::Quoted(name)) => {
+                let name = name.clone();
+                self.next += 1;
+                Ok(name)
+            }
+            Some(Kind::Word(word)) => {
+                let message = format!("unexpected {word:?} in {context}");
+                self.fail(message)
+            }
+            _ => self.unexpected(context),
+        }
+    }
+
+    /// The body of a template, to its `{{end}}`. It sees no variables but its own data.
+    fn definition(&mut self, name: String) -> Result<(), Error> {
+        let variables = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
+        let loops = std::mem::take(&mut self.loops);
+        let body = match self.block()? {
+            (body, Stop::End) => body,
+            (_, Stop::Source) => return self.fail("unexpected EOF"),
+            (_, Stop::Else(_)) => return self.fail("unexpected {{else}} in define clause"),
+        };
+        (self.variables, self.loops) = (variables, loops);
+        // As in Go, an empty definition does not take the place of one that says something.
+        if !body.is_empty() || !self.definitions.contains_key(&name) {
+            self.definitions.insert(name, body);
+        }
+        Ok(())
+    }
+
+    /// An action from its opening braces, whose end has just been read. Go counts its place from the name.
+    fn action_place(&self, start: usize) -> Place {
+        let end = self.tokens.get(self.next.saturating_sub(1)).map_or(self.source.len(), |t| t.at + 2);
+        let text = self.source.get(start..end).unwrap_or_default();
+        let (line, column) = position(self.source, start + text.find(['"', '`']).unwrap_or(0));
+        Place { line, column, text: text.to_owned() }
     }
 
     /// `if`, `with` or `range`, whose word is already read.
@@ -235,6 +334,8 @@ impl Parser<'_> {
         let found = match self.peek() {
             None => return self.fail("unexpected EOF"),
             Some(Kind::Close) => "\"}}\"".to_owned(),
+            Some(Kind::RightBracket) => return self.fail("unexpected right paren"),
+            Some(Kind::Dot | Kind::Field(_)) => "<.>".to_owned(),
             Some(Kind::Word(word)) => format!("<{word}>"),
             Some(_) => {
                 let rest = &self.source[self.offset()..];
@@ -302,6 +403,7 @@ impl Parser<'_> {
     }
 
     fn command(&mut self, context: &str) -> Result<Command, Error> {
+        let start = self.offset();
         let mut operands = Vec::new();
         while !matches!(self.peek(), None | Some(Kind::Close | Kind::Pipe | Kind::RightBracket)) {
             operands.push(self.operand(context)?);
@@ -317,7 +419,10 @@ impl Parser<'_> {
                 return self.fail(format!("can't give argument to non-function {}", first.place.text));
             }
         }
-        Ok(Command { operands })
+        let (line, column) = position(self.source, start);
+        let text = self.source.get(start..self.offset()).unwrap_or_default();
+        let text = text.trim_end().trim_end_matches('-').trim_end().to_owned();
+        Ok(Command { operands, place: Place { line, column, text } })
     }
 
     fn operand(&mut self, context: &str) -> Result<Operand, Error> {

@@ -104,6 +104,28 @@ fn functions() {
 }
 
 #[test]
+fn templates_within_templates() {
+    check(&[
+        ("{{define \"x\"}}a{{.}}{{end}}{{template \"x\" .Id}}-{{template \"x\" .Count}}", "aabc-a3"),
+        ("{{template \"x\" .State}}{{define \"x\"}}{{.Status}} {{$.ExitCode}}{{end}}", "exited 137"),
+        ("{{block \"b\" .Id}}[{{.}}]{{end}}", "[abc]"),
+        ("{{range .Mounts}}{{template \"m\" .}}{{end}}{{define \"m\"}}{{.Source}};{{end}}", "/a;/b;"),
+        ("{{$x := 1}}{{define \"x\"}}{{$x := 2}}{{$x}}{{end}}{{template \"x\"}}{{$x}}", "21"),
+    ]);
+}
+
+/// What a real Go program printed for them.
+#[test]
+fn text_is_made_safe_as_go_does() {
+    check(&[
+        ("{{html \"<a href='x'>\\\"&\"}}", "&lt;a href=&#39;x&#39;&gt;&#34;&amp;"),
+        ("{{js \"it's <b>\\n=&\"}}", "it\\'s \\u003Cb\\u003E\\u000A\\u003D\\u0026"),
+        ("{{urlquery \"a b&c/é\"}}", "a+b%26c%2F%C3%A9"),
+        ("{{.Id | html}}{{html 1 2}}", "abc1 2"),
+    ]);
+}
+
+#[test]
 fn errors_name_the_place() {
     check(&[
         ("{{.Nope}}", "error: template: :1:2: executing \"\" at <.Nope>: map has no entry for key \"Nope\""),
@@ -120,19 +142,50 @@ fn errors_name_the_place() {
         ("x{{end}}", "error: template: :1: unexpected {{end}}"),
         ("{{else}}", "error: template: :1: unexpected {{else}}"),
         ("{{break}}", "error: template: :1: {{break}} outside {{range}}"),
-        ("{{define \"x\"}}{{end}}", "error: template: :1: {{define}} is not supported in a format"),
+        ("{{define}}{{end}}", "error: template: :1: unexpected \"}}\" in define clause"),
+        ("{{define \"x\" .}}{{end}}", "error: template: :1: unexpected <.> in define clause"),
+        ("{{define \"x\"}}a", "error: template: :1: unexpected EOF"),
+        ("{{if true}}{{define \"x\"}}{{end}}{{end}}", "error: template: :1: unexpected <define> in command"),
+        ("{{template}}", "error: template: :1: unexpected \"}}\" in template clause"),
+        ("{{template x}}", "error: template: :1: unexpected \"x\" in template clause"),
+        ("{{block \"x\"}}{{end}}", "error: template: :1: missing value for block clause"),
+        (
+            "{{template \"x\"}}",
+            "error: template: :1:11: executing \"\" at <{{template \"x\"}}>: template \"x\" not defined",
+        ),
+        (
+            "{{define \"x\"}}{{.Foo.Bar}}{{end}}{{template \"x\" .Id}}",
+            "error: template: :1:16: executing \"x\" at <.Foo.Bar>: can't evaluate field Foo in type string",
+        ),
+        (
+            "{{define \"x\"}}{{template \"x\"}}{{end}}{{template \"x\"}}",
+            "error: template: :1:25: executing \"x\" at <{{template \"x\"}}>: exceeded maximum template depth (50)",
+        ),
+        ("{{upper 1}}", "error: template: :1:8: executing \"\" at <1>: expected string; found 1"),
+        (
+            "{{truncate .Id \"x\"}}",
+            "error: template: :1:15: executing \"\" at <\"x\">: expected integer; found \"x\"",
+        ),
+        (
+            "{{join .Id \",\"}}",
+            "error: template: :1:7: executing \"\" at <.Id>: wrong type for value; expected []string; got string",
+        ),
+        (
+            "{{eq 1 1.5}}",
+            "error: template: :1:2: executing \"\" at <eq 1 1.5>: error calling eq: incompatible types for comparison: int and float64",
+        ),
         ("{{\"x}}", "error: template: :1: unterminated quoted string"),
         ("{{/* x", "error: template: :1: unclosed comment"),
         ("{{(.Id}}", "error: template: :1: unclosed left paren"),
-        ("{{.Id)}}", "error: template: :1: unexpected \")\" in command"),
-        ("{{#}}", "error: template: :1: unexpected bad character U+0023 '#' in command"),
+        ("{{.Id)}}", "error: template: :1: unexpected right paren"),
+        ("{{#}}", "error: template: :1: unexpected \"#\" in command"),
         (
             "{{index .Mounts 9}}",
-            "error: template: :1:2: executing \"\" at <index>: error calling index: index out of range: 9",
+            "error: template: :1:2: executing \"\" at <index .Mounts 9>: error calling index: index out of range: 9",
         ),
         (
             "{{lt .Id 1}}",
-            "error: template: :1:2: executing \"\" at <lt>: error calling lt: incompatible types for comparison",
+            "error: template: :1:2: executing \"\" at <lt .Id 1>: error calling lt: incompatible types for comparison: string and int",
         ),
         (
             "{{len}}",
