@@ -13,11 +13,12 @@ use onggi_store::{ContainerRow, Image, NameKind};
 use crate::Engine;
 use crate::container::StateLock;
 use crate::error::Error;
+use crate::fitness;
 use crate::id::ContainerId;
 use crate::names;
 use crate::paths::make_directory;
-use crate::record::{self, MountKind, Record};
-use crate::request::{IpcMode, PidMode, Pull, RunRequest};
+use crate::record::{self, MountKind, MountPoint, Record};
+use crate::request::{IpcMode, PidMode, Pull, RunRequest, VolumesFrom};
 use crate::resolve::{self, Facts};
 use crate::summary::{Created, Row};
 
@@ -50,6 +51,7 @@ impl Engine {
         }
         self.clear_cut_short();
         let image = self.image(request)?;
+        let warnings = fitness::check(request, &image)?;
         let id = ContainerId::random().map_err(|source| Error::Kernel { act: "getrandom", source })?;
         let mut record = self.draft(request, &image, id.clone())?;
         record.run = run;
@@ -67,7 +69,7 @@ impl Engine {
             Ok(()) => {
                 self.remember(image);
                 self.tell("container", "create", id.as_str(), record.event_attributes());
-                Ok((Created { id, name: record.name, warnings: Vec::new() }, lock))
+                Ok((Created { id, name: record.name, warnings }, lock))
             }
             Err(error) => {
                 // The failure is what matters; what cannot be undone now, the next command undoes.
@@ -94,6 +96,7 @@ impl Engine {
         };
         let mut request = request.clone();
         self.pin_neighbours(&mut request)?;
+        let borrowed = self.borrowed(&request)?;
         let resolved = resolve::resolve(
             &request,
             &mut Facts {
@@ -105,6 +108,7 @@ impl Engine {
                 processor_list: &online(request.resources.cpuset_cpus.is_some(), "cpu"),
                 memory_nodes: &online(request.resources.cpuset_mems.is_some(), "node"),
                 processors: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
+                borrowed: &borrowed,
                 new_volume: &mut new_volume,
             },
         )?;
@@ -142,7 +146,29 @@ impl Engine {
         if let IpcMode::Container(name) = &mut request.ipc {
             *name = self.resolve(name)?.into();
         }
+        for lender in &mut request.volumes_from {
+            lender.container = self.resolve(&lender.container)?.into();
+        }
         Ok(())
+    }
+
+    /// What the containers of `--volumes-from` have mounted that others can have too: all but file systems in memory.
+    fn borrowed(&self, request: &RunRequest) -> Result<Vec<MountPoint>, Error> {
+        let mut points = Vec::new();
+        for VolumesFrom { container, read_only } in &request.volumes_from {
+            let lender = self.record(&self.resolve(container)?)?;
+            for mut point in lender.resolved.mounts {
+                point.read_only |= read_only;
+                match &mut point.kind {
+                    MountKind::Tmpfs { .. } => continue,
+                    // It was filled for the one that it was made for.
+                    MountKind::Volume { no_copy, .. } => *no_copy = true,
+                    MountKind::Bind { .. } => {}
+                }
+                points.push(point);
+            }
+        }
+        Ok(points)
     }
 
     fn write_new(&self, record: &mut Record, image: &Image) -> Result<(), Error> {
@@ -173,7 +199,10 @@ impl Engine {
     pub(crate) fn prepare_volumes(&self, record: &Record) -> Result<(), Error> {
         for mount in &record.resolved.mounts {
             if let MountKind::Volume { name, anonymous, labels, .. } = &mount.kind {
-                self.ensure_volume(name, labels, *anonymous)?;
+                let volume = self.ensure_volume(name, labels, *anonymous)?;
+                if volume.anonymous && (!anonymous || !record.request.volumes_from.is_empty()) {
+                    self.mark_shared(name)?;
+                }
             }
         }
         Ok(())
@@ -280,7 +309,7 @@ impl Engine {
     fn undo_creation(&self, id: &ContainerId, _lock: StateLock) -> Result<(), Error> {
         if let Ok(record) = self.record(id) {
             for (name, _) in record.volumes().filter(|(_, anonymous)| *anonymous) {
-                self.release_volume(name)?;
+                self.release_volume(name, id)?;
             }
             // From now on nobody takes it for a container.
             let path = self.paths.record(id);

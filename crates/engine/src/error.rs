@@ -22,6 +22,14 @@ pub enum Error {
     InvalidName { name: String },
     #[error("Unable to find image '{image}' locally")]
     NoSuchImage { image: String },
+    #[error(
+        "image with reference {image} was found but its platform ({found}) does not match the specified platform ({asked})"
+    )]
+    OtherPlatform { image: String, found: String, asked: String },
+    #[error(
+        "image operating system \"{os}\" cannot be used on this platform: operating system is not supported"
+    )]
+    OtherSystem { os: String, host: String },
     #[error("no command specified")]
     NoCommand,
     #[error("{what}")]
@@ -116,7 +124,10 @@ impl Diagnose for Error {
             | Error::InvalidName { .. }
             | Error::NoCommand
             | Error::Invalid { .. } => Kind::InvalidInput,
-            Error::NotBuilt { .. } | Error::TooNew { .. } => Kind::Unsupported,
+            Error::NotBuilt { .. }
+            | Error::TooNew { .. }
+            | Error::OtherPlatform { .. }
+            | Error::OtherSystem { .. } => Kind::Unsupported,
             Error::NotRunning { .. }
             | Error::KillNotRunning { .. }
             | Error::AlreadyRunning { .. }
@@ -143,6 +154,10 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Error::NoSuchContainer { .. } => "`onggi ps -a` lists every container".to_owned(),
+            Error::OtherPlatform { found, .. } => {
+                format!("leave --platform out to run it as it is, or say --platform {found}")
+            }
+            Error::OtherSystem { host, .. } => format!("this host runs images for {host}"),
             Error::NameInUse { name, .. } => format!("`onggi rm {name}` removes it"),
             Error::NoSuchImage { .. } => {
                 "pulling arrives together with networking; `onggi load -i FILE` takes what `docker save` writes now".to_owned()

@@ -2,19 +2,24 @@
 //!
 //! The command line and, later, the other doors share these, so that a text means the same everywhere.
 
+mod block;
+
 use std::collections::BTreeMap;
 
 use onggi_settings::bytes;
 
+pub use block::{device_iops, device_rate, device_weight};
+
 use crate::request::{
-    ExtraHost, IpcMode, MountRequest, Network, PidMode, Propagation, SeccompChoice, Security, Ulimit, UtsMode,
+    ExtraHost, IpcMode, MountRequest, Network, PidMode, Propagation, Relabel, SeccompChoice, Security,
+    Ulimit, UtsMode, VolumesFrom,
 };
 
-/// `-v [SOURCE:]DESTINATION[:OPTIONS]`.
+/// `-v [SOURCE:]DESTINATION[:OPTIONS]`. `here`: the caller's directory, from which a source that begins with a dot is taken.
 ///
 /// # Errors
 /// A path that is not absolute or climbs, an option that is unknown or not built.
-pub fn volume(text: &str) -> Result<MountRequest, String> {
+pub fn volume(text: &str, here: &str) -> Result<MountRequest, String> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, destination, options) = match parts.as_slice() {
         [destination] => (None, *destination, ""),
@@ -26,19 +31,21 @@ pub fn volume(text: &str) -> Result<MountRequest, String> {
     let mut read_only = false;
     let mut no_copy = false;
     let mut propagation = Propagation::default();
+    let mut relabel = None;
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "ro" | "readonly" => read_only = true,
             "rw" => read_only = false,
             "nocopy" => no_copy = true,
             "copy" => no_copy = false,
-            "z" | "Z" => return Err("the mount option z is for SELinux, which is not built yet".to_owned()),
+            "z" => relabel = Some(Relabel::Shared),
+            "Z" => relabel = Some(Relabel::Private),
             "U" | "O" | "idmap" => return Err(format!("the mount option {option} is not built yet")),
             "cached" | "delegated" | "consistent" => {} // macOS only; Docker on Linux takes and ignores them too.
             other => propagation = propagation_of(other).ok_or(format!("invalid mount option: {other}"))?,
         }
     }
-    match source {
+    match source.map(|source| from_here(source, here)).as_deref() {
         Some(source) if source.starts_with('/') => Ok(MountRequest::Bind {
             source: source.to_owned(),
             destination,
@@ -46,31 +53,60 @@ pub fn volume(text: &str) -> Result<MountRequest, String> {
             propagation,
             recursive: true,
             create_source: true,
+            relabel,
         }),
         Some("") => Err(format!("invalid volume specification: '{text}'")),
-        Some(source) if source.starts_with('.') || source.contains('/') => {
-            Err(format!("invalid volume specification: '{text}': a path on the host must be absolute"))
-        }
+        Some(source) if source.contains('/') => Err(format!(
+            "invalid volume specification: '{text}': write ./{source} for a directory from here, or an absolute path"
+        )),
         name => Ok(MountRequest::Volume {
             name: name.map(volume_name).transpose()?,
             destination,
             read_only,
             no_copy,
             labels: BTreeMap::new(),
+            relabel,
         }),
     }
 }
 
-/// `--mount type=…,source=…,destination=…`.
+/// As Docker's command line: `.`, `./…` and `../…` are paths of the caller's, all else is as it stands.
+fn from_here(source: &str, here: &str) -> String {
+    let relative = source == "." || source == ".." || source.starts_with("./") || source.starts_with("../");
+    if !relative {
+        return source.to_owned();
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in here.split('/').chain(source.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+/// `--mount type=…,source=…,destination=…`. `here` is as for [`volume`].
 ///
 /// # Errors
 /// As [`volume`], and keys that the type does not have.
-pub fn mount(text: &str) -> Result<MountRequest, String> {
+pub fn mount(text: &str, here: &str) -> Result<MountRequest, String> {
     let mut fields = BTreeMap::<&str, &str>::new();
     let mut kind = "volume";
     let mut labels = BTreeMap::new();
     for field in text.split(',') {
-        let (key, value) = field.split_once('=').unwrap_or((field, "true"));
+        let alone = || {
+            let known = matches!(field, "readonly" | "ro" | "volume-nocopy" | "bind-create-src");
+            known.then_some((field, "true")).ok_or_else(|| {
+                format!(
+                    "invalid mount: '{field}' must be KEY=VALUE, as in type=bind,source=/srv/data,destination=/data,readonly"
+                )
+            })
+        };
+        let (key, value) = field.split_once('=').map_or_else(alone, Ok)?;
         let key = match key {
             "type" => {
                 kind = value;
@@ -95,11 +131,16 @@ pub fn mount(text: &str) -> Result<MountRequest, String> {
         return Err(format!("invalid mount: volume-label does not go with type={kind}"));
     }
     let mut take = |key: &str| fields.remove(key);
-    let destination = absolute(take("destination").ok_or("invalid mount: destination is missing")?)?;
+    let destination = absolute(
+        take("destination").ok_or("invalid mount: destination is missing, as in destination=/data")?,
+    )?;
     let read_only = take("readonly").map(boolean).transpose()?.unwrap_or(false);
     let mount = match kind {
         "bind" => MountRequest::Bind {
-            source: absolute(take("source").ok_or("invalid mount: source is missing")?)?,
+            source: absolute(&from_here(
+                take("source").ok_or("invalid mount: source is missing, as in source=/srv/data")?,
+                here,
+            ))?,
             destination,
             read_only,
             propagation: match take("bind-propagation") {
@@ -112,6 +153,7 @@ pub fn mount(text: &str) -> Result<MountRequest, String> {
                 Some(other) => return Err(format!("bind-recursive={other} is not built yet")),
             },
             create_source: take("bind-create-src").map(boolean).transpose()?.unwrap_or(false),
+            relabel: None,
         },
         "volume" => MountRequest::Volume {
             name: take("source").filter(|name| !name.is_empty()).map(volume_name).transpose()?,
@@ -119,6 +161,7 @@ pub fn mount(text: &str) -> Result<MountRequest, String> {
             read_only,
             no_copy: take("volume-nocopy").map(boolean).transpose()?.unwrap_or(false),
             labels,
+            relabel: None,
         },
         "tmpfs" => MountRequest::Tmpfs {
             destination,
@@ -189,6 +232,36 @@ pub fn network(text: &str) -> Result<Network, String> {
             Err("bridge networks are not built yet; use --network none or host".to_owned())
         }
         other => Err(format!("network {other}: only none and host are built so far")),
+    }
+}
+
+/// `--volumes-from CONTAINER[:ro|rw]`.
+///
+/// # Errors
+/// No container, an unknown mode.
+pub fn volumes_from(text: &str) -> Result<VolumesFrom, String> {
+    let (container, mode) = text.split_once(':').unwrap_or((text, "rw"));
+    let read_only = match mode {
+        "ro" => true,
+        // A label of SELinux is the lender's already.
+        "rw" | "z" | "Z" => false,
+        _ => return Err(format!("invalid mode: {mode}: write {container}:ro or {container}:rw")),
+    };
+    if container.is_empty() {
+        return Err(format!("invalid volumes-from specification: '{text}'"));
+    }
+    Ok(VolumesFrom { container: container.to_owned(), read_only })
+}
+
+/// `--cgroupns`: whether it is the host's.
+///
+/// # Errors
+/// An unknown mode.
+pub fn cgroup_namespace(text: &str) -> Result<bool, String> {
+    match text {
+        "" | "private" => Ok(false),
+        "host" => Ok(true),
+        _ => Err(format!("invalid cgroup namespace mode: {text}: write private or host")),
     }
 }
 
@@ -485,21 +558,34 @@ mod tests {
             propagation: Propagation::Rprivate,
             recursive: true,
             create_source: true,
+            relabel: None,
         }
     }
 
     #[test]
     fn volumes() {
-        assert_eq!(volume("/a:/b"), Ok(bind("/a", "/b")));
-        assert_eq!(volume("/a:/b//c/."), Ok(bind("/a", "/b/c")));
+        assert_eq!(volume("/a:/b", "/home/me"), Ok(bind("/a", "/b")));
+        assert_eq!(volume("/a:/b//c/.", "/home/me"), Ok(bind("/a", "/b/c")));
+        for (source, path) in
+            [(".", "/home/me"), ("./a", "/home/me/a"), ("..", "/home"), ("../../../a//b/", "/a/b")]
+        {
+            assert_eq!(volume(&format!("{source}:/b"), "/home/me"), Ok(bind(path, "/b")), "{source}");
+        }
+        let MountRequest::Bind { relabel: Some(Relabel::Private), .. } =
+            volume("/a:/b:ro,Z", "/home/me").unwrap()
+        else {
+            panic!("the label is lost")
+        };
         let MountRequest::Bind { read_only: true, propagation: Propagation::Rslave, .. } =
-            volume("/a:/b:ro,rslave").unwrap()
+            volume("/a:/b:ro,rslave", "/home/me").unwrap()
         else {
             panic!("options are lost")
         };
-        let MountRequest::Volume { name: None, .. } = volume("/data").unwrap() else { panic!("anonymous") };
+        let MountRequest::Volume { name: None, .. } = volume("/data", "/home/me").unwrap() else {
+            panic!("anonymous")
+        };
         let MountRequest::Volume { name: Some(name), no_copy: true, .. } =
-            volume("box:/data:nocopy").unwrap()
+            volume("box:/data:nocopy", "/home/me").unwrap()
         else {
             panic!("named")
         };
@@ -508,16 +594,16 @@ mod tests {
             "",
             "a",
             "a:b",
-            "./a:/b",
             "/a:/b:zz",
             "/a:/b:ro:x",
             "a b:/c",
             ":/b",
             "/a:/",
             "/a:/b/../c",
-            "/a:/b:Z",
+            "a/b:/c",
+            "~/a:/b",
         ] {
-            assert!(volume(text).is_err(), "{text}");
+            assert!(volume(text, "/home/me").is_err(), "{text}");
         }
     }
 
@@ -530,25 +616,34 @@ mod tests {
             create_source: false,
             recursive: false,
             ..
-        } = mount("type=bind,src=/a,dst=/b,readonly,bind-recursive=disabled").unwrap()
+        } = mount("type=bind,src=/a,dst=/b,readonly,bind-recursive=disabled", "/home/me").unwrap()
         else {
             panic!("bind")
         };
         assert_eq!((source.as_str(), destination.as_str()), ("/a", "/b"));
         let MountRequest::Volume { name: Some(_), labels, .. } =
-            mount("source=box,target=/b,volume-label=a=b").unwrap()
+            mount("source=box,target=/b,volume-label=a=b", "/home/me").unwrap()
         else {
             panic!("volume")
         };
         assert_eq!(labels["a"], "b");
         assert_eq!(
-            mount("type=tmpfs,destination=/t,tmpfs-size=1m,tmpfs-mode=700"),
+            mount("type=tmpfs,destination=/t,tmpfs-size=1m,tmpfs-mode=700", "/home/me"),
             Ok(MountRequest::Tmpfs {
                 destination: "/t".into(),
                 size: Some(1 << 20),
                 mode: Some(0o700),
                 options: vec![]
             })
+        );
+        let MountRequest::Bind { source, .. } = mount("type=bind,src=../a,dst=/b", "/home/me").unwrap()
+        else {
+            panic!("bind")
+        };
+        assert_eq!(source, "/home/a");
+        assert_eq!(
+            mount("garbage", "/").unwrap_err(),
+            "invalid mount: 'garbage' must be KEY=VALUE, as in type=bind,source=/srv/data,destination=/data,readonly"
         );
         for text in [
             "type=bind,dst=/b",
@@ -559,7 +654,7 @@ mod tests {
             "type=bind,src=/a,src=/a,dst=/b",
             "type=bind,src=/a,dst=/b,volume-label=a=b",
         ] {
-            assert!(mount(text).is_err(), "{text}");
+            assert!(mount(text, "/home/me").is_err(), "{text}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the host is and offers, looked up only where a request depends on it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -8,6 +9,7 @@ use std::path::Path;
 use onggi_oci as oci;
 
 use crate::error::Error;
+use crate::request::DeviceAmount;
 
 /// The host's device nodes, for a privileged container; without what each container has of its own (moby `HostDevices`).
 pub(crate) fn devices() -> Result<Vec<oci::Device>, Error> {
@@ -78,4 +80,20 @@ pub(crate) fn bounding_capabilities() -> Result<u64, Error> {
     let bits = text.lines().find_map(|line| line.strip_prefix("CapBnd:"));
     bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
         .ok_or_else(|| Error::io("read CapBnd in", path)(ErrorKind::InvalidData.into()))
+}
+/// Major and minor number of the block devices that limits name.
+pub(crate) fn block_devices<'a>(
+    amounts: impl Iterator<Item = &'a DeviceAmount>,
+) -> Result<BTreeMap<String, (i64, i64)>, Error> {
+    let mut numbers = BTreeMap::new();
+    for DeviceAmount { path, .. } in amounts {
+        let metadata = std::fs::metadata(path).map_err(Error::io("look at the block device", path))?;
+        if !metadata.file_type().is_block_device() {
+            return Err(Error::Invalid { what: format!("{path} is not a block device") });
+        }
+        let device = metadata.rdev();
+        let number = |number: u32| i64::from(number);
+        numbers.insert(path.clone(), (number(rustix::fs::major(device)), number(rustix::fs::minor(device))));
+    }
+    Ok(numbers)
 }

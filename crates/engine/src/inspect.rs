@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::id::ContainerId;
 use crate::paths::Paths;
 use crate::record::{MountKind, MountPoint, Record};
+use crate::request::{DeviceAmount, Relabel, VolumesFrom};
 use crate::request::{IpcMode, Isolation, Network, PidMode, RunRequest, SeccompChoice, UtsMode};
 use crate::state::Status;
 
@@ -152,12 +153,12 @@ fn host_config(record: &Record) -> Value {
         "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
         "AutoRemove": request.remove,
         "VolumeDriver": "",
-        "VolumesFrom": null,
+        "VolumesFrom": list(&request.volumes_from.iter().map(volumes_from).collect::<Vec<_>>()),
         "ConsoleSize": [0, 0],
         "Annotations": request.annotations,
         "CapAdd": list(&request.cap_add),
         "CapDrop": list(&request.cap_drop),
-        "CgroupnsMode": "private",
+        "CgroupnsMode": if request.host_cgroup_namespace { "host" } else { "private" },
         "Dns": request.dns,
         "DnsOptions": request.dns_options,
         "DnsSearch": request.dns_search,
@@ -191,12 +192,12 @@ fn host_config(record: &Record) -> Value {
         "Memory": limits.memory.unwrap_or(0),
         "NanoCpus": limits.nano_cpus.unwrap_or(0),
         "CgroupParent": request.cgroup_parent.clone().unwrap_or_default(),
-        "BlkioWeight": 0,
-        "BlkioWeightDevice": [],
-        "BlkioDeviceReadBps": [],
-        "BlkioDeviceWriteBps": [],
-        "BlkioDeviceReadIOps": [],
-        "BlkioDeviceWriteIOps": [],
+        "BlkioWeight": limits.block.weight.unwrap_or(0),
+        "BlkioWeightDevice": amounts("Weight", &limits.block.weight_device),
+        "BlkioDeviceReadBps": amounts("Rate", &limits.block.read_bps),
+        "BlkioDeviceWriteBps": amounts("Rate", &limits.block.write_bps),
+        "BlkioDeviceReadIOps": amounts("Rate", &limits.block.read_iops),
+        "BlkioDeviceWriteIOps": amounts("Rate", &limits.block.write_iops),
         "CpuPeriod": limits.cpu_period.unwrap_or(0),
         "CpuQuota": limits.cpu_quota.unwrap_or(0),
         "CpuRealtimePeriod": 0,
@@ -208,8 +209,8 @@ fn host_config(record: &Record) -> Value {
         "DeviceRequests": null,
         "MemoryReservation": limits.memory_reservation.unwrap_or(0),
         "MemorySwap": limits.memory_swap.unwrap_or_else(|| limits.memory.map_or(0, |memory| memory.saturating_mul(2).cast_signed())),
-        "MemorySwappiness": null,
-        "OomKillDisable": null,
+        "MemorySwappiness": limits.memory_swappiness,
+        "OomKillDisable": limits.oom_kill_disable.then_some(true),
         "PidsLimit": if resolved.pids_limit > 0 { json!(resolved.pids_limit) } else { Value::Null },
         "Ulimits": request.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
         "Mounts": mounts_asked(&resolved.mounts),
@@ -223,6 +224,14 @@ fn host_config(record: &Record) -> Value {
         "MaskedPaths": crate::spec::hidden_paths(record).0,
         "ReadonlyPaths": crate::spec::hidden_paths(record).1,
     })
+}
+
+fn volumes_from(lender: &VolumesFrom) -> String {
+    format!("{}{}", lender.container, if lender.read_only { ":ro" } else { "" })
+}
+
+fn amounts(what: &str, amounts: &[DeviceAmount]) -> Vec<Value> {
+    amounts.iter().map(|each| json!({ "Path": each.path, what: each.amount })).collect()
 }
 
 fn network_settings(record: &Record) -> Value {
@@ -277,21 +286,21 @@ fn describe_mount(mount: &MountPoint, paths: &Paths) -> Value {
     let destination = &mount.destination;
     let writable = !mount.read_only;
     match &mount.kind {
-        MountKind::Bind { source, propagation, .. } => json!({
+        MountKind::Bind { source, propagation, relabel, .. } => json!({
             "Type": "bind",
             "Source": source,
             "Destination": destination,
-            "Mode": if writable { "" } else { "ro" },
+            "Mode": mode(writable, *relabel),
             "RW": writable,
             "Propagation": propagation.name(),
         }),
-        MountKind::Volume { name, .. } => json!({
+        MountKind::Volume { name, relabel, .. } => json!({
             "Type": "volume",
             "Name": name,
             "Source": paths.volume(name).join("_data"),
             "Destination": destination,
             "Driver": "local",
-            "Mode": if writable { "" } else { "ro" },
+            "Mode": mode(writable, *relabel),
             "RW": writable,
             "Propagation": "",
         }),
@@ -306,10 +315,25 @@ fn describe_mount(mount: &MountPoint, paths: &Paths) -> Value {
     }
 }
 
+/// The options of `-v` in its own form: `ro,z`.
+fn mode(writable: bool, relabel: Option<Relabel>) -> String {
+    let label = match relabel {
+        None => None,
+        Some(Relabel::Shared) => Some("z"),
+        Some(Relabel::Private) => Some("Z"),
+    };
+    let words: Vec<&str> = (!writable).then_some("ro").into_iter().chain(label).collect();
+    words.join(",")
+}
+
 /// What `-v` gave, in its own form; Docker lists nothing as `null`.
 fn binds(mounts: &[MountPoint]) -> Value {
     let form = |mount: &MountPoint| {
-        let access = if mount.read_only { ":ro" } else { "" };
+        let (MountKind::Bind { relabel, .. } | MountKind::Volume { relabel, .. }) = &mount.kind else {
+            return None;
+        };
+        let mode = mode(!mount.read_only, *relabel);
+        let access = if mode.is_empty() { mode } else { format!(":{mode}") };
         match &mount.kind {
             MountKind::Bind { source, create_source: true, .. } => {
                 Some(format!("{source}:{}{access}", mount.destination))

@@ -22,6 +22,7 @@ mod disk;
 mod error;
 mod events;
 mod exec;
+mod fitness;
 pub mod flags;
 mod follow;
 mod host;

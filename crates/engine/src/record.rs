@@ -10,7 +10,7 @@ use onggi_image::config::Healthcheck;
 use serde::{Deserialize, Serialize};
 
 use crate::id::ContainerId;
-use crate::request::{Propagation, RunRequest};
+use crate::request::{Propagation, Relabel, RunRequest};
 
 /// The version that this program writes, and the newest that it reads.
 pub(crate) const VERSION: u32 = 1;
@@ -96,6 +96,8 @@ pub(crate) enum MountKind {
         propagation: Propagation,
         recursive: bool,
         create_source: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        relabel: Option<Relabel>,
     },
     Volume {
         name: String,
@@ -104,6 +106,8 @@ pub(crate) enum MountKind {
         no_copy: bool,
         /// For the volume, should it be made now.
         labels: BTreeMap<String, String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        relabel: Option<Relabel>,
     },
     Tmpfs {
         /// Mount options, `size=` and `mode=` among them.

@@ -177,7 +177,7 @@ impl Engine {
         onggi_sys::fault::point("engine.remove.kernel-cleared");
         if volumes {
             for (name, _) in record.volumes().filter(|(_, anonymous)| *anonymous) {
-                self.release_volume(name)?;
+                self.release_volume(name, id)?;
             }
             onggi_sys::fault::point("engine.remove.volumes-removed");
         }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use onggi_image::config::Healthcheck;
 use serde::{Deserialize, Serialize};
 
 /// What `docker create` and `docker run` are asked.
@@ -24,6 +25,9 @@ pub struct RunRequest {
     /// Remove the container and its anonymous volumes when it ends.
     pub remove: bool,
     pub pull: Pull,
+    /// `os/arch[/variant]`, as typed; `None`: the host's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
 
     /// Which streams the caller means to attach; recorded as Docker's `AttachStdin` and so on.
     pub attach: Streams,
@@ -49,7 +53,14 @@ pub struct RunRequest {
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
 
+    /// What takes the place of the image's health check; what is empty or 0 in it is the image's. `["NONE"]` is none at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+
     pub mounts: Vec<MountRequest>,
+    /// Containers whose volumes and binds this one has too, each with whether it only reads them. Names or ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes_from: Vec<VolumesFrom>,
     pub read_only: bool,
     /// Bytes of `/dev/shm`; `None`: the settings'.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,6 +92,9 @@ pub struct RunRequest {
     pub pid: PidMode,
     pub ipc: IpcMode,
     pub uts: UtsMode,
+    /// The host's cgroup namespace in place of one's own: `/proc/self/cgroup` tells of the host's paths.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub host_cgroup_namespace: bool,
     pub isolation: Isolation,
 
     pub resources: Limits,
@@ -141,6 +155,9 @@ pub enum MountRequest {
         /// `-v` makes a missing source directory, `--mount` refuses (as Docker).
         #[serde(default)]
         create_source: bool,
+        /// `:z` or `:Z`: asks for SELinux's label of containers, which matters on hosts with SELinux only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        relabel: Option<Relabel>,
     },
     Volume {
         /// `None`: an anonymous volume.
@@ -154,6 +171,9 @@ pub enum MountRequest {
         no_copy: bool,
         #[serde(default)]
         labels: BTreeMap<String, String>,
+        /// As for a bind.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        relabel: Option<Relabel>,
     },
     Tmpfs {
         destination: String,
@@ -179,6 +199,22 @@ impl MountRequest {
             | MountRequest::Tmpfs { destination, .. } => destination,
         }
     }
+}
+
+/// `:z` and `:Z` of `-v`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Relabel {
+    Shared,
+    Private,
+}
+
+/// One `--volumes-from CONTAINER[:ro|rw]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumesFrom {
+    pub container: String,
+    #[serde(default)]
+    pub read_only: bool,
 }
 
 fn yes() -> bool {
@@ -340,6 +376,53 @@ pub struct Limits {
     /// −1 is no limit; `None`: the settings'.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids: Option<i64>,
+    /// 0 to 100; cgroup v1 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_swappiness: Option<u64>,
+    /// Wait for memory where others are killed; cgroup v1 only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub oom_kill_disable: bool,
+    #[serde(skip_serializing_if = "BlockLimits::is_empty")]
+    pub block: BlockLimits,
+}
+
+/// Shares and rates of block devices.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BlockLimits {
+    /// 10 to 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// Weights, 10 to 1000.
+    pub weight_device: Vec<DeviceAmount>,
+    /// Bytes in a second; 0 is no limit.
+    pub read_bps: Vec<DeviceAmount>,
+    pub write_bps: Vec<DeviceAmount>,
+    /// Operations in a second; 0 is no limit.
+    pub read_iops: Vec<DeviceAmount>,
+    pub write_iops: Vec<DeviceAmount>,
+}
+
+impl BlockLimits {
+    /// Whether nothing is asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == BlockLimits::default()
+    }
+
+    /// Every amount for one device.
+    pub fn of_devices(&self) -> impl Iterator<Item = &DeviceAmount> {
+        [&self.weight_device, &self.read_bps, &self.write_bps, &self.read_iops, &self.write_iops]
+            .into_iter()
+            .flatten()
+    }
+}
+
+/// `/dev/sda:1mb`: a block device of the host, and how much of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceAmount {
+    pub path: String,
+    pub amount: u64,
 }
 
 /// `--log-driver` and `--log-opt`; `None`: the settings'.

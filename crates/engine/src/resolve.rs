@@ -33,6 +33,8 @@ pub(crate) struct Facts<'a> {
     /// Those that are online, and the memory nodes, as the kernel lists them: `0-3`. Empty: not known.
     pub processor_list: &'a str,
     pub memory_nodes: &'a str,
+    /// What the containers of `volumes_from` have mounted, in their order.
+    pub borrowed: &'a [MountPoint],
     /// Names for anonymous volumes.
     pub new_volume: &'a mut dyn FnMut() -> String,
 }
@@ -63,10 +65,10 @@ pub(crate) fn resolve(request: &RunRequest, facts: &mut Facts<'_>) -> Result<Res
         hostname: hostname(request, facts)?,
         labels,
         exposed_ports: image.exposed_ports.keys().cloned().collect(),
-        healthcheck: image.healthcheck.clone().filter(|check: &Healthcheck| !check.test.is_empty()),
+        healthcheck: healthcheck(request.healthcheck.as_ref(), image.healthcheck.as_ref())?,
         stop_signal,
         stop_timeout: request.stop_timeout.unwrap_or(settings.stop_timeout),
-        mounts: mounts(request, image, facts.new_volume)?,
+        mounts: mounts(request, image, facts)?,
         capabilities: capabilities::resolve(request, settings.compat).map_err(invalid)?,
         shm_size: match request.shm_size.unwrap_or(settings.shm_size) {
             0 => DEFAULT_SHM_SIZE,
@@ -183,25 +185,69 @@ fn hostname(request: &RunRequest, facts: &Facts<'_>) -> Result<String, Error> {
     }
 }
 
-fn mounts(
-    request: &RunRequest,
-    image: &RunConfig,
-    new_volume: &mut dyn FnMut() -> String,
-) -> Result<Vec<MountPoint>, Error> {
+/// The user's, each field that is empty from the image; an image's that says nothing is none.
+fn healthcheck(
+    user: Option<&Healthcheck>,
+    image: Option<&Healthcheck>,
+) -> Result<Option<Healthcheck>, Error> {
+    let mut check = user.cloned().unwrap_or_default();
+    // Docker's smallest, since each run is a program started in the container.
+    const SHORTEST: i64 = 1_000_000;
+    for (what, time) in [
+        ("Interval", check.interval),
+        ("Timeout", check.timeout),
+        ("StartPeriod", check.start_period),
+        ("StartInterval", check.start_interval),
+    ] {
+        if time != 0 && time < SHORTEST {
+            return Err(invalid(format!("{what} in Healthcheck cannot be less than 1ms")));
+        }
+    }
+    if check.retries < 0 {
+        return Err(invalid("Retries in Healthcheck cannot be negative"));
+    }
+    if let Some(image) = image {
+        if check.test.is_empty() {
+            check.test.clone_from(&image.test);
+        }
+        for (mine, theirs) in [
+            (&mut check.interval, image.interval),
+            (&mut check.timeout, image.timeout),
+            (&mut check.start_period, image.start_period),
+            (&mut check.start_interval, image.start_interval),
+            (&mut check.retries, image.retries),
+        ] {
+            if *mine == 0 {
+                *mine = theirs;
+            }
+        }
+    }
+    Ok((!check.test.is_empty()).then_some(check))
+}
+
+/// The request's, then what other containers lend for places that are free, then the image's volumes.
+fn mounts(request: &RunRequest, image: &RunConfig, facts: &mut Facts<'_>) -> Result<Vec<MountPoint>, Error> {
     let mut points = Vec::new();
     let mut destinations = BTreeSet::new();
     for mount in &request.mounts {
         if !destinations.insert(mount.destination().to_owned()) {
             return Err(invalid(format!("Duplicate mount point: {}", mount.destination())));
         }
-        points.push(mount_point(mount, new_volume));
+        points.push(mount_point(mount, facts.new_volume));
     }
+    // As in Docker, of two containers that lend for one place the later is taken.
+    let mut lent = BTreeMap::new();
+    for point in facts.borrowed.iter().filter(|point| !destinations.contains(&point.destination)) {
+        lent.insert(point.destination.clone(), point.clone());
+    }
+    destinations.extend(lent.keys().cloned());
+    points.extend(lent.into_values());
     for destination in image.volumes.keys() {
         let destination = working_directory(None, destination)?;
         // `VOLUME /` would hide the image itself.
         if destination != "/" && destinations.insert(destination.clone()) {
-            let (name, labels) = (new_volume(), BTreeMap::new());
-            let kind = MountKind::Volume { name, anonymous: true, no_copy: false, labels };
+            let (name, labels) = ((facts.new_volume)(), BTreeMap::new());
+            let kind = MountKind::Volume { name, anonymous: true, no_copy: false, labels, relabel: None };
             points.push(MountPoint { destination, read_only: false, kind });
         }
     }
@@ -211,15 +257,15 @@ fn mounts(
 fn mount_point(mount: &MountRequest, new_volume: &mut dyn FnMut() -> String) -> MountPoint {
     let destination = mount.destination().to_owned();
     let (read_only, kind) = match mount.clone() {
-        MountRequest::Bind { source, read_only, propagation, recursive, create_source, .. } => {
+        MountRequest::Bind { source, read_only, propagation, recursive, create_source, relabel, .. } => {
             // Or what a `..` takes back would be made on the host.
             let source = clean(&source);
-            (read_only, MountKind::Bind { source, propagation, recursive, create_source })
+            (read_only, MountKind::Bind { source, propagation, recursive, create_source, relabel })
         }
-        MountRequest::Volume { name, read_only, no_copy, labels, .. } => {
+        MountRequest::Volume { name, read_only, no_copy, labels, relabel, .. } => {
             let anonymous = name.is_none();
             let name = name.unwrap_or_else(new_volume);
-            (read_only, MountKind::Volume { name, anonymous, no_copy, labels })
+            (read_only, MountKind::Volume { name, anonymous, no_copy, labels, relabel })
         }
         MountRequest::Tmpfs { size, mode, mut options, .. } => {
             let read_only = options.iter().any(|option| option == "ro");
@@ -269,6 +315,7 @@ fn check_isolation(request: &RunRequest) -> Result<(), Error> {
             (request.init, "--init"),
             (!request.sysctls.is_empty(), "--sysctl"),
             (request.read_only, "--read-only"),
+            (request.host_cgroup_namespace, "--cgroupns"),
         ];
         if let Some((_, flag)) = refused.into_iter().find(|(given, _)| *given) {
             return Err(invalid(format!(
@@ -306,6 +353,12 @@ fn check_limits(limits: &Limits, processors: u64) -> Result<(), Error> {
     }
     if limits.memory_reservation.is_some_and(|reservation| memory != 0 && reservation > memory) {
         return Err(invalid("Minimum memory limit can not be less than memory reservation limit, see usage"));
+    }
+    if let Some(swappiness) = limits.memory_swappiness.filter(|swappiness| *swappiness > 100) {
+        return Err(invalid(format!("Invalid value: {swappiness}, valid memory swappiness range is 0-100")));
+    }
+    if limits.block.weight.is_some_and(|weight| !(10..=1000).contains(&weight)) {
+        return Err(invalid("Range of blkio weight is from 10 to 1000"));
     }
     if limits.nano_cpus.is_some() && (limits.cpu_quota.is_some() || limits.cpu_period.is_some()) {
         return Err(invalid("Conflicting options: Nano CPUs and CPU Quota or Period cannot both be set"));
@@ -427,6 +480,7 @@ pub(crate) mod tests {
                 processors: 4,
                 processor_list: "0-2,5",
                 memory_nodes: "0",
+                borrowed: &[],
                 new_volume: &mut new_volume,
             },
         )?;
@@ -534,6 +588,7 @@ pub(crate) mod tests {
             propagation: Propagation::default(),
             recursive: true,
             create_source: true,
+            relabel: None,
         };
         let request = RunRequest { mounts: vec![bind], ..RunRequest::default() };
         let record = record(&request, &image(None, Some(&["sh"]))).unwrap();
@@ -720,6 +775,7 @@ pub(crate) mod tests {
                     propagation: Propagation::Rslave,
                     recursive: true,
                     create_source: true,
+                    relabel: None,
                 },
                 MountRequest::Volume {
                     name: Some("box".into()),
@@ -727,6 +783,7 @@ pub(crate) mod tests {
                     read_only: false,
                     no_copy: false,
                     labels: BTreeMap::new(),
+                    relabel: None,
                 },
                 MountRequest::Tmpfs {
                     destination: "/run".into(),

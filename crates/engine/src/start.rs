@@ -222,6 +222,7 @@ impl Engine {
             },
             shm: self.shared_memory(record)?,
             devices: if request.privileged { crate::host::devices()? } else { Vec::new() },
+            block_devices: crate::host::block_devices(limits.block.of_devices())?,
             swap_limit: swap_matters && crate::host::can_limit_swap(self.cgroups()?),
             empty_volumes: record
                 .volumes()

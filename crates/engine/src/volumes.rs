@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::Engine;
 use crate::error::Error;
 use crate::events::label_matches;
+use crate::id::ContainerId;
 use crate::names;
 use crate::paths::make_directory;
 use crate::request::Filters;
@@ -19,6 +20,8 @@ use crate::summary::Volume;
 
 const RECORD: &str = "volume.json";
 const DATA: &str = "_data";
+/// An empty file beside the record of an anonymous volume that more than one container has used.
+const SHARED: &str = "shared";
 const VERSION: u32 = 1;
 
 /// `volume.json`.
@@ -188,12 +191,29 @@ impl Engine {
         Ok(true)
     }
 
-    /// Removes an anonymous volume at the end of its container, unless another one has come to use it by name.
-    pub(crate) fn release_volume(&self, name: &str) -> Result<(), Error> {
+    /// Removes an anonymous volume at the end of its container, unless another one has come to use it.
+    pub(crate) fn release_volume(&self, name: &str, holder: &ContainerId) -> Result<(), Error> {
         match self.read_volume(name)? {
-            Some(volume) if volume.anonymous => self.delete_volume(name),
+            Some(volume) if volume.anonymous && !self.is_used_by_others(name, holder)? => {
+                self.delete_volume(name)
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Notes that more than one container uses an anonymous volume: then its end is the end of the last of them.
+    pub(crate) fn mark_shared(&self, name: &str) -> Result<(), Error> {
+        let mark = self.paths.volume(name).join(SHARED);
+        std::fs::write(&mark, "").map_err(Error::io("write", mark))
+    }
+
+    /// Looking at every container takes time, so only a volume with the mark is looked for.
+    fn is_used_by_others(&self, name: &str, holder: &ContainerId) -> Result<bool, Error> {
+        if !self.paths.volume(name).join(SHARED).exists() {
+            return Ok(false);
+        }
+        let users = self.volume_users()?;
+        Ok(users.get(name).is_some_and(|users| users.iter().any(|user| user != holder.as_str())))
     }
 
     /// Whether there is nothing in it, so that it may be filled from an image.

@@ -269,6 +269,7 @@ fn volumes_are_filled_kept_and_removed() {
         read_only: false,
         no_copy: false,
         labels: BTreeMap::new(),
+        relabel: None,
     };
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("file"), "bound").unwrap();
@@ -283,6 +284,7 @@ fn volumes_are_filled_kept_and_removed() {
                 propagation: Default::default(),
                 recursive: true,
                 create_source: false,
+                relabel: None,
             },
             MountRequest::Tmpfs {
                 destination: "/t".into(),
@@ -323,6 +325,7 @@ fn a_container_whose_creation_was_cut_short_keeps_its_volume() {
         read_only: false,
         no_copy: false,
         labels: BTreeMap::new(),
+        relabel: None,
     };
     let request = RunRequest { mounts: vec![mount], ..busybox(&["sleep", "1000"]) };
     let created = host.engine.create(&request).unwrap();

@@ -1,6 +1,7 @@
 //! What machine an image is for, in Go's words (`amd64`, `arm64`), as the OCI index names it.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,40 @@ impl Platform {
             (_, None | Some("")) | ("arm64", Some("v8")) | ("amd64", Some("v1")) => Some(0),
             (_, Some(_)) => Some(1),
         }
+    }
+}
+
+/// `os/architecture[/variant]`, or one of the first two alone with the host's other, as containerd's `platforms.Parse`.
+impl FromStr for Platform {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Platform, String> {
+        let parts: Vec<String> = text.split('/').map(str::to_ascii_lowercase).collect();
+        let sound = |part: &String| {
+            !part.is_empty()
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+        };
+        if !parts.iter().all(sound) || parts.len() > 3 {
+            return Err(format!(
+                "\"{text}\" is an invalid platform: write os/architecture[/variant], linux/amd64 say"
+            ));
+        }
+        let architecture = |name: &str| match name {
+            "x86_64" | "x86-64" => "amd64".to_owned(),
+            "aarch64" => "arm64".to_owned(),
+            "i386" => "386".to_owned(),
+            other => other.to_owned(),
+        };
+        let host = Platform::host();
+        let (os, architecture) = match parts.as_slice() {
+            [os] if matches!(os.as_str(), "linux" | "windows" | "darwin" | "freebsd") => {
+                (os.clone(), host.architecture)
+            }
+            [alone] => (host.os, architecture(alone)),
+            [os, name, ..] => (os.clone(), architecture(name)),
+            [] => (host.os, host.architecture),
+        };
+        Ok(Platform { architecture, os, variant: parts.get(2).cloned(), ..Platform::default() })
     }
 }
 

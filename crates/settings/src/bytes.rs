@@ -7,7 +7,7 @@
 /// # Errors
 /// A sentence, when the text is no amount or is more than `i64::MAX` bytes.
 pub fn parse(text: &str) -> Result<u64, String> {
-    let invalid = || format!("`{text}` is no amount of bytes; write 4096, 512k, 64m or 1.5g");
+    let invalid = || format!("`{text}` is not an amount of bytes: write 4096, 512k, 64m or 1.5g");
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches(|letter: char| letter.is_ascii_alphabetic()).trim_end();
     let shift = match lower[digits.len()..].trim_start() {

@@ -2,7 +2,7 @@
 
 use clap::ArgMatches;
 
-use super::run::{CidFile, check_platform};
+use super::run::CidFile;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
@@ -22,7 +22,6 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let mut request = container::request(matches, true)?;
     // Docker's `create -i` is meant for `start -i`: its first client's end is the input's end.
     request.stdin_once = request.interactive;
-    check_platform(context, &request.image)?;
     let cidfile = text(matches, "cidfile").map(CidFile::reserve).transpose()?;
     let created = context.engine()?.create(&request)?;
     for warning in &created.warnings {

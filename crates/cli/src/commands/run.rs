@@ -8,7 +8,6 @@ use std::time::Instant;
 use clap::ArgMatches;
 use onggi_engine::Session;
 use onggi_engine::request::{RunRequest, StartOptions};
-use onggi_image::Platform;
 
 use crate::command::{Command, Group};
 use crate::context::Context;
@@ -49,30 +48,8 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         redraw: false,
         exec: false,
     };
-    check_platform(context, &request.image)?;
     let timings = is(matches, "timing").then_some(began);
     execute(context, &request, wishes, text(matches, "cidfile"), timings)
-}
-
-/// Warns of an image for another processor, as Docker does, since an emulator may be there; refuses one for another operating system.
-pub(crate) fn check_platform(context: &Context, image: &str) -> Result<(), CliError> {
-    // One that is not there is the engine's to tell.
-    let Ok(image) = context.store()?.resolve(image) else { return Ok(()) };
-    let (platform, host) = (image.config.platform(), Platform::host());
-    if platform.agrees_with(&host) {
-        return Ok(());
-    }
-    if !platform.os.is_empty() && platform.os != host.os {
-        let message = format!(
-            "image operating system \"{}\" cannot be used on this platform: operating system is not supported",
-            platform.os
-        );
-        return Err(CliError::unsupported(message).hint(format!("this host runs images for {host}")));
-    }
-    context.warn(&format!(
-        "The requested image's platform ({platform}) does not match the detected host platform ({host}) and no specific platform was requested"
-    ));
-    Ok(())
 }
 
 /// Runs a request. `timings`: report the steps' times, and when the command began.

@@ -7,11 +7,13 @@ use std::fs;
 
 use clap::{Arg, ArgMatches, Command};
 use onggi_engine::flags as words;
-use onggi_engine::request::{Isolation, Limits, LogRequest, Pull, RunRequest, Security, Streams};
+use onggi_engine::request::{
+    BlockLimits, Isolation, Limits, LogRequest, Pull, RunRequest, Security, Streams,
+};
 use onggi_settings::{bytes, detach_keys};
 
 use super::{
-    all_parsed, environment, is, number, pairs, parsed, switch, text, texts, unbuilt, value, values,
+    all_parsed, environment, health, is, number, pairs, parsed, switch, text, texts, unbuilt, value, values,
 };
 use crate::error::CliError;
 
@@ -92,11 +94,24 @@ fn shared() -> Vec<Arg> {
                 switch("rm", None, "Remove the container when it ends"),
                 value("cidfile", None, "FILE", "Write the container's id to a new file"),
                 value("pull", None, "WHEN", "missing, never or always"),
+                value("platform", None, "OS/ARCH", "The platform that the image must be for: linux/amd64"),
                 switch("quiet", Some('q'), "No progress while pulling"),
                 value("stop-signal", None, "SIGNAL", "The signal that `stop` sends"),
                 value("stop-timeout", None, "SECONDS", "How long `stop` waits before it kills; -1 for ever"),
                 values("label", Some('l'), "KEY[=VALUE]", "Add a label"),
                 values("label-file", None, "FILE", "Read labels from a file"),
+                value(
+                    "health-cmd",
+                    None,
+                    "COMMAND",
+                    "A line for the shell that tells whether it is well; kept, not run yet",
+                ),
+                value("health-interval", None, "TIME", "Time between two checks: 30s, 1m30s"),
+                value("health-timeout", None, "TIME", "Most time for one check"),
+                value("health-retries", None, "NUMBER", "Failures in a row that make it unhealthy"),
+                value("health-start-period", None, "TIME", "Time to start in before failures count"),
+                value("health-start-interval", None, "TIME", "Time between checks while it starts"),
+                switch("no-healthcheck", None, "Without the image's health check"),
                 values("annotation", None, "KEY=VALUE", "Add an annotation to the OCI configuration"),
             ],
         ),
@@ -111,6 +126,7 @@ fn shared() -> Vec<Arg> {
                 ),
                 values("mount", None, "SPEC", "type=bind|volume|tmpfs,source=…,destination=…[,readonly]"),
                 values("tmpfs", None, "PATH[:OPTIONS]", "Mount a file system in memory"),
+                values("volumes-from", None, "CONTAINER[:ro]", "Mount what another container has mounted"),
                 switch("read-only", None, "Mount the root file system read-only"),
                 value("shm-size", None, "BYTES", "Size of /dev/shm"),
             ],
@@ -142,6 +158,7 @@ fn shared() -> Vec<Arg> {
                 value("pid", None, "MODE", "host or container:NAME"),
                 value("ipc", None, "MODE", "private, shareable, none, host or container:NAME"),
                 value("uts", None, "MODE", "host: the host's own host name"),
+                value("cgroupns", None, "MODE", "private or host"),
                 values("sysctl", None, "KEY=VALUE", "Set a kernel parameter of the container's namespaces"),
             ],
         ),
@@ -151,6 +168,13 @@ fn shared() -> Vec<Arg> {
                 value("memory", Some('m'), "BYTES", "Most memory: 64m, 1.5g"),
                 value("memory-reservation", None, "BYTES", "Memory that is kept when the host runs short"),
                 value("memory-swap", None, "BYTES", "Most memory and swap together; -1 for no limit on swap"),
+                value(
+                    "memory-swappiness",
+                    None,
+                    "NUMBER",
+                    "How readily it is swapped out, 0 to 100; cgroup v1",
+                ),
+                switch("oom-kill-disable", None, "Let it wait for memory where others are killed; cgroup v1"),
                 value("cpus", None, "NUMBER", "Processors' worth of time, 0.5 is half of one"),
                 value("cpu-shares", Some('c'), "SHARES", "Weight when processors are scarce; 1024 is usual"),
                 value("cpu-quota", None, "MICROSECONDS", "Processor time in each period"),
@@ -158,6 +182,12 @@ fn shared() -> Vec<Arg> {
                 value("cpuset-cpus", None, "LIST", "The processors to run on: 0-2,4"),
                 value("cpuset-mems", None, "LIST", "The memory nodes to use: 0-1"),
                 value("pids-limit", None, "NUMBER", "Most processes; -1 for no limit"),
+                value("blkio-weight", None, "WEIGHT", "Weight when disks are busy, 10 to 1000"),
+                values("blkio-weight-device", None, "DEVICE:WEIGHT", "The weight on one disk"),
+                values("device-read-bps", None, "DEVICE:BYTES", "Most bytes read in a second: /dev/sda:1mb"),
+                values("device-read-iops", None, "DEVICE:NUMBER", "Most reads in a second"),
+                values("device-write-bps", None, "DEVICE:BYTES", "Most bytes written in a second"),
+                values("device-write-iops", None, "DEVICE:NUMBER", "Most writes in a second"),
                 values("ulimit", None, "NAME=SOFT[:HARD]", "Set a resource limit"),
                 value("oom-score-adj", None, "NUMBER", "How readily the kernel kills it, -1000 to 1000"),
                 value("cgroup-parent", None, "PATH", "The cgroup under which the container's own is made"),
@@ -187,6 +217,9 @@ pub(crate) fn request(matches: &ArgMatches, attached: bool) -> Result<RunRequest
         name: text(matches, "name").filter(|name| !name.is_empty()).map(str::to_owned),
         remove: is(matches, "rm"),
         pull: parsed(matches, "pull", pull)?.unwrap_or_default(),
+        platform: text(matches, "platform").filter(|platform| !platform.is_empty()).map(str::to_owned),
+        healthcheck: health::check(matches)?,
+        volumes_from: all_parsed(matches, "volumes-from", words::volumes_from)?,
         interactive,
         tty: is(matches, "tty"),
         detach_keys: keys(matches)?,
@@ -216,6 +249,7 @@ pub(crate) fn request(matches: &ArgMatches, attached: bool) -> Result<RunRequest
         pid: parsed(matches, "pid", words::pid_mode)?.unwrap_or_default(),
         ipc: parsed(matches, "ipc", words::ipc_mode)?.unwrap_or_default(),
         uts: parsed(matches, "uts", words::uts_mode)?.unwrap_or_default(),
+        host_cgroup_namespace: parsed(matches, "cgroupns", words::cgroup_namespace)?.unwrap_or_default(),
         isolation: parsed(matches, "isolation", isolation)?.unwrap_or_default(),
         resources: limits(matches)?,
         cgroup_parent: text(matches, "cgroup-parent").map(str::to_owned),
@@ -224,12 +258,21 @@ pub(crate) fn request(matches: &ArgMatches, attached: bool) -> Result<RunRequest
         log: log(matches)?,
         ..RunRequest::default()
     };
-    request.mounts = all_parsed(matches, "volume", words::volume)?;
-    request.mounts.extend(all_parsed(matches, "mount", words::mount)?);
+    let here = directory()?;
+    request.mounts = all_parsed(matches, "volume", |text| words::volume(text, &here))?;
+    request.mounts.extend(all_parsed(matches, "mount", |text| words::mount(text, &here))?);
     request.mounts.extend(all_parsed(matches, "tmpfs", words::tmpfs)?);
     request.attach = streams(matches, attached, interactive)?;
     request.stdin_once = interactive && request.attach.stdin;
     Ok(request)
+}
+
+/// From which relative paths are taken.
+fn directory() -> Result<String, CliError> {
+    let path = std::env::current_dir().map_err(|error| CliError::io("find the current directory", &error))?;
+    path.into_os_string().into_string().map_err(|path| {
+        CliError::invalid(format!("the current directory {} is not UTF-8 text", path.to_string_lossy()))
+    })
 }
 
 /// `-a`, or what follows from the other flags.
@@ -326,6 +369,22 @@ fn limits(matches: &ArgMatches) -> Result<Limits, CliError> {
         cpuset_cpus: text(matches, "cpuset-cpus").filter(|list| !list.is_empty()).map(str::to_owned),
         cpuset_mems: text(matches, "cpuset-mems").filter(|list| !list.is_empty()).map(str::to_owned),
         pids: parsed(matches, "pids-limit", number)?,
+        // −1 is Docker's "not given".
+        memory_swappiness: match parsed::<i64, _>(matches, "memory-swappiness", number)? {
+            None | Some(-1) => None,
+            Some(value) => Some(u64::try_from(value).map_err(|_| {
+                CliError::flag("memory-swappiness", format!("{value} is not between 0 and 100"))
+            })?),
+        },
+        oom_kill_disable: is(matches, "oom-kill-disable"),
+        block: BlockLimits {
+            weight: parsed(matches, "blkio-weight", number)?.filter(|weight| *weight != 0),
+            weight_device: all_parsed(matches, "blkio-weight-device", words::device_weight)?,
+            read_bps: all_parsed(matches, "device-read-bps", words::device_rate)?,
+            write_bps: all_parsed(matches, "device-write-bps", words::device_rate)?,
+            read_iops: all_parsed(matches, "device-read-iops", words::device_iops)?,
+            write_iops: all_parsed(matches, "device-write-iops", words::device_iops)?,
+        },
     })
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod container;
 pub(crate) mod environment;
+mod health;
 pub(crate) mod time;
 pub(crate) mod unbuilt;
 
@@ -117,7 +118,18 @@ pub(crate) fn all_parsed<T, E: std::fmt::Display>(
 
 /// A whole number.
 pub(crate) fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("\"{text}\" is no such number"))
+    text.parse().map_err(|_| number_wanted(text, std::any::type_name::<T>()))
+}
+
+/// What would have been accepted where `text` was not.
+fn number_wanted(text: &str, kind: &str) -> String {
+    let lowest = if kind.starts_with('i') { "" } else { "from 0 on " };
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let problem = if text.starts_with('-') && !lowest.is_empty() { "negative" } else { "too large" };
+        return format!("\"{text}\" is {problem}: write a whole number {lowest}such as 10");
+    }
+    format!("\"{text}\" is not a whole number: write digits only, such as 10")
 }
 
 /// `--filter key=value`, repeated.

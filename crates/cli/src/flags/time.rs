@@ -25,7 +25,7 @@ pub(crate) fn moment(text: &str, now: Timestamp) -> Result<i64, String> {
     }
     match duration(text).and_then(|ago| now.checked_sub(ago).ok()) {
         Some(moment) => nanoseconds(moment),
-        None => Err(format!("\"{text}\" is no time; write 2026-01-31T12:00:00Z, 1769860800 or 10m")),
+        None => Err(format!("\"{text}\" is not a time: write 2026-01-31T12:00:00Z, 1769860800 or 10m")),
     }
 }
 

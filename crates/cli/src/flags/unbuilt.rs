@@ -18,9 +18,7 @@ pub(crate) struct Unbuilt {
 }
 
 const NETWORKS: &str = "networks other than none and host are not built yet; use --network host";
-const HEALTH: &str = "health checks are kept and shown, but not run yet";
 const DEVICES: &str = "devices of the host are not passed on yet; --privileged gives all of them";
-const BLOCK: &str = "limits on block devices are not built yet";
 const REAL_TIME: &str = "real-time scheduling is not built yet; use --cpus or --cpu-shares";
 const WINDOWS: &str = "it exists on Windows only";
 
@@ -34,31 +32,18 @@ const fn plain(name: &'static str, reason: &'static str) -> Unbuilt {
 
 /// In the order of the alphabet.
 pub(crate) const FLAGS: &[Unbuilt] = &[
-    valued("blkio-weight", BLOCK),
-    valued("blkio-weight-device", BLOCK),
-    Unbuilt {
-        harmless: Some("private"),
-        ..valued("cgroupns", "a container always has its own cgroup namespace so far")
-    },
     valued("cpu-count", WINDOWS),
     valued("cpu-percent", WINDOWS),
     valued("cpu-rt-period", REAL_TIME),
     valued("cpu-rt-runtime", REAL_TIME),
     valued("device", DEVICES),
     valued("device-cgroup-rule", DEVICES),
-    valued("device-read-bps", BLOCK),
-    valued("device-read-iops", BLOCK),
-    valued("device-write-bps", BLOCK),
-    valued("device-write-iops", BLOCK),
-    plain("disable-content-trust", "there are no registries yet whose content could be trusted"),
+    Unbuilt {
+        harmless: Some("true"),
+        ..plain("disable-content-trust", "signatures of Docker Content Trust are not checked")
+    },
     valued("expose", NETWORKS),
     valued("gpus", "graphics processors are not passed on yet"),
-    valued("health-cmd", HEALTH),
-    valued("health-interval", HEALTH),
-    valued("health-retries", HEALTH),
-    valued("health-start-interval", HEALTH),
-    valued("health-start-period", HEALTH),
-    valued("health-timeout", HEALTH),
     valued("io-maxbandwidth", WINDOWS),
     valued("io-maxiops", WINDOWS),
     valued("ip", NETWORKS),
@@ -67,27 +52,25 @@ pub(crate) const FLAGS: &[Unbuilt] = &[
     valued("link", NETWORKS),
     valued("link-local-ip", NETWORKS),
     valued("mac-address", NETWORKS),
-    valued("memory-swappiness", "cgroup v2 has no such setting, and v1's is not built yet"),
     valued("net-alias", NETWORKS),
     valued("network-alias", NETWORKS),
-    plain("no-healthcheck", HEALTH),
-    plain("oom-kill-disable", "a container that cannot be killed can stop the host; use --oom-score-adj"),
-    valued("platform", "images of other platforms are not built yet; the host's own is used"),
     Unbuilt { short: Some('p'), ..valued("publish", NETWORKS) },
     Unbuilt { short: Some('P'), ..plain("publish-all", NETWORKS) },
     Unbuilt {
         harmless: Some("no"),
         ..valued("restart", "restart policies are not built yet; a container stays ended")
     },
-    valued("runtime", "there is one runtime, Onggi's own"),
+    Unbuilt { harmless: Some("onggi"), ..valued("runtime", "there is one runtime, Onggi's own") },
     valued("storage-opt", "quotas on the writable layer are not built yet"),
     plain("use-api-socket", "there is no API socket yet"),
-    valued(
-        "userns",
-        "user namespaces are not built yet; a container's root is the host's, with fewer rights",
-    ),
-    valued("volume-driver", "there is one kind of volume, local"),
-    valued("volumes-from", "not built yet; name the volumes with --volume"),
+    Unbuilt {
+        harmless: Some("host"),
+        ..valued(
+            "userns",
+            "user namespaces are not built yet; a container's root is the host's, with fewer rights",
+        )
+    },
+    Unbuilt { harmless: Some("local"), ..valued("volume-driver", "there is one kind of volume, local") },
 ];
 
 /// The flags as hidden ones.

@@ -35,6 +35,8 @@ pub(crate) struct Facts {
     pub shm: Option<PathBuf>,
     /// The host's device nodes, for a privileged container.
     pub devices: Vec<oci::Device>,
+    /// The numbers of the block devices that limits are for, by path.
+    pub block_devices: BTreeMap<String, (i64, i64)>,
     /// Whether the host can limit swap. Only looked up when memory is limited.
     pub swap_limit: bool,
     /// Volumes that are empty and may be filled from the image.
@@ -189,7 +191,9 @@ fn namespaces(record: &Record, facts: &Facts) -> Vec<oci::Namespace> {
     if request.network == Network::None {
         namespaces.push(own(NamespaceKind::Network));
     }
-    namespaces.push(own(NamespaceKind::Cgroup));
+    if !request.host_cgroup_namespace {
+        namespaces.push(own(NamespaceKind::Cgroup));
+    }
     namespaces
 }
 

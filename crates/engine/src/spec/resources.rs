@@ -4,7 +4,7 @@ use onggi_oci as oci;
 
 use super::Facts;
 use crate::record::Record;
-use crate::request::Limits;
+use crate::request::{BlockLimits, DeviceAmount, Limits};
 
 /// Microseconds; the kernel's own default, in which `--cpus` is measured out.
 const PERIOD: u64 = 100_000;
@@ -15,6 +15,7 @@ pub(super) fn all(record: &Record, facts: &Facts) -> oci::Resources {
         devices: Some(devices(record)),
         memory: memory(limits, facts.swap_limit),
         cpu: cpu(limits),
+        block_io: block_io(&limits.block, facts),
         pids: Some(oci::Pids { limit: Some(record.resolved.pids_limit) }),
         ..oci::Resources::default()
     }
@@ -30,12 +31,15 @@ fn memory(limits: &Limits, swap_limit: bool) -> Option<oci::Memory> {
         _ => None,
     };
     let reservation = limits.memory_reservation.filter(|bytes| *bytes != 0).map(signed);
-    (limit.is_some() || swap.is_some() || reservation.is_some()).then(|| oci::Memory {
+    let memory = oci::Memory {
         limit,
         swap,
         reservation,
+        swappiness: limits.memory_swappiness,
+        disable_oom_killer: limits.oom_kill_disable.then_some(true),
         ..oci::Memory::default()
-    })
+    };
+    (memory != oci::Memory::default()).then_some(memory)
 }
 
 fn cpu(limits: &Limits) -> Option<oci::Cpu> {
@@ -57,6 +61,31 @@ fn cpu(limits: &Limits) -> Option<oci::Cpu> {
         ..oci::Cpu::default()
     };
     (cpu != oci::Cpu::default()).then_some(cpu)
+}
+
+fn block_io(block: &BlockLimits, facts: &Facts) -> Option<oci::BlockIo> {
+    // Whoever made the facts has looked up every device of the request.
+    let number = |amount: &DeviceAmount| facts.block_devices.get(&amount.path).copied().unwrap_or_default();
+    let throttles = |amounts: &[DeviceAmount]| {
+        let throttle = |amount: &DeviceAmount| {
+            let (major, minor) = number(amount);
+            oci::ThrottleDevice { major, minor, rate: amount.amount }
+        };
+        amounts.iter().map(throttle).collect()
+    };
+    let weight = |amount: &DeviceAmount| {
+        let (major, minor) = number(amount);
+        oci::WeightDevice { major, minor, weight: u16::try_from(amount.amount).ok(), ..Default::default() }
+    };
+    (!block.is_empty()).then(|| oci::BlockIo {
+        weight: block.weight,
+        weight_device: block.weight_device.iter().map(weight).collect(),
+        throttle_read_bps_device: throttles(&block.read_bps),
+        throttle_write_bps_device: throttles(&block.write_bps),
+        throttle_read_iops_device: throttles(&block.read_iops),
+        throttle_write_iops_device: throttles(&block.write_iops),
+        ..oci::BlockIo::default()
+    })
 }
 
 /// Nothing but making nodes, and the harmless devices (Docker's list, and what runc adds to it for terminals).

@@ -1,0 +1,215 @@
+//! Flags of `run` and `create` that change one thing each: what the container, its cgroup or `inspect` then says.
+
+mod common;
+
+use std::fs;
+
+use common::busybox;
+use onggi_testkit::TestEnv;
+
+/// A script's output in a container with these flags.
+fn shell(onggi: &TestEnv, flags: &[&str], script: &str) -> String {
+    onggi.ok(["run", "--rm"].iter().chain(flags).chain(&["busybox", "sh", "-c", script]))
+}
+
+#[test]
+fn sources_of_mounts_may_be_relative_to_the_caller() {
+    let onggi = busybox();
+    let file = {
+        fs::create_dir(onggi.file("inside")).expect("a directory");
+        onggi.write("inside/file", "found")
+    };
+    let here = file.parent().expect("a directory");
+    for flags in [
+        ["-v", "./file:/x"],
+        ["-v", "../inside/file:/x:z"],
+        ["--mount", "type=bind,src=./file,dst=/x"],
+        ["--mount", "type=bind,src=../inside/file,dst=/x"],
+    ] {
+        let words = ["run", "--rm"].iter().chain(&flags).chain(&["busybox", "cat", "/x"]);
+        let mut command = onggi.command(words).into_command();
+        let output = command.current_dir(here).output().expect("onggi");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "found", "{flags:?}: {output:?}");
+    }
+    let refused = onggi.fails(["run", "-v", "deep/inside:/x", "busybox", "true"]).stderr;
+    assert!(refused.contains("write ./deep/inside for a directory from here"), "{refused}");
+}
+
+#[test]
+fn labels_of_selinux_are_accepted_where_it_is_not() {
+    let onggi = busybox();
+    let volume = format!("{}:/x:ro,Z", onggi.data().display());
+    onggi.ok(["create", "--name", "jar", "-v", &volume, "-v", "box:/y:z", "busybox", "true"]);
+    assert_eq!(onggi.inspect("jar", "{{range .Mounts}}{{.Mode}} {{end}}"), "ro,Z z ");
+}
+
+#[test]
+fn a_platform_is_the_image_s_or_refused() {
+    let onggi = busybox();
+    for command in ["run", "create"] {
+        onggi.ok([command, "--platform", "linux/amd64", "busybox", "true"]);
+        let refused = onggi.fails([command, "--platform", "linux/arm64", "busybox", "true"]).code(125).stderr;
+        assert!(
+            refused
+                .contains("its platform (linux/amd64) does not match the specified platform (linux/arm64)"),
+            "{refused}"
+        );
+        let refused = onggi.fails([command, "--platform", "a b", "busybox", "true"]).stderr;
+        assert!(refused.contains("\"a b\" is an invalid platform"), "{refused}");
+    }
+}
+
+#[test]
+fn health_checks_are_kept_and_shown_with_a_warning() {
+    let onggi = busybox();
+    let flags =
+        ["create", "--name", "jar", "--health-cmd", "true", "--health-interval", "1m30s", "busybox", "true"];
+    let output = onggi.run(flags).code(0);
+    assert!(output.stderr.contains("kept and shown, but not run yet"), "{}", output.stderr);
+    assert_eq!(
+        onggi.inspect("jar", "{{json .Config.Healthcheck}}"),
+        r#"{"Test":["CMD-SHELL","true"],"Interval":90000000000}"#
+    );
+    let output = onggi.run(["create", "--name", "none", "--no-healthcheck", "busybox", "true"]).code(0);
+    assert_eq!(output.stderr, "");
+    assert_eq!(onggi.inspect("none", "{{.Config.Healthcheck.Test}}"), "[NONE]");
+}
+
+#[test]
+fn volumes_of_another_container() {
+    let onggi = busybox();
+    let bound = onggi.write("bound", "of the host");
+    let bind = format!("{}:/bound", bound.display());
+    onggi.ok([
+        "run",
+        "--name",
+        "lender",
+        "-v",
+        "/data",
+        "-v",
+        &bind,
+        "--tmpfs",
+        "/t",
+        "busybox",
+        "sh",
+        "-c",
+        "echo lent > /data/f",
+    ]);
+    assert_eq!(shell(&onggi, &["--volumes-from", "lender"], "cat /data/f /bound"), "lent\nof the host");
+    assert_eq!(
+        shell(&onggi, &["--volumes-from", "lender:ro"], "touch /data/g 2>/dev/null || echo read-only"),
+        "read-only"
+    );
+    // What the borrower names itself comes first.
+    assert_eq!(shell(&onggi, &["--volumes-from", "lender", "-v", "own:/data"], "ls /data | wc -l"), "0");
+    // The volume ends with the last that uses it: neither a borrower's end nor the lender's takes it from the other.
+    onggi.ok(["create", "--name", "heir", "--volumes-from", "lender", "busybox", "cat", "/data/f"]);
+    onggi.ok(["rm", "-v", "lender"]);
+    assert_eq!(onggi.ok(["start", "-a", "heir"]), "lent");
+    onggi.ok(["rm", "-v", "heir"]);
+    assert_eq!(onggi.ok(["volume", "ls", "-q"]), "own");
+    let refused = onggi.fails(["create", "--volumes-from", "nobody", "busybox", "true"]).stderr;
+    assert!(refused.contains("No such container: nobody"), "{refused}");
+}
+
+#[test]
+fn the_hosts_cgroup_namespace() {
+    let onggi = busybox();
+    let paths = |flags: &[&str]| shell(&onggi, flags, "cut -d: -f3 /proc/self/cgroup | sort -u");
+    assert_eq!(paths(&["--cgroupns", "private"]), "/");
+    let host = paths(&["--cgroupns", "host", "--name", "jar"]);
+    assert!(host.lines().all(|path| path.contains("/onggi/")), "{host}");
+}
+
+#[test]
+fn limits_of_version_1_are_applied_there_and_refused_on_version_2() {
+    let onggi = busybox();
+    let memory = "/sys/fs/cgroup/memory";
+    let flags = [
+        "run",
+        "-d",
+        "--name",
+        "jar",
+        "-m",
+        "64m",
+        "--memory-swappiness",
+        "7",
+        "--oom-kill-disable",
+        "busybox",
+        "sleep",
+        "1000",
+    ];
+    if !fs::exists(memory).unwrap_or(false) {
+        let refused = onggi.fails(flags).stderr;
+        assert!(refused.contains("cgroup v2"), "{refused}");
+        return;
+    }
+    onggi.ok(flags);
+    let own = format!("{memory}/onggi/{}", onggi.inspect("jar", "{{.Id}}"));
+    assert_eq!(fs::read_to_string(format!("{own}/memory.swappiness")).expect("swappiness").trim(), "7");
+    let control = fs::read_to_string(format!("{own}/memory.oom_control")).expect("oom_control");
+    assert!(control.contains("oom_kill_disable 1"), "{control}");
+    onggi.ok(["rm", "-f", "jar"]);
+}
+
+#[test]
+fn rates_of_block_devices() {
+    let onggi = busybox();
+    let Some(device) = block_device() else {
+        eprintln!("SKIP: this host has no block device");
+        return;
+    };
+    let rate = format!("{device}:1mb");
+    let output =
+        onggi.run(["run", "-d", "--name", "jar", "--device-read-bps", &rate, "busybox", "sleep", "1000"]);
+    let v1 = fs::exists("/sys/fs/cgroup/blkio").unwrap_or(false);
+    if output.code != 0 {
+        // A kernel without throttles says so; it is never as if the flag had not been given.
+        assert!(output.stderr.contains("block io throttle"), "{}", output.stderr);
+        return;
+    }
+    let id = onggi.inspect("jar", "{{.Id}}");
+    let (file, wanted) = match v1 {
+        true => (format!("/sys/fs/cgroup/blkio/onggi/{id}/blkio.throttle.read_bps_device"), " 1048576"),
+        false => (format!("/sys/fs/cgroup/onggi/{id}/io.max"), "rbps=1048576"),
+    };
+    let written = fs::read_to_string(&file).expect("the file of the rate");
+    assert!(written.contains(wanted), "{file}: {written}");
+    assert_eq!(
+        onggi.inspect("jar", "{{json .HostConfig.BlkioDeviceReadBps}}"),
+        format!(r#"[{{"Path":"{device}","Rate":1048576}}]"#)
+    );
+    onggi.ok(["rm", "-f", "jar"]);
+    let refused = onggi.fails(["run", "--device-read-bps", "/dev/null:1mb", "busybox", "true"]).stderr;
+    assert!(refused.contains("/dev/null is not a block device"), "{refused}");
+}
+
+fn block_device() -> Option<String> {
+    let entries = fs::read_dir("/sys/block").ok()?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.map(|name| format!("/dev/{name}")).find(|path| fs::exists(path).unwrap_or(false))
+}
+
+#[test]
+fn flags_that_say_what_holds_anyway() {
+    let onggi = busybox();
+    let flags = [
+        "--disable-content-trust",
+        "--userns=host",
+        "--runtime=onggi",
+        "--volume-driver=local",
+        "--cgroupns=",
+    ];
+    assert_eq!(shell(&onggi, &flags, "echo ran"), "ran");
+    for flag in [
+        "--disable-content-trust=false",
+        "--userns=private",
+        "--runtime=runc",
+        "--volume-driver=nfs",
+        "--gpus=all",
+    ] {
+        let refused = onggi.fails(["run", flag, "busybox", "true"]).code(125).stderr;
+        let name = flag.split('=').next().expect("a name");
+        assert!(refused.contains(name), "{flag}: {refused}");
+    }
+}
