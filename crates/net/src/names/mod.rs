@@ -4,11 +4,15 @@
 //! [`upstream`] knows whom to ask for everything else, and [`server`] moves bytes between sockets within fixed bounds: it is one
 //! descriptor in its owner's epoll set.
 
+mod client;
 pub mod directory;
+mod exchange;
 pub mod message;
 pub mod name;
 pub mod random;
 pub mod resolve;
+pub mod server;
+mod stream;
 #[cfg(test)]
 mod testing;
 pub mod upstream;

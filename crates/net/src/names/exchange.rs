@@ -1,0 +1,167 @@
+//! One query that somebody else has to answer: whom it was sent to, and what came back.
+//!
+//! Each attempt has a socket of its own, connected and so on a port that the kernel chose, and an id of its own: whoever wants to answer in
+//! the server's place has to guess both (RFC 5452).
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use super::message::{LARGEST, Query, Verdict, judge, set_id};
+use super::random::unguessable;
+use super::stream::{Incoming, Outgoing};
+
+/// How long (nanoseconds) a server has, as Docker has it.
+const PATIENCE: u64 = 4_000_000_000;
+
+/// As many datagrams are looked at in one go; the others' turn must come even while somebody floods this socket.
+const DATAGRAMS: usize = 16;
+
+/// Who waits for the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// Who sent a datagram from there.
+    Datagram(SocketAddrV4),
+    /// The stream of this number.
+    Stream(u32),
+}
+
+/// A query in flight.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// Never used again, so that an event can not reach a successor.
+    pub(super) number: u32,
+    pub(super) asker: Asker,
+    /// As it came; it is a query, or it would not be here.
+    pub(super) query: Box<[u8]>,
+    /// How many servers were asked.
+    pub(super) asked: usize,
+    pub(super) attempt: Option<Attempt>,
+}
+
+/// One server's chance.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) socket: OwnedFd,
+    /// In monotonic nanoseconds.
+    pub(super) deadline: u64,
+    id: u16,
+    stream: Option<Stream>,
+}
+
+/// A query by stream is asked by stream.
+#[derive(Debug)]
+struct Stream {
+    outgoing: Outgoing,
+    incoming: Incoming,
+}
+
+/// What a look at an attempt's socket found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Go on waiting for these events.
+    Wait(EventFlags),
+    /// The answer is in the buffer. It was longer than that if `cut`; the server cannot or will not say if `failed`.
+    Answer { cut: bool, failed: bool },
+    /// There will be none.
+    Broken,
+}
+
+impl Attempt {
+    /// Sends the query, or begins to.
+    ///
+    /// # Errors
+    /// Of `socket(2)`, `connect(2)`, `send(2)`: mostly that there is no way to the server.
+    pub(super) fn begin(server: SocketAddr, query: &[u8], asker: Asker, now: u64) -> io::Result<Attempt> {
+        let id = unguessable()?;
+        let mut message = query.to_vec();
+        set_id(&mut message, id);
+        let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let by_stream = matches!(asker, Asker::Stream(_));
+        let kind = if by_stream { SocketType::STREAM } else { SocketType::DGRAM };
+        let socket = rustix::net::socket_with(family, kind, flags, None)?;
+        match rustix::net::connect(&socket, &server) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let stream = if by_stream {
+            let outgoing = Outgoing::new(&message).ok_or(io::ErrorKind::InvalidData)?;
+            Some(Stream { outgoing, incoming: Incoming::new(usize::from(u16::MAX)) })
+        } else {
+            rustix::net::send(&socket, &message, SendFlags::DONTWAIT)?;
+            None
+        };
+        Ok(Attempt { socket, deadline: now.saturating_add(PATIENCE), id, stream })
+    }
+
+    /// What to wait for at first.
+    pub(super) fn wanted(&self) -> EventFlags {
+        if self.stream.is_some() { EventFlags::OUT } else { EventFlags::IN }
+    }
+
+    /// Looks at the socket. An answer to `query` is left in `buffer`.
+    pub(super) fn look(&mut self, query: &Query<'_>, buffer: &mut Vec<u8>) -> Progress {
+        match &mut self.stream {
+            None => self.receive(query, buffer),
+            Some(stream) => match stream.step(&self.socket) {
+                Ok(Step::Wait(flags)) => Progress::Wait(flags),
+                Ok(Step::Message(message)) => {
+                    *buffer = message;
+                    match judge(query, self.id, buffer) {
+                        // On a connection nobody else can have said this.
+                        Verdict::Foreign => Progress::Broken,
+                        verdict => Progress::Answer { cut: false, failed: verdict == Verdict::Failed },
+                    }
+                }
+                Err(_) => Progress::Broken,
+            },
+        }
+    }
+
+    fn receive(&self, query: &Query<'_>, buffer: &mut Vec<u8>) -> Progress {
+        for _ in 0..DATAGRAMS {
+            buffer.resize(LARGEST, 0);
+            let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+            match rustix::net::recv(&self.socket, buffer.as_mut_slice(), flags) {
+                Ok((count, length)) => {
+                    buffer.truncate(count);
+                    match judge(query, self.id, buffer) {
+                        // Somebody guesses, or a server answers what it was asked before; the right answer may still come.
+                        Verdict::Foreign => {}
+                        verdict => {
+                            let failed = verdict == Verdict::Failed;
+                            return Progress::Answer { cut: length > count, failed };
+                        }
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Progress::Wait(EventFlags::IN),
+                // Nobody listens there, say.
+                Err(_) => return Progress::Broken,
+            }
+        }
+        Progress::Wait(EventFlags::IN)
+    }
+}
+
+enum Step {
+    Wait(EventFlags),
+    Message(Vec<u8>),
+}
+
+impl Stream {
+    fn step(&mut self, socket: &OwnedFd) -> io::Result<Step> {
+        if !self.outgoing.write(socket.as_fd())? {
+            return Ok(Step::Wait(EventFlags::OUT));
+        }
+        Ok(match self.incoming.read(socket.as_fd())? {
+            None => Step::Wait(EventFlags::IN),
+            Some(message) => Step::Message(message),
+        })
+    }
+}
