@@ -75,6 +75,10 @@ impl Engine {
                 let action = || self.reconcile(id).map(|_| "its state was brought up to date");
                 findings.push(mend(name, "is said to run and has no monitor", repair, action));
             }
+            Ok(_) if self.waiting_state(id).is_some() && !self.is_watched(id) => {
+                let action = || self.reconcile(id).map(|_| "its state was written");
+                findings.push(mend(name, "has a state that a full disk did not take", repair, action));
+            }
             Ok(state)
                 if status(&state) == crate::state::Status::Removing
                     && self.try_lock(id).is_ok_and(|lock| lock.is_some()) =>

@@ -47,7 +47,12 @@ impl Engine {
         let bare = name.strip_prefix('/').unwrap_or(name);
         if let Some(id) = self.store.find_name(NameKind::Container, bare)? {
             let id: ContainerId = id.parse().map_err(|_| missing())?;
-            return if self.paths.record(&id).exists() { Ok(id) } else { Err(missing()) };
+            if self.paths.record(&id).exists() {
+                return Ok(id);
+            }
+            // A removal that the index could not follow.
+            let _ = self.clear_unborn(id.as_str());
+            return Err(missing());
         }
         if bare.is_empty() || !bare.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(missing());
@@ -84,8 +89,19 @@ impl Engine {
         Ok(onggi_record::write(&self.paths.record(&record.id), record, durability)?)
     }
 
-    /// The state as it is written, whether it is still true or not.
+    /// The state as it is written, whether it is still true or not. What the disk had no room for is in the sandbox.
     pub(crate) fn written_state(&self, id: &ContainerId) -> Result<State, Error> {
+        let kept = self.kept_state(id)?;
+        Ok(self.waiting_state(id).unwrap_or(kept))
+    }
+
+    /// The state that a monitor could not write where it is kept.
+    pub(crate) fn waiting_state(&self, id: &ContainerId) -> Option<State> {
+        let state = onggi_record::read::<State>(&self.paths.sandbox(id).join(state::FILE)).ok()?;
+        (state.version <= state::VERSION && state.boot_id == state::boot_id()).then_some(state)
+    }
+
+    fn kept_state(&self, id: &ContainerId) -> Result<State, Error> {
         match onggi_record::read::<State>(&self.paths.container(id).join(state::FILE)) {
             Ok(state) if state.version > state::VERSION => Err(Error::TooNew {
                 what: "a container's state",
@@ -101,9 +117,11 @@ impl Engine {
 
     /// The state as it is, after the reconciler has looked at it if no monitor stands behind what is written.
     pub(crate) fn state(&self, id: &ContainerId) -> Result<State, Error> {
-        let state = self.written_state(id)?;
-        if !status(&state).is_live() || self.is_watched(id) {
-            return Ok(state);
+        let kept = self.kept_state(id)?;
+        let waiting = self.waiting_state(id);
+        let settled = waiting.is_none() && !status(&kept).is_live();
+        if settled || self.is_watched(id) {
+            return Ok(waiting.map_or(kept, not_kept));
         }
         self.reconcile(id)
     }
@@ -178,6 +196,13 @@ impl Engine {
     pub(crate) fn monitor_error(&self, id: &ContainerId, error: &onggi_monitor::Error) -> Error {
         Error::Monitor { id: id.to_string(), message: error.to_string() }
     }
+}
+
+/// Says beside a state that the disk has not taken it.
+fn not_kept(state: State) -> State {
+    const WORDS: &str = "this state is not on the disk yet, which is full or fails";
+    let error = if state.error.is_empty() { WORDS.to_owned() } else { format!("{}; {WORDS}", state.error) };
+    State { error, ..state }
 }
 
 /// The state's word.

@@ -77,6 +77,8 @@ pub enum Error {
     TooNew { what: &'static str, found: u32, known: u32 },
     #[error("the monitor of container {id} does not answer: {message}")]
     Monitor { id: String, message: String },
+    #[error("container {id} has ended, and the disk does not take how: {why}")]
+    EndNotWritten { id: String, why: String },
     #[error("the monitor {}: {message}", program.display())]
     MonitorProgram { program: PathBuf, message: String },
     #[error(transparent)]
@@ -144,6 +146,7 @@ impl Diagnose for Error {
             Error::Io { source, .. } | Error::Kernel { source, .. } => Kind::of_io(source),
             Error::Record { .. } => Kind::Corrupt,
             Error::Monitor { .. } => Kind::Unavailable,
+            Error::EndNotWritten { .. } => Kind::Exhausted,
             Error::MonitorProgram { .. } => Kind::Unsupported,
             Error::Store { source } => source.kind(),
             Error::Cgroup { source } => source.kind(),
@@ -169,6 +172,9 @@ impl Diagnose for Error {
             Error::NoCommand => "name the program to run behind the image".to_owned(),
             Error::Record { .. } => "`onggi system check` says what else is damaged".to_owned(),
             Error::TooNew { .. } => "use the onggi that wrote it, or a newer one".to_owned(),
+            Error::EndNotWritten { .. } => {
+                "make room under the data root; the container's monitor keeps the end and tries again".to_owned()
+            }
             Error::MonitorProgram { .. } => {
                 "onggi-monitor belongs beside onggi and must be of the same version; install both again".to_owned()
             }

@@ -13,7 +13,7 @@ use onggi_monitor::state::{Phase, State, boot_id, process_start_time};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::Engine;
-use crate::container::status;
+use crate::container::{StateLock, status};
 use crate::error::Error;
 use crate::id::ContainerId;
 use crate::record::Record;
@@ -28,8 +28,11 @@ impl Engine {
         let lock = self.lock(id)?;
         // Between our look at the state and at the lock the monitor may have ended in good order, or somebody was faster.
         let state = self.written_state(id)?;
-        if !status(&state).is_live() || self.is_watched(id) {
+        if self.is_watched(id) {
             return Ok(state);
+        }
+        if !status(&state).is_live() {
+            return self.keep_waiting_end(id, lock);
         }
         let record = self.record(id)?;
         if let Some(process) = first_process(&state) {
@@ -45,6 +48,41 @@ impl Engine {
             self.take_away(&record, lock, true)?;
         }
         Ok(state)
+    }
+
+    /// Writes the end that a monitor left in the sandbox because the disk had no room for it. Where there is still none it stays there.
+    fn keep_waiting_end(&self, id: &ContainerId, lock: StateLock) -> Result<State, Error> {
+        let Some(state) = self.waiting_state(id) else { return self.written_state(id) };
+        let record = self.record(id)?;
+        if record.request.remove {
+            self.take_away(&record, lock, true)?;
+            return Ok(state);
+        }
+        if self.write_state(&record, &state).is_ok() {
+            onggi_sys::fault::point("engine.reconcile.end-kept");
+            self.clear_kernel(&record)?;
+        }
+        Ok(state)
+    }
+
+    /// The monitor of a container that has ended stays while the disk does not take the end. Whoever connects has it try again.
+    ///
+    /// # Errors
+    /// There is no room still.
+    pub(crate) fn press_for_end(&self, record: &Record) -> Result<(), Error> {
+        let id = &record.id;
+        let waits = || self.waiting_state(id).filter(|state| !status(state).is_live());
+        let Some(state) = waits() else { return Ok(()) };
+        if !self.is_watched(id) {
+            return self.write_state(record, &state);
+        }
+        match self.connect(id).map(|mut monitor| monitor.call(&Request::Status, &[])) {
+            Ok(Ok(Reply::Status(status))) if waits().is_some() => {
+                Err(Error::EndNotWritten { id: id.to_string(), why: status.problem.unwrap_or_default() })
+            }
+            // It has written the end and gone.
+            _ => Ok(()),
+        }
     }
 
     /// Takes away a container with `--rm` that nobody else will: it has ended, or was not started by the `run` that made it, and

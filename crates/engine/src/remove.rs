@@ -59,13 +59,20 @@ impl Engine {
             if !self.paths.record(id).exists() {
                 return Ok(());
             }
+        } else if self.waiting_state(id).is_some() {
+            // Its monitor stays because the disk does not take the end, and gives up trying while we are there.
+            held = self.await_end(id).ok();
         }
         let lock = match self.lock(id) {
             Err(Error::NoSuchContainer { .. }) => return Ok(()),
             other => other?,
         };
+        let stays = held.is_some() && self.is_watched(id);
         let removed = self.take_away(&record, lock, options.volumes || record.request.remove);
         drop(held);
+        if stays && removed.is_ok() {
+            self.await_departure(id)?;
+        }
         removed
     }
 
@@ -113,15 +120,27 @@ impl Engine {
 
     fn kill_and_wait(&self, id: &ContainerId) -> Result<Connection, Error> {
         let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
-        let mut connection = self.connect(id)?;
-        let wait = connection
-            .order(&Request::Wait { condition: Condition::Exited, finish: true }, &[])
-            .map_err(fail)?;
+        let (mut connection, wait) = self.take_over_removal(id)?;
         let kill = Request::Signal { signal: SIGKILL, exec: None, all: false };
         // It may have ended by itself in between; then there is nothing to kill.
         connection.send(&kill, &[]).map_err(fail)?;
         connection.reply_to(wait).map_err(fail)?;
         Ok(connection)
+    }
+
+    fn await_end(&self, id: &ContainerId) -> Result<Connection, Error> {
+        let (mut connection, wait) = self.take_over_removal(id)?;
+        connection.reply_to(wait).map_err(|error| self.monitor_error(id, &error))?;
+        Ok(connection)
+    }
+
+    /// A connection to the monitor, which leaves the removal to us, and the question that the end answers.
+    fn take_over_removal(&self, id: &ContainerId) -> Result<(Connection, u32), Error> {
+        let mut connection = self.connect(id)?;
+        let wait = connection
+            .order(&Request::Wait { condition: Condition::Exited, finish: true }, &[])
+            .map_err(|error| self.monitor_error(id, &error))?;
+        Ok((connection, wait))
     }
 
     /// Needs no room on the disk: on a full one, removing is what helps.
@@ -149,8 +168,9 @@ impl Engine {
                 // The container is gone; files that stay are found by a check.
                 crate::disk::remove_tree(&leftover)?;
                 if !forgotten {
-                    // A row without a record is no container: should this fail too, the next command that meets it takes it away.
-                    let _ = self.store.remove_container(id.as_str());
+                    // Now there is room. Should it fail all the same, the caller is told, and the next command that meets the row,
+                    // which without a record is no container, takes it away.
+                    self.store.remove_container(id.as_str())?;
                 }
                 Ok(())
             }

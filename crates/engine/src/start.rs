@@ -64,6 +64,7 @@ impl Engine {
         if !from.may_become(Status::Running, Actor::Monitor) {
             return Err(Error::State { id: id.to_string(), status: from.name(), wanted: "running" });
         }
+        self.press_for_end(&record)?;
         self.await_departure(id)?;
         // Its creation was cut short behind the record.
         if self.store.containers_by_prefix(id.as_str())?.is_empty() {

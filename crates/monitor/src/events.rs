@@ -140,17 +140,25 @@ impl Writer {
         self.append_line(&event.line())
     }
 
-    fn append_line(&self, line: &[u8]) -> Result<(), Error> {
+    pub(crate) fn append_line(&self, line: &[u8]) -> Result<(), Error> {
         let fail = |step| move |errno: rustix::io::Errno| Error::EventLog { step, source: errno.into() };
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = rustix::fs::openat(&self.directory, FILE, flags, Mode::from_raw_mode(0o640))
             .map_err(fail("open"))?;
-        let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, line)).map_err(fail("write"))?;
-        if written != line.len() {
+        let size = u64::try_from(rustix::fs::fstat(&file).map_err(fail("stat"))?.st_size).unwrap_or(0);
+        let mut last = [b'\n'];
+        if size > 0 {
+            rustix::io::pread(&file, &mut last, size - 1).map_err(fail("read"))?;
+        }
+        // A full disk, or a writer that was killed, has left half a line: it shall not take this one with it.
+        let end: &[u8] = if last == [b'\n'] { b"" } else { b"\n" };
+        let pieces = [io::IoSlice::new(end), io::IoSlice::new(line)];
+        let written =
+            rustix::io::retry_on_intr(|| rustix::io::writev(&file, &pieces)).map_err(fail("write"))?;
+        if written != end.len() + line.len() {
             return Err(Error::EventLog { step: "write", source: io::ErrorKind::StorageFull.into() });
         }
-        let size = rustix::fs::fstat(&file).map_err(fail("stat"))?.st_size;
-        if u64::try_from(size).unwrap_or(0) >= MAX_FILE_SIZE {
+        if size + written as u64 >= MAX_FILE_SIZE {
             self.rotate().map_err(|source| Error::EventLog { step: "rotate", source })?;
         }
         Ok(())
@@ -230,6 +238,16 @@ mod tests {
         let back: Event = serde_json::from_slice(&line).unwrap();
         assert_eq!(back.actor.attributes["name"], "kimchi");
         assert_eq!(back.actor.attributes["onggi.truncated"], "true");
+    }
+
+    #[test]
+    fn half_a_line_takes_no_whole_one_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FILE), "{\"Type\":\"conta").unwrap();
+        writer(directory.path()).append(&sample(&[("n", "1")])).unwrap();
+        let text = fs::read_to_string(directory.path().join(FILE)).unwrap();
+        let line = text.lines().nth(1).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(line).unwrap(), sample(&[("n", "1")]));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! An Onggi of a test's own: its roots in a fresh directory, its commands, and what must be gone when the test ends.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tempfile::TempDir;
 
 use crate::command::{Child, Output, Run};
@@ -20,6 +21,8 @@ pub struct TestEnv {
     program: PathBuf,
     directory: TempDir,
     descriptors: usize,
+    /// The data root is a disk of its own.
+    small_disk: bool,
 }
 
 impl TestEnv {
@@ -39,7 +42,7 @@ impl TestEnv {
         let descriptors = open_descriptors();
         let directory =
             tempfile::Builder::new().prefix("onggi-test-").tempdir().expect("a temporary directory");
-        TestEnv { program, directory, descriptors }
+        TestEnv { program, directory, descriptors, small_disk: false }
     }
 
     /// As [`TestEnv::new`], with the image busybox in it.
@@ -48,6 +51,31 @@ impl TestEnv {
         let onggi = TestEnv::new(program);
         onggi.import("busybox");
         onggi
+    }
+
+    /// As [`TestEnv::with_busybox`], with the data root on a disk of its own of so many MiB.
+    #[must_use]
+    pub fn on_small_disk(program: &str, mebibytes: u32) -> TestEnv {
+        let mut onggi = TestEnv::new(program);
+        onggi.small_disk = true;
+        fs::create_dir(onggi.data()).expect("the data root");
+        let size = CString::new(format!("size={mebibytes}m")).expect("no zero byte");
+        mount("small", onggi.data(), "tmpfs", MountFlags::empty(), Some(size.as_c_str())).expect("a tmpfs");
+        onggi.import("busybox");
+        onggi
+    }
+
+    /// Leaves no byte free on the small disk, until [`TestEnv::empty_disk`].
+    pub fn fill_disk(&self) {
+        let mut file = fs::File::create(self.data().join("filler")).expect("a file on the small disk");
+        for size in [1 << 20, 4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    /// Takes back what [`TestEnv::fill_disk`] did.
+    pub fn empty_disk(&self) {
+        fs::remove_file(self.data().join("filler")).expect("the disk was filled");
     }
 
     /// The data root.
@@ -194,7 +222,8 @@ impl TestEnv {
         // Layers stay mounted until the machine stops or the image goes: that is by design, and the test's directory goes.
         let layers = self.run_root().join("layers");
         for mount in self.mounts() {
-            if !mount.starts_with(&layers) {
+            let own_disk = self.small_disk && mount == self.data();
+            if !own_disk && !mount.starts_with(&layers) {
                 left.push(format!("mount {}", mount.display()));
             }
             if let Err(errno) = unmount(&mount, UnmountFlags::DETACH) {

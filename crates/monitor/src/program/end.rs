@@ -1,7 +1,8 @@
 //! The end of a process: the container's own, for which nobody types anything, and what it takes with it.
 //!
 //! In this order: whoever is left is killed, the output is read to its end, the cgroup goes, the final state is written, the event, the
-//! sandbox's directory; then those who wait are told, each after the streams that it attached were given all.
+//! sandbox's directory; then those who wait are told, each after the streams that it attached were given all. If the disk does not take
+//! the state, those who wait are told all the same, and the monitor stays in its sandbox until it does ([`super::backlog`]).
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -64,12 +65,14 @@ impl Monitor<'_> {
     fn record_end(&mut self, code: i32, oom_killed: bool, finished_at: String, problems: &[String]) {
         let Some(watched) = &mut self.watched else { return };
         watched.log.finish(Moment::now());
+        let lost = watched.log.say_loss();
         watched.state.status = Phase::Exited;
         watched.state.pid = 0;
         watched.state.pid_start_time = 0;
         watched.state.exit_code = code;
         watched.state.oom_killed = oom_killed;
         watched.state.finished_at = finished_at;
+        let problems: Vec<String> = problems.iter().cloned().chain(lost).collect();
         if !problems.is_empty() {
             watched.state.error = problems.join("; ");
             watched.problem = Some(watched.state.error.clone());
@@ -83,16 +86,23 @@ impl Monitor<'_> {
         }
         onggi_sys::fault::point("monitor.end.told");
         let Some(watched) = &mut self.watched else { return };
-        // From here on nobody lives here: who comes next reads the final state.
-        if let Some(listener) = watched.listener.take() {
-            self.poller.set(&listener, Token::Listener, &mut watched.listener_registered, None);
-        }
         if let Some(memory) = watched.memory.take() {
             self.poller.set(&memory, Token::Memory, &mut watched.memory_registered, None);
         }
-        watched.sandbox.clear();
         watched.ended = true;
+        if !watched.must_stay() && !watched.backlog.has_state() {
+            self.leave_sandbox();
+        }
         onggi_sys::fault::point("monitor.end.cleared");
+    }
+
+    /// From here on nobody lives here: who comes next reads the final state.
+    pub(super) fn leave_sandbox(&mut self) {
+        let Some(watched) = &mut self.watched else { return };
+        if let Some(listener) = watched.listener.take() {
+            self.poller.set(&listener, Token::Listener, &mut watched.listener_registered, None);
+            watched.sandbox.clear();
+        }
     }
 
     /// The kernel has killed for want of memory, or the cgroup was removed.

@@ -4,6 +4,7 @@
 //! [`isolation::Isolation`].
 
 mod attached;
+mod backlog;
 mod container;
 mod detach;
 mod end;
@@ -32,6 +33,7 @@ use crate::events::{Event, Writer};
 use crate::protocol::{CONTROL_DESCRIPTOR, Reply, Start};
 use crate::state::State;
 use attached::Attached;
+use backlog::Backlog;
 use isolation::Isolation;
 use peer::Peer;
 use poller::{Poller, Ready, Registered, Token};
@@ -96,8 +98,9 @@ struct Watched {
     memory_kills: u64,
     stop: Option<Stop>,
     adopted: bool,
-    /// The end is recorded.
+    /// The end is known: on the disk, or in the backlog.
     ended: bool,
+    backlog: Backlog,
     /// The last thing that went wrong and that nobody was there to be told.
     problem: Option<String>,
     parts: Vec<(String, u64)>,
@@ -198,7 +201,8 @@ impl<'a> Monitor<'a> {
 
     fn timeout(&self) -> Option<u64> {
         let stop = self.watched.as_ref().and_then(|watched| watched.stop.as_ref()?.deadline);
-        let next = [stop, self.quiet_at, self.listen_again_at].into_iter().flatten().min()?;
+        let backlog = self.watched.as_ref().and_then(|watched| watched.backlog.again_at);
+        let next = [stop, backlog, self.quiet_at, self.listen_again_at].into_iter().flatten().min()?;
         Some(next.saturating_sub(monotonic()))
     }
 
@@ -215,6 +219,9 @@ impl<'a> Monitor<'a> {
         if self.listen_again_at.is_some_and(|at| at <= now) {
             self.listen_again_at = None;
             self.watch_sandbox();
+        }
+        if self.watched.as_ref().and_then(|watched| watched.backlog.again_at).is_some_and(|at| at <= now) {
+            self.write_backlog();
         }
         let stop = self.watched.as_mut().and_then(|watched| watched.stop.as_mut());
         if let Some(stop) = stop
@@ -241,7 +248,13 @@ impl<'a> Monitor<'a> {
         let Some(watched) = &self.watched else { return };
         // A client that took over the removal may have been killed before it was done.
         let there = rustix::fs::fstat(&watched.directory).is_ok_and(|stat| stat.st_nlink > 0);
+        if there && watched.must_stay() {
+            return;
+        }
         let finish = watched.start.finish && there;
+        if !finish {
+            self.leave_sandbox();
+        }
         self.outcome = Some(if finish { Outcome::Finish } else { Outcome::Exit });
     }
 
@@ -272,9 +285,7 @@ impl<'a> Monitor<'a> {
         attributes.insert("name".into(), watched.start.name.clone());
         attributes.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         let event = Event::at(Moment::now(), "container", action, &watched.start.id, attributes);
-        if let Err(error) = watched.events.append(&event) {
-            watched.problem = Some(error.to_string());
-        }
+        watched.write_event(event.line());
         let subscribed: Vec<(u32, u32)> =
             self.peers.iter().filter_map(|peer| Some((peer.number, peer.subscription?))).collect();
         for (peer, question) in subscribed {
@@ -283,9 +294,8 @@ impl<'a> Monitor<'a> {
     }
 
     fn write_state(&mut self, durability: crate::protocol::Durability) {
-        let Some(watched) = &mut self.watched else { return };
-        if let Err(error) = watched.state.write(std::os::fd::AsFd::as_fd(&watched.directory), durability) {
-            watched.problem = Some(error.to_string());
+        if let Some(watched) = &mut self.watched {
+            watched.write_state(durability);
         }
     }
 }

@@ -122,6 +122,9 @@ struct WatchedSnapshot {
     stop: Option<Stop>,
     adopted: bool,
     problem: Option<String>,
+    /// The state is not on the disk yet, but in the sandbox. Events that waited are lost.
+    #[serde(default)]
+    waits: bool,
 }
 
 impl Monitor<'_> {
@@ -456,6 +459,7 @@ impl WatchedSnapshot {
             stop: watched.stop.clone(),
             adopted: watched.adopted,
             problem: watched.problem.clone(),
+            waits: watched.backlog.has_state(),
         }
     }
 
@@ -473,6 +477,7 @@ impl WatchedSnapshot {
         watched.stop = self.stop;
         watched.adopted = self.adopted;
         watched.problem = self.problem;
+        watched.backlog = super::backlog::Backlog::with_state(self.waits);
         Ok(watched)
     }
 }

@@ -52,6 +52,10 @@ impl Monitor<'_> {
         if !is_allowed(&socket) {
             return;
         }
+        // Whoever comes may have made room on the disk, or wants the container to be started again.
+        if let Some(again_at) = &mut watched.backlog.again_at {
+            *again_at = monotonic();
+        }
         let number = self.number();
         self.peers.push(Peer::new(number, socket));
         self.update_peer(number);
@@ -237,7 +241,7 @@ impl Monitor<'_> {
             adopted: watched.adopted,
             execs: execs.collect(),
             attached: u32::try_from(self.attached.len()).unwrap_or(u32::MAX),
-            problem: watched.problem.clone(),
+            problem: watched.problem.clone().or_else(|| watched.log.loss()),
         }))
     }
 

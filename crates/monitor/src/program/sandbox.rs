@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::isolation::Refusal;
 use crate::client::{ALIVE, SOCKET};
 use crate::protocol::{self, Start};
+use crate::state::{self, State};
 
 /// What the container was started with, for a monitor that adopts it.
 const START: &str = "start";
@@ -89,6 +90,15 @@ impl Sandbox {
         Ok(start)
     }
 
+    /// The state that another monitor could not write where it is kept.
+    pub(crate) fn waiting_state(&self) -> Option<State> {
+        State::read(self.directory.as_fd()).ok().filter(|state| state.boot_id == state::boot_id())
+    }
+
+    pub(crate) fn forget_state(&self) {
+        self.unlink(state::FILE);
+    }
+
     pub(crate) fn write_plan(&self, description: &[u8]) -> Result<(), Refusal> {
         self.write(PLAN, description)
     }
@@ -154,7 +164,7 @@ impl Sandbox {
 
     /// Takes everything away, the directory too. What cannot be removed is found by the next command, which sees that nobody lives here.
     pub(crate) fn clear(&self) {
-        for name in [SOCKET, START, PLAN, IDENTITY, STDIN, OUTPUTS[0], OUTPUTS[1], ALIVE] {
+        for name in [SOCKET, START, PLAN, IDENTITY, STDIN, OUTPUTS[0], OUTPUTS[1], state::FILE, ALIVE] {
             self.unlink(name);
         }
         if let Some((parent, name)) = self.place() {

@@ -10,6 +10,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 
+use super::backlog::Backlog;
 use super::isolation::{Process, Refusal, Stdio, Terminal};
 use super::log::Log;
 use super::poller::{Registered, Token};
@@ -328,8 +329,14 @@ impl Monitor<'_> {
             return Err(ended());
         }
         self.isolation.find(&sandbox.read_plan()?)?;
-        let state =
-            State::read(directory.as_fd()).map_err(|error| refuse(Kind::Corrupt, &error.to_string()))?;
+        let waiting = sandbox.waiting_state();
+        let backlog = Backlog::with_state(waiting.is_some());
+        let state = match waiting {
+            Some(state) => state,
+            None => {
+                State::read(directory.as_fd()).map_err(|error| refuse(Kind::Corrupt, &error.to_string()))?
+            }
+        };
         // The old monitor may have died between freezing and saying so, and what is frozen cannot even be killed.
         let frozen = self.isolation.freeze(state.status == Phase::Paused);
         let log = Log::open(&directory, &start.log).map_err(|error| {
@@ -343,6 +350,7 @@ impl Monitor<'_> {
         }
         let mut watched = Watched::new(start, directory, sandbox, Writer::new(events), log, state);
         watched.adopted = true;
+        watched.backlog = backlog;
         // A host without a freezer freezes nothing.
         watched.problem = frozen.err().map(|refusal| refusal.to_string());
         watched.memory_kills = self.isolation.memory_kills();
@@ -402,6 +410,7 @@ impl Watched {
             stop: None,
             adopted: false,
             ended: false,
+            backlog: Backlog::default(),
             problem: None,
             parts: Vec::new(),
         }

@@ -1,7 +1,7 @@
 //! The log file and its rotation: `json.log`, then `json.log.1`, `json.log.2` … from newer to older.
 //!
 //! A record is never split between two files nor left half written: when the disk is full, what was written of it is taken back
-//! and the container goes on.
+//! and the container goes on. As soon as there is room again, a record at the place of the loss says how much is missing.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::json;
+use crate::clock::Moment;
 use crate::protocol::LogConfig;
 
 const DIRECTORY: &str = "log";
@@ -26,6 +27,16 @@ pub(super) struct LogFile {
     max_file: u32,
     /// Whole records that are not written yet.
     batch: Vec<u8>,
+    /// The file ends in the middle of a record.
+    torn: bool,
+    lost: Option<Loss>,
+}
+
+/// Records that could not be written, and why.
+#[derive(Debug, Clone, Copy)]
+struct Loss {
+    records: u64,
+    why: Errno,
 }
 
 impl LogFile {
@@ -36,9 +47,9 @@ impl LogFile {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::openat(container, DIRECTORY, flags, Mode::empty())?;
-        let (file, size) = open_current(&directory)?;
+        let (file, size, torn) = open_current(&directory)?;
         let (max_size, max_file) = (config.max_size, config.max_file.max(1));
-        Ok(LogFile { directory, file, size, max_size, max_file, batch: Vec::new() })
+        Ok(LogFile { directory, file, size, max_size, max_file, batch: Vec::new(), torn, lost: None })
     }
 
     /// Adds a record; it is in the file after the next [`LogFile::flush`].
@@ -57,28 +68,67 @@ impl LogFile {
         }
     }
 
-    /// Writes what was gathered.
+    /// Writes what was gathered, and before it what was lost.
     pub(super) fn flush(&mut self) {
-        let mut rest = &self.batch[..];
-        while !rest.is_empty() {
-            match rustix::io::write(&self.file, rest) {
-                Ok(written) => rest = &rest[written..],
+        let batch = std::mem::take(&mut self.batch);
+        if let Some(words) = self.loss() {
+            let mut notice = Vec::new();
+            let ending = json::ending("stderr", Moment::now());
+            json::record(&mut notice, format!("onggi: {words}\n").as_bytes(), &ending);
+            if self.append(&notice).is_ok() {
+                self.lost = None;
+            }
+        }
+        // Behind a gap that is not said yet nothing may follow.
+        let written = match self.lost {
+            None => self.append(&batch),
+            Some(loss) => Err((0, loss.why)),
+        };
+        if let Err((kept, why)) = written {
+            // Each record is one line. They are lost, but none is left torn, and the container must not wait.
+            let records = memchr::memchr_iter(b'\n', &batch[kept..]).count() as u64;
+            self.lost = match self.lost {
+                Some(loss) => Some(Loss { records: loss.records + records, ..loss }),
+                None => Some(Loss { records, why }),
+            };
+        }
+        self.batch = batch;
+        self.batch.clear();
+    }
+
+    /// What is lost and could not be said in the log yet.
+    pub(super) fn loss(&self) -> Option<String> {
+        let Loss { records, why } = self.lost?;
+        let why = io::Error::from(why);
+        Some(format!("{records} records of the log could not be written and are lost: {why}"))
+    }
+
+    /// Writes whole records. If it fails, it takes back what is not whole, and answers how many bytes are left, and why.
+    fn append(&mut self, records: &[u8]) -> Result<(), (usize, Errno)> {
+        if self.torn && !records.is_empty() {
+            self.size += rustix::io::write(&self.file, b"\n").map_err(|errno| (0, errno))? as u64;
+            self.torn = false;
+        }
+        let mut written = 0;
+        while written < records.len() {
+            match rustix::io::write(&self.file, &records[written..]) {
+                Ok(count) => written += count,
                 Err(Errno::INTR) => {}
-                Err(_) => {
-                    // The disk is full or gone. The records are lost, but none is left torn, and the container must not wait.
-                    let _ = rustix::fs::ftruncate(&self.file, self.size);
-                    self.batch.clear();
-                    return;
+                Err(errno) => {
+                    let whole = memchr::memrchr(b'\n', &records[..written]).map_or(0, |at| at + 1);
+                    self.size += whole as u64;
+                    self.torn = whole < written && rustix::fs::ftruncate(&self.file, self.size).is_err();
+                    return Err((whole, errno));
                 }
             }
         }
-        self.size += self.batch.len() as u64;
-        self.batch.clear();
+        self.size += records.len() as u64;
+        Ok(())
     }
 
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         self.flush();
-        (self.file, self.size) = open_current(&self.directory)?;
+        (self.file, self.size, self.torn) = open_current(&self.directory)?;
         Ok(())
     }
 
@@ -105,22 +155,19 @@ impl LogFile {
         if matches!(moved, Ok(()) | Err(Errno::NOENT))
             && let Ok(opened) = open_current(&self.directory)
         {
-            (self.file, self.size) = opened;
+            (self.file, self.size, self.torn) = opened;
         }
     }
 }
 
-fn open_current(directory: &OwnedFd) -> io::Result<(OwnedFd, u64)> {
+/// The file, its size, and whether a monitor was killed in the middle of a write.
+fn open_current(directory: &OwnedFd) -> io::Result<(OwnedFd, u64, bool)> {
     let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(directory, NAME, flags, Mode::from_raw_mode(0o640))?;
-    let mut size = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
+    let size = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
     let mut last = [b'\n'];
     if size > 0 {
         rustix::io::pread(&file, &mut last, size - 1)?;
     }
-    if last != [b'\n'] {
-        // A monitor was killed in the middle of a write.
-        size += rustix::io::write(&file, b"\n")? as u64;
-    }
-    Ok((file, size))
+    Ok((file, size, last != [b'\n']))
 }

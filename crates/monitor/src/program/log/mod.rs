@@ -113,6 +113,17 @@ impl Log {
         file.flush();
     }
 
+    /// Writes how many records a full disk has cost, if there is room for that by now. Answers the same words if there is not.
+    pub(crate) fn say_loss(&mut self) -> Option<String> {
+        self.file.as_mut().map(LogFile::flush);
+        self.loss()
+    }
+
+    /// What is lost and not yet said in the log itself.
+    pub(crate) fn loss(&self) -> Option<String> {
+        self.file.as_ref().and_then(LogFile::loss)
+    }
+
     /// Opens the file again, which somebody may have moved away.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
         self.file.as_mut().map_or(Ok(()), LogFile::reopen)
