@@ -359,7 +359,7 @@ fn familiar(image: &str) -> String {
 }
 
 /// Which processors (`cpu`) or memory nodes (`node`) are there, if it matters. Where the kernel does not say, it judges by itself.
-fn online(matters: bool, kind: &str) -> String {
+pub(crate) fn online(matters: bool, kind: &str) -> String {
     let path = format!("/sys/devices/system/{kind}/online");
     let text = if matters { std::fs::read_to_string(path).unwrap_or_default() } else { String::new() };
     text.trim().to_owned()

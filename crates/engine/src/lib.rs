@@ -49,6 +49,7 @@ mod start;
 mod state;
 mod summary;
 mod top;
+mod update;
 mod usage;
 mod volumes;
 

@@ -486,6 +486,12 @@ pub struct StopOptions {
     pub timeout: Option<i64>,
 }
 
+/// What `docker update` is asked; `None` leaves what is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UpdateRequest {
+    pub limits: Limits,
+}
+
 /// How a container is removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RemoveOptions {

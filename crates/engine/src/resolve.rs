@@ -44,7 +44,7 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn resolve(request: &RunRequest, facts: &mut Facts<'_>) -> Result<Resolved, Error> {
     let image = facts.config;
     check_limits(&request.resources, facts.processors)?;
-    check_cpuset(&request.resources, facts)?;
+    check_cpuset(&request.resources, facts.processor_list, facts.memory_nodes)?;
     check_isolation(request)?;
     check_network_files(request)?;
     let (entrypoint, command) = command(request, image)?;
@@ -334,7 +334,7 @@ fn check_isolation(request: &RunRequest) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_limits(limits: &Limits, processors: u64) -> Result<(), Error> {
+pub(crate) fn check_limits(limits: &Limits, processors: u64) -> Result<(), Error> {
     const SMALLEST_MEMORY: u64 = 6 << 20;
     let memory = limits.memory.unwrap_or(0);
     if memory != 0 && memory < SMALLEST_MEMORY {
@@ -380,10 +380,10 @@ fn check_limits(limits: &Limits, processors: u64) -> Result<(), Error> {
 }
 
 /// The kernel would say "No space left on device" for an empty set, and "Numerical result out of range" for a processor that is not there.
-fn check_cpuset(limits: &Limits, facts: &Facts<'_>) -> Result<(), Error> {
+pub(crate) fn check_cpuset(limits: &Limits, processor_list: &str, memory_nodes: &str) -> Result<(), Error> {
     for (flag, what, set, available) in [
-        ("cpuset-cpus", "CPUs", &limits.cpuset_cpus, facts.processor_list),
-        ("cpuset-mems", "memory nodes", &limits.cpuset_mems, facts.memory_nodes),
+        ("cpuset-cpus", "CPUs", &limits.cpuset_cpus, processor_list),
+        ("cpuset-mems", "memory nodes", &limits.cpuset_mems, memory_nodes),
     ] {
         let Some(set) = set.as_deref().filter(|set| !set.is_empty()) else { continue };
         let wanted = ranges(set).ok_or_else(|| invalid(format!("Invalid value {set} for {flag}")))?;

@@ -36,6 +36,7 @@ mod system_check;
 mod system_reset;
 mod tag;
 mod top;
+mod update;
 mod version;
 mod volume_create;
 mod volume_inspect;
@@ -58,6 +59,7 @@ pub(crate) const TABLE: &[&Command] = &[
     &pause::COMMAND,
     &pause::UNPAUSE,
     &rename::COMMAND,
+    &update::COMMAND,
     &rm::COMMAND,
     &container_prune::COMMAND,
     &wait::COMMAND,
@@ -125,7 +127,6 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("container diff", LIFE),
     ("container export", LIFE),
     ("container port", NETWORK),
-    ("container update", LIFE),
     ("context", "there is one host, this one"),
     ("cp", LIFE),
     ("diff", LIFE),
@@ -149,5 +150,4 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("swarm", NEVER),
     ("system df", LIFE),
     ("system prune", LIFE),
-    ("update", LIFE),
 ];

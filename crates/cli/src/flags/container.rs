@@ -351,7 +351,28 @@ fn security(matches: &ArgMatches) -> Result<Security, CliError> {
     Ok(security)
 }
 
-fn limits(matches: &ArgMatches) -> Result<Limits, CliError> {
+/// Those that `update` can change of a container that runs.
+const CHANGEABLE: [&str; 11] = [
+    "blkio-weight",
+    "cpu-period",
+    "cpu-quota",
+    "cpu-shares",
+    "cpus",
+    "cpuset-cpus",
+    "cpuset-mems",
+    "memory",
+    "memory-reservation",
+    "memory-swap",
+    "pids-limit",
+];
+
+/// The flags of `update`, as `run` has them.
+pub(crate) fn changeable() -> impl Iterator<Item = Arg> {
+    shared().into_iter().filter(|arg| CHANGEABLE.contains(&arg.get_id().as_str()))
+}
+
+/// What `update` was given; the rest is not there.
+pub(crate) fn changes(matches: &ArgMatches) -> Result<Limits, CliError> {
     let swap = |text: &str| match text {
         "-1" => Ok(-1),
         _ => bytes::parse(text).and_then(|n| i64::try_from(n).map_err(|_| "it is too large".to_owned())),
@@ -369,6 +390,17 @@ fn limits(matches: &ArgMatches) -> Result<Limits, CliError> {
         cpuset_cpus: text(matches, "cpuset-cpus").filter(|list| !list.is_empty()).map(str::to_owned),
         cpuset_mems: text(matches, "cpuset-mems").filter(|list| !list.is_empty()).map(str::to_owned),
         pids: parsed(matches, "pids-limit", number)?,
+        block: BlockLimits {
+            weight: parsed(matches, "blkio-weight", number)?.filter(|weight| *weight != 0),
+            ..BlockLimits::default()
+        },
+        ..Limits::default()
+    })
+}
+
+fn limits(matches: &ArgMatches) -> Result<Limits, CliError> {
+    let limits = changes(matches)?;
+    Ok(Limits {
         // −1 is Docker's "not given".
         memory_swappiness: match parsed::<i64, _>(matches, "memory-swappiness", number)? {
             None | Some(-1) => None,
@@ -378,13 +410,14 @@ fn limits(matches: &ArgMatches) -> Result<Limits, CliError> {
         },
         oom_kill_disable: is(matches, "oom-kill-disable"),
         block: BlockLimits {
-            weight: parsed(matches, "blkio-weight", number)?.filter(|weight| *weight != 0),
             weight_device: all_parsed(matches, "blkio-weight-device", words::device_weight)?,
             read_bps: all_parsed(matches, "device-read-bps", words::device_rate)?,
             write_bps: all_parsed(matches, "device-write-bps", words::device_rate)?,
             read_iops: all_parsed(matches, "device-read-iops", words::device_iops)?,
             write_iops: all_parsed(matches, "device-write-iops", words::device_iops)?,
+            ..limits.block
         },
+        ..limits
     })
 }
 

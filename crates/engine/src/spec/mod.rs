@@ -18,7 +18,7 @@ use crate::resolve::variable;
 
 pub(crate) mod files;
 mod mounts;
-mod resources;
+pub(crate) mod resources;
 mod seccomp;
 
 /// What the host and the other records say, looked up before.

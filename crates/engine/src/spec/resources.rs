@@ -7,9 +7,9 @@ use crate::record::Record;
 use crate::request::{BlockLimits, DeviceAmount, Limits};
 
 /// Microseconds; the kernel's own default, in which `--cpus` is measured out.
-const PERIOD: u64 = 100_000;
+pub(crate) const PERIOD: u64 = 100_000;
 
-pub(super) fn all(record: &Record, facts: &Facts) -> oci::Resources {
+pub(crate) fn all(record: &Record, facts: &Facts) -> oci::Resources {
     let limits = &record.request.resources;
     oci::Resources {
         devices: Some(devices(record)),
