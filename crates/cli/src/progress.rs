@@ -41,7 +41,7 @@ impl Bars {
     }
 
     /// Takes them off the screen, and says of a cancelled act only that it was.
-    pub(crate) fn end<T>(&self, result: Result<T, onggi_store::Error>) -> Result<T, CliError> {
+    pub(crate) fn end<T>(&self, result: Result<T, onggi_engine::Error>) -> Result<T, CliError> {
         if let Some(all) = &self.all {
             // Only a terminal that is gone fails here.
             let _ = all.clear();

@@ -155,3 +155,112 @@ fn on_a_full_disk_everything_can_be_seen_and_images_can_go_also_right_after_a_bo
     assert_eq!(onggi.ok(["images", "-q"]), "");
     onggi.import("busybox");
 }
+
+/// What a prune printed, without ids and sizes.
+fn pruned(output: &str) -> String {
+    let word = |word: &str| match word.trim_start_matches("sha256:") {
+        id if id.len() == 64 => "<id>".to_owned(),
+        _ if word.ends_with('B') && word.starts_with(|first: char| first.is_ascii_digit()) => {
+            if word == "0B" { word.to_owned() } else { "<size>".to_owned() }
+        }
+        word => word.to_owned(),
+    };
+    let lines = output.lines().map(|line| line.split(' ').map(word).collect::<Vec<_>>().join(" "));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn prune_removes_what_nobody_uses_and_says_what() {
+    let onggi = busybox();
+    onggi.ok(["tag", "busybox", "kept:1"]);
+    let other = archive(&onggi, "other:1").display().to_string();
+    onggi.ok(["load", "-i", &other]);
+    onggi.ok(["create", "--name", "labelled", "--label", "keep=me", "busybox", "true"]);
+    onggi.ok(["create", "--name", "jar", "-v", "/anonymous", "-v", "named:/d", "busybox", "true"]);
+    let prune = |arguments: &[&str]| pruned(&onggi.ok(arguments));
+    let nothing = "Total reclaimed space: 0B";
+    assert_eq!(prune(&["container", "prune", "-f", "--filter", "until=1h"]), nothing);
+    assert_eq!(prune(&["image", "prune", "-f"]), nothing);
+    onggi.fails(["system", "prune"]).says("there is no terminal to ask on");
+    onggi.fails(["system", "prune", "-f", "--volumes", "--filter", "until=1h"]).says("not supported");
+    onggi.fails(["image", "prune", "-f", "--filter", "colour=red"]).says("there is no filter colour");
+    insta::assert_snapshot!(
+        "prune_system",
+        prune(&["system", "prune", "-af", "--volumes", "--filter", "label!=keep=me"])
+    );
+    assert_eq!(onggi.ok(["ps", "-aq"]).lines().count(), 1);
+    assert_eq!(onggi.ok(["volume", "ls", "-q"]), "named");
+    assert_eq!(onggi.ok(["images", "--format", "{{.Repository}}"]), "busybox\nkept");
+    assert!(prune(&["system", "prune", "-af"]).contains("Deleted Containers:"));
+    assert_eq!(onggi.ok(["images", "-aq"]), "");
+    insta::assert_snapshot!("prune_volumes", prune(&["volume", "prune", "-af"]));
+}
+
+#[test]
+fn df_measures_what_prune_would_free() {
+    let onggi = busybox();
+    let field = |kind: &str, field: &str| {
+        let format = format!("{{{{if eq .Type \"{kind}\"}}}}{{{{.{field}}}}}{{{{end}}}}");
+        onggi.ok(["system", "df", "--format", &format]).trim().to_owned()
+    };
+    let other = archive(&onggi, "other:1").display().to_string();
+    onggi.ok(["load", "-i", &other]);
+    onggi.ok(["run", "-d", "--name", "jar", "-v", "data:/d", "busybox", "sleep", "1000"]);
+    onggi.ok(["create", "--name", "cold", "busybox", "true"]);
+    for (kind, total, active) in [("Images", "2", "1"), ("Containers", "2", "1"), ("Local Volumes", "1", "1")]
+    {
+        assert_eq!(
+            (field(kind, "TotalCount"), field(kind, "Active")),
+            (total.into(), active.into()),
+            "{kind}"
+        );
+    }
+    assert!(field("Containers", "Reclaimable").ends_with("%)"));
+    assert!(field("Local Volumes", "Reclaimable").ends_with("(0%)"));
+    assert_eq!(onggi.ok(["system", "df"]).lines().count(), 4);
+    let verbose = onggi.ok(["system", "df", "-v"]);
+    for wanted in ["Images space usage:", "UNIQUE SIZE", "other", "jar", "VOLUME NAME", "data"] {
+        assert!(verbose.contains(wanted), "{verbose}");
+    }
+    let all = onggi.ok(["system", "df", "-v", "--format", "{{json .}}"]);
+    let all: serde_json::Value = serde_json::from_str(&all).expect("JSON");
+    assert_eq!(all["Containers"].as_array().map(Vec::len), Some(2));
+    assert_eq!(all["Volumes"][0]["Links"], "1");
+    // What is said to be reclaimable is what a prune gives back.
+    let reclaimable = field("Images", "Reclaimable");
+    let said = onggi.ok(["image", "prune", "-af"]);
+    let freed = said.lines().last().and_then(|line| line.rsplit(' ').next()).expect("a size").to_owned();
+    assert!(reclaimable.starts_with(&format!("{freed} (")), "{reclaimable} were promised, {freed} came");
+}
+
+#[test]
+fn a_reset_says_what_it_removed() {
+    let onggi = busybox();
+    onggi.ok(["create", "-v", "data:/d", "busybox", "true"]);
+    let said = pruned(&onggi.ok(["system", "reset", "-f"]));
+    assert_eq!(said, "Removed 1 container, 1 image and 1 volume\nTotal reclaimed space: <size>");
+}
+
+#[test]
+fn images_have_events() {
+    let onggi = busybox();
+    let other = archive(&onggi, "other:1").display().to_string();
+    onggi.ok(["load", "-i", &other]);
+    onggi.ok(["tag", "busybox", "second:1"]);
+    let saved = onggi.file("saved.tar").display().to_string();
+    onggi.ok(["save", "-o", &saved, "second:1"]);
+    onggi.ok(["rmi", "second:1"]);
+    onggi.ok(["image", "prune", "-af"]);
+    let format = "{{.Action}} {{.Actor.Attributes.name}}";
+    let events =
+        onggi.ok(["events", "--since", "1", "--until", "0s", "--filter", "type=image", "--format", format]);
+    let events: Vec<String> = events
+        .lines()
+        .map(
+            |line| {
+                if line.contains("sha256:") { line[..line.len() - 65].to_owned() } else { line.to_owned() }
+            },
+        )
+        .collect();
+    insta::assert_snapshot!("image_events", events.join("\n"));
+}

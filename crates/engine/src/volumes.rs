@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use onggi_record::Durability;
 use serde::{Deserialize, Serialize};
@@ -108,23 +107,6 @@ impl Engine {
         self.delete_volume(name)
     }
 
-    /// Removes the volumes that no container uses: the anonymous ones, or `all`. Answers their names and bytes.
-    ///
-    /// # Errors
-    /// What could not be removed.
-    pub fn volume_prune(&self, all: bool) -> Result<(Vec<String>, u64), Error> {
-        let used = self.volume_users()?;
-        let (mut removed, mut bytes) = (Vec::new(), 0);
-        for volume in self.volumes(&Filters::new())? {
-            if (all || volume.anonymous) && !used.contains_key(&volume.name) {
-                bytes += crate::disk::usage(Path::new(&volume.mountpoint));
-                self.delete_volume(&volume.name)?;
-                removed.push(volume.name);
-            }
-        }
-        Ok((removed, bytes))
-    }
-
     /// The volume of this name, made if it is not there.
     pub(crate) fn ensure_volume(
         &self,
@@ -224,7 +206,7 @@ impl Engine {
 
     /// Which containers mount which volume, by the containers' records: a creation that was cut short has left one without a row,
     /// and what it uses must not go.
-    fn volume_users(&self) -> Result<BTreeMap<String, Vec<String>>, Error> {
+    pub(crate) fn volume_users(&self) -> Result<BTreeMap<String, Vec<String>>, Error> {
         let mut users = BTreeMap::<String, Vec<String>>::new();
         for name in crate::check::names(&self.paths.containers())? {
             let Ok(id) = name.parse() else { continue };
@@ -241,7 +223,7 @@ impl Engine {
         Ok(users)
     }
 
-    fn delete_volume(&self, name: &str) -> Result<(), Error> {
+    pub(crate) fn delete_volume(&self, name: &str) -> Result<(), Error> {
         let leftover = self.paths.temporary().join(format!("volume-{name}.{}", std::process::id()));
         crate::disk::remove_tree(&leftover)?;
         let directory = self.paths.volume(name);

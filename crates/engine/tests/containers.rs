@@ -15,7 +15,7 @@ use onggi_engine::request::{
     AttachOptions, ExecRequest, Limits, ListOptions, LogOptions, MountRequest, Network, PidMode,
     RemoveOptions, RunRequest, StartOptions, StopOptions, Streams, WaitCondition,
 };
-use onggi_engine::{Error, LogStream};
+use onggi_engine::{Error, LogStream, PruneOptions};
 
 #[test]
 fn a_container_runs_and_its_end_is_kept() {
@@ -329,9 +329,10 @@ fn a_container_whose_creation_was_cut_short_keeps_its_volume() {
     };
     let request = RunRequest { mounts: vec![mount], ..busybox(&["sleep", "1000"]) };
     let created = host.engine.create(&request).unwrap();
+    let all = PruneOptions { all: true, ..PruneOptions::default() };
     // As after a kill between the record and the row.
     host.engine.store().remove_container(created.id.as_str()).unwrap();
-    assert_eq!(host.engine.volume_prune(true).unwrap().0, Vec::<String>::new());
+    assert_eq!(host.engine.volume_prune(&all).unwrap().removed, Vec::<String>::new());
     assert!(matches!(host.engine.volume_remove("data", true), Err(Error::VolumeInUse { .. })));
     assert_eq!(host.engine.resolve(created.id.short()).unwrap(), created.id);
     assert_eq!(host.engine.resolve(&created.name).unwrap(), created.id);
@@ -339,7 +340,7 @@ fn a_container_whose_creation_was_cut_short_keeps_its_volume() {
     host.engine.store().remove_container(created.id.as_str()).unwrap();
     host.engine.start(&created.id, &StartOptions::default()).unwrap();
     assert_eq!(host.engine.store().containers_by_prefix(created.id.as_str()).unwrap().len(), 1);
-    assert_eq!(host.engine.volume_prune(true).unwrap().0, Vec::<String>::new());
+    assert_eq!(host.engine.volume_prune(&all).unwrap().removed, Vec::<String>::new());
 }
 
 #[test]

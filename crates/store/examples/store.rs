@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use onggi_image::Reference;
-use onggi_store::{Format, ImportOptions, Silent, Store};
+use onggi_store::{Format, ImportOptions, LoadOptions, Silent, Store};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -16,9 +16,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     let store = Store::open(Path::new(data), Path::new(run))?;
     match (*act, rest) {
-        ("load", ["-"]) => println!("{:#?}", store.load(&mut std::io::stdin(), &Silent)?),
-        ("load", [file]) => println!("{:#?}", store.load_file(File::open(file)?, &Silent)?),
-        ("load-directory", [path]) => println!("{:#?}", store.load_directory(Path::new(path), &Silent)?),
+        ("load", ["-"]) => {
+            println!("{:#?}", store.load(&mut std::io::stdin(), &LoadOptions::default(), &Silent)?);
+        }
+        ("load", [file]) => {
+            println!("{:#?}", store.load_file(File::open(file)?, &LoadOptions::default(), &Silent)?);
+        }
+        ("load-directory", [path]) => {
+            println!("{:#?}", store.load_directory(Path::new(path), &LoadOptions::default(), &Silent)?);
+        }
         ("import", [file, name, changes @ ..]) => {
             let changes = changes.iter().map(|&change| change.to_owned()).collect();
             let options =

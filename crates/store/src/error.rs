@@ -49,6 +49,10 @@ pub enum Error {
         "the archive holds no image: there is neither manifest.json nor index.json nor repositories in it"
     )]
     NoImageInArchive,
+    #[error("the directory is in Podman's form docker-dir, which is not supported")]
+    DockerDirectory,
+    #[error("{name} cannot be the name of {images} images, which is what the archive holds")]
+    OneName { name: String, images: usize },
     #[error("{member:?} is named in the archive but is not in it")]
     MissingMember { member: String },
     #[error("the archive is not sound: {reason}")]
@@ -119,11 +123,15 @@ impl Diagnose for Error {
                 Kind::of_io(source)
             }
             Error::Input { source, .. } | Error::Output { source, .. } => Kind::of_io(source),
-            Error::NewerVersion { .. } | Error::Unsupported { .. } | Error::NoPlatform { .. } => {
-                Kind::Unsupported
-            }
+            Error::NewerVersion { .. }
+            | Error::Unsupported { .. }
+            | Error::DockerDirectory
+            | Error::NoPlatform { .. } => Kind::Unsupported,
             Error::NoSuchImage { .. } => Kind::NotFound,
-            Error::Ambiguous { .. } | Error::TagWithDigest | Error::NoImageInArchive => Kind::InvalidInput,
+            Error::Ambiguous { .. }
+            | Error::TagWithDigest
+            | Error::OneName { .. }
+            | Error::NoImageInArchive => Kind::InvalidInput,
             Error::SeveralRepositories { .. }
             | Error::InUse { .. }
             | Error::NameInUse { .. }
@@ -162,6 +170,9 @@ impl Diagnose for Error {
             Error::InUse { .. } => "stop and remove the container first",
             Error::Ambiguous { .. } => "give more of the id",
             Error::NoImageInArchive => "for the tar of a root file system, use 'onggi import'",
+            Error::DockerDirectory => {
+                "write it with 'podman save --format oci-dir', or as 'oci-archive' or 'docker-archive'"
+            }
             Error::LostRace { .. } => "run the command again",
             Error::Image { source, .. } => return source.hint(),
             Error::Archive { source, .. } => return source.hint(),

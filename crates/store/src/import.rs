@@ -36,7 +36,20 @@ pub(crate) fn import(
     let raw_manifest = plain_manifest(&raw_config, &layers)?;
     let names = options.name.iter().cloned().collect();
     let id = Digest::of(&raw_config);
-    commit(store, &act, &Brought { id, raw_config, config, raw_manifest, raw_index: None, layers, names })
+    commit(
+        store,
+        &act,
+        &Brought {
+            id,
+            raw_config,
+            config,
+            raw_manifest,
+            raw_index: None,
+            layers,
+            names,
+            bare_tags: Vec::new(),
+        },
+    )
 }
 
 fn config(created: &str, options: &ImportOptions) -> Config {

@@ -91,24 +91,39 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoImageInArchive`], [`Error::NoPlatform`], [`Error::WrongDigest`] and the like; then nothing of the image at fault exists.
-    pub fn load(&self, reader: &mut dyn Read, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
-        load::load(self, Input::Stream(reader), progress)
+    pub fn load(
+        &self,
+        reader: &mut dyn Read,
+        options: &LoadOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Loaded>, Error> {
+        load::load(self, Input::Stream(reader), options, progress)
     }
 
     /// As [`Store::load`], from a file: one that is not compressed is read in place.
     ///
     /// # Errors
     /// As [`Store::load`].
-    pub fn load_file(&self, file: File, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
-        load::load(self, Input::File(file), progress)
+    pub fn load_file(
+        &self,
+        file: File,
+        options: &LoadOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Loaded>, Error> {
+        load::load(self, Input::File(file), options, progress)
     }
 
     /// Loads all images of an OCI layout in a directory.
     ///
     /// # Errors
     /// As [`Store::load`].
-    pub fn load_directory(&self, path: &Path, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
-        load::load(self, Input::Directory(path), progress)
+    pub fn load_directory(
+        &self,
+        path: &Path,
+        options: &LoadOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Loaded>, Error> {
+        load::load(self, Input::Directory(path), options, progress)
     }
 
     /// Makes an image of one layer from the tar of a root file system (plain, gzip or zstd). Returns its id.
@@ -124,11 +139,17 @@ impl Store {
         import::import(self, reader, options, progress)
     }
 
-    /// Writes images (names or ids; a repository without a tag means all its tags) as an archive. The same images give the same bytes.
+    /// Writes images (names or ids; a repository without a tag means all its tags) as an archive. The same images give the same bytes. Returns
+    /// their ids.
     ///
     /// # Errors
     /// Those of [`Store::resolve`]; [`Error::Archive`] when writing fails; [`Error::WrongDigest`] for a layer that is damaged.
-    pub fn save(&self, names: &[String], format: Format, writer: &mut dyn Write) -> Result<(), Error> {
+    pub fn save(
+        &self,
+        names: &[String],
+        format: Format,
+        writer: &mut dyn Write,
+    ) -> Result<Vec<Digest>, Error> {
         save::save(self, names, format, writer)
     }
 

@@ -32,12 +32,14 @@ pub(crate) fn save(
     names: &[String],
     format: Format,
     writer: &mut dyn Write,
-) -> Result<(), Error> {
+) -> Result<Vec<Digest>, Error> {
     let act = Act::begin(&store.layout, "save")?;
     let mut blobs = BTreeMap::new();
     let mut entries = Vec::new();
     let mut archived = Vec::new();
-    for (image, names) in chosen(store, names)?.into_values() {
+    let chosen = chosen(store, names)?;
+    let ids = chosen.keys().cloned().collect();
+    for (image, names) in chosen.into_values() {
         let manifest = add_image(store, &act, &image, &mut blobs)?;
         entries.extend(index_entries(&manifest, &names));
         archived.push(ArchivedImage {
@@ -60,7 +62,8 @@ pub(crate) fn save(
     if format == Format::DockerArchive {
         members.insert("manifest.json".to_owned(), json(&archived)?);
     }
-    write(members, writer)
+    write(members, writer)?;
+    Ok(ids)
 }
 
 /// The images that are asked for, each with the names that it goes under, by id.

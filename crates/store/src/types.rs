@@ -1,5 +1,6 @@
 //! What the store tells and is told, as plain data.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use onggi_image::{Config, Digest, Manifest, Platform, Reference};
@@ -65,6 +66,8 @@ pub struct Loaded {
     pub id: Digest,
     /// The names that it was given; none means that it can only be found by its id.
     pub names: Vec<Reference>,
+    /// Names in the archive that are no names of images, and were left out: a tag alone, as an OCI layout may have it.
+    pub bare_tags: Vec<String>,
     pub platform: Platform,
     /// What else was there for other platforms, and was not loaded.
     pub other_platforms: Vec<Platform>,
@@ -129,6 +132,13 @@ impl std::fmt::Display for Removed {
     }
 }
 
+/// How an archive is loaded.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// What to call the image, in place of the names that the archive gives it; only for an archive of one image.
+    pub name: Option<Reference>,
+}
+
 /// What kind of thing has a name in the index. Volumes are not among them: a volume's name is that of its directory, which is unique by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameKind {
@@ -162,9 +172,12 @@ pub struct ContainerRow {
 pub struct DiskUsage {
     pub images: u64,
     pub layers: u64,
-    pub layer_bytes: u64,
+    /// Of each layer by its diff id: its tar, its indexes, its tree if it is unpacked.
+    pub layer_bytes: BTreeMap<Digest, u64>,
     pub blob_bytes: u64,
-    /// What is left of acts that were cut short, and goes with the next check.
+    /// What checks have set aside.
+    pub lost_bytes: u64,
+    /// What is left of acts that were cut short, or of those that are in progress.
     pub leftover_bytes: u64,
 }
 

@@ -16,8 +16,15 @@ pub(crate) fn disk_usage(layout: &Layout) -> Result<DiskUsage, Error> {
     Ok(DiskUsage {
         images: records.images.iter().filter(|image| !image.removed).count() as u64,
         layers: layers.len() as u64,
-        layer_bytes: bytes_in(&layout.layers()),
+        layer_bytes: layers
+            .into_iter()
+            .map(|layer| {
+                let bytes = bytes_in(&layout.layer(&layer));
+                (layer, bytes)
+            })
+            .collect(),
         blob_bytes: bytes_in(&layout.blobs()),
+        lost_bytes: bytes_in(&layout.lost()),
         leftover_bytes: bytes_in(&layout.tmp()),
     })
 }

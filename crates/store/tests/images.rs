@@ -15,7 +15,7 @@ use onggi_archive::write::Writer;
 use onggi_archive::{Metadata, Timestamp};
 use onggi_error::{Diagnose, Kind as ErrorKind};
 use onggi_image::{Digest, Reference, media_type};
-use onggi_store::{Error, Format, ImportOptions, Removed, Silent, Store};
+use onggi_store::{Error, Format, ImportOptions, LoadOptions, Removed, Silent, Store};
 use serde_json::json;
 
 fn save(store: &Store, names: &[&str], format: Format) -> Vec<u8> {
@@ -65,13 +65,16 @@ fn every_form_of_an_archive_brings_the_same_image() {
     let store = roots.open();
     let path = roots.directory.path().join("archive");
     fs::write(&path, &docker).unwrap();
-    assert_eq!(store.load_file(fs::File::open(&path).unwrap(), &Silent).unwrap()[0].id, id);
+    assert_eq!(
+        store.load_file(fs::File::open(&path).unwrap(), &LoadOptions::default(), &Silent).unwrap()[0].id,
+        id
+    );
     let directory = roots.directory.path().join("layout");
     for (name, bytes) in oci_layout("same:2", &layers) {
         fs::create_dir_all(directory.join(&name).parent().unwrap()).unwrap();
         fs::write(directory.join(name), bytes).unwrap();
     }
-    assert_eq!(store.load_directory(&directory, &Silent).unwrap()[0].id, id);
+    assert_eq!(store.load_directory(&directory, &LoadOptions::default(), &Silent).unwrap()[0].id, id);
     assert_eq!(names(&store), ["same:1", "same:2"]);
     sound(&store);
 }
@@ -251,7 +254,10 @@ fn nothing_leads_out_of_an_archive() {
     let directory = roots.directory.path().join("layout");
     fs::create_dir_all(&directory).unwrap();
     std::os::unix::fs::symlink(&secret, directory.join("index.json")).unwrap();
-    assert!(matches!(store.load_directory(&directory, &Silent).unwrap_err(), Error::NoImageInArchive));
+    assert!(matches!(
+        store.load_directory(&directory, &LoadOptions::default(), &Silent).unwrap_err(),
+        Error::NoImageInArchive
+    ));
 }
 
 #[test]

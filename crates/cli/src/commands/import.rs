@@ -59,12 +59,12 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     }
     // First of all, so that an early Ctrl-C cuts nothing short.
     let bars = Bars::new(is(matches, "quiet"))?;
-    let store = context.store()?;
+    let engine = context.engine()?;
     let id = if source == "-" {
-        store.import(&mut Interruptible::new(io::stdin().lock(), &bars), &options, &bars)
+        engine.import(&mut Interruptible::new(io::stdin().lock(), &bars), &options, &bars)
     } else {
         let file = File::open(source).map_err(|error| CliError::io(format!("open {source}"), &error))?;
-        store.import(&mut Interruptible::new(file, &bars), &options, &bars)
+        engine.import(&mut Interruptible::new(file, &bars), &options, &bars)
     };
     context.line(&bars.end(id)?.to_string())?;
     Ok(0)

@@ -7,10 +7,12 @@ use std::path::Path;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::flags::{self, is, switch, text, value};
+use crate::flags::{self, is, parsed, switch, text, value};
 use crate::progress::{Bars, Interruptible};
 use clap::ArgMatches;
+use onggi_engine::Archive;
 use onggi_image::{Platform, Reference};
+use onggi_store::LoadOptions;
 
 pub(crate) const COMMAND: Command = Command {
     names: &["load", "image load"],
@@ -29,6 +31,7 @@ pub(crate) const COMMAND: Command = Command {
 fn build() -> clap::Command {
     flags::command("onggi load [OPTIONS]")
         .arg(value("input", Some('i'), "FILE", "Read this file or directory in place of standard input"))
+        .arg(value("tag", Some('t'), "NAME[:TAG]", "Call the image so, in place of the names in the archive"))
         .arg(switch("quiet", Some('q'), "No progress"))
         .arg(value("platform", None, "OS/ARCH", "Not built: other platforms").hide(true))
 }
@@ -42,21 +45,27 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         return Err(CliError::invalid("requested load from stdin, but stdin is a terminal")
             .hint("name the archive with -i"));
     }
+    let options = LoadOptions { name: parsed(matches, "tag", Reference::parse)? };
     // First of all, so that an early Ctrl-C cuts nothing short.
     let bars = Bars::new(is(matches, "quiet"))?;
-    let store = context.store()?;
+    let engine = context.engine()?;
     let loaded = match input {
-        Some(path) if Path::new(path).is_dir() => store.load_directory(Path::new(path), &bars),
+        Some(path) if Path::new(path).is_dir() => {
+            engine.load(Archive::Directory(Path::new(path)), &options, &bars)
+        }
         Some(path) => {
             let file = File::open(path).map_err(|error| CliError::io(format!("open {path}"), &error))?;
             let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
             if regular {
-                store.load_file(file, &bars)
+                engine.load(Archive::File(file), &options, &bars)
             } else {
-                store.load(&mut Interruptible::new(file, &bars), &bars)
+                engine.load(Archive::Stream(&mut Interruptible::new(file, &bars)), &options, &bars)
             }
         }
-        None => store.load(&mut Interruptible::new(io::stdin().lock(), &bars), &bars),
+        None => {
+            let mut input = Interruptible::new(io::stdin().lock(), &bars);
+            engine.load(Archive::Stream(&mut input), &options, &bars)
+        }
     };
     let loaded = bars.end(loaded)?;
     let host = Platform::host();
@@ -64,6 +73,12 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         if !image.other_platforms.is_empty() {
             let others: Vec<String> = image.other_platforms.iter().map(ToString::to_string).collect();
             context.warn(&format!("left out, being for other platforms: {}", others.join(", ")));
+        }
+        for tag in &image.bare_tags {
+            context.warn(&format!(
+                "the archive calls it {tag:?}, a tag without a name: name it with `onggi tag {} NAME:{tag}`, or load it with --tag",
+                image.id.short()
+            ));
         }
         if image.names.is_empty() {
             context.line(&format!("Loaded image ID: {}", image.id))?;

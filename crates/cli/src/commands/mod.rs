@@ -22,6 +22,7 @@ mod load;
 mod logs;
 mod man;
 mod pause;
+mod pruning;
 mod ps;
 mod rename;
 mod restart;
@@ -33,6 +34,8 @@ mod start;
 mod stats;
 mod stop;
 mod system_check;
+mod system_df;
+mod system_prune;
 mod system_reset;
 mod tag;
 mod top;
@@ -89,6 +92,8 @@ pub(crate) const TABLE: &[&Command] = &[
     &doctor::COMMAND,
     &info::COMMAND,
     &version::COMMAND,
+    &system_df::COMMAND,
+    &system_prune::COMMAND,
     &system_check::COMMAND,
     &system_reset::COMMAND,
     &config_show::COMMAND,
@@ -148,6 +153,4 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("service", NEVER),
     ("stack", NEVER),
     ("swarm", NEVER),
-    ("system df", LIFE),
-    ("system prune", LIFE),
 ];

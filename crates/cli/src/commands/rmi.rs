@@ -40,13 +40,8 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     }
     let force = is(matches, "force");
     let engine = context.engine()?;
-    // What runs keeps its image even by force.
-    let is_running = |id: &str| {
-        let container = engine.resolve(id).and_then(|id| engine.inspect(&id));
-        container.is_ok_and(|container| container["State"]["Running"] == true)
-    };
     context.each(&texts(matches, "images"), |name| {
-        for removed in engine.store().remove(name, force, &is_running)? {
+        for removed in engine.image_remove(name, force)? {
             match removed {
                 Removed::Kept { .. } => context.warn(&removed.to_string()),
                 _ => context.line(&removed.to_string())?,

@@ -47,11 +47,11 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     }
     let format = parsed(matches, "format", format)?.unwrap_or(Format::DockerArchive);
     let images = texts(matches, "images");
-    let store = context.store()?;
+    let engine = context.engine()?;
     match text(matches, "output").filter(|path| *path != "-") {
         Some(path) => {
             let mut output = Output::create(path)?;
-            store.save(&images, format, &mut output.file)?;
+            engine.save(&images, format, &mut output.file)?;
             output.keep()?;
         }
         None if io::stdout().is_terminal() => {
@@ -61,7 +61,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         }
         None => {
             let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
-            store.save(&images, format, &mut out)?;
+            engine.save(&images, format, &mut out)?;
             out.flush().map_err(|error| CliError::io("write standard output", &error))?;
         }
     }

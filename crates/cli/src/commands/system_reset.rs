@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::ArgMatches;
 use onggi_engine::request::{ListOptions, RemoveOptions};
 
+use super::pruning;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
@@ -41,6 +42,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let engine = context.engine()?;
     let all = engine.list(&ListOptions { all: true, ..ListOptions::default() })?;
     let options = RemoveOptions { force: true, volumes: true };
+    let usage = engine.disk_usage()?;
     let names: Vec<String> = all.iter().map(|container| container.id.to_string()).collect();
     context.each(&names, |id| {
         let id = id.parse().map_err(|error: String| CliError::invalid(error))?;
@@ -50,6 +52,17 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     for root in [&settings.run_root, &settings.root] {
         empty(root)?;
     }
+    let count = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    context.line(&format!(
+        "Removed {}, {} and {}",
+        count(usage.containers.len(), "container"),
+        count(usage.images.len(), "image"),
+        count(usage.volumes.len(), "volume")
+    ))?;
+    let containers: u64 = usage.containers.iter().map(|used| used.bytes).sum();
+    let volumes: u64 = usage.volumes.iter().map(|used| used.bytes).sum();
+    let other = usage.lost_bytes + usage.leftover_bytes;
+    pruning::tell_total(context, usage.image_bytes + containers + volumes + other)?;
     Ok(0)
 }
 

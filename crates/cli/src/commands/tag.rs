@@ -26,6 +26,6 @@ fn build() -> clap::Command {
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let target = Reference::parse(text(matches, "target").unwrap_or_default())?;
-    context.store()?.tag(text(matches, "source").unwrap_or_default(), &target)?;
+    context.engine()?.tag(text(matches, "source").unwrap_or_default(), &target)?;
     Ok(0)
 }

@@ -2,12 +2,11 @@
 
 use clap::ArgMatches;
 
-use super::system_reset::confirm;
+use super::pruning;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::flags::{self, is, switch};
-use crate::output::human;
 
 pub(crate) const COMMAND: Command = Command {
     names: &["volume prune"],
@@ -22,20 +21,26 @@ pub(crate) const COMMAND: Command = Command {
 fn build() -> clap::Command {
     flags::command("onggi volume prune [OPTIONS]")
         .arg(switch("all", Some('a'), "Named ones too"))
+        .arg(
+            flags::filter()
+                .short(None)
+                .help("Only these: label=KEY, label!=KEY, all=true for named ones too"),
+        )
         .arg(switch("force", Some('f'), "Do not ask"))
 }
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
-    let all = is(matches, "all");
-    let which = if all { "all volumes" } else { "anonymous volumes" };
+    let options = pruning::options(matches, is(matches, "all"), Some("all"))?;
+    if options.until.is_some() {
+        return Err(CliError::flag("filter", "volumes have no until".to_owned()));
+    }
+    let which = if options.all { "all volumes" } else { "anonymous volumes" };
     let question = format!("This will remove {which} not used by at least one container.");
-    if !is(matches, "force") && !confirm(context, &question)? {
+    if !is(matches, "force") && !pruning::is_wanted(context, matches, &question)? {
         return Ok(0);
     }
-    let (names, bytes) = context.engine()?.volume_prune(all)?;
-    if !names.is_empty() {
-        context.print(&format!("Deleted Volumes:\n{}\n\n", names.join("\n")))?;
-    }
-    context.line(&format!("Total reclaimed space: {}", human::size(bytes, 4)))?;
+    let pruned = context.engine()?.volume_prune(&options)?;
+    pruning::tell(context, "Deleted Volumes", &pruned.removed)?;
+    pruning::tell_total(context, pruned.bytes)?;
     Ok(0)
 }

@@ -11,6 +11,7 @@ pub(super) fn load(loading: &Loading<'_>, manifest: &[u8]) -> Result<Vec<Loaded>
     if images.is_empty() {
         return Err(Error::NoImageInArchive);
     }
+    loading.can_be_named(images.len())?;
     let brought = images.iter().map(|image| bring(loading, image)).collect::<Result<Vec<_>, _>>()?;
     commit_all(loading, brought, &[])
 }
@@ -33,7 +34,16 @@ fn bring(loading: &Loading<'_>, image: &ArchivedImage) -> Result<Brought, Error>
     let layers = layers.collect::<Result<Vec<_>, _>>()?;
     let raw_manifest = plain_manifest(&raw_config, &layers)?;
     let id = Digest::of(&raw_config);
-    Ok(Brought { id, raw_config, config, raw_manifest, raw_index: None, layers, names })
+    Ok(Brought {
+        id,
+        raw_config,
+        config,
+        raw_manifest,
+        raw_index: None,
+        layers,
+        names,
+        bare_tags: Vec::new(),
+    })
 }
 
 /// The digest that a config's member is named by: `<hex>.json`, or `blobs/sha256/<hex>`.

@@ -16,6 +16,7 @@ pub(super) fn load(loading: &Loading<'_>, repositories: &[u8]) -> Result<Vec<Loa
     if names.is_empty() {
         return Err(Error::NoImageInArchive);
     }
+    loading.can_be_named(names.len())?;
     let brought =
         names.into_iter().map(|(name, top)| bring(loading, name, &top)).collect::<Result<Vec<_>, _>>()?;
     commit_all(loading, brought, &[])
@@ -41,7 +42,8 @@ fn bring(loading: &Loading<'_>, name: Reference, top: &str) -> Result<Brought, E
     let config = Config::parse(&raw_config).map_err(Error::image(format!("{top}/json")))?;
     let raw_manifest = plain_manifest(&raw_config, &layers)?;
     let id = Digest::of(&raw_config);
-    Ok(Brought { id, raw_config, config, raw_manifest, raw_index: None, layers, names: vec![name] })
+    let (names, bare_tags) = (vec![name], Vec::new());
+    Ok(Brought { id, raw_config, config, raw_manifest, raw_index: None, layers, names, bare_tags })
 }
 
 /// The topmost `json` without what described its place in the chain, with the layers and the history in its stead.

@@ -14,7 +14,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use onggi_image::{Config, Descriptor, Digest, Manifest, Platform, Reference, media_type};
+use onggi_image::{Config, Descriptor, Digest, Document, Manifest, Platform, Reference, media_type};
 use onggi_sys::fault;
 
 use crate::act::{Act, Kept, StoreLock};
@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::layers::{self, Expected, Ingested};
 use crate::layout::open_directory;
 use crate::records::{self, ImageRecord, LayerUse, NameRecord, Record};
-use crate::types::{Loaded, Progress};
+use crate::types::{LoadOptions, Loaded, Progress};
 use crate::{Store, blobs, remove};
 use onggi_record::{Durability, Prepared, sync_directory};
 use source::{DirectorySource, Source, TarSource};
@@ -34,26 +34,42 @@ pub(crate) enum Input<'a> {
     Directory(&'a Path),
 }
 
-pub(crate) fn load(store: &Store, input: Input<'_>, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
-    let loaded = load_in_act(store, input, progress);
+pub(crate) fn load(
+    store: &Store,
+    input: Input<'_>,
+    options: &LoadOptions,
+    progress: &dyn Progress,
+) -> Result<Vec<Loaded>, Error> {
+    if options.name.as_ref().is_some_and(|name| name.digest().is_some()) {
+        return Err(Error::TagWithDigest);
+    }
+    let loaded = load_in_act(store, input, options, progress);
     // A name that moved may have left the manifest that it had; a load that failed, layers.
     remove::tidy(store);
     loaded
 }
 
-fn load_in_act(store: &Store, input: Input<'_>, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
+fn load_in_act(
+    store: &Store,
+    input: Input<'_>,
+    options: &LoadOptions,
+    progress: &dyn Progress,
+) -> Result<Vec<Loaded>, Error> {
     let act = Act::begin(&store.layout, "load")?;
     let source: Box<dyn Source> = match input {
         Input::Stream(stream) => Box::new(TarSource::of_stream(stream, &act)?),
         Input::File(file) => Box::new(TarSource::of_file(file, &act)?),
         Input::Directory(path) => Box::new(DirectorySource::open(path)?),
     };
-    let loading = Loading { store, act: &act, source: source.as_ref(), progress };
+    let loading = Loading { store, act: &act, source: source.as_ref(), options, progress };
     // Docker's archives since version 25 are both; the OCI side has the manifests as they were.
     if let Some(index) = loading.source.document("index.json")? {
         return oci::load(&loading, &index);
     }
     if let Some(manifest) = loading.source.document("manifest.json")? {
+        if let Ok(Document::Manifest(_)) = Document::parse(&manifest, None) {
+            return Err(Error::DockerDirectory);
+        }
         return docker::load(&loading, &manifest);
     }
     match loading.source.document("repositories")? {
@@ -67,10 +83,19 @@ struct Loading<'a> {
     store: &'a Store,
     act: &'a Act,
     source: &'a dyn Source,
+    options: &'a LoadOptions,
     progress: &'a dyn Progress,
 }
 
 impl Loading<'_> {
+    /// A name that is given with the load can be that of one image only.
+    fn can_be_named(&self, images: usize) -> Result<(), Error> {
+        match &self.options.name {
+            Some(name) if images != 1 => Err(Error::OneName { name: name.familiar(), images }),
+            _ => Ok(()),
+        }
+    }
+
     /// A document that must be there.
     fn required(&self, member: &str) -> Result<Vec<u8>, Error> {
         self.source.document(member)?.ok_or_else(|| Error::MissingMember { member: member.to_owned() })
@@ -132,6 +157,7 @@ pub(crate) struct Brought {
     pub(crate) raw_index: Option<Vec<u8>>,
     pub(crate) layers: Vec<Ingested>,
     pub(crate) names: Vec<Reference>,
+    pub(crate) bare_tags: Vec<String>,
 }
 
 /// Makes a brought image exist: its blobs, then its record, then its names.
@@ -271,16 +297,21 @@ fn commit_all(
 ) -> Result<Vec<Loaded>, Error> {
     let mut loaded: Vec<Loaded> = Vec::new();
     let mut seen = HashSet::new();
-    for image in brought {
+    for mut image in brought {
+        if let Some(name) = &loading.options.name {
+            (image.names, image.bare_tags) = (vec![name.clone()], Vec::new());
+        }
         let id = commit(loading.store, loading.act, &image)?;
         if !seen.insert(id.clone()) {
             if let Some(same) = loaded.iter_mut().find(|same| same.id == id) {
                 same.names.extend(image.names);
+                same.bare_tags.extend(image.bare_tags);
             }
             continue;
         }
         let platform = image.config.platform();
-        loaded.push(Loaded { id, names: image.names, platform, other_platforms: others.to_vec() });
+        let (names, bare_tags) = (image.names, image.bare_tags);
+        loaded.push(Loaded { id, names, bare_tags, platform, other_platforms: others.to_vec() });
     }
     Ok(loaded)
 }

@@ -25,8 +25,7 @@ pub(super) fn load(loading: &Loading<'_>, index: &[u8]) -> Result<Vec<Loaded>, E
             found.others.extend(entry.platform.clone().filter(|platform| platform.os != "unknown"));
             continue;
         }
-        let names = names_of(entry);
-        collect(loading, entry, None, names, &host, DEPTH, &mut found)?;
+        collect(loading, entry, None, &names_of(entry), &host, DEPTH, &mut found)?;
     }
     if found.images.is_empty() {
         return Err(match found.artifact {
@@ -36,6 +35,7 @@ pub(super) fn load(loading: &Loading<'_>, index: &[u8]) -> Result<Vec<Loaded>, E
             None => Error::NoPlatform { host: Box::new(host), others: found.others },
         });
     }
+    loading.can_be_named(found.images.len())?;
     let brought =
         found.images.into_iter().map(|image| bring(loading, image)).collect::<Result<Vec<_>, _>>()?;
     commit_all(loading, brought, &found.others)
@@ -54,7 +54,15 @@ struct FoundImage {
     raw_manifest: Vec<u8>,
     manifest: Manifest,
     raw_index: Option<Vec<u8>>,
-    names: Vec<Reference>,
+    names: Names,
+}
+
+/// What an entry of the index calls its image.
+#[derive(Clone, Default)]
+struct Names {
+    whole: Vec<Reference>,
+    /// A tag without a name.
+    bare: Vec<String>,
 }
 
 /// Follows a descriptor to the image for this host.
@@ -62,7 +70,7 @@ fn collect(
     loading: &Loading<'_>,
     entry: &Descriptor,
     raw_index: Option<&[u8]>,
-    names: Vec<Reference>,
+    names: &Names,
     host: &Platform,
     depth: u32,
     found: &mut Found,
@@ -85,7 +93,7 @@ fn collect(
             raw_manifest: bytes,
             manifest: *manifest,
             raw_index: raw_index.map(<[u8]>::to_vec),
-            names,
+            names: names.clone(),
         }),
         Document::Index(_) if depth == 0 => {
             return Err(Error::BadArchive { reason: "its indexes lie too deep in each other".to_owned() });
@@ -122,22 +130,27 @@ fn bring(loading: &Loading<'_>, image: FoundImage) -> Result<Brought, Error> {
             manifest.layers.iter().zip(diff_ids).map(bring_layer).collect::<Result<_, _>>()?
         }
     };
-    Ok(Brought { id: manifest.config.digest, raw_config, config, raw_manifest, raw_index, layers, names })
+    let (names, bare_tags) = (names.whole, names.bare);
+    let id = manifest.config.digest;
+    Ok(Brought { id, raw_config, config, raw_manifest, raw_index, layers, names, bare_tags })
 }
 
 /// The names of an entry. containerd and Docker write the whole name; the specification's own annotation may be a whole name (Podman) or
 /// only a tag (Buildah), and a tag alone names nothing.
-fn names_of(entry: &Descriptor) -> Vec<Reference> {
+fn names_of(entry: &Descriptor) -> Names {
+    const TAG: &str = "org.opencontainers.image.ref.name";
     let annotation = |key: &str| entry.annotations.get(key);
     let whole = annotation("io.containerd.image.name")
-        .or_else(|| annotation("org.opencontainers.image.ref.name").filter(|name| name.contains(['/', ':'])));
+        .or_else(|| annotation(TAG).filter(|name| name.contains(['/', ':'])));
     // A name that is none does no harm to the image.
-    whole
+    let whole: Vec<Reference> = whole
         .and_then(|name| Reference::parse(name).ok())
         .map(|name| name.without_digest())
         .filter(|name| name.tag().is_some())
         .into_iter()
-        .collect()
+        .collect();
+    let bare = annotation(TAG).filter(|_| whole.is_empty()).cloned().into_iter().collect();
+    Names { whole, bare }
 }
 
 fn check_layout_version(loading: &Loading<'_>) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use onggi_archive::tar::Kind;
 use onggi_archive::write::Writer;
 use onggi_archive::{Metadata, Timestamp};
 use onggi_image::{Digest, media_type};
-use onggi_store::{LayerForm, Loaded, Silent, Store};
+use onggi_store::{LayerForm, LoadOptions, Loaded, Silent, Store};
 use serde_json::{Value, json};
 
 /// A data root and a run root that go with it, mounts included.
@@ -212,7 +212,7 @@ pub(crate) fn oci_index(members: &mut BTreeMap<String, Vec<u8>>, entries: &[Valu
 }
 
 pub(crate) fn load(store: &Store, archive: &[u8]) -> Result<Vec<Loaded>, onggi_store::Error> {
-    store.load(&mut { archive }, &Silent)
+    store.load(&mut { archive }, &LoadOptions::default(), &Silent)
 }
 
 /// All files below a directory with their contents, for comparing.
