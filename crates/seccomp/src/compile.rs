@@ -16,7 +16,8 @@ use crate::program::Program;
 
 /// Compiles a profile for machines of this architecture and those that it can run as well (the profile says which).
 ///
-/// - The first rule of a call whose conditions all hold decides; several conditions on one argument must all hold.
+/// - The first rule of a call whose conditions all hold decides. If two of an entry's conditions are about one argument, any one of the
+///   entry's is enough, as with runc.
 /// - Calls that no architecture of the profile has are ignored, as libseccomp's users do: a profile outlives kernels.
 /// - Calls newer than any that the profile names get ENOSYS, unless the default action lets calls through.
 /// - A process of an architecture that the profile does not name is killed at its first call.

@@ -115,12 +115,11 @@ fn comparisons_take_all_64_bits() {
 
 #[test]
 fn rules_of_one_call_are_tried_in_order_and_conditions_must_all_hold() {
-    let between =
-        vec![arg(0, "SCMP_CMP_GE", 10, 0), arg(0, "SCMP_CMP_LE", 20, 0), arg(1, "SCMP_CMP_EQ", 1, 0)];
+    let both = vec![arg(0, "SCMP_CMP_GE", 10, 0), arg(1, "SCMP_CMP_EQ", 1, 0)];
     let profile = profile(
         "SCMP_ACT_ERRNO",
         vec![
-            rule(&["socket"], "SCMP_ACT_LOG", between),
+            rule(&["socket"], "SCMP_ACT_LOG", both),
             rule(&["socket"], "SCMP_ACT_TRAP", vec![arg(0, "SCMP_CMP_EQ", 15, 0)]),
             rule(&["socket"], "SCMP_ACT_ALLOW", vec![]),
             rule(&["socket"], "SCMP_ACT_KILL_PROCESS", vec![]),
@@ -128,9 +127,33 @@ fn rules_of_one_call_are_tried_in_order_and_conditions_must_all_hold() {
     );
     let of = |arguments: &[u64]| answer(&profile, X86_64, number("socket"), arguments);
     assert_eq!(
-        [of(&[15, 1]), of(&[15, 2]), of(&[21, 1]), of(&[9, 1])],
+        [of(&[15, 1]), of(&[15, 2]), of(&[21, 2]), of(&[9, 1])],
         [Action::LOG, Action::TRAP, Action::ALLOW, Action::ALLOW]
     );
+}
+
+#[test]
+fn of_an_entry_with_two_conditions_on_one_argument_any_condition_is_enough() {
+    // runc's matchCall: "If two or more arguments have the same condition, revert to old behavior, adding each condition as a separate
+    // rule". All of them then, also those on other arguments.
+    let (ten, twenty) = (arg(0, "SCMP_CMP_EQ", 10, 0), arg(0, "SCMP_CMP_EQ", 20, 0));
+    let other = arg(1, "SCMP_CMP_EQ", 1, 0);
+    let allowed = |args: Vec<SyscallArg>, arguments: &[u64]| {
+        let profile = profile("SCMP_ACT_ERRNO", vec![rule(&["socket"], "SCMP_ACT_ALLOW", args)]);
+        answer(&profile, X86_64, number("socket"), arguments) == Action::ALLOW
+    };
+    for (arguments, pair, three, apart) in [
+        ([10, 0], true, true, false),
+        ([20, 0], true, true, false),
+        ([15, 0], false, false, false),
+        ([15, 1], false, true, false),
+        ([10, 1], true, true, true),
+    ] {
+        assert_eq!(allowed(vec![ten.clone(), twenty.clone()], &arguments), pair, "{arguments:?}");
+        let all = vec![ten.clone(), other.clone(), twenty.clone()];
+        assert_eq!(allowed(all, &arguments), three, "{arguments:?}");
+        assert_eq!(allowed(vec![ten.clone(), other.clone()], &arguments), apart, "{arguments:?}");
+    }
 }
 
 #[test]

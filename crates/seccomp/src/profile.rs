@@ -90,7 +90,7 @@ impl<'a> Profile<'a> {
                 architectures.push(arch);
             }
         }
-        let rules = profile.syscalls.iter().map(parse_rule).collect::<Result<Vec<_>, _>>()?;
+        let rules = profile.syscalls.iter().map(parse_rules).collect::<Result<Vec<_>, _>>()?.concat();
         let mut flags = parse_flags(profile.flags.as_deref())?;
         if rules.iter().any(|(_, rule)| rule.action == Action::NOTIFY) {
             flags |= FLAG_NEW_LISTENER;
@@ -105,7 +105,10 @@ impl<'a> Profile<'a> {
     }
 }
 
-fn parse_rule(rule: &Syscall) -> Result<(&[String], Rule), Error> {
+/// One rule whose conditions must all hold, or, if two of them are about one argument, a rule for each condition: of these any one is
+/// enough. The specification says nothing about it; profiles rely on runc, which does so for all the conditions of such an entry
+/// (`matchCall` in its libcontainer/seccomp), as libseccomp once could not test one argument twice.
+fn parse_rules(rule: &Syscall) -> Result<Vec<(&[String], Rule)>, Error> {
     let action = parse_action(&rule.action, rule.errno_ret)?;
     if rule.names.iter().any(String::is_empty) {
         return Err(Error::EmptyName);
@@ -114,8 +117,17 @@ fn parse_rule(rule: &Syscall) -> Result<(&[String], Rule), Error> {
         return Err(Error::NotifyNotAllowed("the action for `write`"));
     }
     let call = || rule.names.first().cloned().unwrap_or_default();
-    let conditions = rule.args.iter().map(|arg| parse_condition(arg, call)).collect::<Result<_, _>>()?;
-    Ok((&rule.names, Rule { conditions, action }))
+    let conditions =
+        rule.args.iter().map(|arg| parse_condition(arg, call)).collect::<Result<Vec<Condition>, _>>()?;
+    let is_repeated = |(at, condition): (usize, &Condition)| {
+        conditions[..at].iter().any(|earlier| earlier.argument == condition.argument)
+    };
+    let names: &[String] = &rule.names;
+    if conditions.iter().enumerate().any(is_repeated) {
+        let alone = |condition| (names, Rule { conditions: vec![condition], action });
+        return Ok(conditions.into_iter().map(alone).collect());
+    }
+    Ok(vec![(names, Rule { conditions, action })])
 }
 
 fn parse_action(name: &str, errno: Option<u32>) -> Result<Action, Error> {
