@@ -236,6 +236,23 @@ fn a_group_of_processes_without_namespaces_can_be_asked_for() {
     onggi.run(["run", "--rm", "--isolation", "vm", "busybox", "true"]).code(125).says("vm");
 }
 
+#[test]
+fn a_group_of_processes_without_namespaces_can_be_joined() {
+    if kernel() < (6, 15) {
+        return;
+    }
+    let onggi = busybox();
+    let script = "echo mine >/file; exec sleep 1000";
+    onggi.ok(["run", "-d", "--name", "jar", "--isolation", "process", "busybox", "sh", "-c", script]);
+    let host = fs::read_link("/proc/self/ns/mnt").expect("a link").display().to_string();
+    let script = "until cat /file 2>/dev/null; do :; done; readlink /proc/self/ns/mnt; grep Seccomp: /proc/self/status; \
+        cut -d: -f3 /proc/self/cgroup | grep -c onggi >/dev/null && echo limited";
+    let inside = onggi.ok(["exec", "jar", "sh", "-c", script]);
+    assert_eq!(inside, format!("mine\n{host}\nSeccomp:\t2\nlimited"), "{inside}");
+    onggi.run(["exec", "--privileged", "jar", "true"]).code(1).says("privileged");
+    onggi.run(["exec", "jar", "sh", "-c", "exit 7"]).code(7);
+}
+
 fn kernel() -> (u32, u32) {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("/proc");
     let mut numbers =

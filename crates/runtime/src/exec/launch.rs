@@ -23,7 +23,7 @@ use super::namespaces::flag;
 use super::problem::{Doing, Outcome};
 use super::procfs::Procfs;
 use super::report::{Failure, read_report, write_failure};
-use super::{Running, StartError, Stdio, terminal};
+use super::{Running, StartError, Stdio, swap, terminal};
 use crate::VERSION;
 use crate::plan::Launch;
 
@@ -85,7 +85,12 @@ pub fn join(
         grandchild_into: None,
         enter: &|| {
             cgroup.join_self().map_err(|error| super::problem::Problem::new(error.to_string()))?;
-            setns(target, flags).doing(|| "enter the container's namespaces")
+            // Looked for while /proc is the host's.
+            let root = if has_tree_of_its_own(launch) { Some(swap::root_of(target)?) } else { None };
+            if flags != 0 {
+                setns(target, flags).doing(|| "enter the container's namespaces")?;
+            }
+            root.map_or(Ok(()), |root| swap::enter(&root))
         },
         needed: &[target],
         joins: true,
@@ -145,11 +150,16 @@ fn check(launch: &Launch, stdio: &Stdio) -> Result<(), StartError> {
 
 /// A tree of mounts without a mount namespace cannot be put together before Linux 6.15, which says only EINVAL.
 fn check_kernel(launch: &Launch) -> Result<(), StartError> {
-    if !launch.namespaces.is_empty() {
+    if !has_tree_of_its_own(launch) {
         return Ok(());
     }
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     if is_older(&release, NESTS_DETACHED) { Err(StartError::Kernel { release }) } else { Ok(()) }
+}
+
+/// Whether its root is a tree of mounts that is attached nowhere, for want of a mount namespace.
+fn has_tree_of_its_own(launch: &Launch) -> bool {
+    !launch.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Mount)
 }
 
 /// Whether a kernel's release is before this version; one that cannot be read is not.

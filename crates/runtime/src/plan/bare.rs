@@ -1,4 +1,5 @@
-//! A process without namespaces (`--isolation process`): its own root, Landlock, a filter and limits.
+//! A process without namespaces (`--isolation process`): its own root, Landlock, a filter and limits. The one exception is System V
+//! IPC, where Landlock has no say and root could read every segment of the host's: that has a namespace, which nothing else needs to know.
 //!
 //! Its tree is put together out of mounts that are attached to nothing but one another, so that the host's mount table never has a
 //! line of it, nothing has to be unmounted at the end, and `..` ends at its root even for who may change the root
@@ -10,7 +11,9 @@ use onggi_oci as oci;
 use super::container::{cleaned, filter, mount_steps, plan_cgroup};
 use super::error::{invalid, unsupported};
 use super::mounts::{attribute, clean};
-use super::{Error, Input, Launch, Plan, Propagation, PropagationKind, Source, Step, others, process};
+use super::{
+    Error, Input, JoinInput, Launch, Plan, Propagation, PropagationKind, Source, Step, others, process,
+};
 use crate::VERSION;
 
 /// What programs expect to find, if the specification does not say otherwise. This procfs shows processes and nothing of the machine, and
@@ -53,23 +56,49 @@ pub(super) fn plan(input: &Input<'_>, linux: &oci::Linux, process: &oci::Process
         steps.push(Step::ReadOnlyRoot);
     }
     steps.push(Step::ChangeRoot);
-    let own = process::steps(id, process, linux, extra, false, Some(flags))?;
-    for step in own {
-        // While it may still be done without `no_new_privs`; and before the user's ids, who may own files outside.
-        if matches!(step, Step::Credentials { .. }) {
-            steps.push(Step::Landlock);
-        }
-        steps.push(step);
-    }
+    steps.extend(confined(process::steps(id, process, linux, extra, false, Some(flags))?));
     let launch = Launch {
         version: VERSION,
         id: (*id).to_owned(),
-        namespaces: Vec::new(),
+        namespaces: namespaces(),
         cgroup,
         terminal: process.terminal,
         timings: extra.timings,
     };
     Ok(Plan { launch, steps, filter })
+}
+
+/// Another process in the same tree, under a Landlock domain of its own with the same rules.
+pub(super) fn join(input: &JoinInput<'_>, linux: &oci::Linux) -> Result<Plan, Error> {
+    let JoinInput { id, process, cgroups, extra, privileged, .. } = input;
+    if *privileged {
+        return Err(unsupported("a privileged exec with isolation process"));
+    }
+    let (filter, flags) = filter(linux, extra)?;
+    let mut steps = Vec::new();
+    if process.terminal {
+        steps.push(Step::OpenTerminal { console: false });
+    }
+    steps.extend(confined(process::steps(id, process, linux, extra, false, Some(flags))?));
+    let launch = Launch {
+        version: VERSION,
+        id: (*id).to_owned(),
+        namespaces: namespaces(),
+        cgroup: plan_cgroup(id, linux, cgroups)?,
+        terminal: process.terminal,
+        timings: extra.timings,
+    };
+    Ok(Plan { launch, steps, filter: others::spare(&filter)? })
+}
+
+fn namespaces() -> Vec<oci::Namespace> {
+    vec![oci::Namespace { kind: oci::NamespaceKind::Ipc, path: None }]
+}
+
+/// Landlock while it may still be done without `no_new_privs`; and before the user's ids, who may own files outside.
+fn confined(steps: Vec<Step>) -> Vec<Step> {
+    let landlock = |step: &Step| matches!(step, Step::Credentials { .. }).then_some(Step::Landlock);
+    steps.into_iter().flat_map(|step| [landlock(&step), Some(step)]).flatten().collect()
 }
 
 /// What would change the host, as there is no namespace to change.

@@ -114,11 +114,13 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
         (extra.init, "init in exec"),
         (!extra.populate.is_empty(), "populating volumes in exec"),
         (extra.loopback, "loopback in exec"),
-        (extra.isolation == Isolation::Process, "exec with isolation process"),
     ] {
         if set {
             return Err(unsupported(name));
         }
+    }
+    if extra.isolation == Isolation::Process {
+        return bare::join(input, linux);
     }
     let (filter, flags) = if *privileged { (Vec::new(), 0) } else { filter(linux, extra)? };
     let mut steps = Vec::new();

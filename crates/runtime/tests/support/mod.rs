@@ -2,6 +2,8 @@
 //! its own (`examples/run.rs`): the threads of a test may not fork.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod calls;
+
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
