@@ -161,6 +161,24 @@ impl Plan {
         self.layout.roots().get(hierarchy).map_or_else(PathBuf::new, |root| root.join(&self.path))
     }
 
+    /// As [`Plan::explain`] for a person who asks what holds, not where it is written: one sentence for the directories, then the limits.
+    #[must_use]
+    pub fn summary(&self) -> Vec<String> {
+        let directories = self.steps.iter().filter(|step| matches!(step, Step::MakeDirectory { .. })).count();
+        let place = if directories == 1 { String::new() } else { format!(" in {directories} hierarchies") };
+        let mut sentences = vec![format!("make the cgroup {}{place}", self.path)];
+        for step in &self.steps {
+            match step {
+                Step::MakeDirectory { .. } | Step::InheritCpuset { .. } | Step::EnableControllers { .. } => {}
+                Step::Write { file, value, .. } => {
+                    sentences.push(format!("set {file} to {value}: {}", reason(file)));
+                }
+                Step::DeviceList { .. } | Step::DeviceProgram { .. } => sentences.push(step.to_string()),
+            }
+        }
+        sentences
+    }
+
     /// The steps in plain words, one line each.
     #[must_use]
     pub fn explain(&self) -> Vec<String> {

@@ -213,3 +213,87 @@ fn flags_that_say_what_holds_anyway() {
         assert!(refused.contains(name), "{flag}: {refused}");
     }
 }
+
+#[test]
+fn an_explanation_names_every_limit() {
+    let onggi = busybox();
+    let flags =
+        ["run", "--explain", "-m", "64m", "--cpus", "0.5", "--pids-limit", "77", "--ulimit", "nofile=10:20"];
+    let text = onggi.ok(flags.iter().chain(&["busybox", "true"]));
+    let v1 = fs::exists("/sys/fs/cgroup/memory").unwrap_or(false);
+    let limits = if v1 {
+        ["set memory.limit_in_bytes to 67108864:", "set cpu.cfs_quota_us to 50000:", "set pids.max to 77:"]
+    } else {
+        ["set memory.max to 67108864:", "set cpu.max to 50000 100000:", "set pids.max to 77:"]
+    };
+    for part in limits.iter().chain(&[
+        "make the cgroup ",
+        "start a process with new namespaces: mount, pid, ipc, uts, network, cgroup\n",
+        "limit nofile to 10, and 20 at most\n",
+        "become the program",
+    ]) {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn the_times_add_up() {
+    let onggi = busybox();
+    let text = onggi.run(["run", "--rm", "--timing", "busybox", "true"]).code(0).stderr;
+    let microseconds = |line: &str| -> u64 {
+        let figure = line.split(" ms").next().expect("a figure").trim().replace('.', "");
+        figure.parse().unwrap_or_else(|_| panic!("{line}"))
+    };
+    let lines: Vec<&str> = text.lines().collect();
+    let of = |indent: usize| {
+        lines.iter().filter(move |line| line[15..].len() - line[15..].trim_start().len() == indent)
+    };
+    let top: Vec<u64> = of(0).map(|line| microseconds(line)).collect();
+    let (altogether, parts) = top.split_last().expect("lines");
+    assert_eq!(parts.iter().sum::<u64>(), *altogether, "{text}");
+    let start: Vec<u64> = of(2).map(|line| microseconds(line)).collect();
+    assert!(start[0] + start[1] <= parts[2] + 1 && parts[2] <= start[0] + start[1] + 1, "{text}");
+}
+
+#[test]
+fn exec_sessions_are_named_while_they_run() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    assert_eq!(onggi.inspect("jar", "{{json .ExecIDs}}"), "null");
+    onggi.ok(["exec", "-d", "jar", "sh", "-c", "sleep 1000"]);
+    let ids = onggi.inspect("jar", "{{len .ExecIDs}} {{len (index .ExecIDs 0)}}");
+    assert_eq!(ids, "1 64");
+    onggi.ok(["rm", "-f", "jar"]);
+}
+
+#[test]
+fn whoever_used_sudo_is_told_to_use_it_again() {
+    let onggi = busybox();
+    let page = |uid: &str| onggi.command(["hello"]).env("SUDO_UID", uid).success();
+    assert!(page("1000").contains("  sudo onggi run -it mine sh"), "{}", page("1000"));
+    assert!(page("0").contains("  onggi run -it mine sh"), "{}", page("0"));
+}
+
+#[test]
+fn who_is_not_root_is_told_so() {
+    use std::os::unix::process::CommandExt as _;
+    let onggi = busybox();
+    for words in [vec!["ps"], vec!["images"], vec!["run", "busybox", "true"]] {
+        let mut command = onggi.command(&words).env("HOME", "/nonexistent").into_command();
+        // The user `nobody` of Debian; the roots are the test's own, which belong to root.
+        let output = command.uid(65534).gid(65534).output().expect("onggi");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(errors.starts_with("onggi: Onggi needs root today: `sudo onggi …`\n"), "{words:?}: {errors}");
+        assert!(!output.status.success());
+    }
+}
+
+#[test]
+fn a_container_made_with_a_terminal_says_what_to_leave_out() {
+    let onggi = busybox();
+    onggi.ok(["create", "-it", "--name", "jar", "busybox", "sh"]);
+    let refused = onggi.command(["start", "-ai", "jar"]).input("").output().code(1).stderr;
+    assert!(refused.contains("leave out -i"), "{refused}");
+    let refused = onggi.command(["run", "-it", "busybox"]).input("").output().code(1).stderr;
+    assert!(refused.contains("leave out -t"), "{refused}");
+}

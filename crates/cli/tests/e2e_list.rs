@@ -30,14 +30,32 @@ fn filters_choose() {
         ("ancestor=busybox", "failed runs waits"),
         ("before=failed", "runs"),
         ("since=failed", "waits"),
+        ("health=none", "failed runs waits"),
+        ("health=healthy", ""),
+        ("is-task=false", "failed runs waits"),
+        ("is-task=true", ""),
     ] {
         assert_eq!(names(&[filter]), expected, "{filter}");
     }
     assert_eq!(names(&["status=exited", "status=created"]), "failed waits", "the same key: either");
     assert_eq!(names(&["status=exited", "label=color=red"]), "", "two keys: both");
     onggi.fails(["ps", "--filter", "colour=red"]).says("colour");
+    onggi.fails(["ps", "--filter", "health=fine"]).says("health=fine");
+    for unbuilt in ["publish=80", "expose=80", "isolation=default"] {
+        onggi.fails(["ps", "--filter", unbuilt]).says("is not built yet");
+    }
     assert_eq!(onggi.ok(["ps", "-l", "--format", "{{.Names}}"]), "waits");
     assert_eq!(onggi.ok(["ps", "-n", "2", "--format", "{{.Names}}"]), "waits\nfailed");
+}
+
+#[test]
+fn commands_and_sizes_are_docker_s() {
+    let onggi = busybox();
+    let script = "mkdir -p /a/b/c; echo 12345 > /a/f; ln /a/f /a/g";
+    onggi.ok(["run", "--name", "jar", "busybox", "sh", "-c", script]);
+    let shown = |format: &str| onggi.ok(["ps", "-a", "--no-trunc", "--format", format]);
+    assert_eq!(shown("{{.Command}}"), format!("\"sh -c '{script}'\""));
+    assert!(shown("{{.Size}}").starts_with("6B (virtual "), "{}", shown("{{.Size}}"));
 }
 
 #[test]

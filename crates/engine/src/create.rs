@@ -46,6 +46,10 @@ impl Engine {
     }
 
     fn make(&self, request: &RunRequest, run: bool) -> Result<(Created, StateLock), Error> {
+        // Before anything is looked for: each later step would fail in its own words.
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::NeedsRoot);
+        }
         if let Some(name) = request.name.as_ref().filter(|name| !names::is_valid(name)) {
             return Err(Error::InvalidName { name: name.clone() });
         }

@@ -21,6 +21,26 @@ pub(crate) fn usage(path: &Path) -> u64 {
     own + below.map(|entry| usage(&entry.path())).sum::<u64>()
 }
 
+/// Bytes of a tree's files as Docker counts them for `ps -s`: their lengths, none for directories, one of several hard links.
+pub(crate) fn content(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(root) = path.symlink_metadata() else { return 0 };
+    let (mut bytes, mut linked) = (0, std::collections::BTreeSet::new());
+    let mut directories = vec![path.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let Ok(entries) = std::fs::read_dir(directory) else { continue };
+        for entry in entries.flatten() {
+            let Ok(data) = entry.metadata() else { continue };
+            if data.is_dir() && data.dev() == root.dev() {
+                directories.push(entry.path());
+            } else if !data.is_dir() && (data.nlink() == 1 || linked.insert(data.ino())) {
+                bytes += data.len();
+            }
+        }
+    }
+    bytes
+}
+
 /// Removes a tree; one that is not there is fine. The standard library walks it by descriptors and follows no link, so that what a
 /// container has put into it cannot lead elsewhere (CVE-2022-21658).
 pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {

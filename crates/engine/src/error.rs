@@ -30,6 +30,8 @@ pub enum Error {
         "image operating system \"{os}\" cannot be used on this platform: operating system is not supported"
     )]
     OtherSystem { os: String, host: String },
+    #[error("Onggi needs root today: `sudo onggi …`")]
+    NeedsRoot,
     #[error("no command specified")]
     NoCommand,
     #[error("{what}")]
@@ -122,6 +124,7 @@ impl Diagnose for Error {
                 Kind::NotFound
             }
             Error::NameInUse { .. } => Kind::AlreadyExists,
+            Error::NeedsRoot => Kind::PermissionDenied,
             Error::AmbiguousPrefix { .. }
             | Error::InvalidName { .. }
             | Error::NoCommand
@@ -157,6 +160,9 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Error::NoSuchContainer { .. } => "`onggi ps -a` lists every container".to_owned(),
+            Error::NeedsRoot => {
+                "containers without root come later; images of your own can be kept with `onggi --root DIR --run-root DIR`".to_owned()
+            }
             Error::OtherPlatform { found, .. } => {
                 format!("leave --platform out to run it as it is, or say --platform {found}")
             }

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::id::ContainerId;
 use crate::record::Record;
 use crate::request::ExecRequest;
-use crate::session::{Session, Target};
+use crate::session::{Session, Target, Timings};
 use crate::spec;
 use crate::state::Status;
 
@@ -87,7 +87,7 @@ impl Engine {
             name: record.name,
             tty: request.tty,
             stream,
-            timings: Vec::new(),
+            timings: Timings::default(),
             connection,
             wait: Some(wait),
             attach: Some(start),

@@ -7,7 +7,7 @@ use crate::state::Status;
 /// Docker's sentence about a container, at `now` (nanoseconds since 1970).
 pub(crate) fn status(status: Status, state: &State, now: i64) -> String {
     let since = |moment: &str| match nanoseconds(moment) {
-        Some(then) => duration((now - then).max(0)),
+        Some(then) => duration((now - then).max(0) / 1_000_000_000),
         None => duration(0),
     };
     match status {
@@ -29,11 +29,11 @@ pub(crate) fn nanoseconds(text: &str) -> Option<i64> {
     i64::try_from(moment.as_nanosecond()).ok().filter(|nanoseconds| *nanoseconds > 0)
 }
 
-/// A length of time in nanoseconds, in its largest unit.
-fn duration(nanoseconds: i64) -> String {
-    let seconds = nanoseconds / 1_000_000_000;
+/// A length of time as Docker words it (`go-units`), in its largest unit: `About an hour`, `3 days`.
+#[must_use]
+pub fn duration(seconds: i64) -> String {
     let minutes = seconds / 60;
-    // To the nearest hour, as go-units does.
+    // To the nearest hour.
     let hours = (seconds + 1800) / 3600;
     match () {
         () if seconds < 1 => "Less than a second".to_owned(),
@@ -74,7 +74,7 @@ mod tests {
             (61 * DAY, "2 months"),
             (730 * DAY, "2 years"),
         ] {
-            assert_eq!(duration(seconds * 1_000_000_000), text, "{seconds}");
+            assert_eq!(duration(seconds), text, "{seconds}");
         }
     }
 

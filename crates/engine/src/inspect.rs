@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use onggi_monitor::protocol::{Reply, Request};
 use onggi_monitor::state::State;
 use serde_json::{Value, json};
 
@@ -25,7 +26,22 @@ impl Engine {
     pub fn inspect(&self, id: &ContainerId) -> Result<Value, Error> {
         let record = self.record(id)?;
         let state = self.state(id)?;
-        Ok(describe(&record, &state, &self.paths))
+        let mut described = describe(&record, &state, &self.paths);
+        if status(&state).is_live()
+            && let Some(execs) = self.execs(id).filter(|execs| !execs.is_empty())
+        {
+            described["ExecIDs"] = json!(execs);
+        }
+        Ok(described)
+    }
+
+    /// The ids of the exec sessions that run. A monitor that does not answer is no reason to hide what the files say.
+    fn execs(&self, id: &ContainerId) -> Option<Vec<String>> {
+        let mut connection = self.connect(id).ok()?;
+        match connection.call(&Request::Status, &[]).ok()? {
+            Reply::Status(status) => Some(status.execs),
+            _ => None,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use onggi_error::{Diagnose as _, Kind};
 use onggi_settings::Settings;
 use onggi_store::{Image, Store};
 
@@ -27,7 +28,7 @@ mod fitness;
 pub mod flags;
 mod follow;
 mod host;
-mod human;
+pub mod human;
 mod id;
 mod images;
 mod info;
@@ -62,7 +63,7 @@ pub use error::Error;
 pub use id::ContainerId;
 pub use images::Archive;
 pub use prune::{PruneOptions, Pruned};
-pub use session::{Controller, Session};
+pub use session::{Controller, Session, Timings};
 pub use state::{Actor, Status};
 pub use summary::{Created, Exit, LogLine, LogStream, Summary, Volume};
 pub use top::Processes;
@@ -89,7 +90,11 @@ impl Engine {
     /// The roots cannot be made or were written by a newer Onggi.
     pub fn open(settings: Settings) -> Result<Engine, Error> {
         let paths = paths::Paths { data: settings.root.clone(), run: settings.run_root.clone() };
-        let store = Store::open(&paths.data, &paths.run)?;
+        let store = Store::open(&paths.data, &paths.run).map_err(|error| match error.kind() {
+            // Root's own directories, or none that an ordinary user has without a session.
+            Kind::PermissionDenied if !rustix::process::geteuid().is_root() => Error::NeedsRoot,
+            _ => Error::from(error),
+        })?;
         Ok(Engine {
             settings: Arc::new(settings),
             paths,

@@ -125,7 +125,7 @@ impl Engine {
     fn summary(&self, candidate: Candidate, now: i64, size: bool) -> Summary {
         let Candidate { row, id, row_summary, state } = candidate;
         let status = status(&state);
-        let size_rw = size.then(|| crate::disk::usage(&self.paths.container(&id).join("upper")));
+        let size_rw = size.then(|| crate::disk::content(&self.paths.container(&id).join("upper")));
         let size_root = size_rw.map(|own| {
             // An image that was removed by force counts nothing.
             own + self.store.resolve(&row_summary.image_id).map_or(0, |image| image.size)
@@ -191,7 +191,11 @@ impl Filter {
                     "ancestor" => filter.ancestors.extend(descendants(engine, value)?),
                     "before" => filter.before = Some(engine.record(&engine.resolve(value)?)?.created),
                     "since" => filter.since = Some(engine.record(&engine.resolve(value)?)?.created),
-                    "publish" | "expose" | "health" | "isolation" | "is-task" => {
+                    // No health check is run yet, and there are no tasks: every container is as `none` and `false` say.
+                    "health" if matches!(value.as_str(), "none" | "starting" | "healthy" | "unhealthy") => {}
+                    "is-task" if matches!(value.as_str(), "true" | "1" | "false" | "0") => {}
+                    "health" | "is-task" => return Err(invalid(format!("invalid filter '{key}={value}'"))),
+                    "publish" | "expose" | "isolation" => {
                         return Err(Error::NotBuilt { what: format!("the filter {key}") });
                     }
                     _ => return Err(invalid(format!("invalid filter '{key}'"))),
@@ -225,6 +229,8 @@ impl Filter {
                 "id" => values.iter().any(|value| it.id.as_str().starts_with(value.as_str())),
                 "name" => values.iter().any(|value| name_matches(&it.row.name, value)),
                 "ancestor" => self.ancestors.contains(&it.row_summary.image_id),
+                "health" => values.iter().any(|value| value == "none"),
+                "is-task" => values.iter().any(|value| matches!(value.as_str(), "false" | "0")),
                 "network" => values.iter().any(|value| it.row_summary.networks.contains(value)),
                 "volume" => values.iter().any(|value| {
                     it.row_summary

@@ -23,8 +23,8 @@ pub struct Session {
     /// `None` when nothing was attached. Half-closing it ends the standard input; it ends when the output is drained or the client's
     /// detach keys were typed.
     pub stream: Option<UnixStream>,
-    /// Nanoseconds that each step took, if that was asked for.
-    pub timings: Vec<(String, u64)>,
+    /// If they were asked for.
+    pub timings: Timings,
     pub(crate) connection: Connection,
     /// The question whose answer is the end.
     pub(crate) wait: Option<u32>,
@@ -48,6 +48,13 @@ pub(crate) struct Target {
 #[derive(Debug, Clone)]
 pub struct Controller {
     target: Target,
+}
+
+/// Nanoseconds that each part of a start took. The process's steps begin while the monitor clones it, and run beside what follows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Timings {
+    pub monitor: Vec<(String, u64)>,
+    pub process: Vec<(String, u64)>,
 }
 
 impl Session {

@@ -23,7 +23,7 @@ use crate::id::ContainerId;
 use crate::paths::make_directory;
 use crate::record::Record;
 use crate::request::{AttachOptions, IpcMode, PidMode, RunRequest, StartOptions};
-use crate::session::{Session, Target};
+use crate::session::{Session, Target, Timings};
 use crate::spec::{self, files};
 use crate::state::{Actor, Status};
 
@@ -143,7 +143,7 @@ impl Engine {
             name: record.name,
             tty: record.request.tty,
             stream: Some(ours),
-            timings: Vec::new(),
+            timings: Timings::default(),
             connection,
             wait: Some(wait),
             attach: Some(attach),
@@ -166,7 +166,7 @@ impl Engine {
         }
         self.remember(image);
         let plan = self.plan(&record, false)?;
-        Ok(plan.steps.iter().map(plan::Step::explain).collect())
+        Ok(plan.explain())
     }
 
     /// The OCI configuration from which a container is started.
@@ -403,9 +403,9 @@ pub(crate) fn keys_for(terminal: bool, asked: Option<&Vec<u8>>, default: &[u8]) 
     if terminal { asked.map_or_else(|| default.to_vec(), Clone::clone) } else { Vec::new() }
 }
 
-fn name_timings(plan: &Plan, steps: Vec<(u32, u64)>, parts: Vec<(String, u64)>) -> Vec<(String, u64)> {
+fn name_timings(plan: &Plan, steps: Vec<(u32, u64)>, parts: Vec<(String, u64)>) -> Timings {
     let name = |index: u32| plan.steps.get(index as usize).map_or("?", plan::Step::name).to_owned();
-    parts.into_iter().chain(steps.into_iter().map(|(index, time)| (name(index), time))).collect()
+    Timings { monitor: parts, process: steps.into_iter().map(|(index, time)| (name(index), time)).collect() }
 }
 
 /// A file that the container's users read, whatever the caller's umask. It is written anew, never through what lies there.

@@ -85,7 +85,7 @@ impl Row {
         Row {
             image: record.request.image.clone(),
             image_id: record.image.to_string(),
-            command: record.args().join(" "),
+            command: shown_command(&record.args()),
             labels: record.resolved.labels.clone(),
             mounts: record.resolved.mounts.iter().map(mount).collect(),
             networks: vec![network.to_owned()],
@@ -148,4 +148,30 @@ pub struct Volume {
     pub labels: BTreeMap<String, String>,
     /// Made for one container's VOLUME or nameless `-v`, and goes with it.
     pub anonymous: bool,
+}
+
+/// As Docker's daemon tells it: arguments with a space in single quotes, the program as it is.
+fn shown_command(args: &[String]) -> String {
+    let quoted = args
+        .iter()
+        .enumerate()
+        .map(|(at, word)| if at > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown_command;
+
+    #[test]
+    fn commands_are_quoted_as_docker_quotes_them() {
+        for (args, shown) in [
+            (vec!["sh"], "sh"),
+            (vec!["sh", "-c", "echo hello; sleep 1"], "sh -c 'echo hello; sleep 1'"),
+            (vec!["a program", "x y", "z", ""], "a program 'x y' z "),
+        ] {
+            let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+            assert_eq!(shown_command(&args), shown);
+        }
+    }
 }

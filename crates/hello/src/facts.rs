@@ -31,11 +31,13 @@ pub(crate) struct Facts {
     memory: Option<Limit>,
     /// Nanoseconds from the user's Return to this program's first instruction.
     start: Option<u64>,
+    /// Onggi was called by `sudo`, and has to be the next time.
+    sudo: bool,
 }
 
 impl Facts {
     /// `now` and the value of `ONGGI_STARTED_NS` are nanoseconds of the same clock.
-    pub(crate) fn gather(now: u64, started: Option<&[u8]>) -> Facts {
+    pub(crate) fn gather(now: u64, started: Option<&[u8]>, sudo: bool) -> Facts {
         let mut hostname = [0; 65];
         system::hostname(&mut hostname);
         let mut link = [0; 64];
@@ -49,6 +51,7 @@ impl Facts {
             namespaces: NAMESPACES.map(|(_, path)| inode(path)),
             memory: memory_limit(),
             start: started.and_then(text::number).and_then(|then| now.checked_sub(then)),
+            sudo,
         }
     }
 
@@ -81,12 +84,11 @@ impl Facts {
             Some(ns) => write!(page, "{}.{} ms, from Return to here", ns / 1_000_000, ns / 100_000 % 10)?,
             None => page.write_str("unknown: ONGGI_STARTED_NS was not set")?,
         }
-        page.write_str(
-            "\n\nTry next:\n\
-             \x20 onggi import rootfs.tar mine    make an image of a root file system's tar\n\
-             \x20 onggi run -it mine sh           a shell in a container of it\n\
-             \x20 onggi ps -a                     every container, the ended ones too\n",
-        )
+        let onggi = if self.sudo { "sudo onggi" } else { "onggi" };
+        page.write_str("\n\nTry next:\n")?;
+        writeln!(page, "  {onggi} import rootfs.tar mine    make an image of a root file system's tar")?;
+        writeln!(page, "  {onggi} run -it mine sh           a shell in a container of it")?;
+        writeln!(page, "  {onggi} ps -a                     every container, the ended ones too")
     }
 
     /// Four a line, so that the page fits eighty columns.

@@ -30,8 +30,10 @@ unsafe extern "C" fn start(stack: *const usize) -> ! {
     let environment = unsafe { stack.add(*stack + 2) }.cast::<*const c_char>();
     // SAFETY: as above; the list ends with a null pointer and lives as long as the process.
     let started = unsafe { variable(environment, b"ONGGI_STARTED_NS=") };
+    // SAFETY: as above.
+    let sudo = unsafe { variable(environment, b"ONGGI_SUDO=") };
     let mut page = Text::new();
-    Facts::gather(now, started).write(&mut page);
+    Facts::gather(now, started, sudo.is_some()).write(&mut page);
     let written = system::write_all(system::STANDARD_OUTPUT, page.as_bytes());
     system::exit(i32::from(written.is_err()))
 }

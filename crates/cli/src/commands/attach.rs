@@ -38,7 +38,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let tty = config["Config"]["Tty"].as_bool().unwrap_or(false);
     let open = config["Config"]["OpenStdin"].as_bool().unwrap_or(false);
     let stdin = open && !is(matches, "no-stdin");
-    raw::check(tty, stdin)?;
+    raw::check(tty, stdin, false)?;
     let options = AttachOptions {
         streams: Streams { stdin, stdout: true, stderr: true },
         detach_keys: container::keys(matches)?,

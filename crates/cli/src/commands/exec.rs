@@ -50,7 +50,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let name = words.next().unwrap_or_default();
     let tty = is(matches, "tty");
     let interactive = is(matches, "interactive") && !detach;
-    raw::check(tty, interactive)?;
+    raw::check(tty, interactive, true)?;
     let request = ExecRequest {
         command: words.collect(),
         detach,

@@ -51,7 +51,7 @@ fn run(context: &Context, _: &ArgMatches) -> Result<u8, CliError> {
         pull: Pull::Never,
         attach,
         // From here the program counts how long its start took.
-        env: vec![format!("ONGGI_STARTED_NS={started}")],
+        env: [Some(format!("ONGGI_STARTED_NS={started}")), sudo()].into_iter().flatten().collect(),
         ..RunRequest::default()
     };
     execute(
@@ -61,6 +61,11 @@ fn run(context: &Context, _: &ArgMatches) -> Result<u8, CliError> {
         None,
         None,
     )
+}
+
+/// What the page says to type next begins with `sudo` for those who had to type it now.
+fn sudo() -> Option<String> {
+    std::env::var_os("SUDO_UID").is_some_and(|uid| uid != "0").then(|| "ONGGI_SUDO=1".to_owned())
 }
 
 fn monotonic_nanoseconds() -> i128 {

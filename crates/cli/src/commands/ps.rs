@@ -12,6 +12,7 @@ use crate::error::CliError;
 use crate::flags::{self, filter, filters, is, number, parsed, switch, text, value};
 use crate::output::human;
 use crate::output::list::{self, Row, format_flag};
+use crate::output::plain::quoted;
 
 pub(crate) const COMMAND: Command = Command {
     names: &["ps", "container ls", "container list", "container ps"],

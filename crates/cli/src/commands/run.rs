@@ -60,7 +60,7 @@ pub(crate) fn execute(
     cidfile: Option<&str>,
     timings: Option<Instant>,
 ) -> Result<u8, CliError> {
-    raw::check(request.tty, request.attach.stdin)?;
+    raw::check(request.tty, request.attach.stdin, true)?;
     let cidfile = cidfile.map(CidFile::reserve).transpose()?;
     let engine = context.engine()?;
     let parsed = Instant::now();
@@ -103,20 +103,31 @@ fn explain(context: &Context, request: &RunRequest) -> Result<u8, CliError> {
     Ok(0)
 }
 
+/// The first three lines are the whole time, the last one; those below the third say what is in it.
 fn report_timings(context: &Context, session: &Session, began: Instant, parsed: Instant, created: Instant) {
-    let own = [
-        ("read the flags and open the store", parsed - began),
-        ("create the container", created - parsed),
-        ("start it, in all", created.elapsed()),
-    ];
+    let whole = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let mut out = String::new();
-    for (name, time) in own {
-        out.push_str(&format!("{:>10.3} ms  {name}\n", time.as_secs_f64() * 1e3));
+    let mut line = |nanoseconds: u64, indent: &str, name: &str| {
+        let microseconds = nanoseconds / 1000;
+        out.push_str(&format!("{:>6}.{:03} ms  {indent}{name}\n", microseconds / 1000, microseconds % 1000));
+        microseconds * 1000
+    };
+    let sum = |times: &[(String, u64)]| times.iter().map(|(_, time)| time).sum::<u64>();
+    let started = whole(created.elapsed());
+    let mut altogether = line(whole(parsed - began), "", "read the flags and open the store");
+    altogether += line(whole(created - parsed), "", "create the container");
+    altogether += line(started, "", "start it");
+    let (monitor, process) = (sum(&session.timings.monitor), sum(&session.timings.process));
+    line(started.saturating_sub(monitor), "  ", "plan, spawn the monitor, wait for it");
+    line(monitor, "  ", "the monitor's own part");
+    for (name, time) in &session.timings.monitor {
+        line(*time, "    ", name);
     }
-    for (name, nanoseconds) in &session.timings {
-        out.push_str(&format!("{:>10.3} ms    {name}\n", *nanoseconds as f64 / 1e6));
+    line(process, "  ", "meanwhile, the steps of the new process");
+    for (name, time) in &session.timings.process {
+        line(*time, "    ", name);
     }
-    out.push_str(&format!("{:>10.3} ms  altogether\n", began.elapsed().as_secs_f64() * 1e3));
+    line(altogether, "", "altogether");
     context.complain(&out);
 }
 

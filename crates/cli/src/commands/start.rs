@@ -57,7 +57,7 @@ fn attached(context: &Context, matches: &ArgMatches, name: &str, interactive: bo
     let config = engine.inspect(&id)?;
     let tty = config["Config"]["Tty"].as_bool().unwrap_or(false);
     let stdin = interactive && config["Config"]["OpenStdin"].as_bool().unwrap_or(false);
-    raw::check(tty, stdin)?;
+    raw::check(tty, stdin, false)?;
     let options = StartOptions {
         attach: Streams { stdin, stdout: true, stderr: true },
         detach_keys: container::keys(matches)?,

@@ -1,6 +1,7 @@
 //! Sizes and times as Docker words them, so that scripts and eyes find what they know (`go-units`).
 
 use jiff::Timestamp;
+use onggi_engine::human::duration;
 
 /// Powers of 1000 with at most `digits` significant digits: `4.27MB`, `117MB`.
 pub(crate) fn size(bytes: u64, digits: usize) -> String {
@@ -24,25 +25,6 @@ fn scaled(bytes: u64, base: f64, digits: usize, units: &[&str]) -> String {
     let text = format!("{amount:.*}", digits.saturating_sub(whole));
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text}{}", units[unit])
-}
-
-/// `About an hour`, `3 days`.
-pub(crate) fn duration(seconds: i64) -> String {
-    let minutes = seconds / 60;
-    let hours = (seconds + 1800) / 3600;
-    match () {
-        () if seconds < 1 => "Less than a second".to_owned(),
-        () if seconds == 1 => "1 second".to_owned(),
-        () if seconds < 60 => format!("{seconds} seconds"),
-        () if minutes == 1 => "About a minute".to_owned(),
-        () if minutes < 60 => format!("{minutes} minutes"),
-        () if hours == 1 => "About an hour".to_owned(),
-        () if hours < 48 => format!("{hours} hours"),
-        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
-        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
-        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
-        () => format!("{} years", hours / 24 / 365),
-    }
 }
 
 /// `3 days ago`; `N/A` for a time that is not known.
@@ -127,6 +109,7 @@ mod tests {
         assert_eq!(shorten("sleep 1000", 20), "sleep 1000");
         assert_eq!(shorten("/docker-entrypoint.sh nginx", 20), "/docker-entrypoint.…");
     }
+<<<<<<< HEAD
 
     #[test]
     fn durations() {
@@ -161,4 +144,6 @@ mod tests {
             assert_eq!(quoted(text), shown);
         }
     }
+=======
+>>>>>>> 3668bce (Say what a start does and takes, who may start it, and what a list means)
 }

@@ -25,6 +25,33 @@ pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// As Go's `strconv.Quote`, which Docker's `ps` and `%q` of templates use: in double quotes, with what is not printable spelled out.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len() + 2);
+    shown.push('"');
+    for letter in text.chars() {
+        let code = u32::from(letter);
+        let _ = match letter {
+            '"' | '\\' => write!(shown, "\\{letter}"),
+            '\n' => write!(shown, "\\n"),
+            '\r' => write!(shown, "\\r"),
+            '\t' => write!(shown, "\\t"),
+            '\x07' => write!(shown, "\\a"),
+            '\x08' => write!(shown, "\\b"),
+            '\x0c' => write!(shown, "\\f"),
+            '\x0b' => write!(shown, "\\v"),
+            letter if letter.is_ascii_control() => write!(shown, "\\x{code:02x}"),
+            // For Go no space but the common one is printable.
+            letter if is_unsafe(letter) || (letter.is_whitespace() && letter != ' ') => {
+                write!(shown, "\\u{code:04x}")
+            }
+            letter => write!(shown, "{letter}"),
+        };
+    }
+    shown.push('"');
+    shown
+}
+
 fn is_unsafe(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -45,6 +72,17 @@ mod tests {
         ] {
             assert_eq!(plain(text), shown);
             assert_eq!(plain(shown), shown, "once is enough");
+        }
+    }
+
+    #[test]
+    fn quoted_text_is_gos() {
+        for (text, shown) in [
+            ("sh -c \"a\\", r#""sh -c \"a\\""#),
+            ("\x1b[2J\r\n\t\x7f\x07\x08\x0c\x0b", r#""\x1b[2J\r\n\t\x7f\a\b\f\v""#),
+            ("\u{9b}\u{202e}\u{a0}… 김치", "\"\\u009b\\u202e\\u00a0… 김치\""),
+        ] {
+            assert_eq!(quoted(text), shown);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde_json::{Number, Value};
 
 use super::eval::{Datum, sorted};
+use crate::output::plain::quoted;
 
 /// Go refuses wider fields (fmt: "tooLarge"), and so no format can ask for all memory.
 const WIDEST: usize = 1_000_000;
@@ -142,10 +143,10 @@ pub(super) fn printf(format: &str, arguments: &[Datum<'_>]) -> String {
 
 fn verb_text(verb: char, value: &Value, flags: &Flags) -> String {
     let text = match (verb, value) {
-        ('v', Value::String(text)) if flags.sharp => quote(text),
+        ('v', Value::String(text)) if flags.sharp => quoted(text),
         ('v' | 's', Value::Array(_) | Value::Object(_)) | ('v', _) => cut(&plain(value), flags),
         ('s', Value::String(text)) => cut(text, flags),
-        ('q', Value::String(text)) => quote(&cut(text, flags)),
+        ('q', Value::String(text)) => quoted(&cut(text, flags)),
         ('x' | 'X', Value::String(text)) => {
             let hex = text.bytes().fold(String::new(), |mut hex, byte| {
                 let _ = write!(hex, "{byte:02x}");
@@ -237,28 +238,4 @@ fn pad(text: &str, flags: &Flags, number: bool) -> String {
         return format!("{sign}{}{digits}", "0".repeat(missing));
     }
     format!("{}{text}", " ".repeat(missing))
-}
-
-/// `%q`: Go's quoting.
-pub(super) fn quote(text: &str) -> String {
-    let mut out = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            '\x07' => out.push_str("\\a"),
-            '\x08' => out.push_str("\\b"),
-            '\x0c' => out.push_str("\\f"),
-            '\x0b' => out.push_str("\\v"),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => {
-                let _ = write!(out, "\\x{:02x}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }

@@ -59,9 +59,15 @@ pub(crate) fn size() -> Option<(u16, u16)> {
 }
 
 /// Docker's rule: a terminal for the container with its input attached needs one here.
-pub(crate) fn check(tty: bool, stdin: bool) -> Result<(), CliError> {
+///
+/// `given`: whether `-t` was typed just now, or the container was made with it.
+pub(crate) fn check(tty: bool, stdin: bool, given: bool) -> Result<(), CliError> {
     if tty && stdin && !io::stdin().is_terminal() {
-        let hint = "leave out -t to pass a pipe or a file on";
+        let hint = if given {
+            "leave out -t to pass a pipe or a file on"
+        } else {
+            "the container was made with -t and wants a terminal; leave out -i to see its output only"
+        };
         return Err(CliError::invalid("the input device is not a TTY").hint(hint).code(1));
     }
     Ok(())

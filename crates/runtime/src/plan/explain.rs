@@ -1,6 +1,23 @@
 //! What each step is called, and what it does in plain words, for `--explain` and for errors.
 
-use super::{CgroupView, Root, Source, Step, User};
+use super::{CgroupView, Plan, ResourceLimit, Root, Source, Step, User};
+
+impl Plan {
+    /// All that a start does, one plain sentence each: the cgroup with its limits, the new process, then what it does itself.
+    #[must_use]
+    pub fn explain(&self) -> Vec<String> {
+        let mut sentences = self.launch.cgroup.summary();
+        // Those that are joined have steps of their own.
+        let new = self.launch.namespaces.iter().filter(|namespace| namespace.path.is_none());
+        let names: Vec<_> = new.map(|namespace| kind_name(namespace.kind)).collect();
+        sentences.push(match names.as_slice() {
+            [] => "start a process in the host's own namespaces".to_owned(),
+            names => format!("start a process with new namespaces: {}", names.join(", ")),
+        });
+        sentences.extend(self.steps.iter().map(Step::explain));
+        sentences
+    }
+}
 
 impl Step {
     /// Stable: failures and timings carry it.
@@ -124,12 +141,21 @@ impl Step {
                 format!("set the out-of-memory score adjustment to {value}")
             }
             Step::RaiseLimits { limits } => {
-                let names: Vec<_> = limits.iter().map(|limit| limit.name.as_str()).collect();
+                let names: Vec<_> = limits.iter().map(short_name).collect();
                 format!("make room for the limits {}", names.join(", "))
             }
             Step::Rlimits { limits } => {
-                let names: Vec<_> = limits.iter().map(|limit| limit.name.as_str()).collect();
-                format!("limit {}", names.join(", "))
+                let amount =
+                    |limit: u64| if limit == u64::MAX { "no limit".to_owned() } else { limit.to_string() };
+                let shown = |limit: &ResourceLimit| {
+                    let (name, soft, hard) = (short_name(limit), amount(limit.soft), amount(limit.hard));
+                    if soft == hard {
+                        format!("{name} to {soft}")
+                    } else {
+                        format!("{name} to {soft}, and {hard} at most")
+                    }
+                };
+                format!("limit {}", limits.iter().map(shown).collect::<Vec<_>>().join("; "))
             }
             Step::Personality { persona } => format!("run as on personality {persona:#x}"),
             Step::IoPriority { class, level } => {
@@ -154,6 +180,11 @@ impl Step {
             Step::Execute => "become the program".into(),
         }
     }
+}
+
+/// As `--ulimit` names it.
+fn short_name(limit: &ResourceLimit) -> String {
+    limit.name.trim_start_matches("RLIMIT_").to_ascii_lowercase()
 }
 
 fn count(number: usize, what: &str) -> String {
