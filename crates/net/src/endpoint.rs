@@ -4,10 +4,13 @@
 //! `addresses/<address>`, of which there can be only one, which makes it the lease of that address; and `names/<name>/<container>`, so that
 //! looking a name up reads one directory. A file never changes; another is put in its place.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::Error;
 
 /// The version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -41,6 +44,13 @@ pub struct Endpoint {
     pub ports: Vec<Port>,
 }
 
+impl Endpoint {
+    /// One or two.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.ipv4.map(IpAddr::V4).into_iter().chain(self.ipv6.map(IpAddr::V6))
+    }
+}
+
 /// A published port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
@@ -58,6 +68,28 @@ pub enum Protocol {
     Tcp,
     Udp,
     Sctp,
+}
+
+impl Protocol {
+    /// As ports are written: `80/tcp`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        }
+    }
+
+    /// In an IP header.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        }
+    }
 }
 
 /// Where the live files of a network are.
@@ -110,6 +142,159 @@ impl Directory {
     }
 }
 
+/// Takes the addresses and names of an endpoint, so that it is found by them. Whoever calls holds the container's lock.
+///
+/// The addresses come first and go last: whatever else there is of an endpoint, there is a file in `addresses/` that tells whose.
+///
+/// # Errors
+/// [`Error::AddressTaken`], and then nothing is left; [`Error::File`].
+pub fn claim(directory: &Directory, endpoint: &Endpoint) -> Result<(), Error> {
+    let claimed = try_claim(directory, endpoint);
+    if claimed.is_err() {
+        // The failure is what matters; what stays is swept by whoever wants the address.
+        let _ = release(directory, endpoint);
+    }
+    claimed
+}
+
+fn try_claim(directory: &Directory, endpoint: &Endpoint) -> Result<(), Error> {
+    for path in [directory.endpoints(), directory.addresses(), directory.names()] {
+        make_directory(&path)?;
+    }
+    let file = directory.endpoints().join(&endpoint.container);
+    let new = directory.path().join(format!(".{}", endpoint.container));
+    // A structure of strings and numbers always encodes.
+    let bytes = serde_json::to_vec(endpoint).unwrap_or_default();
+    std::fs::write(&new, bytes).map_err(Error::file("write", &new))?;
+    onggi_sys::fault::point("net.endpoint.written");
+    let linked = endpoint.addresses().try_for_each(|address| {
+        match std::fs::hard_link(&new, directory.address(address)) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Error::AddressTaken { address }),
+            other => other.map_err(Error::file("link", directory.address(address))),
+        }
+    });
+    onggi_sys::fault::point("net.endpoint.addressed");
+    // Also when it failed: the file by its first name is what tells our addresses from others'.
+    std::fs::rename(&new, &file).map_err(Error::file("rename", &new))?;
+    linked?;
+    onggi_sys::fault::point("net.endpoint.placed");
+    for name in &endpoint.names {
+        add_name(directory, name, &file, &endpoint.container)?;
+    }
+    Ok(())
+}
+
+fn add_name(directory: &Directory, name: &str, file: &Path, container: &str) -> Result<(), Error> {
+    let Some(place) = directory.name(name) else { return Ok(()) };
+    let link = place.join(container);
+    // Whoever gave the name up removes its directory, perhaps between these two.
+    for _ in 0..MOST_ATTEMPTS {
+        make_directory(&place)?;
+        match std::fs::hard_link(file, &link) {
+            Err(error) if error.kind() == ErrorKind::NotFound && file.exists() => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                // Of a life of this container that ended badly.
+                std::fs::remove_file(&link).map_err(Error::file("remove", &link))?;
+            }
+            other => return other.map_err(Error::file("link", link)),
+        }
+    }
+    Err(Error::File { act: "link", path: link, source: ErrorKind::ResourceBusy.into() })
+}
+
+/// Gives up everything that [`claim`] took; what is not there, or another's by now, is fine.
+///
+/// # Errors
+/// [`Error::File`], after everything that could be removed was.
+pub fn release(directory: &Directory, endpoint: &Endpoint) -> Result<(), Error> {
+    let mut result = Ok(());
+    let mut remove = |path: PathBuf| match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound && result.is_ok() => {
+            result = Err(Error::file("remove", path)(error));
+        }
+        _ => {}
+    };
+    for place in endpoint.names.iter().filter_map(|name| directory.name(name)) {
+        remove(place.join(&endpoint.container));
+        // Others may carry it too.
+        let _ = std::fs::remove_dir(place);
+    }
+    onggi_sys::fault::point("net.endpoint.nameless");
+    let file = directory.endpoints().join(&endpoint.container);
+    for address in endpoint.addresses() {
+        let lease = directory.address(address);
+        if is_one_file(&file, &lease)
+            || read(&lease).is_ok_and(|holder| holder.container == endpoint.container)
+        {
+            remove(lease);
+        }
+    }
+    onggi_sys::fault::point("net.endpoint.unaddressed");
+    remove(file);
+    remove(directory.path().join(format!(".{}", endpoint.container)));
+    result
+}
+
+/// Everybody on a network, in no order. What is half made is not among them.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn list(directory: &Directory) -> Result<Vec<Endpoint>, Error> {
+    let names = file_names(&directory.endpoints())?;
+    // One that went in the meantime, or that a newer Onggi wrote, is not to be shown.
+    Ok(names.iter().filter_map(|name| read(&directory.endpoints().join(name)).ok()).collect())
+}
+
+/// The addresses that are leased.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn addresses(directory: &Directory) -> Result<Vec<IpAddr>, Error> {
+    Ok(file_names(&directory.addresses())?.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+/// The endpoints of every lease and every file that is there: for whoever looks for what was left behind.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn all_traces(directory: &Directory) -> Result<Vec<Endpoint>, Error> {
+    let mut traces: Vec<Endpoint> = Vec::new();
+    for place in [directory.addresses(), directory.endpoints()] {
+        for name in file_names(&place)? {
+            traces.extend(read(&place.join(name)).ok().filter(|endpoint| !traces.contains(endpoint)));
+        }
+    }
+    Ok(traces)
+}
+
+fn file_names(path: &Path) -> Result<Vec<String>, Error> {
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(Error::file("list", path))?,
+    };
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+}
+
+fn is_one_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (std::fs::metadata(one), std::fs::metadata(other)) {
+        (Ok(one), Ok(other)) => one.ino() == other.ino() && one.dev() == other.dev(),
+        _ => false,
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(Error::file("make the directory", path))
+}
+
+/// How often a name is given that others keep giving up.
+const MOST_ATTEMPTS: u32 = 100;
+
 /// The name as the name of a file; `None` if no endpoint may carry it, be it too long or no file's name.
 #[must_use]
 pub fn file_name(name: &str) -> Option<String> {
@@ -158,16 +343,14 @@ mod tests {
         assert_eq!(file_name(&"a".repeat(MAX_NAME + 1)), None);
     }
 
-    #[test]
-    fn a_newer_file_is_refused() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let endpoint = Endpoint {
+    fn endpoint(container: &str, address: [u8; 4], names: &[&str]) -> Endpoint {
+        Endpoint {
             version: VERSION,
             network: "n".repeat(64),
             network_name: "shop".to_owned(),
-            container: "c".repeat(64),
-            names: vec!["web".to_owned()],
-            ipv4: Some(Ipv4Addr::new(10, 200, 0, 2)),
+            container: container.repeat(64),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            ipv4: Some(address.into()),
             ipv6: None,
             mac: "02:42:0a:c8:00:02".to_owned(),
             interface: "ogcccccccccc".to_owned(),
@@ -177,11 +360,70 @@ mod tests {
                 host: 8080,
                 container: 80,
             }],
-        };
+        }
+    }
+
+    #[test]
+    fn a_newer_file_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let endpoint = endpoint("c", [10, 0, 0, 2], &["web"]);
         std::fs::write(file.path(), serde_json::to_vec(&endpoint).unwrap()).unwrap();
         assert_eq!(read(file.path()).unwrap(), endpoint);
         let newer = Endpoint { version: VERSION + 1, ..endpoint };
         std::fs::write(file.path(), serde_json::to_vec(&newer).unwrap()).unwrap();
         assert!(read(file.path()).unwrap_err().to_string().contains("newer"));
+    }
+
+    #[test]
+    fn an_address_has_one_holder_and_a_name_many() {
+        let run = tempfile::tempdir().unwrap();
+        let directory = Directory::new(run.path(), "n");
+        let carriers = |name: &str| {
+            let mut all = file_names(&directory.name(name).unwrap()).unwrap();
+            all.sort();
+            all.iter().map(|container| container[..1].to_owned()).collect::<String>()
+        };
+        let first = endpoint("a", [10, 0, 0, 2], &["web", "one"]);
+        let second = endpoint("b", [10, 0, 0, 3], &["WEB", "two"]);
+        claim(&directory, &first).unwrap();
+        claim(&directory, &second).unwrap();
+        assert_eq!(
+            (carriers("web"), carriers("Web"), carriers("two")),
+            ("ab".into(), "ab".into(), "b".into())
+        );
+        let thief = endpoint("c", [10, 0, 0, 2], &["web"]);
+        assert!(matches!(claim(&directory, &thief), Err(Error::AddressTaken { .. })));
+        assert_eq!(carriers("web"), "ab");
+        assert_eq!(list(&directory).unwrap().len(), 2);
+
+        // A release of what another has by now takes nothing from it.
+        release(&directory, &thief).unwrap();
+        assert_eq!(addresses(&directory).unwrap().len(), 2);
+        release(&directory, &first).unwrap();
+        assert_eq!((carriers("web"), carriers("one")), ("b".into(), String::new()));
+        claim(&directory, &thief).unwrap();
+        release(&directory, &first).unwrap();
+        assert_eq!(read(&directory.address([10, 0, 0, 2].into())).unwrap(), thief);
+        release(&directory, &thief).unwrap();
+        release(&directory, &second).unwrap();
+        for place in [directory.endpoints(), directory.addresses(), directory.names()] {
+            assert!(file_names(&place).unwrap().is_empty(), "{place:?}");
+        }
+    }
+
+    #[test]
+    fn a_claim_that_was_cut_short_is_found_and_can_be_made_again() {
+        let run = tempfile::tempdir().unwrap();
+        let directory = Directory::new(run.path(), "n");
+        let one = endpoint("a", [10, 0, 0, 2], &["web"]);
+        claim(&directory, &one).unwrap();
+        // As a kill right behind the address leaves it.
+        std::fs::rename(directory.endpoints().join(&one.container), directory.path().join(".aaaa")).unwrap();
+        assert!(list(&directory).unwrap().is_empty());
+        assert_eq!(all_traces(&directory).unwrap(), std::slice::from_ref(&one));
+        release(&directory, &one).unwrap();
+        assert!(all_traces(&directory).unwrap().is_empty());
+        claim(&directory, &one).unwrap();
+        assert_eq!(list(&directory).unwrap(), [one]);
     }
 }

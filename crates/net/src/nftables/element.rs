@@ -1,0 +1,191 @@
+//! What changes in the table while containers come and go: elements of its sets and maps, as bytes.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{Batch, INTERFACE, Type};
+use crate::endpoint::{Endpoint, Protocol};
+
+/// Interfaces of networks.
+pub(super) const BRIDGES: &str = "bridges";
+/// Those of them that nothing goes in or out of.
+pub(super) const INTERNAL: &str = "internal";
+/// Each bridge with itself: two containers of one network.
+pub(super) const INSIDE: &str = "inside";
+/// Published ports: on every address of the host, and on one.
+pub(super) const PORTS4: &str = "ports4";
+pub(super) const PORTS4_AT: &str = "ports4_at";
+pub(super) const PORTS6: &str = "ports6";
+pub(super) const PORTS6_AT: &str = "ports6_at";
+/// The address of each container that publishes something, twice: from itself to itself.
+pub(super) const ITSELF4: &str = "itself4";
+pub(super) const ITSELF6: &str = "itself6";
+
+/// nft's numbers of its types (`enum datatypes` in its `datatype.h`), and bytes. Each part of several takes whole registers of four.
+const ADDRESS4: Type = Type { number: 7, length: 4 };
+const ADDRESS6: Type = Type { number: 8, length: 16 };
+const PROTOCOL: Type = Type { number: 12, length: 4 };
+const SERVICE: Type = Type { number: 13, length: 4 };
+
+/// Several types as one.
+const fn joined(types: &[Type]) -> Type {
+    let mut all = Type { number: 0, length: 0 };
+    let mut at = 0;
+    while at < types.len() {
+        all = Type { number: all.number << 6 | types[at].number, length: all.length + types[at].length };
+        at += 1;
+    }
+    all
+}
+
+/// The sets and maps: name, key, value.
+pub(super) const SETS: [(&str, Type, Option<Type>); 9] = [
+    (BRIDGES, INTERFACE, None),
+    (INTERNAL, INTERFACE, None),
+    (INSIDE, joined(&[INTERFACE, INTERFACE]), None),
+    (PORTS4, joined(&[PROTOCOL, SERVICE]), Some(joined(&[ADDRESS4, SERVICE]))),
+    (PORTS4_AT, joined(&[ADDRESS4, PROTOCOL, SERVICE]), Some(joined(&[ADDRESS4, SERVICE]))),
+    (PORTS6, joined(&[PROTOCOL, SERVICE]), Some(joined(&[ADDRESS6, SERVICE]))),
+    (PORTS6_AT, joined(&[ADDRESS6, PROTOCOL, SERVICE]), Some(joined(&[ADDRESS6, SERVICE]))),
+    (ITSELF4, joined(&[ADDRESS4, ADDRESS4]), None),
+    (ITSELF6, joined(&[ADDRESS6, ADDRESS6]), None),
+];
+
+/// A published port: connections to `host` go to `container`. Both are of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    pub protocol: Protocol,
+    /// With an unspecified address: every address of the host.
+    pub host: SocketAddr,
+    pub container: SocketAddr,
+}
+
+/// Something that is added or taken away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change<'a> {
+    Bridge {
+        name: &'a str,
+        internal: bool,
+    },
+    Port(Published),
+    /// The address of a container that has published ports.
+    Itself(IpAddr),
+}
+
+impl Change<'_> {
+    /// What some ports of a container come to.
+    #[must_use]
+    pub fn of_ports(ports: &[Published]) -> Vec<Change<'static>> {
+        let mut changes: Vec<Change<'static>> = Vec::with_capacity(ports.len() + 2);
+        for port in ports {
+            let itself = Change::Itself(port.container.ip());
+            if !changes.contains(&itself) {
+                changes.insert(0, itself);
+            }
+            changes.push(Change::Port(*port));
+        }
+        changes
+    }
+}
+
+impl Endpoint {
+    /// What of this endpoint the kernel passes on. A port on an IPv6 address of a container without one is not among them.
+    pub fn published(&self) -> impl Iterator<Item = Published> {
+        self.ports.iter().filter_map(|port| {
+            let address = match port.host_address {
+                IpAddr::V4(_) => IpAddr::from(self.ipv4?),
+                // Nothing that goes to ::1 can be sent elsewhere (RFC 4291 §2.5.3).
+                IpAddr::V6(address) if address.is_loopback() => return None,
+                IpAddr::V6(_) => IpAddr::from(self.ipv6?),
+            };
+            Some(Published {
+                protocol: port.protocol,
+                host: SocketAddr::new(port.host_address, port.host),
+                container: SocketAddr::new(address, port.container),
+            })
+        })
+    }
+}
+
+/// Elements by their set.
+type Elements = Vec<(&'static str, Vec<(Vec<u8>, Option<Vec<u8>>)>)>;
+
+/// Adds the changes to a batch, those of one set in one message.
+pub(super) fn add(batch: &mut Batch<'_>, changes: &[Change<'_>]) {
+    for (set, elements) in sorted(changes) {
+        batch.add_elements(set, &elements);
+    }
+}
+
+/// As [`add`].
+pub(super) fn delete(batch: &mut Batch<'_>, changes: &[Change<'_>]) {
+    for (set, elements) in sorted(changes) {
+        batch.delete_elements(set, &elements);
+    }
+}
+
+fn sorted(changes: &[Change<'_>]) -> Elements {
+    let mut all: Elements = SETS.iter().map(|(name, ..)| (*name, Vec::new())).collect();
+    let mut put = |set: &str, key: Vec<u8>, data: Option<Vec<u8>>| {
+        if let Some((_, elements)) = all.iter_mut().find(|(name, _)| *name == set) {
+            elements.push((key, data));
+        }
+    };
+    for change in changes {
+        match change {
+            Change::Bridge { name, internal } => {
+                let key = interface(name);
+                put(INSIDE, [key.clone(), key.clone()].concat(), None);
+                if *internal {
+                    put(INTERNAL, key.clone(), None);
+                }
+                put(BRIDGES, key, None);
+            }
+            Change::Itself(itself) => {
+                let set = if itself.is_ipv4() { ITSELF4 } else { ITSELF6 };
+                put(set, [address(*itself), address(*itself)].concat(), None);
+            }
+            Change::Port(port) => {
+                let set = match (port.host.is_ipv4(), port.host.ip().is_unspecified()) {
+                    (true, true) => PORTS4,
+                    (true, false) => PORTS4_AT,
+                    (false, true) => PORTS6,
+                    (false, false) => PORTS6_AT,
+                };
+                put(
+                    set,
+                    key(port),
+                    Some([address(port.container.ip()), service(port.container.port())].concat()),
+                );
+            }
+        }
+    }
+    all.retain(|(_, elements)| !elements.is_empty());
+    all
+}
+
+fn key(port: &Published) -> Vec<u8> {
+    let at = if port.host.ip().is_unspecified() { Vec::new() } else { address(port.host.ip()) };
+    let protocol = vec![port.protocol.number(), 0, 0, 0];
+    [at, protocol, service(port.host.port())].concat()
+}
+
+/// As the kernel has it in `IFNAMSIZ` bytes.
+fn interface(name: &str) -> Vec<u8> {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.resize(16, 0);
+    bytes
+}
+
+fn address(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn service(port: u16) -> Vec<u8> {
+    let [high, low] = port.to_be_bytes();
+    vec![high, low, 0, 0]
+}

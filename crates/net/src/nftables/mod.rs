@@ -1,0 +1,10 @@
+//! nf_tables without its library: batches of changes that the kernel makes all or none of ([`batch`]), expressions of rules
+//! ([`expression`]), Onggi's one table ([`table`]) and the elements of its sets ([`element`]).
+
+pub(crate) mod batch;
+pub(crate) mod element;
+pub(crate) mod expression;
+mod table;
+
+pub use element::{Change, Published};
+pub use table::Table;

@@ -1,0 +1,167 @@
+//! Onggi's one table, `inet onggi`: its chains and rules never change while containers come and go, only the elements of its sets do.
+//! So the thousandth container costs what the first did, for the kernel and for each packet. docs/network.md tells it in prose.
+
+use super::batch::{BaseChain, Batch, Family, Hook, kind, message};
+use super::element::{
+    self, BRIDGES, Change, INSIDE, INTERNAL, ITSELF4, ITSELF6, PORTS4, PORTS4_AT, PORTS6, PORTS6_AT, SETS,
+};
+use super::expression::{Meta, Rule, Tracked, Verdict};
+use crate::Error;
+use crate::netlink::Socket;
+use crate::netlink::message::{Attributes, DUMP};
+
+/// A chain that nothing leads to: which version of the table this is. A table without it is made anew.
+const STAMP: &str = "layout-1";
+
+const GUARD: &str = "guard";
+const FORWARD: &str = "forward";
+const PREROUTING: &str = "prerouting";
+const OUTPUT: &str = "output";
+const POSTROUTING: &str = "postrouting";
+
+/// The base chains. The priorities are nft's `raw`, `filter`, `dstnat` and `srcnat`.
+const CHAINS: [BaseChain; 5] = [
+    BaseChain { name: GUARD, kind: "filter", hook: Hook::Prerouting, priority: -300 },
+    BaseChain { name: FORWARD, kind: "filter", hook: Hook::Forward, priority: 0 },
+    BaseChain { name: PREROUTING, kind: "nat", hook: Hook::Prerouting, priority: -100 },
+    BaseChain { name: OUTPUT, kind: "nat", hook: Hook::Output, priority: -100 },
+    BaseChain { name: POSTROUTING, kind: "nat", hook: Hook::Postrouting, priority: 100 },
+];
+
+/// Every rule with its chain, in order.
+fn rules() -> Vec<(&'static str, Rule)> {
+    let rule = Rule::new;
+    let mut rules = vec![
+        // A bridge takes packets to 127.0.0.0/8 (`route_localnet`), which answers to published ports need and containers must not send
+        // (CVE-2020-8558).
+        (GUARD, rule().interface_in(Meta::InName, BRIDGES).loopback_address(true).verdict(Verdict::Drop)),
+        // Between containers of one network, where bridged packets come by here at all (br_netfilter).
+        (FORWARD, rule().interfaces_in(INSIDE).verdict(Verdict::Accept)),
+        (FORWARD, rule().interface_in(Meta::InName, INTERNAL).verdict(Verdict::Drop)),
+        (FORWARD, rule().interface_in(Meta::OutName, INTERNAL).verdict(Verdict::Drop)),
+        (
+            FORWARD,
+            rule().interface_in(Meta::OutName, BRIDGES).tracked(Tracked::Known).verdict(Verdict::Accept),
+        ),
+        // What was published, and nothing else: neither from outside nor from another network.
+        (
+            FORWARD,
+            rule().interface_in(Meta::OutName, BRIDGES).tracked(Tracked::Redirected).verdict(Verdict::Accept),
+        ),
+        (FORWARD, rule().interface_in(Meta::OutName, BRIDGES).verdict(Verdict::Drop)),
+    ];
+    for chain in [PREROUTING, OUTPUT] {
+        for (family, at, any) in [(Family::Ipv4, PORTS4_AT, PORTS4), (Family::Ipv6, PORTS6_AT, PORTS6)] {
+            rules.push((chain, rule().of_family(family).addressed_here().redirect_by(family, at, true)));
+            rules.push((chain, rule().of_family(family).addressed_here().redirect_by(family, any, false)));
+        }
+    }
+    rules.extend([
+        // A container that comes back to its own network by a published port: the answer has to come back this way too.
+        (POSTROUTING, rule().interfaces_in(INSIDE).tracked(Tracked::Redirected).masquerade()),
+        // And one that comes back to itself, which under br_netfilter happens inside the bridge, where nobody says where a packet is from.
+        (POSTROUTING, rule().of_family(Family::Ipv4).addresses_in(Family::Ipv4, ITSELF4).masquerade()),
+        (POSTROUTING, rule().of_family(Family::Ipv6).addresses_in(Family::Ipv6, ITSELF6).masquerade()),
+        // 127.0.0.1 means something else to the container that answers.
+        (POSTROUTING, rule().loopback_address(false).interface_in(Meta::OutName, BRIDGES).masquerade()),
+        (
+            POSTROUTING,
+            rule().interface_in(Meta::InName, BRIDGES).interface_not_in(Meta::OutName, BRIDGES).masquerade(),
+        ),
+    ]);
+    rules
+}
+
+/// The table of one installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    name: String,
+}
+
+impl Table {
+    /// Of this name, in the family `inet`.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Table {
+        Table { name: name.into() }
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Adds and takes away elements: all, or none.
+    ///
+    /// # Errors
+    /// [`Error::Netlink`]: `ENOENT` if the table is not there, or what is to be taken away; `EEXIST` or `EBUSY` if a port leads elsewhere.
+    pub fn apply(&self, socket: &mut Socket, add: &[Change<'_>], remove: &[Change<'_>]) -> Result<(), Error> {
+        let mut batch = Batch::new(Family::Inet, &self.name);
+        element::delete(&mut batch, remove);
+        element::add(&mut batch, add);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        batch.send(socket, || format!("change the elements of the nf_tables table inet {}", self.name))
+    }
+
+    /// Makes the table anew with these elements, in one transaction: packets meet the old one or the new one.
+    ///
+    /// # Errors
+    /// [`Error::Netlink`].
+    pub fn rebuild(&self, socket: &mut Socket, elements: &[Change<'_>]) -> Result<(), Error> {
+        let mut batch = Batch::new(Family::Inet, &self.name);
+        // What is not there cannot be deleted, so it is made first.
+        batch.table();
+        batch.delete_table();
+        batch.table();
+        for (number, (name, key, data)) in (1..).zip(SETS) {
+            batch.set(number, name, key, data);
+        }
+        for chain in CHAINS {
+            batch.base_chain(chain);
+        }
+        for (chain, rule) in rules() {
+            batch.rule(chain, rule);
+        }
+        batch.chain(STAMP);
+        element::add(&mut batch, elements);
+        batch.send(socket, || format!("make the nf_tables table inet {}", self.name))
+    }
+
+    /// Takes it away with everything in it; one that is not there is fine.
+    ///
+    /// # Errors
+    /// [`Error::Netlink`].
+    pub fn delete(&self, socket: &mut Socket) -> Result<(), Error> {
+        let mut batch = Batch::new(Family::Inet, &self.name);
+        batch.table();
+        batch.delete_table();
+        batch.send(socket, || format!("delete the nf_tables table inet {}", self.name))
+    }
+
+    /// Whether the table is there, of this version, with all its rules. Its elements are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Netlink`].
+    pub fn is_whole(&self, socket: &mut Socket) -> Result<bool, Error> {
+        let act = || format!("look for the nf_tables table inet {}", self.name);
+        let stamp = message(Family::Inet, kind::GET_CHAIN, 0).text(1, &self.name).text(3, STAMP);
+        match socket.query(stamp, act, |_| {}) {
+            Err(error) if error.errno() == Some(ENOENT) => return Ok(false),
+            other => other?,
+        }
+        let mut found = 0;
+        let all = message(Family::Inet, kind::GET_RULE, DUMP).text(1, &self.name);
+        socket.query(all, act, |each| {
+            let attributes = each.body.get(4..).map(Attributes);
+            if attributes.is_some_and(|all| all.find_text(1) == Some(&self.name)) {
+                found += 1;
+            }
+        })?;
+        Ok(found == RULES)
+    }
+}
+
+/// How many rules there are.
+const RULES: usize = 20;
+const ENOENT: i32 = 2;

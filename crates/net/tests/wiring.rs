@@ -1,0 +1,324 @@
+//! Networks in the kernel: this thread's namespace is the host, others are containers and a machine beyond. Who reaches whom is tried
+//! with real connections.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::{Room, leave_network, output, without_root};
+use onggi_net::Socket;
+use onggi_net::address::{Mac, Subnet};
+use onggi_net::attachment::Attachment;
+use onggi_net::bridge::{self, Bridge};
+use onggi_net::endpoint::{self, Directory, Endpoint, Port, Protocol};
+use onggi_net::instance::{self, Instance};
+use onggi_net::nftables::Change;
+use onggi_net::wire::{self, Namespace};
+
+/// What is dropped is not answered; everything else here is answered in microseconds.
+const LONG_ENOUGH: Duration = Duration::from_millis(400);
+
+struct Host {
+    run: tempfile::TempDir,
+    socket: Socket,
+}
+
+struct Network {
+    id: String,
+    bridge: String,
+    subnets: Vec<Subnet>,
+}
+
+struct Container {
+    room: Room,
+    attachment: Attachment,
+}
+
+impl Host {
+    /// In a network namespace of its own.
+    fn new() -> Host {
+        leave_network();
+        let host = Host { run: tempfile::tempdir().unwrap(), socket: Socket::route().unwrap() };
+        host.instance().table().rebuild(&mut Socket::netfilter().unwrap(), &[]).unwrap();
+        bridge::ensure_forwarding(true).unwrap();
+        host
+    }
+
+    fn run_root(&self) -> PathBuf {
+        self.run.path().to_owned()
+    }
+
+    fn instance(&self) -> Instance {
+        Instance::new(&self.run_root())
+    }
+
+    fn network(&mut self, digit: char, subnets: &[&str], internal: bool) -> Network {
+        let id = String::from(digit).repeat(64);
+        let subnets: Vec<Subnet> = subnets.iter().map(|text| text.parse().unwrap()).collect();
+        let bridge = Bridge {
+            name: instance::bridge(&id),
+            alias: self.instance().alias(&id),
+            mac: Mac::of_id(&id),
+            mtu: None,
+            addresses: subnets.iter().map(|subnet| (subnet.at(1).unwrap(), subnet.prefix())).collect(),
+        };
+        assert!(bridge::ensure(&mut self.socket, &bridge).unwrap());
+        assert!(!bridge::ensure(&mut self.socket, &bridge).unwrap(), "it is there");
+        let change = Change::Bridge { name: &bridge.name, internal };
+        self.instance().table().apply(&mut Socket::netfilter().unwrap(), &[change], &[]).unwrap();
+        Network { id, bridge: bridge.name, subnets }
+    }
+
+    fn container(&mut self, digit: char, network: &Network, number: u128, ports: &[&str]) -> Container {
+        let id = String::from(digit).repeat(64);
+        let address = |ipv4: bool| {
+            let subnet = network.subnets.iter().find(|subnet| subnet.is_ipv4() == ipv4)?;
+            Some((subnet.at(number)?, subnet.prefix()))
+        };
+        let (ipv4, ipv6) = (address(true), address(false));
+        let attachment = Attachment {
+            run_root: self.run_root(),
+            bridge: network.bridge.clone(),
+            mtu: 1500,
+            inside: "eth0".to_owned(),
+            prefix4: ipv4.map_or(0, |(_, prefix)| prefix),
+            prefix6: ipv6.map_or(0, |(_, prefix)| prefix),
+            gateways: network.subnets.iter().map(|subnet| subnet.at(1).unwrap()).collect(),
+            endpoint: Endpoint {
+                version: endpoint::VERSION,
+                network: network.id.clone(),
+                network_name: "net".to_owned(),
+                container: id.clone(),
+                names: vec![format!("c{digit}")],
+                ipv4: ipv4
+                    .and_then(|(address, _)| if let IpAddr::V4(it) = address { Some(it) } else { None }),
+                ipv6: ipv6
+                    .and_then(|(address, _)| if let IpAddr::V6(it) = address { Some(it) } else { None }),
+                mac: Mac::of_id(&id).to_string(),
+                interface: instance::link(&id, &network.id),
+                ports: ports.iter().map(|text| port(text)).collect(),
+            },
+        };
+        endpoint::claim(&Directory::new(&self.run_root(), &network.id), &attachment.endpoint).unwrap();
+        let room = Room::new();
+        let mut namespace = Namespace::of(room.as_fd()).unwrap();
+        wire::connect(&mut self.socket, &mut namespace, &attachment).unwrap();
+        Container { room, attachment }
+    }
+
+    /// A machine at 192.0.2.9 and 2001:db8::9, on a wire to this host, which is .1; it sends everything to this host.
+    fn beyond(&self) -> Room {
+        let room = Room::new();
+        output("ip", &["link", "add", "wire", "type", "veth", "peer", "name", "wire0"]);
+        // A child of this one sees the descriptor under the same path.
+        let room_path = format!("/proc/{}/fd/{}", std::process::id(), room.as_fd().as_raw_fd());
+        output("ip", &["link", "set", "wire0", "netns", &room_path]);
+        for (address, link) in [("192.0.2.1/24", "wire"), ("2001:db8::1/64", "wire")] {
+            output("ip", &["address", "add", address, "dev", link, "nodad"]);
+        }
+        output("ip", &["link", "set", "wire", "up"]);
+        room.run(|| {
+            output("ip", &["address", "add", "192.0.2.9/24", "dev", "wire0"]);
+            output("ip", &["address", "add", "2001:db8::9/64", "dev", "wire0", "nodad"]);
+            output("ip", &["link", "set", "wire0", "up"]);
+            output("ip", &["route", "add", "default", "via", "192.0.2.1"]);
+            output("ip", &["route", "add", "default", "via", "2001:db8::1"]);
+            output("ip", &["link", "show", "wire0"]);
+        });
+        // The carrier is there once it has been asked for.
+        output("ip", &["link", "show", "wire"]);
+        room
+    }
+}
+
+impl Container {
+    /// Answers every connection with the address that it comes from.
+    fn serve(&self, port: u16) {
+        let listeners: Vec<TcpListener> = self.room.run(|| {
+            let any = |text: &str| TcpListener::bind(SocketAddr::new(text.parse().unwrap(), port)).ok();
+            // The second takes both families where there are two.
+            any("::").or_else(|| any("0.0.0.0")).into_iter().collect()
+        });
+        for listener in listeners {
+            std::thread::spawn(move || {
+                while let Ok((mut stream, peer)) = listener.accept() {
+                    let address = peer.ip().to_canonical().to_string();
+                    let _ = std::io::Write::write_all(&mut stream, address.as_bytes());
+                }
+            });
+        }
+    }
+
+    fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.attachment.endpoint.addresses().next().unwrap(), port)
+    }
+
+    fn at6(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.attachment.endpoint.ipv6.unwrap().into(), port)
+    }
+}
+
+/// `address:host:container`
+fn port(text: &str) -> Port {
+    let (host, container) = text.rsplit_once(':').unwrap();
+    let host: SocketAddr = host.parse().unwrap();
+    Port {
+        protocol: Protocol::Tcp,
+        host_address: host.ip(),
+        host: host.port(),
+        container: container.parse().unwrap(),
+    }
+}
+
+/// Where the server at this address sees us; `None` if it is not reached.
+fn seen_by(address: impl Into<SocketAddr>) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address.into(), LONG_ENOUGH).ok()?;
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut text).ok()?;
+    Some(text)
+}
+
+fn to(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn containers_reach_those_of_their_network_and_the_world() {
+    if without_root() {
+        return;
+    }
+    let mut host = Host::new();
+    let one = host.network('1', &["10.200.1.0/24"], false);
+    let two = host.network('2', &["10.200.2.0/24"], false);
+    let a = host.container('a', &one, 2, &[]);
+    let b = host.container('b', &one, 3, &[]);
+    let c = host.container('c', &two, 2, &[]);
+    a.serve(80);
+    assert_eq!(b.room.run(|| seen_by(a.at(80))).as_deref(), Some("10.200.1.3"));
+    assert_eq!(c.room.run(|| seen_by(a.at(80))), None, "from another network");
+    assert_eq!(seen_by(a.at(80)).as_deref(), Some("10.200.1.1"), "from the host");
+
+    let beyond = host.beyond();
+    assert_eq!(beyond.run(|| seen_by(a.at(80))), None, "routed to, but not published");
+    let outside = beyond.run(|| TcpListener::bind("192.0.2.9:80").unwrap());
+    let server = std::thread::spawn(move || outside.accept().unwrap().1.ip().to_string());
+    c.room.run(|| drop(TcpStream::connect_timeout(&to("192.0.2.9:80"), LONG_ENOUGH).unwrap()));
+    assert_eq!(server.join().unwrap(), "192.0.2.1", "under the host's address");
+}
+
+#[test]
+fn published_ports_are_reached_where_they_were_published_and_nowhere_else() {
+    if without_root() {
+        return;
+    }
+    let mut host = Host::new();
+    let one = host.network('1', &["10.200.1.0/24"], false);
+    let two = host.network('2', &["10.200.2.0/24"], false);
+    let web = host.container('a', &one, 2, &["0.0.0.0:8080:80", "127.0.0.1:8081:80", "192.0.2.1:8082:80"]);
+    let neighbour = host.container('b', &one, 3, &[]);
+    let stranger = host.container('c', &two, 2, &[]);
+    let beyond = host.beyond();
+    web.serve(80);
+
+    assert_eq!(beyond.run(|| seen_by(to("192.0.2.1:8080"))).as_deref(), Some("192.0.2.9"), "its own address");
+    assert_eq!(beyond.run(|| seen_by(to("192.0.2.1:8082"))).as_deref(), Some("192.0.2.9"));
+    assert_eq!(beyond.run(|| seen_by(to("192.0.2.1:8081"))), None, "published on 127.0.0.1");
+    assert_eq!(beyond.run(|| seen_by(to("192.0.2.1:80"))), None, "the container's port");
+    assert!(seen_by(to("127.0.0.1:8080")).is_some());
+    assert!(seen_by(to("127.0.0.1:8081")).is_some());
+    assert!(seen_by(to("127.0.0.1:8082")).is_none(), "published on another address");
+    assert!(seen_by(to("192.0.2.1:8080")).is_some());
+    assert!(neighbour.room.run(|| seen_by(to("10.200.1.1:8080"))).is_some(), "by the gateway");
+    assert!(web.room.run(|| seen_by(to("192.0.2.1:8080"))).is_some(), "itself");
+    assert!(stranger.room.run(|| seen_by(to("192.0.2.1:8080"))).is_some(), "from another network");
+    // The guard: packets to 127.0.0.1 that come out of a container (CVE-2020-8558).
+    let sneak = neighbour.room.run(|| {
+        output("ip", &["route", "del", "local", "127.0.0.0/8", "dev", "lo", "table", "local"]);
+        output("ip", &["route", "del", "local", "127.0.0.1", "dev", "lo", "table", "local"]);
+        output("ip", &["route", "add", "127.0.0.0/8", "via", "10.200.1.1", "dev", "eth0"]);
+        std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
+        seen_by(to("127.0.0.1:8081"))
+    });
+    assert_eq!(sneak, None);
+
+    wire::disconnect(&web.attachment, true).unwrap();
+    assert_eq!(seen_by(to("127.0.0.1:8080")), None);
+    wire::disconnect(&web.attachment, true).unwrap();
+    let directory = Directory::new(&host.run_root(), &one.id);
+    assert_eq!(endpoint::list(&directory).unwrap().len(), 1);
+}
+
+#[test]
+fn both_families_alike() {
+    if without_root() {
+        return;
+    }
+    let mut host = Host::new();
+    let one = host.network('1', &["10.200.1.0/24", "fd00:1::/64"], false);
+    let two = host.network('2', &["10.200.2.0/24", "fd00:2::/64"], false);
+    let web = host.container('a', &one, 2, &["[::]:8080:80", "[2001:db8::1]:8082:80"]);
+    let neighbour = host.container('b', &one, 3, &[]);
+    let stranger = host.container('c', &two, 2, &[]);
+    let beyond = host.beyond();
+    web.serve(80);
+    assert_eq!(neighbour.room.run(|| seen_by(web.at6(80))).as_deref(), Some("fd00:1::3"));
+    assert_eq!(stranger.room.run(|| seen_by(web.at6(80))), None);
+    assert_eq!(beyond.run(|| seen_by(web.at6(80))), None);
+    assert_eq!(beyond.run(|| seen_by(to("[2001:db8::1]:8080"))).as_deref(), Some("2001:db8::9"));
+    assert_eq!(beyond.run(|| seen_by(to("[2001:db8::1]:8082"))).as_deref(), Some("2001:db8::9"));
+    assert!(seen_by(to("[2001:db8::1]:8080")).is_some());
+    assert!(web.room.run(|| seen_by(to("[2001:db8::1]:8080"))).is_some(), "itself");
+    assert_eq!(seen_by(to("127.0.0.1:8080")), None, "published on IPv6 alone");
+}
+
+#[test]
+fn nothing_goes_in_or_out_of_an_internal_network() {
+    if without_root() {
+        return;
+    }
+    let mut host = Host::new();
+    let inner = host.network('1', &["10.200.1.0/24"], true);
+    let outer = host.network('2', &["10.200.2.0/24"], false);
+    let a = host.container('a', &inner, 2, &[]);
+    let b = host.container('b', &inner, 3, &[]);
+    let c = host.container('c', &outer, 2, &["0.0.0.0:8080:80"]);
+    let beyond = host.beyond();
+    a.serve(80);
+    c.serve(80);
+    assert!(b.room.run(|| seen_by(a.at(80))).is_some(), "inside");
+    assert_eq!(c.room.run(|| seen_by(a.at(80))), None);
+    assert_eq!(a.room.run(|| seen_by(c.at(80))), None);
+    assert_eq!(a.room.run(|| seen_by(to("192.0.2.1:8080"))), None, "not even by a published port");
+    let _listener = beyond.run(|| TcpListener::bind("192.0.2.9:80").unwrap());
+    assert!(a.room.run(|| TcpStream::connect_timeout(&to("192.0.2.9:80"), LONG_ENOUGH).is_err()));
+}
+
+#[test]
+fn a_bridge_of_another_is_left_alone_and_a_half_made_one_completed() {
+    if without_root() {
+        return;
+    }
+    let mut host = Host::new();
+    let id = "7".repeat(64);
+    let wanted = Bridge {
+        name: instance::bridge(&id),
+        alias: host.instance().alias(&id),
+        mac: Mac::of_id(&id),
+        mtu: Some(1400),
+        addresses: vec![("10.200.7.1".parse().unwrap(), 24)],
+    };
+    output("ip", &["link", "add", &wanted.name, "type", "bridge"]);
+    assert!(bridge::ensure(&mut host.socket, &wanted).unwrap());
+    let shown = output("ip", &["-o", "address", "show", "dev", &wanted.name]);
+    assert!(shown.contains("10.200.7.1/24"), "{shown}");
+    let other = Bridge { alias: "onggi network 7 of /elsewhere".into(), ..wanted.clone() };
+    assert!(bridge::ensure(&mut host.socket, &other).is_err());
+    output("ip", &["link", "del", &wanted.name]);
+    output("ip", &["link", "add", &wanted.name, "type", "ifb"]);
+    assert!(bridge::ensure(&mut host.socket, &wanted).is_err());
+}
