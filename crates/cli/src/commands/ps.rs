@@ -12,7 +12,7 @@ use crate::error::CliError;
 use crate::flags::{self, filter, filters, is, number, parsed, switch, text, value};
 use crate::output::human;
 use crate::output::list::{self, Row, format_flag};
-use crate::output::plain::quoted;
+use crate::output::plain;
 
 pub(crate) const COMMAND: Command = Command {
     names: &["ps", "container ls", "container list", "container ps"],
@@ -83,7 +83,7 @@ fn row(container: Summary, whole: bool, now: Timestamp) -> Row {
         _ => String::new(),
     };
     let fields = json!({
-        "Command": human::quoted(&command),
+        "Command": plain::quoted(&command),
         "CreatedAt": human::created_at(created),
         "ID": id,
         "Image": container.image,

@@ -15,6 +15,7 @@ use crate::error::CliError;
 use crate::flags::{self, is, switch, text};
 use crate::output::human;
 use crate::output::list::{self, Row, format_flag};
+use crate::output::plain;
 
 pub(crate) const COMMAND: Command = Command {
     names: &["system df"],
@@ -138,7 +139,7 @@ fn container_row(used: &ContainerUsage, now: Timestamp) -> Row {
     let created = human::timestamp(&container.created);
     let volumes = container.mounts.iter().filter(|name| !name.starts_with('/')).count();
     row(json!({
-        "Command": human::quoted(&human::shorten(&container.command, 20)),
+        "Command": plain::quoted(&human::shorten(&container.command, 20)),
         "CreatedAt": human::created_at(created),
         "ID": container.id.short(),
         "Image": container.image,

@@ -58,30 +58,6 @@ pub(crate) fn shorten(text: &str, most: usize) -> String {
     text.chars().take(most - 1).chain(['…']).collect()
 }
 
-/// As Go's `%q`: what a command line holds must not steer the terminal that shows it.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            c if c.is_ascii_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
-            // C1 controls, and the marks that turn the direction of what follows.
-            '\u{80}'..='\u{9f}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}' => {
-                quoted.push_str(&format!("\\u{:04x}", u32::from(c)));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted + "\""
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,41 +85,4 @@ mod tests {
         assert_eq!(shorten("sleep 1000", 20), "sleep 1000");
         assert_eq!(shorten("/docker-entrypoint.sh nginx", 20), "/docker-entrypoint.…");
     }
-<<<<<<< HEAD
-
-    #[test]
-    fn durations() {
-        let (minute, hour, day) = (60, 3600, 86400);
-        for (seconds, wanted) in [
-            (0, "Less than a second"),
-            (1, "1 second"),
-            (59, "59 seconds"),
-            (minute, "About a minute"),
-            (119, "About a minute"),
-            (2 * minute, "2 minutes"),
-            (hour, "About an hour"),
-            (hour + 1799, "About an hour"),
-            (hour + 1800, "2 hours"),
-            (47 * hour, "47 hours"),
-            (2 * day, "2 days"),
-            (14 * day, "2 weeks"),
-            (60 * day, "2 months"),
-            (800 * day, "2 years"),
-        ] {
-            assert_eq!(duration(seconds), wanted, "{seconds}");
-        }
-    }
-
-    #[test]
-    fn a_command_cannot_steer_the_terminal() {
-        for (text, shown) in [
-            ("sh -c \"a\\\"", r#""sh -c \"a\\\"""#),
-            ("\x1b[2J\r\n\t\x7f", r#""\x1b[2J\r\n\t\x7f""#),
-            ("\u{9b}\u{202e}… 김치", "\"\\u009b\\u202e… 김치\""),
-        ] {
-            assert_eq!(quoted(text), shown);
-        }
-    }
-=======
->>>>>>> 3668bce (Say what a start does and takes, who may start it, and what a list means)
 }
