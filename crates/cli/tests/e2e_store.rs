@@ -264,3 +264,57 @@ fn images_have_events() {
         .collect();
     insta::assert_snapshot!("image_events", events.join("\n"));
 }
+
+#[test]
+fn images_are_listed_by_pattern_and_filter() {
+    let onggi = busybox();
+    onggi.ok(["load", "-i", &archive(&onggi, "team/one:1.0").display().to_string()]);
+    onggi.ok(["load", "-i", &archive(&onggi, "two:2").display().to_string(), "-t", "third:3"]);
+    onggi.ok(["tag", "busybox", "busybox:old"]);
+    let list = |arguments: &[&str]| {
+        let format = ["--format", "{{.Repository}}:{{.Tag}}"];
+        let said = onggi.ok(["images"].iter().chain(&format).chain(arguments));
+        let mut lines: Vec<String> = said.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines.join(" ")
+    };
+    for (arguments, wanted) in [
+        (&["busy*"][..], "busybox:latest busybox:old"),
+        (&["busybox:old"], "busybox:old"),
+        (&["team/*"], "team/one:1.0"),
+        (&["t*"], "third:3"),
+        (&["nothing"], ""),
+        (&["--filter", "reference=*:[0-9]"], "third:3"),
+        (&["--filter", "dangling=true"], ""),
+        (&["--filter", "label=none"], ""),
+        (&["--filter", "until=1h"], "team/one:1.0 third:3"),
+        (&["--filter", "since=third:3"], "busybox:latest busybox:old"),
+        (&["--filter", "before=busybox"], "team/one:1.0 third:3"),
+    ] {
+        assert_eq!(list(arguments), wanted, "{arguments:?}");
+    }
+    let ids = onggi.ok(["images", "--no-trunc", "-q", "team/one"]);
+    assert_eq!(ids, onggi.inspect("team/one:1.0", "{{.Id}}"));
+    let digest = onggi.ok(["images", "--digests", "--format", "{{.Digest}}", "team/one"]);
+    assert!(onggi.inspect("team/one:1.0", "{{.RepoDigests}}").contains(&digest), "{digest}");
+    onggi.fails(["images", "--filter", "colour=red"]).says("there is no filter colour");
+    assert_eq!(onggi.inspect("busybox", "{{.Config.Entrypoint}} {{.Config.Volumes}}"), "[] map[]");
+}
+
+#[test]
+fn an_image_that_says_1970_has_no_known_age() {
+    let onggi = fresh();
+    onggi.ok(["hello"]);
+    assert_eq!(onggi.ok(["images", "--format", "{{.CreatedSince}}"]), "N/A");
+}
+
+#[test]
+fn the_root_of_a_running_container_has_a_path() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    let merged = onggi.inspect("jar", "{{.GraphDriver.Data.MergedDir}}");
+    onggi.ok(["exec", "jar", "touch", "/made-inside"]);
+    assert!(Path::new(&merged).join("made-inside").exists(), "{merged}");
+    onggi.ok(["stop", "-t", "0", "jar"]);
+    assert_eq!(onggi.inspect("jar", "{{.GraphDriver.Data.MergedDir}}"), "");
+}

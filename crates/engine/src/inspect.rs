@@ -79,6 +79,8 @@ fn describe(record: &Record, state: &State, paths: &Paths) -> Value {
                 "LowerDir": record.resolved.layers.iter().rev()
                     .map(|layer| paths.run.join("layers").join(layer.hex()).to_string_lossy().into_owned())
                     .collect::<Vec<_>>().join(":"),
+                // The container's mounts are in no other table than its own: this is where the host sees its root while it runs.
+                "MergedDir": if state.pid > 0 { format!("/proc/{}/root", state.pid) } else { String::new() },
                 "UpperDir": file("upper"),
                 "WorkDir": file("work"),
             },

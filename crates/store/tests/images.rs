@@ -529,3 +529,41 @@ fn no_manifest_is_left_that_nobody_names() {
     store.remove("c:1", false, &|_| false).unwrap();
     sound(&store);
 }
+
+#[test]
+fn a_bare_tag_names_nothing_and_is_told() {
+    let roots = Roots::new();
+    let store = roots.open();
+    let layout = tar(&oci_layout("1.0", &layers("bare")));
+    let loaded = load(&store, &layout).unwrap();
+    assert_eq!((loaded.len(), loaded[0].names.len(), &loaded[0].bare_tags), (1, 0, &vec!["1.0".to_owned()]));
+    assert!(names(&store).is_empty());
+    let name = Reference::parse("given:2").unwrap();
+    let options = LoadOptions { name: Some(name.clone()) };
+    let loaded = store.load(&mut layout.as_slice(), &options, &Silent).unwrap();
+    assert_eq!((&loaded[0].names, loaded[0].bare_tags.len()), (&vec![name], 0));
+    assert_eq!(store.resolve("given:2").unwrap().id, loaded[0].id);
+    // A name is in place of the archive's, and for one image.
+    let other = tar(&docker_archive(&["theirs:1"], &layers("other")));
+    store.load(&mut other.as_slice(), &options, &Silent).unwrap();
+    assert_eq!(names(&store), ["given:2"]);
+    sound(&store);
+}
+
+#[test]
+fn podman_s_directory_is_named_as_what_it_is() {
+    let roots = Roots::new();
+    let store = roots.open();
+    let mut members = oci_layout("a:1", &layers("a"));
+    let manifest =
+        members.iter().find(|(name, bytes)| name.starts_with("blobs/") && bytes.starts_with(b"{ \"schema"));
+    let manifest = manifest.unwrap().1.clone();
+    members.clear();
+    let directory = roots.directory.path().join("docker-dir");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("manifest.json"), manifest).unwrap();
+    fs::write(directory.join("version"), "Directory Transport Version: 1.1\n").unwrap();
+    let error = store.load_directory(&directory, &LoadOptions::default(), &Silent).unwrap_err();
+    assert!(matches!(error, Error::DockerDirectory), "{error}");
+    assert!(error.hint().unwrap().contains("--format oci-dir"));
+}

@@ -110,6 +110,8 @@ struct Conditions {
     /// Created before, since (RFC 3339).
     before: Option<String>,
     since: Option<String>,
+    /// Nanoseconds since 1970.
+    until: Option<i64>,
 }
 
 impl Conditions {
@@ -123,6 +125,7 @@ impl Conditions {
             dangling: None,
             before: None,
             since: None,
+            until: None,
         };
         for (key, values) in filters {
             let last = values.last().cloned().unwrap_or_default();
@@ -154,6 +157,10 @@ impl Conditions {
                     *(if key == "before" { &mut conditions.before } else { &mut conditions.since }) =
                         Some(created);
                 }
+                "until" => {
+                    let until = flags::time::moment(&last, Timestamp::now());
+                    conditions.until = Some(until.map_err(|problem| CliError::flag("filter", problem))?);
+                }
                 _ => return Err(CliError::flag("filter", format!("there is no filter {key} for images"))),
             }
         }
@@ -167,6 +174,9 @@ impl Conditions {
             image.labels.iter().any(|(k, v)| k == key && value.is_none_or(|value| value == v))
         };
         self.labels.iter().all(has)
+            && self
+                .until
+                .is_none_or(|until| moment.is_some_and(|moment| moment.as_nanosecond() < i128::from(until)))
             && self.dangling.is_none_or(|dangling| dangling == image.names.is_empty())
             && self.before.as_ref().is_none_or(|other| moment < human::timestamp(other))
             && self.since.as_ref().is_none_or(|other| moment > human::timestamp(other))
@@ -183,10 +193,31 @@ impl Conditions {
     }
 }
 
-/// Go's path.Match without classes: `*` and `?` stop at a slash.
+/// Go's path.Match: `*` and `?` stop at a slash; `[a-z]`, `[^a-z]`, and `\` before what is meant as it stands.
 fn matches_glob(pattern: &str, text: &str) -> bool {
     let mut letters = pattern.chars();
     match letters.next() {
+        Some('[') => {
+            let Some((class, rest)) = letters.as_str().split_once(']') else { return false };
+            let (negated, class) = class.strip_prefix('^').map_or((false, class), |class| (true, class));
+            let mut others = text.chars();
+            let Some(other) = others.next() else { return false };
+            let mut class = class.chars().peekable();
+            let mut within = false;
+            while let Some(low) = class.next() {
+                let high = class.next_if_eq(&'-').and_then(|_| class.next()).unwrap_or(low);
+                within |= (low..=high).contains(&other);
+            }
+            within != negated && matches_glob(rest, others.as_str())
+        }
+        Some('\\') => {
+            let (escaped, other) = (letters.next(), text.chars().next());
+            escaped.is_some() && escaped == other && {
+                let (mut rest, letters) = (text.chars(), letters.as_str());
+                rest.next();
+                matches_glob(letters, rest.as_str())
+            }
+        }
         None => text.is_empty(),
         Some('*') => {
             let rest = letters.as_str();
@@ -215,6 +246,11 @@ mod tests {
             ("debian:1?", "debian:12", true),
             ("debian", "debian:12", false),
             ("**", "abc", true),
+            ("debian:1[0-2]", "debian:12", true),
+            ("debian:1[0-2]", "debian:13", false),
+            ("[^a-c]usy*", "busybox", false),
+            ("a\\*", "a*", true),
+            ("a\\*", "ab", false),
         ] {
             assert_eq!(matches_glob(pattern, text), fits, "{pattern} {text}");
         }

@@ -45,9 +45,9 @@ pub(crate) fn created_at(moment: Option<Timestamp>) -> String {
     }
 }
 
-/// Reads RFC 3339. Go's zero time and an empty text are no time.
+/// Reads RFC 3339. An empty text, Go's zero time, and the beginning of 1970, which reproducible builds write, are no time.
 pub(crate) fn timestamp(text: &str) -> Option<Timestamp> {
-    text.parse().ok().filter(|moment: &Timestamp| moment.as_second() > -62_135_596_800)
+    text.parse().ok().filter(|moment: &Timestamp| moment.as_second() > 0)
 }
 
 /// At most so many characters, the last an ellipsis.

@@ -54,7 +54,7 @@ pub(crate) fn render(
             Some(value.map(|value| if is_table { plain_value(&value) } else { value }))
         };
         let methods: &Methods<'_> = &label;
-        let options = Options { strict: true, methods: Some(methods) };
+        let options = Options { strict: true, methods: Some(methods), nulls: None };
         // A tab or a line break in a value must not become a column or a row.
         let fields = if is_table { plain_fields(&row.fields) } else { row.fields.clone() };
         let data = Value::Object(fields);
@@ -125,7 +125,46 @@ pub(crate) fn render_one(format: &str, data: &Value, strict: bool) -> Result<Str
         return Ok(data.to_string());
     }
     let template = Template::parse(format).map_err(fail)?;
-    template.render(data, &Options { strict, methods: None }).map_err(fail)
+    template.render(data, &Options { strict, methods: None, nulls: Some(typed_null) }).map_err(fail)
+}
+
+/// How Docker, which has types, prints a list or a map that is `null` in its JSON.
+fn typed_null(field: &str) -> Option<&'static str> {
+    match field {
+        "Aliases"
+        | "Args"
+        | "Binds"
+        | "CapAdd"
+        | "CapDrop"
+        | "Cmd"
+        | "DNSNames"
+        | "DeviceCgroupRules"
+        | "DeviceRequests"
+        | "Devices"
+        | "Dns"
+        | "DnsOptions"
+        | "DnsSearch"
+        | "Entrypoint"
+        | "Env"
+        | "ExecIDs"
+        | "ExtraHosts"
+        | "GroupAdd"
+        | "Layers"
+        | "Links"
+        | "Mounts"
+        | "OnBuild"
+        | "RepoDigests"
+        | "RepoTags"
+        | "SecondaryIPAddresses"
+        | "SecondaryIPv6Addresses"
+        | "SecurityOpt"
+        | "Shell"
+        | "Ulimits"
+        | "VolumesFrom" => Some("[]"),
+        "Annotations" | "DriverOpts" | "ExposedPorts" | "Labels" | "Networks" | "Options"
+        | "PortBindings" | "Ports" | "StorageOpt" | "Sysctls" | "Tmpfs" | "Volumes" => Some("map[]"),
+        _ => None,
+    }
 }
 
 /// A list's flags.
@@ -141,6 +180,19 @@ pub(crate) fn format_flag() -> clap::Arg {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_and_maps_that_are_null_print_empty() {
+        let data = serde_json::json!({"Config": {"Cmd": null, "Volumes": null, "Health": null}});
+        let text = render_one(
+            "{{.Config.Cmd}} {{.Config.Volumes}} {{.Config.Health}} {{json .Config.Cmd}}",
+            &data,
+            true,
+        );
+        assert_eq!(text.unwrap(), "[] map[] <no value> null");
+        assert_eq!(render_one("{{with .Config}}{{.Cmd}}{{end}}", &data, true).unwrap(), "[]");
+        assert_eq!(render_one("{{range .Config.Cmd}}x{{end}}{{len .Config.Cmd}}", &data, true).unwrap(), "0");
+    }
 
     fn rows() -> Vec<Row> {
         ["a", "b"]

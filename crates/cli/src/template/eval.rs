@@ -81,7 +81,12 @@ impl<'d> Run<'d, '_> {
                 Node::Action(pipeline) => {
                     let value = self.pipeline(pipeline, dot)?;
                     if pipeline.variables.is_empty() {
-                        self.out.push_str(&format::shown(&value));
+                        let null = self.options.nulls.filter(|_| value.is_null());
+                        let typed = null.and_then(|nulls| nulls(pipeline.only_field()?));
+                        match typed {
+                            Some(text) => self.out.push_str(text),
+                            None => self.out.push_str(&format::shown(&value)),
+                        }
                     }
                     Flow::Next
                 }

@@ -118,7 +118,8 @@ fn length(value: &Value) -> Result<usize, String> {
         Value::String(text) => Ok(text.len()),
         Value::Array(items) => Ok(items.len()),
         Value::Object(map) => Ok(map.len()),
-        Value::Null => Err("len of nil pointer".to_owned()),
+        // A list or a map of Docker's that is empty is often null.
+        Value::Null => Ok(0),
         other => Err(format!("len of type {}", format::type_name(other))),
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Options<'a> {
     pub(crate) strict: bool,
     /// Fields that take arguments, such as `.Label "name"` of `ps`. `None`: there is no such field.
     pub(crate) methods: Option<&'a Methods<'a>>,
+    /// How a field that is `null` prints, by its name, where Go would know its type: `[]` for a list. `None`: `<no value>`.
+    pub(crate) nulls: Option<fn(&str) -> Option<&'static str>>,
 }
 
 /// Name and arguments of a method-like field to its value.

@@ -89,6 +89,17 @@ pub(super) enum OperandKind {
 }
 
 impl Pipeline {
+    /// The field that is all of it: `{{.Config.Cmd}}` is `Cmd`, `{{len .Config.Cmd}}` is none.
+    pub(super) fn only_field(&self) -> Option<&str> {
+        let [Command { operands, .. }] = self.commands.as_slice() else { return None };
+        match operands.as_slice() {
+            [Operand { kind: OperandKind::Field(names) | OperandKind::Variable(_, names), .. }] => {
+                names.last().map(String::as_str)
+            }
+            _ => None,
+        }
+    }
+
     /// The first field named in it: `{{upper .Names}}` shows `Names`.
     pub(super) fn first_field(&self) -> Option<&str> {
         self.commands.iter().flat_map(|c| &c.operands).find_map(|operand| match &operand.kind {

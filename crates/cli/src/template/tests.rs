@@ -15,7 +15,7 @@ fn data() -> serde_json::Value {
 }
 
 fn render(template: &str) -> String {
-    let options = Options { strict: true, methods: None };
+    let options = Options { strict: true, methods: None, nulls: None };
     match Template::parse(template).and_then(|t| t.render(&data(), &options)) {
         Ok(text) => text,
         Err(error) => format!("error: {error}"),
@@ -207,7 +207,7 @@ fn methods_take_arguments() {
     let call = |name: &str, arguments: &[serde_json::Value]| {
         (name == "Label").then(|| Ok(json!(format!("<{}>", arguments[0].as_str().unwrap_or("?")))))
     };
-    let options = Options { strict: true, methods: Some(&call) };
+    let options = Options { strict: true, methods: Some(&call), nulls: None };
     let template = Template::parse("{{.Label \"a\"}}{{range .Mounts}}{{$.Label .Source}}{{end}}").unwrap();
     assert_eq!(template.render(&data(), &options).unwrap(), "<a></a></b>");
 }
