@@ -15,8 +15,8 @@ use crate::protocol::LogConfig;
 
 const DIRECTORY: &str = "log";
 const NAME: &str = "json.log";
-/// Records are gathered up to this size (bytes) before they are written.
-const BATCH: usize = 32 * 1024;
+/// Records are gathered up to this size (bytes) before they are written; the memory stays within the monitor's budget so.
+const BATCH: usize = 8 * 1024;
 
 #[derive(Debug)]
 pub(super) struct LogFile {
