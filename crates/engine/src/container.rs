@@ -211,6 +211,7 @@ pub(crate) fn status(state: &State) -> Status {
         Phase::Created => Status::Created,
         Phase::Running => Status::Running,
         Phase::Paused => Status::Paused,
+        Phase::Restarting => Status::Restarting,
         Phase::Exited => Status::Exited,
         Phase::Removing => Status::Removing,
         Phase::Dead => Status::Dead,

@@ -77,7 +77,7 @@ impl Engine {
         match status(&self.state(id)?) {
             Status::Paused => return refuse(format!("Container {id} is already paused")),
             Status::Restarting => {
-                return refuse(format!("container {id} is restarting, wait until the container is running"));
+                return Err(crate::exec::restarting(id, &self.record(id)?.name));
             }
             _ => {}
         }

@@ -33,6 +33,7 @@ impl Engine {
                 let what = format!("container {} is paused, unpause the container before exec", record.name);
                 return Err(Error::Refused { id: id.to_string(), message: what });
             }
+            Status::Restarting => return Err(restarting(id, &record.name)),
             _ => return Err(Error::NotRunning { id: id.to_string() }),
         }
         let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
@@ -164,6 +165,12 @@ impl Engine {
         };
         Ok(plan::join(&input)?)
     }
+}
+
+/// Docker's sentence for what is between two lives.
+pub(crate) fn restarting(id: &ContainerId, name: &str) -> Error {
+    let message = format!("Container {name} is restarting, wait until the container is running");
+    Error::Refused { id: id.to_string(), message }
 }
 
 /// The command as events show it: no longer than they would show it anyway, since it travels in one packet with the request.

@@ -3,12 +3,14 @@
 //! The command line and, later, the other doors share these, so that a text means the same everywhere.
 
 mod block;
+mod restart;
 
 use std::collections::BTreeMap;
 
 use onggi_settings::bytes;
 
 pub use block::{device_iops, device_rate, device_weight};
+pub use restart::restart;
 
 use crate::request::{
     ExtraHost, IpcMode, MountRequest, Network, PidMode, Propagation, Relabel, SeccompChoice, Security,

@@ -168,7 +168,7 @@ fn host_config(record: &Record) -> Value {
         "LogConfig": { "Type": resolved.log.driver, "Config": log_options(record) },
         "NetworkMode": network,
         "PortBindings": {},
-        "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
+        "RestartPolicy": { "Name": request.restart.name(), "MaximumRetryCount": request.restart.most() },
         "AutoRemove": request.remove,
         "VolumeDriver": "",
         "VolumesFrom": list(&request.volumes_from.iter().map(volumes_from).collect::<Vec<_>>()),

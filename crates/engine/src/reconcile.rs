@@ -46,8 +46,9 @@ impl Engine {
         let state = self.write_lost_end(&record, state)?;
         if record.request.remove {
             self.take_away(&record, lock, true)?;
+            return Ok(state);
         }
-        Ok(state)
+        self.restart_lost(&record, state, lock)
     }
 
     /// Writes the end that a monitor left in the sandbox because the disk had no room for it. Where there is still none it stays there.
@@ -116,7 +117,10 @@ impl Engine {
         let (container, sandbox, events) = self.directories(id)?;
         let mut connection = client::spawn(&self.monitor_program()?).map_err(fail)?;
         let request = Request::Adopt { pid: state.pid, pid_start_time: state.pid_start_time };
-        let descriptors = [container.as_fd(), sandbox.as_fd(), events.as_fd()];
+        let mut descriptors = vec![container.as_fd(), sandbox.as_fd(), events.as_fd()];
+        // Without a plan it is watched all the same, and its end is the last.
+        let plan = self.plan_for_restarts(record).ok().flatten();
+        descriptors.extend(plan.as_ref().map(AsFd::as_fd));
         match connection.call(&request, &descriptors).map_err(fail)? {
             Reply::Started { .. } => Ok(()),
             other => Err(fail(client::unexpected("adopt", &other))),
@@ -134,6 +138,13 @@ impl Engine {
     pub(crate) fn write_lost_end(&self, record: &Record, state: State) -> Result<State, Error> {
         self.clear_kernel(record)?;
         onggi_sys::fault::point("engine.reconcile.kernel-cleared");
+        if status(&state) == Status::Restarting {
+            // How it ended is known and told; what was lost is only who was to start it again, which is counted already.
+            let restart_count = state.restart_count.saturating_sub(1);
+            let state = State { status: Phase::Exited, restart_count, ..state };
+            let _ = self.write_state(record, &state);
+            return Ok(state);
+        }
         let state = State {
             status: Phase::Exited,
             pid: 0,

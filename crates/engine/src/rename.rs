@@ -50,7 +50,7 @@ impl Engine {
             Err(Error::NotRunning { .. }) => return Ok(()),
             other => other?,
         };
-        match connection.order(&Request::Update { name: Some(name.to_owned()) }, &[]) {
+        match connection.order(&Request::Update { name: Some(name.to_owned()), restart: None }, &[]) {
             Ok(_) | Err(onggi_monitor::Error::Gone) => Ok(()),
             Err(error) if error.kind() == Kind::Unsupported => Ok(()),
             Err(error) => Err(fail(error)),

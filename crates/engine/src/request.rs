@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use onggi_image::config::Healthcheck;
+pub use onggi_monitor::policy::Restart;
 use serde::{Deserialize, Serialize};
 
 /// What `docker create` and `docker run` are asked.
@@ -24,6 +25,9 @@ pub struct RunRequest {
     pub name: Option<String>,
     /// Remove the container and its anonymous volumes when it ends.
     pub remove: bool,
+    /// When it is started again after its end.
+    #[serde(skip_serializing_if = "Restart::is_no")]
+    pub restart: Restart,
     pub pull: Pull,
     /// `os/arch[/variant]`, as typed; `None`: the host's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -490,6 +494,7 @@ pub struct StopOptions {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct UpdateRequest {
     pub limits: Limits,
+    pub restart: Option<Restart>,
 }
 
 /// How a container is removed.

@@ -13,7 +13,9 @@ use crate::error::Error;
 use crate::flags;
 use crate::id::ContainerId;
 use crate::record::{Log, MountKind, MountPoint, Resolved};
-use crate::request::{Isolation, Limits, MountRequest, Network, PidMode, RunRequest, UtsMode};
+use crate::request::{
+    IpcMode, Isolation, Limits, MountRequest, Network, PidMode, Restart, RunRequest, UtsMode,
+};
 
 /// Bytes of all variables together. execve(2) takes a quarter of the stack's limit for arguments and environment: 2 MiB as a rule.
 const LARGEST_ENVIRONMENT: usize = 1 << 20;
@@ -46,6 +48,7 @@ pub(crate) fn resolve(request: &RunRequest, facts: &mut Facts<'_>) -> Result<Res
     check_limits(&request.resources, facts.processors)?;
     check_cpuset(&request.resources, facts.processor_list, facts.memory_nodes)?;
     check_isolation(request)?;
+    check_restart(request)?;
     check_network_files(request)?;
     let (entrypoint, command) = command(request, image)?;
     let stop_signal = request.stop_signal.clone().unwrap_or_else(|| image.stop_signal.clone());
@@ -303,6 +306,21 @@ fn log(request: &RunRequest, settings: &Settings) -> Result<Log, Error> {
         max_size: request.log.max_size.unwrap_or(settings.log_max_size),
         max_file,
     })
+}
+
+/// What a monitor starts again by itself must need nothing that another container may have changed meanwhile.
+pub(crate) fn check_restart(request: &RunRequest) -> Result<(), Error> {
+    if request.restart == Restart::No {
+        return Ok(());
+    }
+    if request.remove {
+        return Err(invalid("conflicting options: cannot specify both --restart and --rm"));
+    }
+    if matches!(request.pid, PidMode::Container(_)) || matches!(request.ipc, IpcMode::Container(_)) {
+        let what = "a restart policy for a container that joins another's namespaces (--pid, --ipc)";
+        return Err(Error::NotBuilt { what: what.to_owned() });
+    }
+    Ok(())
 }
 
 /// Without namespaces there is nothing that these flags could change but the host itself.

@@ -1,12 +1,16 @@
 //! Stopping a container and starting it again, as one act.
 
+use std::os::fd::OwnedFd;
+
 use onggi_monitor::protocol::{Condition, Request};
+use onggi_monitor::state::State;
 
 use crate::Engine;
-use crate::container::status;
+use crate::container::{StateLock, status};
 use crate::error::Error;
 use crate::id::ContainerId;
-use crate::request::{StartOptions, StopOptions};
+use crate::record::Record;
+use crate::request::{Restart, StartOptions, StopOptions};
 
 impl Engine {
     /// Stops a container, if it runs, and starts it again from its record.
@@ -30,10 +34,43 @@ impl Engine {
         let stays = if record.request.remove { self.promise_to_finish(id)? } else { None };
         self.stop(id, options)?;
         onggi_sys::fault::point("engine.restart.stopped");
-        self.start_locked(id, &StartOptions::default(), lock)?;
+        self.start_locked(id, &StartOptions::default(), lock, 0)?;
         drop(stays);
         self.tell("container", "restart", id.as_str(), record.event_attributes());
         Ok(())
+    }
+
+    /// Starts a container by its policy that has ended without its monitor, and answers what became of it. `state`: its end.
+    ///
+    /// # Errors
+    /// The state cannot be read. A start that fails is in the state, as a monitor's would be.
+    pub(crate) fn restart_lost(
+        &self,
+        record: &Record,
+        state: State,
+        lock: StateLock,
+    ) -> Result<State, Error> {
+        let (id, count) = (&record.id, state.restart_count);
+        if state.stopped || !record.request.restart.wants(state.exit_code, count) {
+            return Ok(state);
+        }
+        // On a full disk the end is not written, and nobody knows yet that it has ended.
+        if status(&self.written_state(id)?).is_live() {
+            return Ok(state);
+        }
+        onggi_sys::fault::point("engine.restart.lost");
+        let _ = self.start_locked(id, &StartOptions::default(), lock, count.saturating_add(1));
+        self.written_state(id)
+    }
+
+    /// The sealed plan for a monitor that is to start the container again by its policy; `None` without one.
+    pub(crate) fn plan_for_restarts(&self, record: &Record) -> Result<Option<OwnedFd>, Error> {
+        if record.request.restart == Restart::No {
+            return Ok(None);
+        }
+        let plan = self.plan(record, false)?;
+        let fail = |source| Error::Kernel { act: "memfd_create", source };
+        Ok(Some(onggi_runtime::encode(&plan).map_err(fail)?))
     }
 
     fn promise_to_finish(

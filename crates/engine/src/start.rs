@@ -37,15 +37,16 @@ impl Engine {
             Some(lock) => lock,
             None => self.lock(id)?,
         };
-        self.start_locked(id, options, lock)
+        self.start_locked(id, options, lock, 0)
     }
 
-    /// As [`Engine::start`], for who has the container's lock already.
+    /// As [`Engine::start`], for who has the container's lock already. `restarts`: how often its policy has started it.
     pub(crate) fn start_locked(
         &self,
         id: &ContainerId,
         options: &StartOptions,
         lock: StateLock,
+        restarts: u32,
     ) -> Result<Session, Error> {
         let record = self.record(id)?;
         let mut state = self.written_state(id)?;
@@ -79,7 +80,7 @@ impl Engine {
         let plan = prepared.and_then(|()| self.plan(&record, options.timings));
         let started = plan.and_then(|plan| {
             let _parents = self.mark_parents(&record)?;
-            self.launch(&record, &plan, options)
+            self.launch(&record, &plan, options, restarts)
         });
         match started {
             Ok(session) => Ok(session),
@@ -124,8 +125,10 @@ impl Engine {
     /// It does not run.
     pub fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<Session, Error> {
         let record = self.record(id)?;
-        if !status(&self.state(id)?).is_live() {
-            return Err(Error::NotRunning { id: id.to_string() });
+        match status(&self.state(id)?) {
+            Status::Restarting => return Err(crate::exec::restarting(id, &record.name)),
+            status if status.is_live() => {}
+            _ => return Err(Error::NotRunning { id: id.to_string() }),
         }
         let mut connection = self.connect(id)?;
         let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
@@ -234,7 +237,7 @@ impl Engine {
         })
     }
 
-    fn plan(&self, record: &Record, timings: bool) -> Result<Plan, Error> {
+    pub(crate) fn plan(&self, record: &Record, timings: bool) -> Result<Plan, Error> {
         let facts = self.facts(record)?;
         let image = self.leased_image(&record.image)?;
         let lower = self.store.mount_layers(&image)?;
@@ -251,7 +254,13 @@ impl Engine {
     }
 
     /// Spawns a monitor and has it carry the plan out.
-    fn launch(&self, record: &Record, plan: &Plan, options: &StartOptions) -> Result<Session, Error> {
+    fn launch(
+        &self,
+        record: &Record,
+        plan: &Plan,
+        options: &StartOptions,
+        restarts: u32,
+    ) -> Result<Session, Error> {
         let id = &record.id;
         let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
         let memory =
@@ -281,7 +290,7 @@ impl Engine {
             ),
             None => None,
         };
-        let request = Request::Start { container: Box::new(self.start_message(record, options)?) };
+        let request = Request::Start { container: Box::new(self.start_message(record, options, restarts)?) };
         let descriptors = [memory.as_fd(), container.as_fd(), sandbox.as_fd(), events.as_fd()];
         let start = connection.send(&request, &descriptors).map_err(fail)?;
         onggi_sys::fault::point("engine.start.sent");
@@ -321,7 +330,12 @@ impl Engine {
         }
     }
 
-    fn start_message(&self, record: &Record, options: &StartOptions) -> Result<protocol::Start, Error> {
+    fn start_message(
+        &self,
+        record: &Record,
+        options: &StartOptions,
+        restarts: u32,
+    ) -> Result<protocol::Start, Error> {
         let (request, log) = (&record.request, &record.resolved.log);
         let program =
             std::env::current_exe().map_err(|source| Error::Kernel { act: "find this program", source })?;
@@ -352,7 +366,8 @@ impl Engine {
                 .actor
                 .attributes,
             durability: if request.remove { Durability::Volatile } else { Durability::Synced },
-            restart_count: 0,
+            restart_count: restarts,
+            restart: request.restart,
         })
     }
 

@@ -3,8 +3,11 @@
 //! The kernel is asked first: what it refuses is not written down, and what it has taken already is taken back. The record follows, from
 //! which the next start is planned. Docker's rules are those of moby's `daemon/update.go` and `container_unix.go`.
 
+use std::os::fd::AsFd;
+
 use onggi_cgroup::Cgroup;
 use onggi_error::{Diagnose, Kind};
+use onggi_monitor::protocol::Request;
 use onggi_oci as oci;
 
 use crate::Engine;
@@ -12,7 +15,7 @@ use crate::container::status;
 use crate::error::Error;
 use crate::id::ContainerId;
 use crate::record::Record;
-use crate::request::{Limits, UpdateRequest};
+use crate::request::{Limits, Restart, UpdateRequest};
 use crate::state::Status;
 
 impl Engine {
@@ -39,6 +42,14 @@ impl Engine {
             // Docker takes 0 for "no limit" too.
             new.resolved.pids_limit = if limit == 0 { -1 } else { limit };
         }
+        if let Some(restart) = request.restart {
+            if new.request.remove && restart != Restart::No {
+                let what = "Restart policy cannot be updated because AutoRemove is enabled for the container";
+                return Err(Error::Invalid { what: what.to_owned() });
+            }
+            new.request.restart = restart;
+            crate::resolve::check_restart(&new.request)?;
+        }
         self.check_update(&new.request.resources).map_err(|error| cannot_update(id, error.to_string()))?;
         if status(&state).is_live() {
             self.give_limits(&old, &new).map_err(|error| match error {
@@ -48,8 +59,30 @@ impl Engine {
         }
         onggi_sys::fault::point("engine.update.limited");
         self.write_record(&new)?;
+        onggi_sys::fault::point("engine.update.recorded");
+        if status(&state).is_live() && self.is_watched(id) {
+            self.tell_policy(&new)?;
+        }
         self.tell("container", "update", id.as_str(), new.event_attributes());
         Ok(())
+    }
+
+    /// What its monitor starts again by policy is planned anew, with the limits that hold now.
+    fn tell_policy(&self, record: &Record) -> Result<(), Error> {
+        let plan = self.plan_for_restarts(record)?;
+        let descriptors: Vec<_> = plan.iter().map(AsFd::as_fd).collect();
+        let mut connection = match self.connect(&record.id) {
+            // It has just ended.
+            Err(Error::NotRunning { .. }) => return Ok(()),
+            other => other?,
+        };
+        let request = Request::Update { name: None, restart: Some(record.request.restart) };
+        match connection.order(&request, &descriptors) {
+            Ok(_) | Err(onggi_monitor::Error::Gone) => Ok(()),
+            // One of the release before has no policies, and nothing is lost where none is asked for.
+            Err(error) if error.kind() == Kind::Unsupported && plan.is_none() => Ok(()),
+            Err(error) => Err(self.monitor_error(&record.id, &error)),
+        }
     }
 
     fn check_update(&self, limits: &Limits) -> Result<(), Error> {

@@ -8,6 +8,7 @@ pub mod client;
 pub mod clock;
 pub mod error;
 pub mod events;
+pub mod policy;
 pub mod program;
 pub mod protocol;
 pub mod state;

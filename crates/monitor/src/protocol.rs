@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::events::Event;
+use crate::policy::Restart;
 /// What a power cut may take: whether final states are on the disk before they are reported.
 pub use onggi_record::Durability;
 
@@ -59,7 +60,8 @@ pub enum Request {
     /// the events directory. → [`Reply::Started`].
     Start { container: Box<Start> },
     /// Instead of [`Request::Start`]: takes over a container whose monitor died, from what `state.json` says of its first process.
-    /// Descriptors: the container's directory, the sandbox's directory, the events directory. → [`Reply::Started`].
+    /// Descriptors: the container's directory, the sandbox's directory, the events directory, and with a restart policy the plan.
+    /// → [`Reply::Started`].
     Adopt { pid: i32, pid_start_time: u64 },
     /// Descriptor: a stream socket that becomes the container's (or the exec session's) standard streams.
     /// → [`Reply::Ok`] when attached, and [`Reply::Detached`] if the keys were typed. Before `start` too.
@@ -125,10 +127,13 @@ pub enum Request {
     /// → [`Reply::Ok`].
     Resume,
     /// What may change while the container runs; what is left out stays. → [`Reply::Ok`].
+    /// Descriptor, optional: the plan for new starts, needed with a restart policy.
     Update {
         /// What its events call it from now on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restart: Option<Restart>,
     },
     /// → [`Reply::Status`].
     Status,
@@ -322,6 +327,8 @@ pub struct Start {
     pub durability: Durability,
     #[serde(default)]
     pub restart_count: u32,
+    #[serde(default)]
+    pub restart: Restart,
 }
 
 /// Where the output goes besides the attached clients.

@@ -41,6 +41,9 @@ pub struct State {
     pub boot_id: String,
     #[serde(default)]
     pub restart_count: u32,
+    /// Somebody has asked for its end, so that its restart policy does not hold until somebody starts it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }
 
 /// Docker's words for what a container does.
@@ -50,6 +53,8 @@ pub enum Phase {
     Created,
     Running,
     Paused,
+    /// Ended, and its monitor waits to start it again.
+    Restarting,
     Exited,
     /// A command is taking the container away.
     Removing,
@@ -65,6 +70,7 @@ impl Phase {
             Phase::Created => "created",
             Phase::Running => "running",
             Phase::Paused => "paused",
+            Phase::Restarting => "restarting",
             Phase::Exited => "exited",
             Phase::Removing => "removing",
             Phase::Dead => "dead",
@@ -87,6 +93,7 @@ impl Default for State {
             error: String::new(),
             boot_id: String::new(),
             restart_count: 0,
+            stopped: false,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `onggi update`: other limits for containers, running or not.
 
 use clap::ArgMatches;
-use onggi_engine::request::{Limits, UpdateRequest};
+use onggi_engine::request::UpdateRequest;
 
 use crate::command::{Command, Group};
 use crate::context::Context;
@@ -11,12 +11,13 @@ use crate::flags::{self, arguments, container, texts, value};
 pub(crate) const COMMAND: Command = Command {
     names: &["update", "container update"],
     group: Group::Run,
-    about: "Change the limits of containers",
+    about: "Change the limits and the restart policy of containers",
     build,
     run,
     failure: 1,
     examples: &[
         ("update -m 512m --memory-swap 1g web", "More memory, while it runs"),
+        ("update --restart unless-stopped web", "Start it again whenever it ends by itself"),
         ("update --cpus 0.5 --pids-limit 100 web db", "Two at once"),
     ],
 };
@@ -39,8 +40,11 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     if let Some((name, reason)) = UNBUILT.iter().find(|(name, _)| flags::text(matches, name).is_some()) {
         return Err(CliError::unsupported(format!("--{name}: {reason}")));
     }
-    let request = UpdateRequest { limits: container::changes(matches)? };
-    if request.limits == Limits::default() {
+    let request = UpdateRequest {
+        limits: container::changes(matches)?,
+        restart: flags::parsed(matches, "restart", onggi_engine::flags::restart)?,
+    };
+    if request == UpdateRequest::default() {
         return Err(CliError::invalid("you must provide one or more flags when using this command"));
     }
     let engine = context.engine()?;

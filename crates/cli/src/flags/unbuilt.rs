@@ -56,10 +56,6 @@ pub(crate) const FLAGS: &[Unbuilt] = &[
     valued("network-alias", NETWORKS),
     Unbuilt { short: Some('p'), ..valued("publish", NETWORKS) },
     Unbuilt { short: Some('P'), ..plain("publish-all", NETWORKS) },
-    Unbuilt {
-        harmless: Some("no"),
-        ..valued("restart", "restart policies are not built yet; a container stays ended")
-    },
     Unbuilt { harmless: Some("onggi"), ..valued("runtime", "there is one runtime, Onggi's own") },
     valued("storage-opt", "quotas on the writable layer are not built yet"),
     plain("use-api-socket", "there is no API socket yet"),

@@ -57,8 +57,15 @@ impl Monitor<'_> {
             self.unwatch(&mut session);
         }
         self.record_end(code, oom_killed, finished_at, &problems);
-        self.end_clients(MAIN);
-        self.answer_stop();
+        // Those of this life take its rest and get nothing of the next.
+        let life = self.number();
+        for client in self.attached.iter_mut().filter(|client| client.session == MAIN) {
+            client.session = life;
+        }
+        self.end_clients(life);
+        if self.watched.as_ref().is_some_and(|watched| watched.ended) {
+            self.answer_stop();
+        }
         self.answer_waits();
     }
 
@@ -66,7 +73,8 @@ impl Monitor<'_> {
         let Some(watched) = &mut self.watched else { return };
         watched.log.finish(Moment::now());
         let lost = watched.log.say_loss();
-        watched.state.status = Phase::Exited;
+        let again = watched.plan_next_life(code);
+        watched.state.status = if again { Phase::Restarting } else { Phase::Exited };
         watched.state.pid = 0;
         watched.state.pid_start_time = 0;
         watched.state.exit_code = code;
@@ -85,15 +93,33 @@ impl Monitor<'_> {
             self.emit("stop", &[]);
         }
         onggi_sys::fault::point("monitor.end.told");
+        self.note_end();
         let Some(watched) = &mut self.watched else { return };
         if let Some(memory) = watched.memory.take() {
             self.poller.set(&memory, Token::Memory, &mut watched.memory_registered, None);
         }
+        if !again {
+            self.close();
+        }
+    }
+
+    /// It has ended for good.
+    pub(super) fn close(&mut self) {
+        let Some(watched) = &mut self.watched else { return };
         watched.ended = true;
         if !watched.must_stay() && !watched.backlog.has_state() {
             self.leave_sandbox();
         }
         onggi_sys::fault::point("monitor.end.cleared");
+    }
+
+    /// Who waits for an end has seen this one, whatever becomes of the container before the answer can go.
+    fn note_end(&mut self) {
+        let Some(watched) = &self.watched else { return };
+        let waits = self.peers.iter_mut().flat_map(|peer| &mut peer.waits);
+        for wait in waits.filter(|wait| wait.exec.is_none() && wait.end.is_none()) {
+            wait.end = Some(exited(watched));
+        }
     }
 
     /// From here on nobody lives here: who comes next reads the final state.
@@ -151,7 +177,7 @@ impl Monitor<'_> {
         self.update_session(session);
     }
 
-    fn answer_stop(&mut self) {
+    pub(super) fn answer_stop(&mut self) {
         let asked = self.watched.as_mut().and_then(|watched| watched.stop.take()).map(|stop| stop.asked);
         let Some(reply) = self.watched.as_ref().map(exited) else { return };
         for (peer, question) in asked.unwrap_or_default() {
@@ -170,7 +196,7 @@ impl Monitor<'_> {
             let busy = attached.iter().any(|client| client.peer == number && client.closing);
             peer.waits.retain(|wait| {
                 let reply = match &wait.exec {
-                    None => watched.filter(|watched| watched.ended).map(exited),
+                    None => wait.end.clone().or_else(|| watched.filter(|watched| watched.ended).map(exited)),
                     Some(id)
                         if sessions.iter().any(|session| session.number != MAIN && session.id == *id) =>
                     {

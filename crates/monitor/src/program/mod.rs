@@ -16,6 +16,7 @@ mod poller;
 mod pump;
 mod reexec;
 mod requests;
+mod restart;
 mod sandbox;
 mod session;
 mod start;
@@ -97,6 +98,7 @@ struct Watched {
     memory_registered: Registered,
     memory_kills: u64,
     stop: Option<Stop>,
+    lives: restart::Lives,
     adopted: bool,
     /// The end is known: on the disk, or in the backlog.
     ended: bool,
@@ -202,7 +204,9 @@ impl<'a> Monitor<'a> {
     fn timeout(&self) -> Option<u64> {
         let stop = self.watched.as_ref().and_then(|watched| watched.stop.as_ref()?.deadline);
         let backlog = self.watched.as_ref().and_then(|watched| watched.backlog.again_at);
-        let next = [stop, backlog, self.quiet_at, self.listen_again_at].into_iter().flatten().min()?;
+        let restart = self.watched.as_ref().and_then(|watched| watched.lives.again_at);
+        let next =
+            [stop, backlog, restart, self.quiet_at, self.listen_again_at].into_iter().flatten().min()?;
         Some(next.saturating_sub(monotonic()))
     }
 
@@ -222,6 +226,9 @@ impl<'a> Monitor<'a> {
         }
         if self.watched.as_ref().and_then(|watched| watched.backlog.again_at).is_some_and(|at| at <= now) {
             self.write_backlog();
+        }
+        if self.watched.as_ref().and_then(|watched| watched.lives.again_at).is_some_and(|at| at <= now) {
+            self.start_again();
         }
         let stop = self.watched.as_mut().and_then(|watched| watched.stop.as_mut());
         if let Some(stop) = stop

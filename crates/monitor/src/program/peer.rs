@@ -31,11 +31,14 @@ pub(crate) struct Peer {
 }
 
 /// A question that is answered when something ends.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Waiting {
     pub(crate) question: u32,
     /// The exec session; `None`: the container.
     pub(crate) exec: Option<String>,
+    /// The end that it has seen, until its streams were given everything.
+    #[serde(default)]
+    pub(crate) end: Option<Reply>,
 }
 
 /// A packet and the descriptors that came with it.

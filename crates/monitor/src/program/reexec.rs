@@ -26,6 +26,7 @@ use super::isolation::{Isolation, Refusal};
 use super::log::{Log, Unfinished};
 use super::peer::{Peer, Waiting};
 use super::poller::Registered;
+use super::restart::Lives;
 use super::sandbox::Sandbox;
 use super::session::{Input, Output, Session};
 use super::surroundings::{self, OomScore};
@@ -125,6 +126,16 @@ struct WatchedSnapshot {
     /// The state is not on the disk yet, but in the sandbox. Events that waited are lost.
     #[serde(default)]
     waits: bool,
+    #[serde(default)]
+    lives: LivesSnapshot,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct LivesSnapshot {
+    plan: Option<RawFd>,
+    pause: u64,
+    began: u64,
+    again_at: Option<u64>,
 }
 
 impl Monitor<'_> {
@@ -207,7 +218,9 @@ impl Monitor<'_> {
                 watched.sandbox.alive.as_fd(),
             ]);
             all.push(watched.events.directory());
-            all.extend(watched.listener.iter().chain(&watched.memory).map(AsFd::as_fd));
+            all.extend(
+                watched.listener.iter().chain(&watched.memory).chain(&watched.lives.plan).map(AsFd::as_fd),
+            );
         }
         let flags = if kept { FdFlags::empty() } else { FdFlags::CLOEXEC };
         for descriptor in all {
@@ -460,6 +473,12 @@ impl WatchedSnapshot {
             adopted: watched.adopted,
             problem: watched.problem.clone(),
             waits: watched.backlog.has_state(),
+            lives: LivesSnapshot {
+                plan: watched.lives.plan.as_ref().map(AsRawFd::as_raw_fd),
+                pause: watched.lives.pause,
+                began: watched.lives.began,
+                again_at: watched.lives.again_at,
+            },
         }
     }
 
@@ -476,6 +495,12 @@ impl WatchedSnapshot {
         watched.memory_kills = self.memory_kills;
         watched.stop = self.stop;
         watched.adopted = self.adopted;
+        watched.lives = Lives {
+            plan: self.lives.plan.map(take_inherited).transpose()?,
+            pause: self.lives.pause,
+            began: self.lives.began,
+            again_at: self.lives.again_at,
+        };
         watched.problem = self.problem;
         watched.backlog = super::backlog::Backlog::with_state(self.waits);
         Ok(watched)

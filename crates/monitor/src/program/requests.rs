@@ -137,7 +137,7 @@ impl Monitor<'_> {
             Request::Resize { exec, rows, columns } => self.resize(exec.as_deref(), rows, columns),
             Request::Signal { signal, exec, all } => self.signal(signal, exec.as_deref(), all),
             Request::Stop { signal, timeout_ms } => self.stop(peer, question, signal, timeout_ms),
-            Request::Update { name } => self.update(name),
+            Request::Update { name, restart } => self.update(name, restart, descriptors),
             Request::Pause => self.pause(true),
             Request::Resume => self.pause(false),
             Request::Reexec => self.reexec(peer, question, descriptors),
@@ -146,6 +146,10 @@ impl Monitor<'_> {
     }
 
     fn must_run(&self) -> Result<(), Refusal> {
+        if self.watched.as_ref().is_some_and(super::Watched::waits_for_restart) {
+            let message = "the container is restarting, wait until the container is running";
+            return Err(Refusal::new(Kind::Conflict, "request", message));
+        }
         let running = self.sessions.iter().any(|session| session.number == MAIN && session.is_running());
         if running {
             Ok(())
@@ -220,7 +224,7 @@ impl Monitor<'_> {
         };
         if let Some(peer) = self.peer(peer) {
             peer.finishes |= finish;
-            peer.waits.push(Waiting { question, exec });
+            peer.waits.push(Waiting { question, exec, end: None });
         }
         self.answer(peer, question, Reply::Ok);
         self.answer_waits();
@@ -271,6 +275,9 @@ impl Monitor<'_> {
 
     fn signal(&mut self, signal: i32, exec: Option<&str>, all: bool) -> Outcome {
         let number = self.find_session(exec)?;
+        if exec.is_none() && self.ends_life(signal) && self.cancel_restart() {
+            return Ok(Some(Reply::Ok));
+        }
         if all {
             self.must_run()?;
             self.isolation.signal_all(signal)?;
@@ -286,6 +293,12 @@ impl Monitor<'_> {
         Ok(Some(Reply::Ok))
     }
 
+    /// Whether who sends this signal means the container to end: SIGKILL, or what `stop` sends.
+    fn ends_life(&self, signal: i32) -> bool {
+        let own = self.watched.as_ref().map_or(0, |watched| watched.start.stop_signal);
+        signal == KILL || signal == if own == 0 { TERM } else { own }
+    }
+
     pub(super) fn send_signal(&mut self, number: u32, signal: i32) -> Result<(), Refusal> {
         let session =
             self.session(number).ok_or_else(|| Refusal::new(Kind::Conflict, "signal", "not running"))?;
@@ -297,6 +310,10 @@ impl Monitor<'_> {
     fn stop(&mut self, peer: u32, question: u32, signal: i32, timeout_ms: Option<u64>) -> Outcome {
         if let Some(watched) = self.watched.as_ref().filter(|watched| watched.ended) {
             return Ok(Some(super::end::exited(watched)));
+        }
+        if self.cancel_restart() {
+            self.emit("stop", &[]);
+            return Ok(self.watched.as_ref().map(super::end::exited));
         }
         self.must_run()?;
         let Some(watched) = &self.watched else { return Ok(None) };

@@ -14,17 +14,19 @@ use super::backlog::Backlog;
 use super::isolation::{Process, Refusal, Stdio, Terminal};
 use super::log::Log;
 use super::poller::{Registered, Token};
+use super::restart::NOBODY;
 use super::sandbox::{Sandbox, check_version};
 use super::session::{Input, MAIN, Output, Session, Starting};
 use super::{Monitor, Outcome, Watched, monotonic, surroundings};
 use crate::clock::Moment;
 use crate::events::Writer;
+use crate::policy::Restart;
 use crate::protocol::{Durability, Reply, Start};
 use crate::state::{self, Phase, State};
 
 /// Our ends of the standard streams.
 #[derive(Default)]
-struct Ends {
+pub(super) struct Ends {
     outputs: [Option<OwnedFd>; 2],
     stdin: Option<OwnedFd>,
 }
@@ -42,8 +44,7 @@ impl Monitor<'_> {
                 Refusal::new(Kind::InvalidInput, "start", "`start` needs four descriptors"),
             );
         };
-        let begun = monotonic();
-        let mut parts = Parts { last: begun, parts: Vec::new() };
+        let mut parts = Parts::new();
         let prepared = check_version(&start).and_then(|()| Sandbox::take(sandbox)).and_then(|sandbox| {
             sandbox.write_start(&start)?;
             let log = Log::open(&directory, &start.log).map_err(|error| {
@@ -58,8 +59,9 @@ impl Monitor<'_> {
         parts.end("prepare");
         let state =
             State { restart_count: start.restart_count, boot_id: state::boot_id(), ..State::default() };
-        let watched = Watched::new(start, directory, sandbox, Writer::new(events), log, state);
+        let mut watched = Watched::new(start, directory, sandbox, Writer::new(events), log, state);
         let started = self.start_process(&watched, &plan, &mut parts);
+        watched.lives.plan = Some(plan).filter(|_| watched.start.restart != Restart::No);
         self.watched = Some(watched);
         let (process, ends) = match started {
             Ok(started) => started,
@@ -85,7 +87,7 @@ impl Monitor<'_> {
         self.update_session(MAIN);
     }
 
-    fn start_process(
+    pub(super) fn start_process(
         &mut self,
         watched: &Watched,
         plan: &OwnedFd,
@@ -129,7 +131,7 @@ impl Monitor<'_> {
         }
     }
 
-    fn add_main(
+    pub(super) fn add_main(
         &mut self,
         pid: i32,
         pidfd: OwnedFd,
@@ -225,7 +227,9 @@ impl Monitor<'_> {
         }
         if let Some(refusal) = report.failure {
             self.reap_failed(number);
-            if number == MAIN {
+            if number == MAIN && peer == NOBODY {
+                self.restart_failed(&refusal);
+            } else if number == MAIN {
                 self.abandon(peer, question, refusal);
             } else {
                 self.exec_failed(number, peer, question, refusal);
@@ -241,6 +245,10 @@ impl Monitor<'_> {
                 watched.state.pid = pid;
                 watched.state.pid_start_time = state::process_start_time(pid).unwrap_or(0);
                 watched.state.started_at.clone_from(&started_at);
+                // Of the last life.
+                (watched.state.exit_code, watched.state.oom_killed) = (0, false);
+                watched.state.error.clear();
+                watched.lives.began = monotonic();
                 parts = std::mem::take(&mut watched.parts);
             }
             // What is running dies with the machine: nobody needs it after a power cut.
@@ -315,8 +323,10 @@ impl Monitor<'_> {
         if self.watched.is_some() {
             return Err(refuse(Kind::Conflict, "this monitor has a container already"));
         }
+        let mut descriptors = descriptors;
+        let plan = if descriptors.len() > 3 { descriptors.pop() } else { None };
         let Ok([directory, sandbox, events]) = <[OwnedFd; 3]>::try_from(descriptors) else {
-            return Err(refuse(Kind::InvalidInput, "`adopt` needs three descriptors"));
+            return Err(refuse(Kind::InvalidInput, "`adopt` needs three descriptors or four"));
         };
         let sandbox = Sandbox::take(sandbox)?;
         let start = sandbox.read_start()?;
@@ -350,6 +360,8 @@ impl Monitor<'_> {
         }
         let mut watched = Watched::new(start, directory, sandbox, Writer::new(events), log, state);
         watched.adopted = true;
+        watched.lives.plan = plan;
+        watched.lives.began = monotonic();
         watched.backlog = backlog;
         // A host without a freezer freezes nothing.
         watched.problem = frozen.err().map(|refusal| refusal.to_string());
@@ -373,12 +385,16 @@ impl Monitor<'_> {
 const LONGEST_REPORT: usize = 64 * 1024;
 
 /// How long each part of a start took.
-struct Parts {
+pub(super) struct Parts {
     last: u64,
     parts: Vec<(String, u64)>,
 }
 
 impl Parts {
+    pub(super) fn new() -> Parts {
+        Parts { last: monotonic(), parts: Vec::new() }
+    }
+
     fn end(&mut self, name: &str) {
         let now = monotonic();
         self.parts.push((name.to_owned(), now - self.last));
@@ -408,6 +424,7 @@ impl Watched {
             memory_registered: Registered::default(),
             memory_kills: 0,
             stop: None,
+            lives: super::restart::Lives::default(),
             adopted: false,
             ended: false,
             backlog: Backlog::default(),
