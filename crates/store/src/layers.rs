@@ -11,7 +11,6 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use onggi_archive::compress::{Ceiling, Decompressor};
 use onggi_archive::erofs::Indexer;
 use onggi_archive::{LayerReport, LayerSink, Limits, Lower, LowerEntry, Metadata, NoLower};
 use onggi_error::{Diagnose, Kind};
@@ -24,6 +23,7 @@ use crate::act::{Act, Kept, make_in};
 use crate::error::Error;
 use crate::layout::{Layout, sync_directory};
 use crate::lower::LowerLayers;
+use crate::pipe::{self, check_digest};
 use crate::types::Progress;
 
 const VERSION: u32 = 1;
@@ -32,7 +32,6 @@ pub(crate) const INDEX: &str = "layer.erofs";
 pub(crate) const RECORD: &str = "layer.json";
 /// Implied directories that are listed in the record; a layer with more is indexed again instead of looking at each.
 const IMPLIED_LIMIT: usize = 10_000;
-const BUFFER: usize = 256 << 10;
 
 /// `layer.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,19 +81,21 @@ pub(crate) fn ingest(
         return verify_stream(layout, diff_id, stream, expected, progress);
     }
     let directory = make_in(act, "layer")?;
-    let (tar_path, index_path) = (directory.join(TAR), directory.join(INDEX));
-    let mut tar = File::create_new(&tar_path).map_err(Error::io("create", &tar_path))?;
-    let mut index = HashingFile::create(&index_path)?;
-    let mut lower = NoLower;
-    let mut sink: Box<dyn LayerSink> = Box::new(Indexer::new(&mut index, &mut lower, Limits::default()));
-    let diff_id = pump(stream, expected, progress, |bytes| {
-        tar.write_all(bytes).map_err(Error::io("write", &tar_path))?;
-        sink.feed(bytes).map_err(Error::archive(expected.what))
+    let ((report, index), diff_id) = pipe::pump(stream, expected, progress, |pieces| {
+        let (tar_path, index_path) = (directory.join(TAR), directory.join(INDEX));
+        let mut tar = File::create_new(&tar_path).map_err(Error::io("create", &tar_path))?;
+        let mut index = HashingFile::create(&index_path)?;
+        let mut lower = NoLower;
+        let mut sink = Box::new(Indexer::new(&mut index, &mut lower, Limits::default()));
+        while let Some(bytes) = pieces.next()? {
+            tar.write_all(bytes).map_err(Error::io("write", &tar_path))?;
+            sink.feed(bytes).map_err(Error::archive(expected.what))?;
+        }
+        let report = sink.finish().map_err(Error::archive(expected.what))?;
+        fault::point("store.layer.written");
+        tar.sync_all().map_err(Error::io("fsync", &tar_path))?;
+        Ok((report, index.finish()?))
     })?;
-    let report = sink.finish().map_err(Error::archive(expected.what))?;
-    fault::point("store.layer.written");
-    tar.sync_all().map_err(Error::io("fsync", &tar_path))?;
-    let index = index.finish()?;
     let record = LayerRecord {
         version: VERSION,
         diff_id: diff_id.clone(),
@@ -122,63 +123,11 @@ fn verify_stream(
     expected: &Expected<'_>,
     progress: &dyn Progress,
 ) -> Result<Ingested, Error> {
-    pump(stream, expected, progress, |_| Ok(()))?;
+    pipe::pump(stream, expected, progress, |pieces| {
+        while pieces.next()?.is_some() {}
+        Ok(())
+    })?;
     Ok(Ingested { diff_id: diff_id.clone(), size: read_record(layout, diff_id)?.size })
-}
-
-/// Drives a layer's stream through both digests and the decompressor, and checks them against what is expected.
-fn pump(
-    stream: &mut dyn Read,
-    expected: &Expected<'_>,
-    progress: &dyn Progress,
-    mut take: impl FnMut(&[u8]) -> Result<(), Error>,
-) -> Result<Digest, Error> {
-    let what = expected.what;
-    let algorithm = expected.blob.map_or(Algorithm::Sha256, |(digest, _)| digest.algorithm());
-    let mut input = HashingReader {
-        stream,
-        // The digest of a stream that nobody has announced is not needed.
-        hasher: expected.blob.map(|_| Hasher::new(algorithm)),
-        count: 0,
-        progress: &|count| {
-            progress.layer(what, count, expected.total);
-            if progress.is_cancelled() { Err(std::io::Error::other("cancelled")) } else { Ok(()) }
-        },
-    };
-    let mut tar = Decompressor::new(&mut input, Ceiling::default()).map_err(Error::archive(what))?;
-    let mut hasher = Hasher::new(expected.diff_id.map_or(Algorithm::Sha256, Digest::algorithm));
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let count = match tar.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(source) => return Err(Error::Input { what: what.to_owned(), source }),
-        };
-        hasher.update(&buffer[..count]);
-        take(&buffer[..count])?;
-    }
-    drop(tar);
-    if let Some((wanted, size)) = expected.blob {
-        if input.count != size {
-            return Err(Error::WrongSize { what: what.to_owned(), wanted: size, found: input.count });
-        }
-        check_digest(what, wanted, input.hasher.map(Hasher::finish))?;
-    }
-    let diff_id = hasher.finish();
-    if let Some(wanted) = expected.diff_id {
-        check_digest(&format!("{what}, uncompressed,"), wanted, Some(diff_id.clone()))?;
-    }
-    Ok(diff_id)
-}
-
-fn check_digest(what: &str, wanted: &Digest, found: Option<Digest>) -> Result<(), Error> {
-    match found {
-        Some(found) if found != *wanted => {
-            Err(Error::WrongDigest { what: what.to_owned(), wanted: wanted.clone(), found })
-        }
-        _ => Ok(()),
-    }
 }
 
 fn implied(report: &LayerReport) -> Option<Vec<String>> {
@@ -300,26 +249,6 @@ pub(crate) fn list(layout: &Layout) -> Result<(Vec<Digest>, Vec<PathBuf>), Error
     }
     layers.sort();
     Ok((layers, strangers))
-}
-
-/// A stream that is counted, and hashed if its digest is wanted, as it is read.
-struct HashingReader<'a> {
-    stream: &'a mut dyn Read,
-    hasher: Option<Hasher>,
-    count: u64,
-    progress: &'a dyn Fn(u64) -> std::io::Result<()>,
-}
-
-impl Read for HashingReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.stream.read(buffer)?;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..count]);
-        }
-        self.count += count as u64;
-        (self.progress)(self.count)?;
-        Ok(count)
-    }
 }
 
 /// A file that is hashed as it is written.

@@ -18,6 +18,7 @@ mod layout;
 mod load;
 mod lower;
 mod mounts;
+mod pipe;
 mod process;
 mod quarantine;
 mod records;
