@@ -8,7 +8,7 @@ use crate::command::{Command, Group};
 use crate::commands::{NOUNS, TABLE};
 use crate::context::Context;
 
-const GROUPS: &[(Group, &str)] = &[
+pub(crate) const GROUPS: &[(Group, &str)] = &[
     (Group::Run, "Run"),
     (Group::Look, "Look and reach in"),
     (Group::Images, "Images"),
@@ -59,16 +59,9 @@ pub(crate) fn of(command: &Command, path: &'static str) -> String {
     let usage = tree.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ").trim();
     let mut text = format!("{}\n\nUsage: {usage}\n", command.about);
-    let mut visible: Vec<&Arg> = tree.get_arguments().filter(|arg| !arg.is_hide_set()).collect();
-    visible.sort_by_key(|arg| arg.get_id() == "help");
+    let visible = visible(&tree);
     let width = visible.iter().map(|arg| spelled(arg).chars().count()).max().unwrap_or(0).min(WIDEST);
-    let mut headings: Vec<&str> = Vec::new();
-    for arg in visible.iter().rev().filter(|arg| arg.is_positional()).chain(&visible) {
-        if !headings.contains(&heading(arg)) {
-            headings.push(heading(arg));
-        }
-    }
-    for title in headings {
+    for title in headings(&visible) {
         let _ = write!(text, "\n{title}:\n");
         for arg in visible.iter().filter(|arg| heading(arg) == title) {
             let spelled = spelled(arg);
@@ -92,10 +85,28 @@ pub(crate) fn of(command: &Command, path: &'static str) -> String {
     text
 }
 
+/// The flags and arguments to show, `--help` last.
+pub(crate) fn visible(tree: &clap::Command) -> Vec<&Arg> {
+    let mut visible: Vec<&Arg> = tree.get_arguments().filter(|arg| !arg.is_hide_set()).collect();
+    visible.sort_by_key(|arg| arg.get_id() == "help");
+    visible
+}
+
+/// Arguments first, then the headings in the order of their flags.
+pub(crate) fn headings<'a>(visible: &[&'a Arg]) -> Vec<&'a str> {
+    let mut headings: Vec<&str> = Vec::new();
+    for arg in visible.iter().rev().filter(|arg| arg.is_positional()).chain(visible) {
+        if !headings.contains(&heading(arg)) {
+            headings.push(heading(arg));
+        }
+    }
+    headings
+}
+
 /// A flag that is longer has its meaning on the next line.
 const WIDEST: usize = 32;
 
-fn heading(arg: &Arg) -> &str {
+pub(crate) fn heading(arg: &Arg) -> &str {
     match arg.get_help_heading() {
         _ if arg.is_positional() => "Arguments",
         Some(heading) => heading,
@@ -104,7 +115,7 @@ fn heading(arg: &Arg) -> &str {
 }
 
 /// `-e, --env NAME[=VALUE]`; a switch without the `=false` that it takes too.
-fn spelled(arg: &Arg) -> String {
+pub(crate) fn spelled(arg: &Arg) -> String {
     let value = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
     let Some(long) = arg.get_long() else { return value.to_owned() };
     let short = arg.get_short().map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));

@@ -69,12 +69,24 @@ fn completions_and_manual_pages_come_from_the_same_flags() {
     for shell in ["bash", "zsh", "fish"] {
         let (script, _, code) = place.run(&["completion", shell]);
         assert_eq!(code, 0);
-        for word in ["security-opt", "volume", "doctor", "detach-keys"] {
-            assert!(script.contains(word), "{shell} knows no {word}");
-        }
+        assert!(script.contains("__complete"), "{script}");
     }
+    let (flags, errors, code) = place.run(&["__complete", "--", "run", "--"]);
+    assert_eq!((errors.as_str(), code), ("", 0));
+    for line in ["--security-opt\t", "--detach-keys\tThe keys that leave a container running"] {
+        assert!(flags.contains(line), "{flags}");
+    }
+    assert!(!flags.contains("--gpus"), "it would be refused: {flags}");
     let page = place.run(&["man", "run"]).0;
-    assert!(page.contains(".TH") && page.contains("security") && page.contains("Examples"), "{page}");
+    for part in
+        [".TH ONGGI\\-RUN 1", ".SH EXAMPLES", "\\fB\\-\\-security\\-opt OPTION\\fR", ".SH EXIT STATUS"]
+    {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(page.is_ascii(), "roff takes other letters by number only");
+    let arguments = place.run(&["man", "rm"]).0;
+    let (before, after) = arguments.split_once(".SH ARGUMENTS\n").expect("a section of its own");
+    assert!(after.starts_with(".TP\n\\fBCONTAINER\\fR") && !before.contains("CONTAINER\\fR"), "{arguments}");
     let directory = place.directory().join("man");
     place.run(&["man", "--directory", &directory.display().to_string()]);
     assert!(directory.join("onggi-volume-ls.1").exists() && directory.join("onggi.1").exists());

@@ -83,6 +83,11 @@ pub struct Engine {
     born: Arc<Mutex<Option<(ContainerId, container::StateLock)>>>,
 }
 
+/// Linux's capabilities without `CAP_`, in the kernel's order: what `--cap-add` and `--cap-drop` take.
+pub fn capability_names() -> impl Iterator<Item = &'static str> {
+    capabilities::ALL.iter().copied()
+}
+
 impl Engine {
     /// Opens the store under the settings' roots, and makes them if they are missing.
     ///

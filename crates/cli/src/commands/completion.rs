@@ -1,10 +1,11 @@
-//! `onggi completion`: what a shell needs to complete commands and flags, made from the same definitions.
+//! `onggi completion`: a few lines for a shell, which ask `onggi __complete` what fits at each press of Tab.
+//!
+//! So the shell needs nothing new when a flag is added, what is refused is not offered, and the names of this host's containers, images
+//! and volumes are.
 
 use clap::{Arg, ArgMatches};
-use clap_complete::Shell;
 
 use crate::command::{Command, Group};
-use crate::commands::{NOUNS, TABLE};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::flags;
@@ -18,6 +19,7 @@ pub(crate) const COMMAND: Command = Command {
     failure: 1,
     examples: &[
         ("completion bash > /etc/bash_completion.d/onggi", "For everybody's bash"),
+        ("completion zsh > /usr/local/share/zsh/site-functions/_onggi", "For everybody's zsh"),
         ("completion fish > ~/.config/fish/completions/onggi.fish", "For one's own fish"),
     ],
 };
@@ -33,40 +35,10 @@ fn build() -> clap::Command {
 }
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
-    let shell = match flags::text(matches, "shell") {
-        Some("zsh") => Shell::Zsh,
-        Some("fish") => Shell::Fish,
-        _ => Shell::Bash,
-    };
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut whole_tree(), "onggi", &mut script);
-    context.print(&String::from_utf8_lossy(&script))?;
+    context.print(match flags::text(matches, "shell") {
+        Some("zsh") => include_str!("completion/onggi.zsh"),
+        Some("fish") => include_str!("completion/onggi.fish"),
+        _ => include_str!("completion/onggi.bash"),
+    })?;
     Ok(0)
-}
-
-/// All commands under one root. Only completions and manual pages build this.
-pub(super) fn whole_tree() -> clap::Command {
-    let mut root = clap::Command::new("onggi")
-        .about("Builds images, keeps them and runs containers")
-        .version(env!("CARGO_PKG_VERSION"))
-        .disable_help_subcommand(true)
-        .arg(flags::value("root", None, "DIR", "Where everything is kept"))
-        .arg(flags::value("run-root", None, "DIR", "Where the sockets and mounts of running containers are"));
-    for command in TABLE.iter().filter(|command| command.group != Group::Hidden) {
-        for name in command.names.iter().filter(|name| !name.contains(' ')) {
-            root = root.subcommand(command.tree(name).name(*name));
-        }
-    }
-    for (noun, about) in NOUNS {
-        let mut parent = clap::Command::new(*noun).about(*about).disable_help_subcommand(true);
-        for command in TABLE.iter().filter(|command| !command.examples.is_empty()) {
-            for path in command.names {
-                if let Some((_, verb)) = path.split_once(' ').filter(|(first, _)| first == noun) {
-                    parent = parent.subcommand(command.tree(path).name(verb));
-                }
-            }
-        }
-        root = root.subcommand(parent);
-    }
-    root
 }

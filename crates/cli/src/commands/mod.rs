@@ -1,6 +1,7 @@
 //! Every command, one file each, and the table by which they are found.
 
 mod attach;
+mod complete;
 mod completion;
 mod config_show;
 mod container_finish;
@@ -98,6 +99,7 @@ pub(crate) const TABLE: &[&Command] = &[
     &system_reset::COMMAND,
     &config_show::COMMAND,
     &completion::COMMAND,
+    &complete::COMMAND,
     &man::COMMAND,
     &container_finish::COMMAND,
 ];

@@ -186,7 +186,7 @@ pub(crate) fn stop_at_first_argument(command: &Command, words: &[OsString]) -> V
 }
 
 /// Whether the word is a flag whose value is the next word.
-fn wants_next(command: &Command, word: &OsStr) -> bool {
+pub(crate) fn wants_next(command: &Command, word: &OsStr) -> bool {
     let takes_value = |arg: &Arg| {
         arg.get_num_args().is_some_and(|range| range.min_values() > 0)
             || (arg.get_num_args().is_none() && arg.get_action().takes_values())
