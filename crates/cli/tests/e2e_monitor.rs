@@ -31,6 +31,16 @@ fn it_leaves_its_caller_s_session_and_cgroup() {
 }
 
 #[test]
+fn its_program_cannot_be_written_to() {
+    // CVE-2019-5736: a process that looks at the monitor through /proc finds a program on a read-only mount.
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    let path = format!("/proc/{}/exe", onggi.monitor("jar").pid);
+    let flags = rustix::fs::statvfs(path).expect("the monitor's program").f_flag;
+    assert!(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY), "{flags:?}");
+}
+
+#[test]
 fn a_container_outlives_the_process_group_that_started_it() {
     let onggi = busybox();
     let script = "\"$0\" run -d --name jar busybox sleep 1000; echo started; exec sleep 1000";

@@ -79,3 +79,49 @@ pub fn ensure_read_only() -> io::Result<()> {
         .collect::<Result<Vec<_>, _>>()?;
     Err(execve(&program.path(), &arguments, &environment))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::OpenOptions;
+    use std::os::unix::ffi::OsStringExt;
+    use std::process::Command;
+
+    const EROFS: i32 = 30;
+    const ETXTBSY: i32 = 26;
+
+    /// What opening a program for writing comes to while a process runs it, and, through a descriptor held since then, after that has
+    /// ended: the moment of CVE-2019-5736.
+    fn attack(program: std::ffi::OsString) -> [Option<i32>; 2] {
+        let mut process = Command::new(program).arg("1000").spawn().unwrap();
+        let path = format!("/proc/{}/exe", process.id());
+        let open =
+            |path: &str| OpenOptions::new().write(true).open(path).err().and_then(|e| e.raw_os_error());
+        let running = open(&path);
+        let held = std::fs::File::open(&path).unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        [running, open(&format!("/proc/self/fd/{}", held.as_raw_fd()))]
+    }
+
+    #[test]
+    fn a_guarded_program_is_never_written_to_through_its_process() {
+        assert!(
+            rustix::process::geteuid().is_root() || std::env::var_os("ONGGI_TEST_UNPRIVILEGED").is_some(),
+            "this test needs root (or ONGGI_TEST_UNPRIVILEGED=1)"
+        );
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = std::env::temp_dir().join(format!("onggi-sys-program-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let program = directory.join("sleep");
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        let guarded = ReadOnlyProgram::open(&program).unwrap();
+        let guarded = attack(std::ffi::OsString::from_vec(guarded.path().into_bytes()));
+        let bare = attack(program.into());
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(guarded, [Some(ETXTBSY), Some(EROFS)]);
+        assert_eq!(bare, [Some(ETXTBSY), None], "without the guard it can be written to afterwards");
+    }
+}

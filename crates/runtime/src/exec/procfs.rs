@@ -49,3 +49,19 @@ impl Procfs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_leads_out_of_it() {
+        let procfs = Procfs::open().unwrap();
+        let errno = |path: &str| procfs.open_at(path, OFlags::PATH).unwrap_err().raw_os_error();
+        assert!(procfs.open_at("self/oom_score_adj", OFlags::PATH).is_ok());
+        // CVE-2025-52881: by a magic link, upwards, and over the border of the file system.
+        assert_eq!(errno("self/root/etc/passwd"), Some(Errno::LOOP.raw_os_error()));
+        assert_eq!(errno("../etc/passwd"), Some(Errno::XDEV.raw_os_error()));
+        assert_eq!(errno("/etc/passwd"), Some(Errno::XDEV.raw_os_error()));
+    }
+}
