@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use onggi_monitor::client::{self, ALIVE, Connection};
 use onggi_monitor::protocol::Durability as StateDurability;
@@ -21,7 +21,14 @@ use crate::state::Status;
 /// Held while a container's state is changed and no monitor lives; ends with the value.
 #[derive(Debug)]
 pub(crate) struct StateLock {
-    _file: File,
+    file: File,
+}
+
+impl AsFd for StateLock {
+    /// The lock is the open file's: whoever is given this descriptor holds it too.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl Engine {
@@ -143,7 +150,7 @@ impl Engine {
         if !self.paths.container(id).join(LOCK).exists() {
             return Err(Error::NoSuchContainer { name: id.to_string() });
         }
-        Ok(StateLock { _file: file })
+        Ok(StateLock { file })
     }
 
     /// The container's lock if nobody has it.
@@ -151,7 +158,7 @@ impl Engine {
         let path = self.paths.container(id).join(LOCK);
         let file = self.open_lock(id)?;
         let taken = onggi_sys::ofd::try_lock(file.as_fd()).map_err(Error::io("lock", path))?;
-        Ok(taken.then_some(StateLock { _file: file }))
+        Ok(taken.then_some(StateLock { file }))
     }
 
     /// Makes the lock of a container that is about to be made, and takes it.
@@ -160,7 +167,7 @@ impl Engine {
         let file =
             File::options().write(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
         onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
-        Ok(StateLock { _file: file })
+        Ok(StateLock { file })
     }
 
     fn open_lock(&self, id: &ContainerId) -> Result<File, Error> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use onggi_monitor::clock::Moment;
 use onggi_monitor::protocol::{Condition, Reply, Request};
 use onggi_monitor::state::State;
 
@@ -11,7 +12,7 @@ use crate::error::Error;
 use crate::flags;
 use crate::follow::{Watch, Woken};
 use crate::id::ContainerId;
-use crate::request::{StopOptions, WaitCondition};
+use crate::request::{EventOptions, StopOptions, WaitCondition};
 use crate::state::Status;
 use crate::summary::Exit;
 
@@ -37,7 +38,11 @@ impl Engine {
             Ok(_) => Ok(true),
             // It ended by itself just now.
             Err(Error::NotRunning { .. }) => Ok(false),
-            Err(error) => self.unless_ended(id, error).map(|_| true),
+            Err(error) => match self.unless_ended(id, error) {
+                // And is removed already, as `--rm` asked for.
+                Ok(_) | Err(Error::NoSuchContainer { .. }) => Ok(true),
+                Err(error) => Err(error),
+            },
         }
     }
 
@@ -103,7 +108,11 @@ impl Engine {
     /// # Errors
     /// There is no such container.
     pub fn wait(&self, id: &ContainerId, condition: WaitCondition) -> Result<Exit, Error> {
-        let mut state = self.state(id)?;
+        let mut state = match self.state(id) {
+            // With `--rm` another command may have cleared it away first.
+            Err(error @ Error::NoSuchContainer { .. }) => return self.told_end(id).ok_or(error),
+            other => other?,
+        };
         if condition == WaitCondition::NextExit && !status(&state).is_live() {
             state = self.wait_for(id, |state| status(state).is_live())?;
         }
@@ -111,7 +120,10 @@ impl Engine {
         while status(&state).is_live() {
             exit = match self.ask_for_end(id) {
                 Ok(exit) => exit,
-                Err(error) => Exit::of(&self.unless_ended(id, error)?),
+                Err(error) => match self.unless_ended(id, error) {
+                    Err(error @ Error::NoSuchContainer { .. }) => return self.told_end(id).ok_or(error),
+                    other => Exit::of(&other?),
+                },
             };
             if condition != WaitCondition::Removed {
                 return Ok(exit);
@@ -181,10 +193,43 @@ impl Engine {
         }
         match self.state(id) {
             Ok(state) if !status(&state).is_live() => Ok(state),
-            // Removed with `--rm`: how it ended is gone with it.
-            Err(Error::NoSuchContainer { .. }) => Ok(State::default()),
+            Err(gone @ Error::NoSuchContainer { .. }) => Err(gone),
             _ => Err(error),
         }
+    }
+
+    /// How a container ended that is removed: the event log remembers.
+    fn told_end(&self, id: &ContainerId) -> Option<Exit> {
+        let values = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+        let options = EventOptions {
+            since: Some(0),
+            until: Some(Moment::now().nanoseconds()),
+            filters: [
+                ("container".to_owned(), values(&[id.as_str()])),
+                ("event".to_owned(), values(&["start", "oom", "die"])),
+            ]
+            .into(),
+        };
+        let (mut exit, mut oom_killed) = (None, false);
+        let read = self.events(&options, &mut |event| {
+            match event["Action"].as_str() {
+                Some("oom") => oom_killed = true,
+                Some("die") => {
+                    let code = event["Actor"]["Attributes"]["exitCode"].as_str();
+                    let time = event["timeNano"].as_i64().map(Moment::from_nanoseconds);
+                    exit = code.and_then(|code| code.parse().ok()).map(|code| Exit {
+                        code,
+                        oom_killed,
+                        finished_at: time.map_or_else(String::new, |time| time.to_string()),
+                        error: None,
+                        detached: false,
+                    });
+                }
+                _ => (exit, oom_killed) = (None, false),
+            }
+            Ok(())
+        });
+        read.ok().and(exit)
     }
 
     /// Waits until the state is as wanted; woken by the state's renames, and by the directory's end.

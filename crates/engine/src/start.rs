@@ -1,7 +1,8 @@
 //! Starting a container: files and facts, the plan, a monitor to carry it out and to be its parent, one message back.
 //!
-//! The container's lock is held until the monitor has answered; from then on the monitor's `alive` lock says that it runs. Whoever
-//! dies in between leaves a monitor that either never got the word to start, and ends, or one that runs the container.
+//! The container's lock is held until the monitor has answered, by the command and by the monitor, which is given it with the word to
+//! start; from then on the monitor's `alive` lock says that it runs. A command that dies in between leaves a monitor that either never got
+//! the word, and ends, or one that runs the container, and nobody can take the container away under it.
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
@@ -80,7 +81,7 @@ impl Engine {
         let plan = prepared.and_then(|()| self.plan(&record, options.timings));
         let started = plan.and_then(|plan| {
             let _parents = self.mark_parents(&record)?;
-            self.launch(&record, &plan, options, restarts)
+            self.launch(&record, &lock, &plan, options, restarts)
         });
         match started {
             Ok(session) => Ok(session),
@@ -257,6 +258,7 @@ impl Engine {
     fn launch(
         &self,
         record: &Record,
+        lock: &StateLock,
         plan: &Plan,
         options: &StartOptions,
         restarts: u32,
@@ -291,7 +293,7 @@ impl Engine {
             None => None,
         };
         let request = Request::Start { container: Box::new(self.start_message(record, options, restarts)?) };
-        let descriptors = [memory.as_fd(), container.as_fd(), sandbox.as_fd(), events.as_fd()];
+        let descriptors = [memory.as_fd(), container.as_fd(), sandbox.as_fd(), events.as_fd(), lock.as_fd()];
         let start = connection.send(&request, &descriptors).map_err(fail)?;
         onggi_sys::fault::point("engine.start.sent");
         let (steps, parts) = self.started(&mut connection, start, record)?;

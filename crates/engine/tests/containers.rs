@@ -547,6 +547,30 @@ fn a_full_disk_keeps_nobody_from_listing_and_removing() {
 }
 
 #[test]
+fn who_waits_is_told_the_end_although_another_has_cleared_it_away() {
+    let host = Host::new();
+    let request = RunRequest { remove: true, ..busybox(&["sleep", "1000"]) };
+    let created = host.engine.create(&request).unwrap();
+    let options = StartOptions { attach: common::both(), ..StartOptions::default() };
+    let session = host.engine.start(&created.id, &options).unwrap();
+    let pid = host.engine.inspect(&created.id).unwrap()["State"]["Pid"].as_i64().unwrap();
+    // Stopped, so that it hears nothing of the end.
+    signal_monitor(&host, &created.id, rustix::process::Signal::STOP);
+    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+    let process = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+    rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL).unwrap();
+    let mut poll = [rustix::event::PollFd::new(&process, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut poll, None).unwrap();
+    kill_monitor(&host, &created.id);
+    let engine = host.another();
+    let everything = ListOptions { all: true, ..ListOptions::default() };
+    soon(|| engine.list(&everything).unwrap().is_empty());
+    // Its real end went with its monitor; what the one who cleared it away has told is left.
+    assert_eq!(engine.wait(&created.id, WaitCondition::NotRunning).unwrap().code, 255);
+    assert_eq!(session.wait().unwrap().code, 255);
+}
+
+#[test]
 fn a_list_says_what_runs() {
     let host = Host::new();
     let running = host.start(&RunRequest {
@@ -601,11 +625,20 @@ fn await_log(host: &Host, id: &onggi_engine::ContainerId, wanted: &str) {
 }
 
 fn kill_monitor(host: &Host, id: &onggi_engine::ContainerId) {
+    let pid = signal_monitor(host, id, rustix::process::Signal::KILL);
+    // It is our child; when it is reaped its locks are gone.
+    rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
+}
+
+fn signal_monitor(
+    host: &Host,
+    id: &onggi_engine::ContainerId,
+    signal: rustix::process::Signal,
+) -> rustix::process::Pid {
     let text =
         std::fs::read(host.run_root().join("sandboxes").join(id.as_str()).join("monitor.json")).unwrap();
     let identity: serde_json::Value = serde_json::from_slice(&text).unwrap();
     let pid = rustix::process::Pid::from_raw(identity["pid"].as_i64().unwrap() as i32).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    // It is our child; when it is reaped its locks are gone.
-    rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+    pid
 }

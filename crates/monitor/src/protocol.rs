@@ -23,7 +23,7 @@ pub const OLDEST_VERSION: u32 = 1;
 pub const MAX_PACKET: usize = 128 * 1024;
 
 /// No packet carries more descriptors.
-pub const MAX_DESCRIPTORS: usize = 4;
+pub const MAX_DESCRIPTORS: usize = 5;
 
 /// The descriptor on which a freshly spawned monitor finds its first connection.
 pub const CONTROL_DESCRIPTOR: i32 = 3;
@@ -57,7 +57,8 @@ pub enum Request {
     /// → [`Reply::Hello`] with the version that both speak, or an error of kind `unsupported`.
     Hello { version: u32 },
     /// Only on the connection given at spawn, once. Descriptors: the plan, the container's directory, the sandbox's directory,
-    /// the events directory. → [`Reply::Started`].
+    /// the events directory and, if the caller holds one, the container's lock, which is let go when the state says that it runs.
+    /// → [`Reply::Started`].
     Start { container: Box<Start> },
     /// Instead of [`Request::Start`]: takes over a container whose monitor died, from what `state.json` says of its first process.
     /// Descriptors: the container's directory, the sandbox's directory, the events directory, and with a restart policy the plan.

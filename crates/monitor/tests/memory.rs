@@ -13,7 +13,7 @@ use onggi_monitor::protocol::{Condition, Reply, Request};
 /// Private dirty memory after an exec, an attach and a log rotation (KiB).
 const PRIVATE_DIRTY: u64 = 128;
 /// The same while output passes.
-const BUSY: u64 = PRIVATE_DIRTY + 24;
+const BUSY: u64 = PRIVATE_DIRTY + 32;
 
 fn field(pid: i32, name: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();

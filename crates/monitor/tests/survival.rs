@@ -189,3 +189,28 @@ fn another_process_of_the_same_number_is_not_adopted() {
     let (_, adopted) = adopt(&fixture);
     assert_eq!(adopted.unwrap_err().kind(), Kind::NotFound);
 }
+
+#[test]
+fn the_container_s_lock_is_held_until_it_runs() {
+    let fixture = Fixture::new("exec sleep 1000");
+    let path = fixture.path("lock");
+    let lock = File::options().write(true).create_new(true).open(&path).unwrap();
+    assert!(onggi_sys::ofd::try_lock(lock.as_fd()).unwrap());
+    let look = File::open(&path).unwrap();
+    let is_held = || onggi_sys::ofd::is_held(look.as_fd()).unwrap();
+
+    let mut monitor = fixture.spawn();
+    let pid = rustix::process::Pid::from_raw(monitor.pid()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let started = fixture.send_start_with(&mut monitor, Some(lock.as_fd()));
+    // As if the command had been killed.
+    drop(lock);
+    assert!(is_held(), "it is on its way to the monitor");
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    assert!(matches!(monitor.reply_to(started).unwrap(), Reply::Started { .. }));
+    assert!(!is_held(), "the state says that it runs");
+    monitor.order(&Request::Signal { signal: 9, exec: None, all: false }, &[]).unwrap();
+    let wait = monitor.order(&Request::Wait { condition: Condition::Exited, finish: false }, &[]).unwrap();
+    assert!(matches!(monitor.reply_to(wait).unwrap(), Reply::Exited { code: 137, .. }));
+    fixture.assert_nothing_left();
+}

@@ -103,6 +103,8 @@ struct Watched {
     /// The end is known: on the disk, or in the backlog.
     ended: bool,
     backlog: Backlog,
+    /// The container's lock, until its state says that it runs: the command that gave it may die before.
+    start_lock: Option<OwnedFd>,
     /// The last thing that went wrong and that nobody was there to be told.
     problem: Option<String>,
     parts: Vec<(String, u64)>,

@@ -37,7 +37,11 @@ impl Monitor<'_> {
             let refusal = Refusal::new(Kind::Conflict, "start", "this monitor has a container already");
             return self.refuse(peer, question, refusal);
         }
-        let Ok([plan, directory, sandbox, events]) = <[OwnedFd; 4]>::try_from(descriptors) else {
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next();
+        let (Some(plan), Some(directory), Some(sandbox), Some(events), lock) =
+            (next(), next(), next(), next(), next())
+        else {
             return self.give_up(
                 peer,
                 question,
@@ -60,6 +64,7 @@ impl Monitor<'_> {
         let state =
             State { restart_count: start.restart_count, boot_id: state::boot_id(), ..State::default() };
         let mut watched = Watched::new(start, directory, sandbox, Writer::new(events), log, state);
+        watched.start_lock = lock;
         let started = self.start_process(&watched, &plan, &mut parts);
         watched.lives.plan = Some(plan).filter(|_| watched.start.restart != Restart::No);
         self.watched = Some(watched);
@@ -254,6 +259,9 @@ impl Monitor<'_> {
             // What is running dies with the machine: nobody needs it after a power cut.
             self.write_state(Durability::Volatile);
             onggi_sys::fault::point("monitor.start.recorded");
+            if let Some(watched) = &mut self.watched {
+                watched.start_lock = None;
+            }
             self.emit("start", &[]);
         } else {
             self.exec_runs(number);
@@ -428,6 +436,7 @@ impl Watched {
             adopted: false,
             ended: false,
             backlog: Backlog::default(),
+            start_lock: None,
             problem: None,
             parts: Vec::new(),
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -117,10 +117,15 @@ impl Fixture {
 
     /// Sends `start` without waiting for its answer.
     pub fn send_start(&self, monitor: &mut Connection) -> u32 {
+        self.send_start_with(monitor, None)
+    }
+
+    /// The same with the container's lock.
+    pub fn send_start_with(&self, monitor: &mut Connection, lock: Option<BorrowedFd<'_>>) -> u32 {
         let open = |path: PathBuf| OwnedFd::from(File::open(path).unwrap());
         let descriptors =
             [self.plan(), open(self.path("container")), open(self.sandbox()), open(self.path("events"))];
-        let descriptors = descriptors.each_ref().map(AsFd::as_fd);
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).chain(lock).collect();
         monitor.send(&Request::Start { container: Box::new(self.start.clone()) }, &descriptors).unwrap()
     }
 
