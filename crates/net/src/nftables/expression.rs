@@ -3,7 +3,10 @@
 //! Registers are 4 bytes each; the first is number 8. What is looked up in a set of several parts is loaded into registers that
 //! follow one another.
 
+use std::net::Ipv4Addr;
+
 use super::batch::Family;
+use crate::endpoint::Protocol;
 use crate::netlink::Message;
 
 /// The first register.
@@ -118,16 +121,41 @@ impl Rule {
 
     /// `dnat to [daddr .] meta l4proto . th dport map @map`
     pub(crate) fn redirect_by(self, family: Family, map: &str, by_address: bool) -> Rule {
-        const DESTINATION_PORT: u32 = 2;
         let (rule, next) = if by_address { self.destination(family, 0) } else { (self, 0) };
         let port_behind = if family == Family::Ipv6 { 4 } else { 1 };
         rule.load_meta(Meta::Protocol, next)
             .payload(TRANSPORT, DESTINATION_PORT, 2, next + 1)
             .add("lookup", |body| body.text(1, map).big(2, FIRST).big(3, FIRST))
             .add("nat", |body| {
-                const DESTINATION: u32 = 1;
-                body.big(1, DESTINATION).big(2, family as u32).big(3, FIRST).big(5, FIRST + port_behind)
+                body.big(1, NAT_DESTINATION).big(2, family as u32).big(3, FIRST).big(5, FIRST + port_behind)
             })
+    }
+
+    /// `ip daddr ADDRESS`
+    pub(crate) fn to_address(self, address: Ipv4Addr) -> Rule {
+        let (rule, _) = self.destination(Family::Ipv4, 0);
+        rule.compare(&address.octets())
+    }
+
+    /// `udp dport PORT`
+    pub(crate) fn to_port(self, protocol: Protocol, port: u16) -> Rule {
+        self.load_meta(Meta::Protocol, 0)
+            .compare(&[protocol.number()])
+            .payload(TRANSPORT, DESTINATION_PORT, 2, 0)
+            .compare(&port.to_be_bytes())
+    }
+
+    /// `dnat to ADDRESS:PORT`
+    pub(crate) fn redirect_to(self, address: Ipv4Addr, port: u16) -> Rule {
+        let load = |rule: Rule, register, value: &[u8]| {
+            rule.add("immediate", |body| {
+                body.big(1, register).nest(2, |data| data.attribute(DATA_VALUE, value))
+            })
+        };
+        let rule = load(self, FIRST, &address.octets());
+        load(rule, FIRST + 1, &port.to_be_bytes()).add("nat", |body| {
+            body.big(1, NAT_DESTINATION).big(2, Family::Ipv4 as u32).big(3, FIRST).big(5, FIRST + 1)
+        })
     }
 
     pub(crate) fn masquerade(self) -> Rule {
@@ -190,3 +218,7 @@ const NOT_EQUAL: u32 = 1;
 /// Where `payload` counts from.
 const NETWORK: u32 = 1;
 const TRANSPORT: u32 = 2;
+/// Where TCP, UDP and SCTP have the port (bytes).
+const DESTINATION_PORT: u32 = 2;
+/// `NFT_NAT_DNAT`
+const NAT_DESTINATION: u32 = 1;
