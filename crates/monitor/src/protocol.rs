@@ -330,6 +330,9 @@ pub struct Start {
     pub restart_count: u32,
     #[serde(default)]
     pub restart: Restart,
+    /// From what the sandbox's processes are answered at 127.0.0.11. None: its networks have no names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<onggi_net::names::resolve::Config>,
 }
 
 /// Where the output goes besides the attached clients.

@@ -9,9 +9,9 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use common::{Fixture, output, program, read_until, unframe};
+use common::{Fixture, adopt, kill_monitor, output, program, read_until, unframe};
 use onggi_error::{Diagnose, Kind};
-use onggi_monitor::client::{self, ALIVE, Connection};
+use onggi_monitor::client::{self, ALIVE};
 use onggi_monitor::protocol::{Condition, Reply, Request, Streams};
 use onggi_monitor::state::Phase;
 
@@ -22,27 +22,6 @@ fn interactive() -> Streams {
 fn is_alive(fixture: &Fixture) -> bool {
     let alive = File::options().write(true).open(fixture.sandbox().join(ALIVE)).unwrap();
     onggi_sys::ofd::is_held(alive.as_fd()).unwrap()
-}
-
-/// Kills the monitor and returns when it is dead.
-fn kill_monitor(pid: i32) {
-    let pid = rustix::process::Pid::from_raw(pid).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
-}
-
-fn adopt(fixture: &Fixture) -> (Connection, Result<u32, onggi_monitor::Error>) {
-    let mut monitor = fixture.spawn();
-    let open = |path: std::path::PathBuf| OwnedFd::from(File::open(path).unwrap());
-    let descriptors =
-        [open(fixture.path("container")), open(fixture.sandbox()), open(fixture.path("events"))];
-    let descriptors = descriptors.each_ref().map(AsFd::as_fd);
-    let state = fixture.state();
-    let request = Request::Adopt { pid: state.pid, pid_start_time: state.pid_start_time };
-    let wait = Request::Wait { condition: Condition::Exited, finish: false };
-    let wait = monitor.order(&wait, &[]).unwrap();
-    let adopted = monitor.call(&request, &descriptors);
-    (monitor, adopted.map(|_| wait))
 }
 
 #[test]

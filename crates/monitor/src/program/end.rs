@@ -49,6 +49,7 @@ impl Monitor<'_> {
             self.exec_ended(number, code);
         }
         self.drain(MAIN);
+        self.close_names();
         let oom_killed = self.count_memory_kills();
         problems.extend(self.isolation.remove().err().iter().map(ToString::to_string));
         onggi_sys::fault::point("monitor.end.removed");

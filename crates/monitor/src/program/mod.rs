@@ -11,6 +11,7 @@ mod end;
 mod exec;
 pub mod isolation;
 mod log;
+mod names;
 mod peer;
 mod poller;
 mod pump;
@@ -36,6 +37,7 @@ use crate::state::State;
 use attached::Attached;
 use backlog::Backlog;
 use isolation::Isolation;
+use names::Names;
 use peer::Peer;
 use poller::{Poller, Ready, Registered, Token};
 use sandbox::Sandbox;
@@ -73,6 +75,7 @@ struct Monitor<'a> {
     attached: Vec<Attached>,
     watched: Option<Watched>,
     ended_execs: VecDeque<(String, i32)>,
+    names: Option<Names>,
     /// For whatever passes through; empty in quiet moments.
     buffer: Vec<u8>,
     /// When (monotonic nanoseconds) to give memory back.
@@ -160,6 +163,7 @@ impl<'a> Monitor<'a> {
             attached: Vec::new(),
             watched: None,
             ended_execs: VecDeque::new(),
+            names: None,
             buffer: Vec::new(),
             quiet_at: None,
             listen_again_at: None,
@@ -191,6 +195,7 @@ impl<'a> Monitor<'a> {
         match token {
             Token::Listener => self.accept(),
             Token::Memory => self.memory_ran_out(),
+            Token::Names => self.serve_names(),
             Token::Peer(number) => {
                 self.hear(number, ready);
             }
@@ -207,8 +212,9 @@ impl<'a> Monitor<'a> {
         let stop = self.watched.as_ref().and_then(|watched| watched.stop.as_ref()?.deadline);
         let backlog = self.watched.as_ref().and_then(|watched| watched.backlog.again_at);
         let restart = self.watched.as_ref().and_then(|watched| watched.lives.again_at);
-        let next =
-            [stop, backlog, restart, self.quiet_at, self.listen_again_at].into_iter().flatten().min()?;
+        let names = self.names.as_ref().and_then(|names| names.server.deadline());
+        let next = [stop, backlog, restart, names, self.quiet_at, self.listen_again_at];
+        let next = next.into_iter().flatten().min()?;
         Some(next.saturating_sub(monotonic()))
     }
 
@@ -219,6 +225,9 @@ impl<'a> Monitor<'a> {
             self.buffer = Vec::new();
             if let Some(watched) = &mut self.watched {
                 watched.log.shrink();
+            }
+            if let Some(names) = &mut self.names {
+                names.server.rest();
             }
             onggi_sys::memory::trim();
         }
@@ -231,6 +240,9 @@ impl<'a> Monitor<'a> {
         }
         if self.watched.as_ref().and_then(|watched| watched.lives.again_at).is_some_and(|at| at <= now) {
             self.start_again();
+        }
+        if self.names.as_ref().and_then(|names| names.server.deadline()).is_some_and(|at| at <= now) {
+            self.serve_names();
         }
         let stop = self.watched.as_mut().and_then(|watched| watched.stop.as_mut());
         if let Some(stop) = stop

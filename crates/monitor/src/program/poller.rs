@@ -19,6 +19,7 @@ const BATCH: usize = 16;
 pub(crate) enum Token {
     Listener,
     Memory,
+    Names,
     Peer(u32),
     Process(u32),
     Report(u32),
@@ -40,6 +41,7 @@ impl Token {
             Token::Stderr(number) => (6, number),
             Token::Stdin(number) => (7, number),
             Token::Attached(number) => (8, number),
+            Token::Names => (9, 0),
         };
         kind << 32 | u64::from(number)
     }
@@ -55,7 +57,8 @@ impl Token {
             5 => Token::Stdout(number),
             6 => Token::Stderr(number),
             7 => Token::Stdin(number),
-            _ => Token::Attached(number),
+            8 => Token::Attached(number),
+            _ => Token::Names,
         }
     }
 }

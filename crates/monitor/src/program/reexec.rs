@@ -24,6 +24,7 @@ use super::attached::Attached;
 use super::detach::DetachKeys;
 use super::isolation::{Isolation, Refusal};
 use super::log::{Log, Unfinished};
+use super::names::{Names, NamesSnapshot};
 use super::peer::{Peer, Waiting};
 use super::poller::Registered;
 use super::restart::Lives;
@@ -56,6 +57,8 @@ struct Snapshot {
     attached: Vec<AttachedSnapshot>,
     watched: WatchedSnapshot,
     ended_execs: VecDeque<(String, i32)>,
+    #[serde(default)]
+    names: Option<NamesSnapshot>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -198,6 +201,7 @@ impl Monitor<'_> {
             attached: self.attached.iter().map(AttachedSnapshot::of).collect(),
             watched: WatchedSnapshot::of(watched),
             ended_execs: self.ended_execs.clone(),
+            names: self.names.as_ref().map(Names::snapshot),
         })
     }
 
@@ -222,6 +226,7 @@ impl Monitor<'_> {
                 watched.listener.iter().chain(&watched.memory).chain(&watched.lives.plan).map(AsFd::as_fd),
             );
         }
+        all.extend(self.names.iter().flat_map(Names::descriptors));
         let flags = if kept { FdFlags::empty() } else { FdFlags::CLOEXEC };
         for descriptor in all {
             rustix::io::fcntl_setfd(descriptor, flags)
@@ -250,10 +255,17 @@ impl Monitor<'_> {
         }
         let watched = snapshot.watched.restore()?;
         let plan = watched.sandbox.read_plan().and_then(|plan| monitor.isolation.find(&plan));
+        let names = snapshot.names.zip(watched.start.names.clone());
+        let names = names.map(|(names, config)| names.restore(config)).transpose();
         monitor.watched = Some(watched);
         // Without it exec and pause fail, and say so; the container and its output go on.
         if let (Err(refusal), Some(watched)) = (plan, &mut monitor.watched) {
             watched.problem = Some(refusal.to_string());
+        }
+        match (names, &mut monitor.watched) {
+            (Ok(names), _) => monitor.names = names,
+            (Err(refusal), Some(watched)) => watched.problem = Some(refusal.to_string()),
+            (Err(_), None) => {}
         }
         Ok(monitor)
     }
@@ -261,6 +273,7 @@ impl Monitor<'_> {
     /// Puts everything into the epoll set.
     fn watch_all(&mut self) {
         self.watch_sandbox();
+        self.watch_names();
         let sessions: Vec<u32> = self.sessions.iter().map(|session| session.number).collect();
         for number in sessions {
             self.watch_process(number);

@@ -104,6 +104,10 @@ impl Monitor<'_> {
         let process = self.isolation.start(plan.as_fd(), stdio)?;
         parts.end("clone");
         watched.sandbox.write_plan(&self.isolation.description())?;
+        if watched.start.names.is_some() {
+            self.open_names(watched, process.pidfd.as_fd())?;
+            parts.end("names");
+        }
         Ok((process, ends))
     }
 
@@ -290,6 +294,7 @@ impl Monitor<'_> {
         if let Err(also) = cleared {
             refusal.message = format!("{}; and then {also}", refusal.message);
         }
+        self.close_names();
         onggi_sys::fault::point("monitor.start.undone");
         if let Some(watched) = self.watched.take() {
             watched.sandbox.clear();
@@ -371,13 +376,16 @@ impl Monitor<'_> {
         watched.lives.plan = plan;
         watched.lives.began = monotonic();
         watched.backlog = backlog;
-        // A host without a freezer freezes nothing.
-        watched.problem = frozen.err().map(|refusal| refusal.to_string());
+        // The old monitor's sockets died with it.
+        let named = self.open_names(&watched, pidfd.as_fd());
+        // A host without a freezer freezes nothing, and a container goes on without names.
+        watched.problem = named.and(frozen).err().map(|refusal| refusal.to_string());
         watched.memory_kills = self.isolation.memory_kills();
         self.watched = Some(watched);
         self.add_main(pid, pidfd, has_terminal, ends, None);
         if let Err(refusal) = self.settle() {
             // The container goes on without; the next command tries again.
+            self.close_names();
             self.watched = None;
             return Err(refusal);
         }

@@ -267,6 +267,28 @@ pub fn output() -> Streams {
     Streams { stdout: true, stderr: true, framed: true, ..Streams::default() }
 }
 
+/// Kills the monitor and returns when it is dead.
+pub fn kill_monitor(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
+}
+
+/// Has another monitor take the container over; the number is that of its wait.
+pub fn adopt(fixture: &Fixture) -> (Connection, Result<u32, onggi_monitor::Error>) {
+    let mut monitor = fixture.spawn();
+    let open = |path: PathBuf| OwnedFd::from(File::open(path).unwrap());
+    let descriptors =
+        [open(fixture.path("container")), open(fixture.sandbox()), open(fixture.path("events"))];
+    let descriptors = descriptors.each_ref().map(AsFd::as_fd);
+    let state = fixture.state();
+    let request = Request::Adopt { pid: state.pid, pid_start_time: state.pid_start_time };
+    let wait = Request::Wait { condition: Condition::Exited, finish: false };
+    let wait = monitor.order(&wait, &[]).unwrap();
+    let adopted = monitor.call(&request, &descriptors);
+    (monitor, adopted.map(|_| wait))
+}
+
 fn spec(script: &str) -> oci::Spec {
     let namespaces = [
         oci::NamespaceKind::Mount,

@@ -14,7 +14,7 @@ use crate::netlink::Socket;
 use crate::nftables::batch::{BaseChain, Batch, Family, Hook};
 use crate::nftables::expression::Rule;
 use crate::wire::within;
-use crate::{Error, port};
+use crate::{Error, link, port};
 
 /// The server's address in every sandbox, as Docker has it.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -24,8 +24,8 @@ const TABLE: &str = "onggi-names";
 /// Streams that wait to be let in.
 const BACKLOG: i32 = 16;
 
-/// Makes the sockets and rules in the network namespace of a process (its pidfd) or behind a descriptor of one, where
-/// loopback need not be up yet. Rules of an earlier server are replaced.
+/// Makes the sockets and rules in the network namespace of a process (its pidfd) or behind a descriptor of one, and
+/// brings loopback up there, by which clients come. Rules of an earlier server are replaced.
 ///
 /// # Errors
 /// [`Error::Enter`], [`Error::Bind`], [`Error::Netlink`].
@@ -34,6 +34,7 @@ pub fn listen(target: BorrowedFd<'_>) -> Result<Sockets, Error> {
 }
 
 fn open() -> Result<Sockets, Error> {
+    link::loopback_up(&mut Socket::route()?)?;
     let (datagrams, by_datagram) = bind(Protocol::Udp)?;
     let (streams, by_stream) = bind(Protocol::Tcp)?;
     let fail = |errno: Errno| Error::Bind {

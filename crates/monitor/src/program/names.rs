@@ -1,0 +1,101 @@
+//! Names for the sandbox's processes: `onggi_net`'s server as one more descriptor of this loop.
+//!
+//! Its sockets are in the container's network namespace, so they come when that is there; whatever it asks others it asks from here, the
+//! host's.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::path::Path;
+
+use onggi_error::Diagnose;
+use onggi_net::names::listen::listen;
+use onggi_net::names::resolve::Config;
+use onggi_net::names::server::{Pending, Server, Sockets};
+use onggi_net::names::upstream::RESOLV_CONF;
+use onggi_sys::descriptor::take_inherited;
+use rustix::event::epoll::EventFlags;
+use serde::{Deserialize, Serialize};
+
+use super::isolation::Refusal;
+use super::poller::{Registered, Token};
+use super::{Monitor, Watched, monotonic};
+
+/// The server, and what the loop knows of it.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub(super) server: Server,
+    registered: Registered,
+}
+
+/// For a re-execution: descriptors as numbers, and the questions that wait for others' answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct NamesSnapshot {
+    datagrams: RawFd,
+    streams: RawFd,
+    pending: Vec<Pending>,
+}
+
+impl Monitor<'_> {
+    /// Makes the server, if the sandbox is on a network with names. Its first process is there, and its network namespace with it; `first` is its
+    /// pidfd.
+    pub(super) fn open_names(&mut self, watched: &Watched, first: BorrowedFd<'_>) -> Result<(), Refusal> {
+        let Some(config) = watched.start.names.clone() else { return Ok(()) };
+        let sockets = listen(first)
+            .map_err(|error| Refusal::new(error.kind(), "monitor.names", error.to_string()))?;
+        self.names = Some(Names::new(sockets, config)?);
+        self.watch_names();
+        Ok(())
+    }
+
+    /// Puts the server into the epoll set.
+    pub(super) fn watch_names(&mut self) {
+        if let Some(Names { server, registered }) = &mut self.names {
+            self.poller.set(server.descriptor(), Token::Names, registered, Some(EventFlags::IN));
+        }
+    }
+
+    pub(super) fn serve_names(&mut self) {
+        if let Some(names) = &mut self.names {
+            names.server.serve(monotonic());
+        }
+    }
+
+    /// Lets go of the sockets, which would keep the container's network namespace.
+    pub(super) fn close_names(&mut self) {
+        if let Some(Names { server, registered }) = &mut self.names {
+            self.poller.set(server.descriptor(), Token::Names, registered, None);
+        }
+        self.names = None;
+    }
+}
+
+impl Names {
+    fn new(sockets: Sockets, config: Config) -> Result<Names, Refusal> {
+        let server = Server::new(sockets, config, Path::new(RESOLV_CONF))
+            .map_err(|error| Refusal::io("monitor.names", "make the server of names", &error))?;
+        Ok(Names { server, registered: Registered::default() })
+    }
+
+    /// What a program in this one's place takes over.
+    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        let Sockets { datagrams, streams } = self.server.sockets();
+        [datagrams.as_fd(), streams.as_fd()]
+    }
+
+    pub(super) fn snapshot(&self) -> NamesSnapshot {
+        let [datagrams, streams] = self.descriptors().map(|descriptor| descriptor.as_raw_fd());
+        NamesSnapshot { datagrams, streams, pending: self.server.pending() }
+    }
+}
+
+impl NamesSnapshot {
+    pub(super) fn restore(self, config: Config) -> Result<Names, Refusal> {
+        let take = |number| {
+            take_inherited(number)
+                .map_err(|error| Refusal::io("monitor.names", "take the sockets over", &error))
+        };
+        let sockets = Sockets { datagrams: take(self.datagrams)?, streams: take(self.streams)? };
+        let mut names = Names::new(sockets, config)?;
+        names.server.take_up(self.pending, monotonic());
+        Ok(names)
+    }
+}
