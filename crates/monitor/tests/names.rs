@@ -111,3 +111,51 @@ fn a_question_on_its_way_survives_a_re_execution() {
     assert_eq!(running.code(), 0);
     fixture.assert_nothing_left();
 }
+
+/// As in `memory.rs` (KiB).
+const PRIVATE_DIRTY: u64 = 128;
+
+#[test]
+fn a_thousand_questions_leave_the_monitor_within_its_budget() {
+    // Pages of a program that the linker has just written count as dirty until they are on the disk.
+    std::fs::File::open(common::program()).unwrap().sync_all().unwrap();
+    let upstream = UdpSocket::bind(("127.82.11.54", 53)).unwrap();
+    let mut fixture = fixture("exec sh -i 2>&1", upstream.local_addr().unwrap().ip());
+    fixture.start.stdin_open = true;
+    let mut running = fixture.run_attached(Some(shell()));
+    let pid = running.pid;
+    let asked = std::thread::spawn(move || {
+        let target = std::fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
+        onggi_sys::namespace::setns(std::os::fd::AsFd::as_fd(&target), 0x4000_0000).unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client.connect("127.0.0.11:53").unwrap();
+        let mut reply = [0; 512];
+        for number in 0..1000_u16 {
+            let mut query = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, b'w', b'e', b'b', 0, 0, 1, 0, 1];
+            query[..2].copy_from_slice(&number.to_be_bytes());
+            client.send(&query).unwrap();
+            client.recv(&mut reply).unwrap();
+            // As many of others' names as there is room for, and more.
+            query[13] = b'x';
+            client.send(&query).unwrap();
+        }
+    });
+    asked.join().unwrap();
+    let monitor = running.monitor.pid();
+    let dirty = || {
+        let text = std::fs::read_to_string(format!("/proc/{monitor}/smaps_rollup")).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    println!("full: {} KiB private dirty", dirty());
+    // In the first quiet moment it gives back what it does not need; until then a poll is all that can be done from outside.
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while dirty() > PRIVATE_DIRTY && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    println!("quiet: {} KiB private dirty", dirty());
+    assert!(dirty() <= PRIVATE_DIRTY);
+    say(&mut running, "exit");
+    assert_eq!(running.code(), 0);
+}

@@ -243,6 +243,7 @@ impl<'a> Monitor<'a> {
         }
         if self.names.as_ref().and_then(|names| names.server.deadline()).is_some_and(|at| at <= now) {
             self.serve_names();
+            self.quiet_at = Some(now + QUIET);
         }
         let stop = self.watched.as_mut().and_then(|watched| watched.stop.as_mut());
         if let Some(stop) = stop

@@ -11,7 +11,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use super::message::{LARGEST, Query, Verdict, judge, set_id};
+use super::message::{LARGEST, Query, SMALLEST_DATAGRAM, Verdict, judge, set_id};
 use super::random::unguessable;
 use super::stream::{Incoming, Outgoing};
 
@@ -20,6 +20,9 @@ const PATIENCE: u64 = 4_000_000_000;
 
 /// As many datagrams are looked at in one go; the others' turn must come even while somebody floods this socket.
 const DATAGRAMS: usize = 16;
+
+/// The largest query that is passed on: what every server takes. Clients' are of a tenth of this.
+pub(super) const LARGEST_QUERY: usize = SMALLEST_DATAGRAM;
 
 /// Who waits for the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +39,34 @@ pub(super) struct Exchange {
     /// Never used again, so that an event can not reach a successor.
     pub(super) number: u32,
     pub(super) asker: Asker,
-    /// As it came; it is a query, or it would not be here.
-    pub(super) query: Box<[u8]>,
+    /// As it came. In place, since many small blocks would be scattered over the heap and keep it from shrinking.
+    query: [u8; LARGEST_QUERY],
+    length: usize,
     /// How many servers were asked.
     pub(super) asked: usize,
     pub(super) attempt: Option<Attempt>,
+}
+
+impl Exchange {
+    /// `None` if the query is too large.
+    pub(super) fn new(number: u32, asker: Asker, query: &[u8]) -> Option<Exchange> {
+        let mut place = [0; LARGEST_QUERY];
+        place.get_mut(..query.len())?.copy_from_slice(query);
+        Some(Exchange { number, asker, query: place, length: query.len(), asked: 0, attempt: None })
+    }
+
+    /// It is a query, or it would not be here.
+    pub(super) fn query(&self) -> &[u8] {
+        &self.query[..self.length]
+    }
+
+    /// Looks at the socket. An answer is left in `buffer`.
+    pub(super) fn look(&mut self, buffer: &mut Vec<u8>) -> Progress {
+        match (Query::parse(&self.query[..self.length]), &mut self.attempt) {
+            (Ok(query), Some(attempt)) => attempt.look(&query, buffer),
+            _ => Progress::Broken,
+        }
+    }
 }
 
 /// One server's chance.
@@ -104,8 +130,7 @@ impl Attempt {
         if self.stream.is_some() { EventFlags::OUT } else { EventFlags::IN }
     }
 
-    /// Looks at the socket. An answer to `query` is left in `buffer`.
-    pub(super) fn look(&mut self, query: &Query<'_>, buffer: &mut Vec<u8>) -> Progress {
+    fn look(&mut self, query: &Query<'_>, buffer: &mut Vec<u8>) -> Progress {
         match &mut self.stream {
             None => self.receive(query, buffer),
             Some(stream) => match stream.step(&self.socket) {

@@ -53,7 +53,7 @@ fn open() -> Result<Sockets, Error> {
     let chain = BaseChain { name: "output", kind: "nat", hook: Hook::Output, priority: -100 };
     batch.base_chain(chain);
     for (protocol, port) in [(Protocol::Udp, by_datagram), (Protocol::Tcp, by_stream)] {
-        let rule = Rule::new().to_address(ADDRESS).to_port(protocol, PORT).redirect_to(ADDRESS, port);
+        let rule = Rule::new().for_address(ADDRESS).for_port(protocol, PORT).redirect_to(ADDRESS, port);
         batch.rule(chain.name, rule);
     }
     batch.send(&mut Socket::netfilter()?, || format!("lead {ADDRESS}:{PORT} to the server of names"))?;

@@ -25,8 +25,6 @@ use super::upstream::Servers;
 
 /// As many queries are in flight.
 const MOST_EXCHANGES: usize = 128;
-/// And they have so many bytes together.
-const MOST_QUERY_BYTES: usize = 32 * 1024;
 /// As many streams are open.
 const MOST_CLIENTS: usize = 16;
 /// As many events, and as many datagrams, are dealt with before the owner's other descriptors have their turn.
@@ -166,7 +164,7 @@ impl Server {
     #[must_use]
     pub fn pending(&self) -> Vec<Pending> {
         let pending = self.exchanges.iter().filter_map(|exchange| match exchange.asker {
-            Asker::Datagram(from) => Some(Pending { from, query: exchange.query.to_vec() }),
+            Asker::Datagram(from) => Some(Pending { from, query: exchange.query().to_vec() }),
             Asker::Stream(_) => None,
         });
         pending.collect()
@@ -183,7 +181,10 @@ impl Server {
     pub fn rest(&mut self) {
         self.buffer = Vec::new();
         self.reply = Vec::new();
-        self.exchanges.shrink_to_fit();
+        // All or nothing: the table is one block, which is mapped and unmapped by itself.
+        if self.exchanges.is_empty() {
+            self.exchanges = Vec::new();
+        }
         self.clients.shrink_to_fit();
     }
 
@@ -362,61 +363,58 @@ impl Server {
     /// Asks others.
     fn forward(&mut self, asker: Asker, query: &[u8], now: u64) {
         // Clients repeat themselves; the first will be answered.
-        if self.exchanges.iter().any(|known| known.asker == asker && *known.query == *query) {
+        if self.exchanges.iter().any(|known| known.asker == asker && known.query() == query) {
             return;
         }
-        let bytes: usize = self.exchanges.iter().map(|exchange| exchange.query.len()).sum();
         let number = self.number();
-        let exchange = Exchange { number, asker, query: query.into(), asked: 0, attempt: None };
-        if self.exchanges.len() >= MOST_EXCHANGES || bytes + query.len() > MOST_QUERY_BYTES {
-            return self.give_up(&exchange, now);
+        match Exchange::new(number, asker, query) {
+            Some(exchange) if self.exchanges.len() < MOST_EXCHANGES => self.ask_next(exchange, now),
+            _ => self.give_up(asker, query, now),
         }
-        self.ask_next(exchange, now);
     }
 
     /// Asks the next server that can be reached.
     fn ask_next(&mut self, mut exchange: Exchange, now: u64) {
         while let Some(&server) = self.servers.current().get(exchange.asked) {
             exchange.asked += 1;
-            let Ok(attempt) = Attempt::begin(server, &exchange.query, exchange.asker, now) else { continue };
+            let Ok(attempt) = Attempt::begin(server, exchange.query(), exchange.asker, now) else { continue };
             let token = Token::Exchange(exchange.number);
             if epoll::add(&self.epoll, &attempt.socket, token.data(), attempt.wanted()).is_ok() {
                 exchange.attempt = Some(attempt);
+                self.exchanges.reserve_exact(MOST_EXCHANGES - self.exchanges.len());
                 return self.exchanges.push(exchange);
             }
         }
-        self.give_up(&exchange, now);
+        self.give_up(exchange.asker, exchange.query(), now);
     }
 
     /// Nobody has answered.
-    fn give_up(&mut self, exchange: &Exchange, now: u64) {
-        if let Ok(query) = Query::parse(&exchange.query) {
+    fn give_up(&mut self, asker: Asker, query: &[u8], now: u64) {
+        if let Ok(query) = Query::parse(query) {
             message::answer(&query, Code::ServerFailure, std::iter::empty(), LARGEST, &mut self.reply);
-            self.send(exchange.asker, now);
+            self.send(asker, now);
         }
     }
 
     fn exchange_ready(&mut self, number: u32, now: u64) {
         let Some(at) = self.exchanges.iter().position(|exchange| exchange.number == number) else { return };
         let exchange = &mut self.exchanges[at];
-        let (Ok(query), Some(attempt)) = (Query::parse(&exchange.query), &mut exchange.attempt) else {
-            return;
-        };
-        let (cut, failed) = match attempt.look(&query, &mut self.buffer) {
-            Progress::Wait(flags) => {
+        let (cut, failed) = match (exchange.look(&mut self.buffer), &exchange.attempt) {
+            (Progress::Wait(flags), Some(attempt)) => {
                 let data = Token::Exchange(number).data();
                 if epoll::modify(&self.epoll, &attempt.socket, data, flags).is_ok() {
                     return;
                 }
                 return self.try_next(at, now);
             }
-            Progress::Broken => return self.try_next(at, now),
-            Progress::Answer { cut, failed } => (cut, failed),
+            (Progress::Answer { cut, failed }, _) => (cut, failed),
+            _ => return self.try_next(at, now),
         };
         if failed && exchange.asked < self.servers.current().len() {
             return self.try_next(at, now);
         }
         let by_datagram = matches!(exchange.asker, Asker::Datagram(_));
+        let Ok(query) = Query::parse(exchange.query()) else { return self.try_next(at, now) };
         if cut || by_datagram && self.buffer.len() > query.datagram_limit() {
             message::truncated(&query, &mut self.reply);
         } else {

@@ -85,10 +85,11 @@ impl Socket {
             Ok(_) => None,
             Err(errno) => Some((errno.into(), String::new())),
         };
-        let mut packet = [0; PACKET];
+        // Not on the stack, whose pages a monitor would keep for good.
+        let mut packet = vec![0; PACKET];
         loop {
             let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
-            match rustix::net::recv(&self.descriptor, &mut packet, flags) {
+            match rustix::net::recv(&self.descriptor, packet.as_mut_slice(), flags) {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 Err(errno) => {

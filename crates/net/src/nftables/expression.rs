@@ -132,13 +132,13 @@ impl Rule {
     }
 
     /// `ip daddr ADDRESS`
-    pub(crate) fn to_address(self, address: Ipv4Addr) -> Rule {
+    pub(crate) fn for_address(self, address: Ipv4Addr) -> Rule {
         let (rule, _) = self.destination(Family::Ipv4, 0);
         rule.compare(&address.octets())
     }
 
     /// `udp dport PORT`
-    pub(crate) fn to_port(self, protocol: Protocol, port: u16) -> Rule {
+    pub(crate) fn for_port(self, protocol: Protocol, port: u16) -> Rule {
         self.load_meta(Meta::Protocol, 0)
             .compare(&[protocol.number()])
             .payload(TRANSPORT, DESTINATION_PORT, 2, 0)
