@@ -370,6 +370,7 @@ impl Engine {
             durability: if request.remove { Durability::Volatile } else { Durability::Synced },
             restart_count: restarts,
             restart: request.restart,
+            names: None,
         })
     }
 

@@ -1,8 +1,8 @@
 //! The parent of a sandbox's containers: terminals, logs, exit statuses; and its protocol.
 //!
 //! What both sides share (the protocol's words, the client that speaks them, the event log, the state record), and in [`program`] the
-//! other side: the program `onggi-monitor` itself. It knows neither images nor networks nor the command line, and of namespaces
-//! only what the runtime tells it.
+//! other side: the program `onggi-monitor` itself. It knows neither images nor the command line, of namespaces only
+//! what the runtime tells it, and of networks only what `onggi-net` does for it.
 
 pub mod client;
 pub mod clock;

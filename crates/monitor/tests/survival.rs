@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use common::{Fixture, adopt, kill_monitor, output, program, read_until, unframe};
 use onggi_error::{Diagnose, Kind};
 use onggi_monitor::client::{self, ALIVE};
-use onggi_monitor::protocol::{Reply, Request, Streams};
+use onggi_monitor::protocol::{Condition, Reply, Request, Streams};
 use onggi_monitor::state::Phase;
 
 fn interactive() -> Streams {

@@ -39,8 +39,8 @@ impl Monitor<'_> {
     /// pidfd.
     pub(super) fn open_names(&mut self, watched: &Watched, first: BorrowedFd<'_>) -> Result<(), Refusal> {
         let Some(config) = watched.start.names.clone() else { return Ok(()) };
-        let sockets = listen(first)
-            .map_err(|error| Refusal::new(error.kind(), "monitor.names", error.to_string()))?;
+        let sockets =
+            listen(first).map_err(|error| Refusal::new(error.kind(), "monitor.names", error.to_string()))?;
         self.names = Some(Names::new(sockets, config)?);
         self.watch_names();
         Ok(())
