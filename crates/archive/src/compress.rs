@@ -72,6 +72,14 @@ impl Format {
     }
 }
 
+/// How hard layers are compressed: what gzip itself does, and Docker. It is part of the bytes that come out, so changing it changes digests.
+const GZIP_LEVEL: u32 = 6;
+
+/// Compresses a stream as it is read. The same stream gives the same bytes: there is no time and no name in them.
+pub fn gzip<R: Read>(plain: R) -> impl Read + use<R> {
+    flate2::read::GzEncoder::new(plain, flate2::Compression::new(GZIP_LEVEL))
+}
+
 /// Decompresses a stream as it is read. At the end the inner stream has been read to its end as well, so that a
 /// digest taken of it is complete.
 ///

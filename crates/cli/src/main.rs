@@ -13,6 +13,7 @@ mod output;
 mod progress;
 mod template;
 mod terminal;
+mod transfer;
 
 use std::process::ExitCode;
 

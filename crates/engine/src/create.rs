@@ -18,7 +18,7 @@ use crate::id::ContainerId;
 use crate::names;
 use crate::paths::make_directory;
 use crate::record::{self, MountKind, MountPoint, Record};
-use crate::request::{IpcMode, PidMode, Pull, RunRequest, VolumesFrom};
+use crate::request::{IpcMode, PidMode, RunRequest, VolumesFrom};
 use crate::resolve::{self, Facts};
 use crate::summary::{Created, Row};
 
@@ -131,11 +131,8 @@ impl Engine {
         })
     }
 
-    /// The image of a request, which has to be here: pulling comes with networks.
+    /// The image of a request, which has to be here: who asks decides about pulling, since it takes time and a person wants to see it.
     pub(crate) fn image(&self, request: &RunRequest) -> Result<Image, Error> {
-        if request.pull == Pull::Always {
-            return Err(Error::NotBuilt { what: "pulling images (--pull always)".to_owned() });
-        }
         self.store.resolve(&request.image).map_err(|error| match error {
             onggi_store::Error::NoSuchImage { .. } => Error::NoSuchImage { image: familiar(&request.image) },
             other => other.into(),

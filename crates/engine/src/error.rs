@@ -86,6 +86,8 @@ pub enum Error {
     #[error(transparent)]
     Store { source: Box<onggi_store::Error> },
     #[error(transparent)]
+    Registry { source: Box<onggi_registry::Error> },
+    #[error(transparent)]
     Cgroup { source: Box<onggi_cgroup::Error> },
     #[error(transparent)]
     Plan { source: Box<onggi_runtime::plan::Error> },
@@ -152,6 +154,7 @@ impl Diagnose for Error {
             Error::EndNotWritten { .. } => Kind::Exhausted,
             Error::MonitorProgram { .. } => Kind::Unsupported,
             Error::Store { source } => source.kind(),
+            Error::Registry { source } => source.kind(),
             Error::Cgroup { source } => source.kind(),
             Error::Plan { source } => source.kind(),
         }
@@ -169,7 +172,7 @@ impl Diagnose for Error {
             Error::OtherSystem { host, .. } => format!("this host runs images for {host}"),
             Error::NameInUse { name, .. } => format!("`onggi rm {name}` removes it"),
             Error::NoSuchImage { .. } => {
-                "pulling arrives together with networking; `onggi load -i FILE` takes what `docker save` writes now".to_owned()
+                "`onggi pull` brings it from its registry; `onggi load -i FILE` takes what `docker save` writes".to_owned()
             }
             Error::NotRunning { id } | Error::KillNotRunning { id, .. } => {
                 format!("`onggi start {}` starts it", &id[..id.len().min(12)])
@@ -185,6 +188,7 @@ impl Diagnose for Error {
                 "onggi-monitor belongs beside onggi and must be of the same version; install both again".to_owned()
             }
             Error::Store { source } => return source.hint(),
+            Error::Registry { source } => return source.hint(),
             Error::Cgroup { source } => return source.hint(),
             Error::Plan { source } => return source.hint(),
             _ => return None,
@@ -201,6 +205,12 @@ impl From<onggi_record::Error> for Error {
 impl From<onggi_store::Error> for Error {
     fn from(source: onggi_store::Error) -> Error {
         Error::Store { source: Box::new(source) }
+    }
+}
+
+impl From<onggi_registry::Error> for Error {
+    fn from(source: onggi_registry::Error) -> Error {
+        Error::Registry { source: Box::new(source) }
     }
 }
 

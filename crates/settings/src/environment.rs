@@ -24,6 +24,10 @@ pub const LOG_DRIVER: &str = "ONGGI_LOG_DRIVER";
 pub const LOG_MAX_SIZE: &str = "ONGGI_LOG_MAX_SIZE";
 /// Like `log.max_file`.
 pub const LOG_MAX_FILE: &str = "ONGGI_LOG_MAX_FILE";
+/// Like `registry.mirrors`.
+pub const REGISTRY_MIRRORS: &str = "ONGGI_REGISTRY_MIRRORS";
+/// Like `registry.insecure`.
+pub const REGISTRY_INSECURE: &str = "ONGGI_REGISTRY_INSECURE";
 /// The monitor program to run in place of the one beside `onggi`; for tests and development.
 pub const MONITOR: &str = "ONGGI_MONITOR";
 /// The directory read in place of `/etc/onggi`; for tests, and for a second, separate installation.

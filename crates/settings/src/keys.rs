@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Settings, bytes, detach_keys, environment};
+use crate::{Settings, bytes, detach_keys, environment, registries};
 
 /// One setting.
 #[derive(Debug)]
@@ -188,6 +188,24 @@ pub const KEYS: &[Key] = &[
             _ => Err("write a number above 0".to_owned()),
         },
         show: |settings| settings.log_max_file.to_string(),
+    },
+    Key {
+        name: "registry.mirrors",
+        variable: environment::REGISTRY_MIRRORS,
+        about: "where to pull from first: HOST, … for Docker Hub, or REGISTRY=HOST, …",
+        hidden: false,
+        set: |settings, text| {
+            registries::parse_mirrors(text).map(|mirrors| settings.registry_mirrors = mirrors)
+        },
+        show: |settings| registries::show_mirrors(&settings.registry_mirrors),
+    },
+    Key {
+        name: "registry.insecure",
+        variable: environment::REGISTRY_INSECURE,
+        about: "HOST, …: registries that may speak plain HTTP and whose certificates are not looked at",
+        hidden: false,
+        set: |settings, text| registries::parse_hosts(text).map(|hosts| settings.registry_insecure = hosts),
+        show: |settings| settings.registry_insecure.join(", "),
     },
     Key {
         name: "monitor_program",

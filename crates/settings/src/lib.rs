@@ -13,6 +13,7 @@ pub mod environment;
 mod error;
 mod file;
 mod keys;
+mod registries;
 
 pub use error::Error;
 pub use keys::{Compat, KEYS, Key, LogDriver};
@@ -42,6 +43,12 @@ pub struct Settings {
     pub log_max_size: u64,
     /// How many log files are kept, the current one included; at least 1.
     pub log_max_file: u32,
+    /// Where else to pull from, by registry: hosts, with or without `https://` or `http://`.
+    pub registry_mirrors: Vec<(String, Vec<String>)>,
+    /// Registries that may speak plain HTTP, and whose certificates are not looked at.
+    pub registry_insecure: Vec<String>,
+    /// Directories with a directory for each registry's certificates, the one that wins first. No key of its own.
+    pub certificate_directories: Vec<PathBuf>,
     /// The monitor to run in place of the one beside this program; for tests and development.
     pub monitor_program: Option<PathBuf>,
     /// In the order of [`KEYS`].
@@ -168,6 +175,14 @@ impl Settings {
             log_driver: LogDriver::JsonFile,
             log_max_size: 10 << 20,
             log_max_file: 3,
+            registry_mirrors: Vec::new(),
+            registry_insecure: Vec::new(),
+            // Ours, then where Podman and Docker have theirs: what works with them works here.
+            certificate_directories: vec![
+                sources.system.join("certs.d"),
+                PathBuf::from("/etc/containers/certs.d"),
+                PathBuf::from("/etc/docker/certs.d"),
+            ],
             monitor_program: None,
             origins: vec![Origin::Default; KEYS.len()],
         }

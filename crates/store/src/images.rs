@@ -93,6 +93,7 @@ pub(crate) fn open(layout: &Layout, found: Found) -> Result<Image, Error> {
         raw_manifest,
         manifest_digest,
         index_digest,
+        origin: name.as_ref().and_then(|name| name.origin.clone()),
         name: name.map(|name| name.name),
         layers,
         variants,
@@ -131,15 +132,16 @@ pub(crate) fn tag(store: &Store, source: &str, target: &Reference) -> Result<Dig
     // The image must not go between finding and naming it.
     let guard = StoreLock::take(layout)?;
     let found = find(layout, source)?;
-    let (manifest, index) = match found.name {
-        Some(name) => (name.manifest, name.index),
-        None => (found.record.manifest, found.record.index),
+    let (manifest, index, origin) = match found.name {
+        Some(name) => (name.manifest, name.index, name.origin),
+        None => (found.record.manifest, found.record.index, None),
     };
     let version = records::VERSION;
     let id = found.record.id;
     let before = records::read_name(layout, target).ok().flatten();
     let leaves = before.is_some_and(|before| before.manifest != manifest);
-    let record = Record::Name(NameRecord { version, name: target.clone(), id: id.clone(), manifest, index });
+    let record =
+        Record::Name(NameRecord { version, name: target.clone(), id: id.clone(), manifest, index, origin });
     let directory = open_directory(&layout.images())?;
     let prepared = Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?;
     fault::point("store.tag.prepared");

@@ -21,9 +21,11 @@ mod mounts;
 mod pipe;
 mod process;
 mod quarantine;
+mod receive;
 mod records;
 mod remove;
 mod save;
+mod send;
 mod types;
 mod usage;
 
@@ -40,7 +42,11 @@ use layout::Layout;
 use load::Input;
 pub use mounts::LayerForm;
 use mounts::{EitherForm, ErofsMounts, Presenter, UnpackedTrees};
+/// For layers that are given away: the same layer gives the same bytes.
+pub use onggi_archive::compress::gzip;
+pub use receive::{LayerLock, Received, Receiving};
 use records::{LayerUse, Records};
+pub use send::Sending;
 pub use types::*;
 
 /// The store of one data root and one run root. Cheap to open; any number of processes and threads may use it at once.

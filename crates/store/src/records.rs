@@ -66,6 +66,10 @@ pub(crate) struct NameRecord {
     pub(crate) manifest: Digest,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) index: Option<Digest>,
+    /// The name by which a registry has this manifest and its blobs: it was pulled from there, or pushed to there last. None: the manifest was
+    /// made here, or came in an archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<Reference>,
 }
 
 impl ImageRecord {

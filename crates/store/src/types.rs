@@ -22,6 +22,8 @@ pub struct Image {
     pub index_digest: Option<Digest>,
     /// The name that it was found by; none if it was found by its id. [`crate::Store::names`] has them all.
     pub name: Option<Reference>,
+    /// The name by which a registry has the manifest and its blobs, as far as is known.
+    pub origin: Option<Reference>,
     /// The diff ids of its layers, the lowest first.
     pub layers: Vec<Digest>,
     /// Bytes of all its layers as tars.

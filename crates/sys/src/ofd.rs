@@ -1,4 +1,4 @@
-//! Open file description locks (`fcntl(2)`, `F_OFD_*`): exclusive, on the whole file.
+//! Open file description locks (`fcntl(2)`, `F_OFD_*`): exclusive, on the whole file or one byte of it.
 //!
 //! They belong to the open file, so threads and `dup` share them and they end with its last descriptor; and unlike `flock(2)` a
 //! third party can ask who holds one without ever taking it, which is how a monitor is known to be alive.
@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// `EBADF` if the descriptor is not open for writing, `ENOLCK`, `EINTR` never (it is retried).
 pub fn lock(file: BorrowedFd<'_>) -> io::Result<()> {
     loop {
-        match call(file, libc::F_OFD_SETLKW, libc::F_WRLCK) {
+        match call(file, libc::F_OFD_SETLKW, libc::F_WRLCK, WHOLE) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             other => return other.map(|_| ()),
         }
@@ -24,7 +24,24 @@ pub fn lock(file: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// As [`lock`].
 pub fn try_lock(file: BorrowedFd<'_>) -> io::Result<bool> {
-    match call(file, libc::F_OFD_SETLK, libc::F_WRLCK) {
+    take(file, WHOLE)
+}
+
+/// As [`try_lock`], for one byte, which need not be there: as many locks as there are offsets, in one file. At most 2^63 - 2.
+///
+/// # Errors
+/// As [`lock`]; `EINVAL`, `EOVERFLOW` for an offset that is none.
+pub fn try_lock_byte(file: BorrowedFd<'_>, offset: u64) -> io::Result<bool> {
+    let start = libc::off_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
+    take(file, (start, 1))
+}
+
+/// Where a range begins, and its length; none is to the end of whatever the file becomes.
+type Range = (libc::off_t, libc::off_t);
+const WHOLE: Range = (0, 0);
+
+fn take(file: BorrowedFd<'_>, range: Range) -> io::Result<bool> {
+    match call(file, libc::F_OFD_SETLK, libc::F_WRLCK, range) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
         Err(error) => Err(error),
@@ -36,14 +53,20 @@ pub fn try_lock(file: BorrowedFd<'_>) -> io::Result<bool> {
 /// # Errors
 /// As [`lock`].
 pub fn is_held(file: BorrowedFd<'_>) -> io::Result<bool> {
-    call(file, libc::F_OFD_GETLK, libc::F_WRLCK).map(|kind| kind != libc::F_UNLCK)
+    call(file, libc::F_OFD_GETLK, libc::F_WRLCK, WHOLE).map(|kind| kind != libc::F_UNLCK)
 }
 
-fn call(file: BorrowedFd<'_>, command: libc::c_int, kind: libc::c_int) -> io::Result<libc::c_int> {
-    // SAFETY: `flock` is plain data for which all zeroes is valid: the whole file, and `l_pid` 0 as OFD locks demand.
+fn call(
+    file: BorrowedFd<'_>,
+    command: libc::c_int,
+    kind: libc::c_int,
+    (start, length): Range,
+) -> io::Result<libc::c_int> {
+    // SAFETY: `flock` is plain data for which all zeroes is valid; `l_pid` must be 0 for OFD locks.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = kind as libc::c_short;
     lock.l_whence = libc::SEEK_SET as libc::c_short;
+    (lock.l_start, lock.l_len) = (start, length);
     // SAFETY: the descriptor is borrowed for the call, and the kernel reads and writes only `lock`.
     if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) } < 0 {
         return Err(io::Error::last_os_error());
@@ -68,5 +91,18 @@ mod tests {
         drop(first);
         assert!(!is_held(second.as_fd()).unwrap());
         assert!(try_lock(second.as_fd()).unwrap());
+    }
+
+    #[test]
+    fn bytes_are_locked_each_for_itself() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (first, second) = (file.reopen().unwrap(), file.reopen().unwrap());
+        let far = u64::MAX >> 4;
+        assert!(try_lock_byte(first.as_fd(), far).unwrap());
+        assert!(!try_lock_byte(second.as_fd(), far).unwrap());
+        assert!(try_lock_byte(second.as_fd(), far + 1).unwrap());
+        drop(first);
+        assert!(try_lock_byte(second.as_fd(), far).unwrap());
+        assert!(try_lock_byte(second.as_fd(), u64::MAX).is_err());
     }
 }

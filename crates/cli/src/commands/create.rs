@@ -2,11 +2,12 @@
 
 use clap::ArgMatches;
 
+use super::pull::with_image;
 use super::run::CidFile;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::flags::{container, text};
+use crate::flags::{container, is, text};
 
 pub(crate) const COMMAND: Command = Command {
     names: &["create", "container create"],
@@ -23,7 +24,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     // Docker's `create -i` is meant for `start -i`: its first client's end is the input's end.
     request.stdin_once = request.interactive;
     let cidfile = text(matches, "cidfile").map(CidFile::reserve).transpose()?;
-    let created = context.engine()?.create(&request)?;
+    let created = with_image(context, &request, is(matches, "quiet"), |engine| engine.create(&request))?;
     for warning in &created.warnings {
         context.warn(warning);
     }

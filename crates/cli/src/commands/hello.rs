@@ -58,6 +58,7 @@ fn run(context: &Context, _: &ArgMatches) -> Result<u8, CliError> {
         context,
         &request,
         Wishes { stdin: false, proxy_signals: true, redraw: false, exec: false },
+        true,
         None,
         None,
     )

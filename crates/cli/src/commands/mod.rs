@@ -20,11 +20,14 @@ pub(crate) mod info;
 mod inspect;
 mod kill;
 mod load;
+mod login;
 mod logs;
 mod man;
 mod pause;
 mod pruning;
 mod ps;
+mod pull;
+mod push;
 mod rename;
 mod restart;
 mod rm;
@@ -77,6 +80,8 @@ pub(crate) const TABLE: &[&Command] = &[
     &inspect::CONTAINER,
     &events::COMMAND,
     &images::COMMAND,
+    &pull::COMMAND,
+    &push::COMMAND,
     &load::COMMAND,
     &import::COMMAND,
     &save::COMMAND,
@@ -85,6 +90,8 @@ pub(crate) const TABLE: &[&Command] = &[
     &rmi::COMMAND,
     &image_prune::COMMAND,
     &inspect::IMAGE,
+    &login::COMMAND,
+    &login::LOGOUT,
     &volume_ls::COMMAND,
     &volume_create::COMMAND,
     &volume_inspect::COMMAND,
@@ -115,7 +122,7 @@ pub(crate) const NOUNS: &[(&str, &str)] = &[
 
 const LIFE: &str = "it arrives with the rest of the engine's work";
 const NETWORK: &str = "it arrives with networks";
-const REGISTRY: &str = "it arrives with registries; `onggi load` takes what `docker save` writes";
+const REGISTRY: &str = "it arrives with the tools for images";
 const BUILD: &str = "it arrives with the builder; `onggi import` makes an image of a tar";
 const NEVER: &str = "Onggi runs clusters through Kubernetes";
 
@@ -138,18 +145,12 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("cp", LIFE),
     ("diff", LIFE),
     ("export", LIFE),
-    ("image pull", REGISTRY),
-    ("image push", REGISTRY),
-    ("login", REGISTRY),
-    ("logout", REGISTRY),
     ("manifest", REGISTRY),
     ("network", NETWORK),
     ("node", NEVER),
     ("plugin", "Onggi has no plug-ins"),
     ("port", NETWORK),
-    ("pull", REGISTRY),
-    ("push", REGISTRY),
-    ("search", REGISTRY),
+    ("search", "registries have no search that all share; Docker Hub's is at https://hub.docker.com"),
     ("secret", NEVER),
     ("serve", "it arrives with the doors to other programs"),
     ("service", NEVER),

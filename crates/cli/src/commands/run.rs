@@ -9,6 +9,7 @@ use clap::ArgMatches;
 use onggi_engine::Session;
 use onggi_engine::request::{RunRequest, StartOptions};
 
+use super::pull::with_image;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
@@ -49,14 +50,16 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         exec: false,
     };
     let timings = is(matches, "timing").then_some(began);
-    execute(context, &request, wishes, text(matches, "cidfile"), timings)
+    let quiet = is(matches, "quiet");
+    execute(context, &request, wishes, quiet, text(matches, "cidfile"), timings)
 }
 
-/// Runs a request. `timings`: report the steps' times, and when the command began.
+/// Runs a request. `quiet`: should its image have to be pulled, then without a word; `timings`: report the steps' times, and when the command began.
 pub(crate) fn execute(
     context: &Context,
     request: &RunRequest,
     wishes: Wishes,
+    quiet: bool,
     cidfile: Option<&str>,
     timings: Option<Instant>,
 ) -> Result<u8, CliError> {
@@ -64,7 +67,7 @@ pub(crate) fn execute(
     let cidfile = cidfile.map(CidFile::reserve).transpose()?;
     let engine = context.engine()?;
     let parsed = Instant::now();
-    let created = engine.create_to_start(request)?;
+    let created = with_image(context, request, quiet, |engine| engine.create_to_start(request))?;
     for warning in &created.warnings {
         context.warn(warning);
     }

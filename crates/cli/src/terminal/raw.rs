@@ -42,6 +42,36 @@ impl Drop for RawMode {
     }
 }
 
+/// Reads a line that is not shown: a password. Ctrl-C gives it up, with the terminal as it was.
+pub(crate) fn read_unseen() -> Result<String, CliError> {
+    const CTRL_C: u8 = 3;
+    const CTRL_D: u8 = 4;
+    const BACKSPACE: u8 = 8;
+    const DELETE: u8 = 127;
+    let raw = RawMode::enter()?;
+    let mut typed = Vec::new();
+    let ended = loop {
+        let mut byte = [0];
+        match rustix::io::read(io::stdin(), &mut byte) {
+            Ok(0) => break Ok(()),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(errno) => break Err(CliError::io("read the password", &errno.into())),
+        }
+        match byte[0] {
+            b'\r' | b'\n' | CTRL_D => break Ok(()),
+            CTRL_C => break Err(CliError::interrupted()),
+            BACKSPACE | DELETE => {
+                typed.pop();
+            }
+            byte => typed.push(byte),
+        }
+    };
+    drop(raw);
+    ended?;
+    String::from_utf8(typed).map_err(|_| CliError::invalid("the password is not UTF-8"))
+}
+
 /// Puts the terminal back, if it was changed. There is nobody to tell if it fails: the terminal is gone.
 pub(crate) fn restore() {
     // A thread that holds the lock is restoring it already.

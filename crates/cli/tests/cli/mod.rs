@@ -31,6 +31,8 @@ impl Place {
         command.env("ONGGI_CONFIG", self.directory().join("etc"));
         command.env("ONGGI_ROOT", self.directory().join("data"));
         command.env("ONGGI_RUN_ROOT", self.directory().join("run"));
+        // Nobody is asked for an image that is not here: nothing listens on this port.
+        command.env("HTTPS_PROXY", "http://127.0.0.1:1");
         command
     }
 }

@@ -160,8 +160,18 @@ pub(crate) struct Brought {
     pub(crate) bare_tags: Vec<String>,
 }
 
-/// Makes a brought image exist: its blobs, then its record, then its names.
+/// As [`commit_from`], for an image that no registry is known to have.
 pub(crate) fn commit(store: &Store, act: &Act, image: &Brought) -> Result<Digest, Error> {
+    commit_from(store, act, image, None)
+}
+
+/// Makes a brought image exist: its blobs, then its record, then its names. `origin`: the repository that it was pulled from.
+pub(crate) fn commit_from(
+    store: &Store,
+    act: &Act,
+    image: &Brought,
+    origin: Option<&Reference>,
+) -> Result<Digest, Error> {
     let layout = &store.layout;
     let id = image.id.clone();
     let manifest = Digest::of(&image.raw_manifest);
@@ -189,7 +199,8 @@ pub(crate) fn commit(store: &Store, act: &Act, image: &Brought) -> Result<Digest
     let prepared = prepare(&record)?;
     let names = image.names.iter().map(|name| {
         let (name, id, manifest, index) = (name.clone(), id.clone(), manifest.clone(), index.clone());
-        prepare(&Record::Name(NameRecord { version, name, id, manifest, index }))
+        let origin = origin.cloned();
+        prepare(&Record::Name(NameRecord { version, name, id, manifest, index, origin }))
     });
     let names = names.collect::<Result<Vec<_>, _>>()?;
     fault::point("store.image.prepared");
@@ -317,7 +328,7 @@ fn commit_all(
 }
 
 /// The config's diff ids, which must be as many as there are layers.
-fn diff_ids(config: &Config, layers: usize) -> Result<&[Digest], Error> {
+pub(crate) fn diff_ids(config: &Config, layers: usize) -> Result<&[Digest], Error> {
     let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != layers {
         let reason = format!("the config names {} layers and the manifest {layers}", diff_ids.len());

@@ -1,0 +1,188 @@
+//! What a person sees of a pull or a push, and how Ctrl-C ends one.
+//!
+//! On a terminal each layer has a bar. Elsewhere there are Docker's lines, one for each thing that happens, which scripts read.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use onggi_engine::{LayerStep, TransferWatch};
+use onggi_image::Digest;
+use onggi_registry::Watch;
+use onggi_sys::signal_queue::SignalQueue;
+
+use crate::error::CliError;
+use crate::output::plain::plain;
+
+/// Which way the layers go: the words differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Pull,
+    Push,
+}
+
+/// Where the lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lines {
+    /// The command's own output.
+    Stdout,
+    /// Beside the output of a container.
+    Stderr,
+    /// None, and no bars either.
+    Quiet,
+}
+
+/// See the module's text. Shared by the threads of a transfer.
+pub(crate) struct Transfer {
+    way: Way,
+    lines: Lines,
+    bars: Option<MultiProgress>,
+    layers: Mutex<HashMap<Digest, ProgressBar>>,
+    signals: Mutex<Option<SignalQueue>>,
+    interrupted: AtomicBool,
+}
+
+impl std::fmt::Debug for Transfer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transfer").field("way", &self.way).field("lines", &self.lines).finish_non_exhaustive()
+    }
+}
+
+impl Transfer {
+    /// From here until [`Transfer::end`] Ctrl-C interrupts the transfer in place of the program. Call it while there are no other threads.
+    pub(crate) fn begin(way: Way, lines: Lines) -> Result<Arc<Transfer>, CliError> {
+        let signals = SignalQueue::block(&[SIGINT, SIGTERM])
+            .map_err(|error| CliError::io("watch for signals", &error))?;
+        let seen = lines != Lines::Quiet && io::stderr().is_terminal();
+        // Who keeps the output wants the lines in it.
+        let seen = seen && (lines == Lines::Stderr || io::stdout().is_terminal());
+        Ok(Arc::new(Transfer {
+            way,
+            lines,
+            bars: seen.then(MultiProgress::new),
+            layers: Mutex::default(),
+            signals: Mutex::new(Some(signals)),
+            interrupted: AtomicBool::new(false),
+        }))
+    }
+
+    /// Gives the signals back. Of a transfer that was interrupted only that is told.
+    pub(crate) fn end<T>(&self, result: Result<T, onggi_engine::Error>) -> Result<T, CliError> {
+        for bar in lock(&self.layers).values().filter(|bar| !bar.is_finished()) {
+            bar.abandon();
+        }
+        let arrived = self.is_interrupted();
+        if let Some(signals) = lock(&self.signals).take() {
+            // What has arrived was seen above; a second one ends the program as it always does.
+            let _ = signals.unblock();
+        }
+        match result {
+            Err(_) if arrived => Err(CliError::interrupted()),
+            result => Ok(result?),
+        }
+    }
+
+    /// One line, wherever lines go.
+    pub(crate) fn line(&self, text: &str) {
+        let text = format!("{}\n", plain(text));
+        let say = || {
+            // A reader that went away ends nothing: the image is wanted all the same.
+            let _ = match self.lines {
+                Lines::Quiet => Ok(()),
+                Lines::Stdout => io::stdout().lock().write_all(text.as_bytes()),
+                Lines::Stderr => io::stderr().lock().write_all(text.as_bytes()),
+            };
+        };
+        match &self.bars {
+            Some(bars) => bars.suspend(say),
+            None => say(),
+        }
+    }
+
+    fn of_layer(&self, blob: &Digest, text: &str) {
+        if self.bars.is_none() {
+            self.line(&format!("{}: {text}", blob.short()));
+        }
+    }
+
+    /// The bar of a layer, made when it is first told of.
+    fn bar(&self, blob: &Digest) -> Option<ProgressBar> {
+        let bars = self.bars.as_ref()?;
+        let mut layers = lock(&self.layers);
+        let bar = layers.entry(blob.clone()).or_insert_with(|| {
+            let bar = bars.add(ProgressBar::no_length()).with_prefix(blob.short().to_owned());
+            bar.set_style(style("{prefix}: {msg}"));
+            bar
+        });
+        Some(bar.clone())
+    }
+}
+
+impl Watch for Transfer {
+    fn is_interrupted(&self) -> bool {
+        let next =
+            || lock(&self.signals).as_ref().is_some_and(|signals| matches!(signals.try_next(), Ok(Some(_))));
+        if next() && self.interrupted.swap(true, Ordering::Relaxed) {
+            // The second time somebody means it: whatever is cut short is cleaned up by the next command.
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    fn retrying(&self, what: &str, pause: Duration, why: &onggi_registry::Error) {
+        self.line(&format!("{what}: {why}; trying again in {} s", pause.as_secs_f64().ceil()));
+    }
+}
+
+impl TransferWatch for Transfer {
+    fn layer(&self, blob: &Digest, step: LayerStep) {
+        let pull = self.way == Way::Pull;
+        let said = match &step {
+            LayerStep::Queued if pull => "Pulling fs layer".to_owned(),
+            LayerStep::Queued => "Preparing".to_owned(),
+            LayerStep::Waiting => "Waiting".to_owned(),
+            LayerStep::Exists if pull => "Already exists".to_owned(),
+            LayerStep::Exists => "Layer already exists".to_owned(),
+            LayerStep::Moving { done, total } => {
+                if let Some(bar) = self.bar(blob) {
+                    if bar.length() != Some(*total) {
+                        bar.set_length(*total);
+                        bar.set_style(style(MOVING));
+                        bar.set_message(if pull { "Downloading" } else { "Pushing" });
+                    }
+                    bar.set_position(*done);
+                }
+                return;
+            }
+            LayerStep::Done if pull => "Pull complete".to_owned(),
+            LayerStep::Done => "Pushed".to_owned(),
+            LayerStep::Mounted { from } => format!("Mounted from {from}"),
+        };
+        self.of_layer(blob, &said);
+        if let Some(bar) = self.bar(blob) {
+            let over = matches!(step, LayerStep::Exists | LayerStep::Done | LayerStep::Mounted { .. });
+            bar.set_style(style("{prefix}: {msg}"));
+            if over { bar.finish_with_message(said) } else { bar.set_message(said) }
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.line(text);
+    }
+}
+
+const MOVING: &str = "{prefix}: {msg:12} {bar:30} {bytes:>10} / {total_bytes:10} {binary_bytes_per_sec}";
+const SIGINT: i32 = 2;
+const SIGTERM: i32 = 15;
+
+/// The templates are constant, and wrong only if indicatif changes its words.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

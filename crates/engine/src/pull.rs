@@ -1,0 +1,334 @@
+//! Images from registries: what is wanted, from whom, which layers are missing; then the layers side by side, each in one pass into the store.
+//!
+//! The decisions of the protocol are the registry's room's, verification is the store's. Here they meet, and here it is seen to that a pull
+//! that fails or is interrupted leaves nothing.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use onggi_image::{Descriptor, Digest, Platform, Reference};
+use onggi_registry::{
+    Access, AuthFiles, Client, Config, Credential, Proxies, RemoteImage, Repository, Source, Watch,
+};
+use onggi_settings::Settings;
+use onggi_store::{Progress, Received, Receiving};
+
+use crate::Engine;
+use crate::error::Error;
+
+/// Layers that are fetched at once, as Docker does.
+const AT_ONCE: usize = 3;
+/// How often a pull looks whether another has fetched the layer that both want.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Told how a pull or push goes, and asked whether to go on. From several threads at once.
+pub trait TransferWatch: Watch {
+    /// A layer, by the digest that the manifest has for it, has come so far.
+    fn layer(&self, blob: &Digest, step: LayerStep) {
+        let _ = (blob, step);
+    }
+
+    /// What a person should know, although it goes on.
+    fn note(&self, text: &str) {
+        let _ = text;
+    }
+}
+
+impl TransferWatch for onggi_registry::Unwatched {}
+
+/// How far a layer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LayerStep {
+    /// It is wanted, and its turn will come.
+    Queued,
+    /// Another pull fetches it.
+    Waiting,
+    /// It is here (or, in a push, there) already.
+    Exists,
+    Moving {
+        done: u64,
+        total: u64,
+    },
+    /// All of it has come, verified.
+    Done,
+    /// The registry has taken it over from this other repository of its own.
+    Mounted {
+        from: String,
+    },
+}
+
+/// What a pull has brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// What the name stands for at the registry: the digest of the index or manifest.
+    pub digest: Digest,
+    /// The image's id.
+    pub id: Digest,
+    pub platform: Platform,
+    /// The name stood for the same before.
+    pub up_to_date: bool,
+}
+
+impl Engine {
+    /// Brings an image from its registry, or from a mirror of it. `platform`: one that was asked for, in place of the host's.
+    ///
+    /// # Errors
+    /// [`Error::Registry`], [`Error::Store`]; then nothing of the image exists that was not there before.
+    pub fn pull(
+        &self,
+        name: &Reference,
+        platform: Option<&Platform>,
+        watch: Arc<dyn TransferWatch>,
+    ) -> Result<Pulled, Error> {
+        let ended = Arc::new(Ended { watch: Arc::clone(&watch), failed: AtomicBool::new(false) });
+        let client = client(&self.settings, Arc::clone(&ended) as Arc<dyn Watch>);
+        let (sources, image) = find(&client, name, platform, &*watch)?;
+        let name = kept_name(name);
+        let known = self.store.resolve(&name.to_string()).ok();
+        let index = image.raw_index.as_ref().map(|bytes| Digest::of(bytes));
+        let manifest = Digest::of(&image.raw_manifest);
+        let up_to_date =
+            known.is_some_and(|known| known.manifest_digest == manifest && known.index_digest == index);
+
+        let receiving = self.store.receive()?;
+        let missing = missing(&receiving, &image, up_to_date, &*watch)?;
+        Fetching { sources: &sources, receiving: &receiving, ended: &ended }.all(missing)?;
+        onggi_sys::fault::point("engine.pull.layers-here");
+        let id = receiving.commit(&Received {
+            raw_config: &image.raw_config,
+            raw_manifest: &image.raw_manifest,
+            raw_index: image.raw_index.as_deref(),
+            name: &name,
+            origin: &name,
+        })?;
+        let shown = name.familiar();
+        self.tell("image", "pull", &shown, BTreeMap::from([("name".to_owned(), name.familiar_repository())]));
+        Ok(Pulled { digest: image.digest, id, platform: image.config.platform(), up_to_date })
+    }
+
+    /// Shows credentials to a registry.
+    ///
+    /// # Errors
+    /// [`Error::Registry`] if it does not take them.
+    pub fn log_in(
+        &self,
+        registry: &str,
+        credential: Credential,
+        watch: Arc<dyn TransferWatch>,
+    ) -> Result<(), Error> {
+        Ok(client(&self.settings, watch).with_credential(registry, credential).log_in(registry)?)
+    }
+
+    /// All tags of a repository at its registry.
+    ///
+    /// # Errors
+    /// [`Error::Registry`].
+    pub fn remote_tags(&self, name: &Reference, watch: Arc<dyn TransferWatch>) -> Result<Vec<String>, Error> {
+        let client = client(&self.settings, watch);
+        Ok(client.repository(name, Access::Pull)?.tags()?)
+    }
+}
+
+/// A client as the settings and the environment want it.
+pub(crate) fn client(settings: &Settings, watch: Arc<dyn Watch>) -> Client {
+    let config = Config {
+        insecure: settings.registry_insecure.clone(),
+        mirrors: settings.registry_mirrors.clone(),
+        certificate_directories: settings.certificate_directories.clone(),
+        proxies: Proxies::from_environment(),
+        ..Config::default()
+    };
+    Client::new(config, AuthFiles::from_environment(), watch)
+}
+
+/// What the pulled image is kept under: with a digest the tag says nothing, as for Docker.
+fn kept_name(name: &Reference) -> Reference {
+    match name.digest() {
+        Some(digest) => name.with_digest(digest),
+        None => name.clone(),
+    }
+}
+
+/// The image, and the repositories that its layers may come from: the one that had it first, then the rest.
+fn find<'c>(
+    client: &'c Client,
+    name: &Reference,
+    platform: Option<&Platform>,
+    watch: &dyn TransferWatch,
+) -> Result<(Vec<Repository<'c>>, RemoteImage), Error> {
+    let reference = match (name.digest(), name.tag()) {
+        (Some(digest), _) => digest.to_string(),
+        (None, tag) => tag.unwrap_or("latest").to_owned(),
+    };
+    let mut sources: VecDeque<Source<'c>> = client.sources(name)?.into();
+    loop {
+        let (repository, is_mirror) = match sources.pop_front() {
+            Some(Source::Mirror(repository)) => (repository, true),
+            // The registry itself is the last; there is no way past it.
+            _ => (client.repository(name, Access::Pull)?, false),
+        };
+        match repository.image(&reference, platform) {
+            Ok(image) => {
+                let mut repositories = vec![repository];
+                for source in sources {
+                    match source {
+                        Source::Mirror(repository) => repositories.push(repository),
+                        // Reached only when a mirror fails; that it cannot be reached now is no reason to fail.
+                        Source::Registry(name) => {
+                            repositories.extend(client.repository(&name, Access::Pull).ok());
+                        }
+                    }
+                }
+                return Ok((repositories, image));
+            }
+            Err(error) if is_mirror && !watch.is_interrupted() => {
+                watch.note(&format!("the mirror {} was passed over: {error}", repository.shown()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A layer to fetch.
+struct Wanted<'i> {
+    layer: &'i Descriptor,
+    diff_id: &'i Digest,
+}
+
+/// The layers that are not here, each once. Those that are, stay.
+fn missing<'i>(
+    receiving: &Receiving<'_>,
+    image: &'i RemoteImage,
+    up_to_date: bool,
+    watch: &dyn TransferWatch,
+) -> Result<VecDeque<Wanted<'i>>, Error> {
+    let (mut missing, mut seen) = (VecDeque::new(), HashSet::new());
+    for (layer, diff_id) in image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids) {
+        if !seen.insert(diff_id) {
+            continue;
+        }
+        if receiving.has_layer(diff_id)? {
+            if !up_to_date {
+                watch.layer(&layer.digest, LayerStep::Exists);
+            }
+            continue;
+        }
+        watch.layer(&layer.digest, LayerStep::Queued);
+        missing.push_back(Wanted { layer, diff_id });
+    }
+    Ok(missing)
+}
+
+/// The caller's watch, and the end of all threads once one has failed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) watch: Arc<dyn TransferWatch>,
+    pub(crate) failed: AtomicBool,
+}
+
+impl Watch for Ended {
+    fn is_interrupted(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.watch.is_interrupted()
+    }
+
+    fn retrying(&self, what: &str, pause: Duration, why: &onggi_registry::Error) {
+        self.watch.retrying(what, pause, why);
+    }
+}
+
+struct Fetching<'f> {
+    sources: &'f [Repository<'f>],
+    receiving: &'f Receiving<'f>,
+    ended: &'f Ended,
+}
+
+impl Fetching<'_> {
+    /// Fetches all layers, a few at once. The first failure ends the others, and is the one that is answered.
+    fn all(&self, wanted: VecDeque<Wanted<'_>>) -> Result<(), Error> {
+        let threads = wanted.len().min(AT_ONCE);
+        let (queue, failure) = (Mutex::new(wanted), Mutex::new(None));
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some(wanted) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+                    {
+                        let Err(error) = self.one(&wanted) else { continue };
+                        let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                        first.get_or_insert(error);
+                        self.ended.failed.store(true, Ordering::Relaxed);
+                        return;
+                    }
+                });
+            }
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    fn one(&self, wanted: &Wanted<'_>) -> Result<(), Error> {
+        let (blob, watch) = (&wanted.layer.digest, &self.ended.watch);
+        let mut told = false;
+        let _lock = loop {
+            if self.ended.is_interrupted() {
+                return Err(onggi_registry::Error::Interrupted.into());
+            }
+            match self.receiving.try_lock_layer(wanted.diff_id)? {
+                Some(lock) => break lock,
+                None if !told => {
+                    told = true;
+                    watch.layer(blob, LayerStep::Waiting);
+                }
+                None => std::thread::sleep(TICK),
+            }
+        };
+        // Another pull may have brought it meanwhile.
+        if self.receiving.has_layer(wanted.diff_id)? {
+            watch.layer(blob, LayerStep::Exists);
+            return Ok(());
+        }
+        let mut sources = self.sources.iter().peekable();
+        loop {
+            let Some(source) = sources.next() else { return Ok(()) };
+            match self.fetch(source, wanted) {
+                Err(error) if sources.peek().is_some() && !self.ended.is_interrupted() => {
+                    watch.note(&format!("{} does not give the layer {blob}: {error}", source.shown()));
+                }
+                Ok(()) => {
+                    watch.layer(blob, LayerStep::Done);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn fetch(&self, source: &Repository<'_>, wanted: &Wanted<'_>) -> Result<(), Error> {
+        let Wanted { layer, diff_id } = wanted;
+        let mut stream = source.blob(&layer.digest, layer.size);
+        let progress = LayerProgress { blob: &layer.digest, total: layer.size, ended: self.ended };
+        let brought = self.receiving.layer(&mut stream, (&layer.digest, layer.size), diff_id, &progress);
+        brought.map_err(|error| match stream.failure() {
+            // What the store saw was only that its input ended.
+            Some(failure) => failure.into(),
+            None => error.into(),
+        })
+    }
+}
+
+/// One layer's progress, as the store tells it.
+struct LayerProgress<'p> {
+    blob: &'p Digest,
+    total: u64,
+    ended: &'p Ended,
+}
+
+impl Progress for LayerProgress<'_> {
+    fn layer(&self, _: &str, done: u64, _: Option<u64>) {
+        self.ended.watch.layer(self.blob, LayerStep::Moving { done, total: self.total });
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.ended.is_interrupted()
+    }
+}

@@ -1,0 +1,115 @@
+//! What an answer that is no success says: the errors of the distribution specification, and Docker's words for them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+use serde::Deserialize;
+
+use crate::http::head::Head;
+
+/// The longest body that is read for an error's sake.
+pub(crate) const LIMIT: u64 = 64 << 10;
+/// As much of a message as people read.
+const SHOWN: usize = 300;
+
+/// What the body of a failure says, as `code: message`; what it cannot be read as, by its status.
+pub(crate) fn message(head: &Head, body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Answer {
+        #[serde(default)]
+        errors: Vec<One>,
+        /// Token servers and proxies have forms of their own.
+        #[serde(default, alias = "message", alias = "error")]
+        details: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct One {
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        message: String,
+    }
+    let answer: Option<Answer> = serde_json::from_slice(body).ok();
+    let text = answer.and_then(|answer| match answer.errors.into_iter().next() {
+        Some(One { code, message }) => {
+            let code = code.to_ascii_lowercase().replace('_', " ");
+            Some([code, message].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": "))
+        }
+        None => answer.details,
+    });
+    let text = text.filter(|text| !text.is_empty()).unwrap_or_else(|| {
+        let reason = if head.reason.is_empty() { name(head.status) } else { &head.reason };
+        format!("{} {reason}", head.status).trim_end().to_owned()
+    });
+    if text.chars().count() > SHOWN { text.chars().take(SHOWN).chain("…".chars()).collect() } else { text }
+}
+
+fn name(status: u16) -> &'static str {
+    match status {
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        _ => "",
+    }
+}
+
+/// `Retry-After`: seconds, or a date.
+pub(crate) fn retry_after(head: &Head, now: Timestamp) -> Option<Duration> {
+    let value = head.header("retry-after")?;
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let then = DateTimeParser::new().parse_timestamp(value).ok()?;
+    Some(Duration::try_from(then.duration_since(now)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> Head {
+        Head::parse(format!("HTTP/1.1 {text}\r\n\r\n").as_bytes()).unwrap().unwrap().0
+    }
+
+    #[test]
+    fn failures_are_told_in_dockers_words() {
+        for (status, body, expected) in [
+            (
+                "404 Not Found",
+                r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"x"}}]}"#,
+                "manifest unknown: manifest unknown",
+            ),
+            ("403 Forbidden", r#"{"errors":[{"code":"DENIED"}]}"#, "denied"),
+            (
+                "401 Unauthorized",
+                r#"{"details":"incorrect username or password"}"#,
+                "incorrect username or password",
+            ),
+            ("503 ", "<html>", "503 Service Unavailable"),
+            ("418 I'm a teapot", r#"{"errors":[]}"#, "418 I'm a teapot"),
+        ] {
+            assert_eq!(message(&head(status), body.as_bytes()), expected);
+        }
+        let long = format!(r#"{{"message":"{}"}}"#, "x".repeat(9000));
+        assert_eq!(message(&head("500 x"), long.as_bytes()).chars().count(), SHOWN + 1);
+    }
+
+    #[test]
+    fn waits_are_seconds_or_dates() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        for (value, seconds) in [
+            ("7", Some(7)),
+            ("Thu, 01 Jan 2026 00:01:00 GMT", Some(60)),
+            ("Wed, 31 Dec 2025 00:00:00 GMT", Some(0)),
+            ("soon", None),
+        ] {
+            let head = head(&format!("429 x\r\nRetry-After: {value}"));
+            assert_eq!(retry_after(&head, now), seconds.map(Duration::from_secs), "{value}");
+        }
+    }
+}

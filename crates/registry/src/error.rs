@@ -1,0 +1,282 @@
+//! What can go wrong between here and a registry, in words that say what to do about it. Where Docker's clients know a text, it is Docker's.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use onggi_error::{Diagnose, Kind};
+use onggi_image::{Digest, Platform};
+
+use crate::http::url::Url;
+
+/// A failed act with a registry.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the URL {text:?} cannot be used: {reason}")]
+    Url { text: String, reason: &'static str },
+    #[error("the proxy {text:?} cannot be used: {reason}")]
+    ProxySetting { text: String, reason: &'static str },
+    #[error("{}: {reason}", path.display())]
+    CertificateFile { path: PathBuf, reason: String },
+
+    #[error("lookup {host}: no such host")]
+    NoSuchHost { host: String },
+    #[error("lookup {host}: asking the name server {server}: {reason}")]
+    Lookup { host: String, server: IpAddr, reason: String },
+    #[error("connect to {}{address}: {}", if *is_proxy { "the proxy " } else { "" }, reason(source))]
+    Connect { address: String, is_proxy: bool, source: io::Error },
+    #[error("the proxy {proxy} does not connect to {host}: {reason}")]
+    Proxy { proxy: String, host: String, reason: String },
+    #[error("TLS with {host}: {problem}")]
+    Tls { host: String, problem: TlsProblem },
+    #[error("{act} {url}: {}", reason(source))]
+    Exchange { act: &'static str, url: String, source: io::Error },
+    #[error("{url}: no whole answer came within {} seconds", time.as_secs_f64())]
+    Stalled { url: String, time: Duration },
+    #[error("the answer of {url} makes no sense: {reason}")]
+    BadAnswer { url: String, reason: String },
+    #[error("{what} is larger than {limit} bytes")]
+    TooLarge { what: String, limit: u64 },
+
+    #[error("{registry}: {message}")]
+    Unauthorized { registry: String, message: String, had_credentials: bool },
+    #[error(
+        "pull access denied for {repository}, repository does not exist or may require 'onggi login': {message}"
+    )]
+    PullDenied { registry: String, repository: String, message: String, had_credentials: bool },
+    #[error("push to {repository} denied: {message}")]
+    PushDenied { registry: String, repository: String, message: String, had_credentials: bool },
+    #[error("manifest for {reference} not found: manifest unknown: {message}")]
+    ManifestUnknown { reference: String, message: String },
+    #[error("{repository} has no blob {digest}")]
+    BlobUnknown { repository: String, digest: Digest },
+    #[error("toomanyrequests: {registry}: {message}")]
+    RateLimited { registry: String, message: String, wait: Option<Duration> },
+    #[error("{url} answers {status}: {message}")]
+    Status { url: String, status: u16, message: String },
+    #[error("{from} redirects to {to}, {reason}")]
+    Redirect { from: String, to: String, reason: &'static str },
+    #[error("{registry} asks for credentials at {realm}, {reason}")]
+    Realm { registry: String, realm: String, reason: &'static str },
+
+    #[error("{what} has the digest {found}, not {wanted}")]
+    WrongDigest { what: String, wanted: Digest, found: Digest },
+    #[error("{what} is {found} bytes, not {wanted}")]
+    WrongSize { what: String, wanted: u64, found: u64 },
+    #[error("{what}: {source}")]
+    Image { what: String, source: onggi_image::Error },
+    #[error(
+        "no matching manifest for {wanted} in the manifest list entries of {reference}; it has {}",
+        list(others)
+    )]
+    NoPlatform { reference: String, wanted: Box<Platform>, others: Vec<Platform> },
+    /// What was to be sent cannot be read.
+    #[error("reading {what}: {reason}")]
+    Source { what: String, reason: String },
+    #[error("{what} is not supported")]
+    Unsupported { what: String },
+
+    #[error("{act} {}: {}", path.display(), reason(source))]
+    File { act: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} cannot be read: {reason}", path.display())]
+    AuthFile { path: PathBuf, reason: String },
+    #[error("the credential helper docker-credential-{helper}: {reason}")]
+    Helper { helper: String, reason: String },
+
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What TLS found wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TlsProblem {
+    #[error("x509: certificate signed by unknown authority")]
+    UnknownAuthority,
+    #[error("x509: certificate has expired")]
+    Expired,
+    #[error("x509: certificate is not yet valid")]
+    NotYetValid,
+    #[error("x509: certificate is not valid for this name{}", if .0.is_empty() { String::new() } else { format!(", but for {}", .0.join(", ")) })]
+    WrongName(Vec<String>),
+    #[error("http: server gave HTTP response to HTTPS client")]
+    NotTls,
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Without "(os error 111)", which tells a person nothing that the words have not said.
+fn reason(error: &io::Error) -> String {
+    error.to_string().split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+fn list(platforms: &[Platform]) -> String {
+    if platforms.is_empty() {
+        return "none that names a platform".to_owned();
+    }
+    platforms.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Error {
+    pub(crate) fn exchange(act: &'static str, url: &Url, source: io::Error) -> Error {
+        let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        if matches!(inner, Some(Error::Interrupted)) {
+            return Error::Interrupted;
+        }
+        if source.kind() == io::ErrorKind::InvalidData {
+            return Error::bad_answer(url, source.to_string());
+        }
+        Error::Exchange { act, url: url.shown(), source }
+    }
+
+    pub(crate) fn bad_answer(url: &Url, reason: impl Into<String>) -> Error {
+        Error::BadAnswer { url: url.shown(), reason: reason.into() }
+    }
+
+    pub(crate) fn stalled(url: &Url, time: Duration) -> Error {
+        Error::Stalled { url: url.shown(), time }
+    }
+
+    pub(crate) fn image(what: impl Into<String>) -> impl FnOnce(onggi_image::Error) -> Error {
+        let what = what.into();
+        move |source| Error::Image { what, source }
+    }
+
+    pub(crate) fn file(act: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::File { act, path, source }
+    }
+
+    /// Whether the same may succeed in a moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Error::Exchange { .. }
+            | Error::Stalled { .. }
+            | Error::Lookup { .. }
+            | Error::RateLimited { .. } => true,
+            Error::Connect { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::TimedOut)
+            }
+            Error::Status { status, .. } => matches!(status, 408 | 500 | 502 | 503 | 504),
+            _ => false,
+        }
+    }
+
+    /// Whether the other side could not be reached or spoken to at all.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Error::NoSuchHost { .. }
+                | Error::Lookup { .. }
+                | Error::Connect { .. }
+                | Error::Proxy { .. }
+                | Error::Tls { .. }
+                | Error::Exchange { .. }
+                | Error::Stalled { .. }
+        )
+    }
+
+    fn hint_of_connect(address: &str, is_proxy: bool, source: &io::Error) -> Option<String> {
+        Some(match source.kind() {
+            _ if is_proxy => {
+                "is the proxy running? HTTPS_PROXY, HTTP_PROXY and NO_PROXY say when it is asked".to_owned()
+            }
+            io::ErrorKind::ConnectionRefused => {
+                format!("nothing listens there; is {address} the right host and port?")
+            }
+            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+                "this host has no way to it: look at its network, or set HTTPS_PROXY if a proxy leads out"
+                    .to_owned()
+            }
+            io::ErrorKind::TimedOut => {
+                "a firewall may drop the packets; set HTTPS_PROXY if a proxy leads out".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl Diagnose for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Error::Url { .. }
+            | Error::ProxySetting { .. }
+            | Error::CertificateFile { .. }
+            | Error::AuthFile { .. } => Kind::InvalidInput,
+            Error::NoSuchHost { .. } | Error::ManifestUnknown { .. } | Error::BlobUnknown { .. } => {
+                Kind::NotFound
+            }
+            Error::Lookup { .. }
+            | Error::Connect { .. }
+            | Error::Proxy { .. }
+            | Error::Tls { .. }
+            | Error::Exchange { .. }
+            | Error::Stalled { .. }
+            | Error::Status { .. }
+            | Error::RateLimited { .. } => Kind::Unavailable,
+            Error::BadAnswer { .. }
+            | Error::TooLarge { .. }
+            | Error::Source { .. }
+            | Error::WrongDigest { .. }
+            | Error::WrongSize { .. } => Kind::Corrupt,
+            Error::Unauthorized { .. }
+            | Error::PullDenied { .. }
+            | Error::PushDenied { .. }
+            | Error::Redirect { .. }
+            | Error::Realm { .. } => Kind::PermissionDenied,
+            Error::Image { source, .. } => source.kind(),
+            Error::NoPlatform { .. } | Error::Unsupported { .. } => Kind::Unsupported,
+            Error::File { source, .. } => Kind::of_io(source),
+            Error::Helper { .. } => Kind::Unavailable,
+            Error::Interrupted => Kind::Interrupted,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let login = |registry: &str, had: bool| {
+            if had {
+                "the credentials that are kept for it are not enough; look at `onggi login`".to_owned()
+            } else {
+                format!("`onggi login{}`", login_argument(registry))
+            }
+        };
+        Some(match self {
+            Error::NoSuchHost { .. } => "is the registry's name spelled right? /etc/resolv.conf names the servers that were asked".to_owned(),
+            Error::Lookup { .. } => "/etc/resolv.conf names the name servers; is the network up?".to_owned(),
+            Error::Connect { address, is_proxy, source } => return Error::hint_of_connect(address, *is_proxy, source),
+            Error::Proxy { .. } => "HTTPS_PROXY names the proxy, NO_PROXY the hosts that are reached without it".to_owned(),
+            Error::Tls { host, problem } => match problem {
+                TlsProblem::UnknownAuthority => format!(
+                    "put the certificate of its authority into /etc/onggi/certs.d/{host}/ca.crt (or /etc/docker/certs.d); `insecure = {host:?}` under [registry] in onggi.toml looks at no certificate at all"
+                ),
+                TlsProblem::Expired | TlsProblem::NotYetValid => format!(
+                    "this host's clock says {}; if that is wrong, set it (timedatectl set-ntp true), otherwise the registry's certificate must be renewed",
+                    jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC")
+                ),
+                TlsProblem::NotTls => format!("if it is meant to speak plain HTTP, add `insecure = {host:?}` under [registry] in onggi.toml"),
+                TlsProblem::WrongName(_) | TlsProblem::Other(_) => return None,
+            },
+            Error::Unauthorized { registry, had_credentials, .. }
+            | Error::PullDenied { registry, had_credentials, .. }
+            | Error::PushDenied { registry, had_credentials, .. } => login(registry, *had_credentials),
+            Error::ManifestUnknown { .. } => "is the tag spelled right?".to_owned(),
+            Error::RateLimited { wait, registry, .. } => match wait {
+                Some(wait) => format!("it asks to wait {} seconds; `onggi login{}` may raise the limit", wait.as_secs(), login_argument(registry)),
+                None => format!("wait a while; `onggi login{}` may raise the limit", login_argument(registry)),
+            },
+            Error::NoPlatform { others, .. } if !others.is_empty() => "--platform chooses one of these".to_owned(),
+            Error::Redirect { .. } | Error::Realm { .. } => {
+                "nothing was sent there; `insecure` under [registry] in onggi.toml is for registries that may speak plain HTTP".to_owned()
+            }
+            Error::Helper { helper, .. } => format!("is docker-credential-{helper} in the PATH and unlocked? The auth file names it under credsStore or credHelpers"),
+            Error::Image { source, .. } => return source.hint(),
+            _ => return None,
+        })
+    }
+}
+
+/// Docker Hub goes without saying.
+fn login_argument(registry: &str) -> String {
+    if registry == "docker.io" { String::new() } else { format!(" {registry}") }
+}
