@@ -1,0 +1,444 @@
+//! Registries that drip, hang up, lie, swell and send elsewhere: each ends in an error that says what, in good time, and no secret leaves.
+
+mod server;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use onggi_image::{Digest, Reference, media_type};
+use onggi_registry::{Access, AuthFiles, Client, Config, Credential, Error, Unwatched, Watch};
+use server::{Server, image, manifest, not_found, respond};
+
+fn config() -> Config {
+    Config {
+        silence: Duration::from_millis(400),
+        attempts: 3,
+        first_pause: Duration::from_millis(1),
+        ..Config::default()
+    }
+}
+
+fn client() -> Client {
+    let nowhere = PathBuf::from("/nonexistent/config.json");
+    let files = AuthFiles { read: vec![nowhere.clone()], write: nowhere };
+    Client::new(config(), files, Arc::new(Unwatched))
+}
+
+fn logged_in(server: &Server) -> Client {
+    let (user, password) = ("me".to_owned(), "s3cret".to_owned());
+    client().with_credential(&server.host(), Credential::Password { user, password })
+}
+
+fn name(server: &Server) -> Reference {
+    Reference::parse(&format!("{}/team/app:1", server.host())).unwrap()
+}
+
+fn fetch_manifest(client: &Client, server: &Server) -> Result<Vec<u8>, Error> {
+    client.repository(&name(server), Access::Pull)?.manifest("1").map(|fetched| fetched.bytes)
+}
+
+fn fetch_blob(client: &Client, server: &Server, digest: &Digest, size: u64) -> Result<Vec<u8>, Error> {
+    let repository = client.repository(&name(server), Access::Pull)?;
+    let mut blob = repository.blob(digest, size);
+    let mut bytes = Vec::new();
+    match blob.read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(blob.failure().unwrap_or_else(|| panic!("{error}"))),
+    }
+}
+
+/// Answers everything but the look whether it is TLS, which is no request of HTTP.
+fn serving(answer: impl Fn(&server::Request, &mut TcpStream) + Send + Sync + 'static) -> Server {
+    Server::new(move |request, stream| {
+        if request.target.starts_with("/v2/") {
+            answer(request, stream)
+        }
+    })
+}
+
+#[test]
+fn answers_that_are_too_much() {
+    let endless = |head: &'static str| {
+        serving(move |_, stream| {
+            let _ = stream.write_all(head.as_bytes());
+            while stream.write_all(&[b' '; 65536]).is_ok() {}
+        })
+    };
+    let typed = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n\r\n";
+    for (head, expected) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n", "larger than 4194304 bytes"),
+        (typed, "larger than 4194304 bytes"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "too long"),
+        ("HTTP/1.1 200 OK\r\nX: ", "head is longer"),
+        ("HTTP/1.1 404 Not Found\r\n\r\n", "manifest unknown"),
+    ] {
+        let server = endless(head);
+        let error = fetch_manifest(&client(), &server).unwrap_err();
+        assert!(error.to_string().contains(expected), "{head:?}: {error}");
+    }
+}
+
+#[test]
+fn peers_that_are_silent_or_drip() {
+    let dripping = |text: &'static str| {
+        serving(move |_, stream| {
+            for byte in text.bytes().cycle() {
+                if stream.write_all(&[byte]).is_err() {
+                    return;
+                }
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+        })
+    };
+    for text in ["HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx", "HTTP/1.1 200 OK\r\nX: y\r\n"] {
+        let (server, began) = (dripping(text), Instant::now());
+        let error = fetch_manifest(&client(), &server).unwrap_err();
+        assert!(matches!(error, Error::Exchange { .. } | Error::BadAnswer { .. }), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+    let silent = serving(|_, stream| {
+        let _ = stream.read(&mut [0]);
+    });
+    let error = fetch_manifest(&client(), &silent).unwrap_err();
+    assert!(error.to_string().contains("next to nothing, came for 0.4 seconds"), "{error}");
+}
+
+#[test]
+fn what_is_no_http_is_named() {
+    for garbage in [
+        "SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        "HTTP/1.1 two hundred\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+    ] {
+        let server = serving(move |_, stream| {
+            let _ = stream.write_all(garbage.as_bytes());
+        });
+        let error = fetch_manifest(&client(), &server).unwrap_err();
+        assert!(matches!(error, Error::BadAnswer { .. }), "{garbage:?}: {error}");
+    }
+}
+
+#[test]
+fn a_blob_goes_on_where_its_connection_broke() {
+    let data: Vec<u8> = (0..300_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+    let digest = Digest::of(&data);
+    for knows_ranges in [true, false] {
+        let served = data.clone();
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&attempts);
+        let server = serving(move |request, stream| {
+            let attempt = counted.fetch_add(1, Ordering::SeqCst);
+            let range = request
+                .header("range")
+                .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+            let start: usize = range.filter(|_| knows_ranges).unwrap_or(0);
+            let rest = &served[start..];
+            let status = if start > 0 { "206 Partial Content" } else { "200 OK" };
+            let mut head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n", rest.len());
+            if start > 0 {
+                head.push_str(&format!(
+                    "Content-Range: bytes {start}-{}/{}\r\n",
+                    served.len() - 1,
+                    served.len()
+                ));
+            }
+            head.push_str("\r\n");
+            let _ = stream.write_all(head.as_bytes());
+            // Each connection gives something and breaks; the fourth does not.
+            let part = if attempt < 3 { (40_000 * (attempt + 1)).min(rest.len()) } else { rest.len() };
+            let _ = stream.write_all(&rest[..part]);
+        });
+        let bytes = fetch_blob(&client(), &server, &digest, data.len() as u64).unwrap();
+        assert!(bytes == data, "ranges: {knows_ranges}");
+        assert_eq!(attempts.load(Ordering::SeqCst), 4, "ranges: {knows_ranges}");
+    }
+}
+
+#[test]
+fn a_server_that_never_gives_a_byte_more_is_left() {
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&attempts);
+    let server = serving(move |_, stream| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n");
+    });
+    let error = fetch_blob(&client(), &server, &Digest::of(b"x"), 10).unwrap_err();
+    assert!(error.to_string().contains("in the middle"), "{error}");
+    assert_eq!(attempts.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn lies_about_length_and_ranges() {
+    let answers: [(&'static str, &'static str); 4] = [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "is 5 bytes, not 3"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhe", "is 2 bytes, not 3"),
+        ("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello", "is 4 bytes, not 3"),
+        (
+            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 7-9/10\r\nContent-Length: 3\r\n\r\nabc",
+            "another range",
+        ),
+    ];
+    for (answer, expected) in answers {
+        let server = serving(move |_, stream| {
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        let error = fetch_blob(&client(), &server, &Digest::of(b"hel"), 3).unwrap_err();
+        assert!(error.to_string().contains(expected), "{answer:?}: {error}");
+    }
+}
+
+#[test]
+fn lies_about_digests_and_kinds() {
+    let (config, good) = image(b"layer");
+    let wanted = Digest::of(&good);
+    let as_index =
+        String::from_utf8(good.clone()).unwrap().replace(r#""layers""#, r#""manifests":[],"layers""#);
+    let one = r#"{"schemaVersion":1,"name":"x","fsLayers":[]}"#;
+    type Served = (&'static str, Vec<u8>, Vec<(&'static str, String)>, &'static str);
+    let oci = media_type::OCI_MANIFEST.to_owned();
+    let table: Vec<Served> = vec![
+        ("1", good.clone(), vec![("Docker-Content-Digest", Digest::of(b"x").to_string())], "has the digest"),
+        ("1", good.clone(), vec![("Content-Type", "text/html".to_owned())], "text/html"),
+        ("1", good.clone(), vec![("Content-Type", media_type::OCI_INDEX.to_owned())], "announced"),
+        ("1", as_index.into_bytes(), vec![("Content-Type", oci.clone())], "both"),
+        ("1", one.as_bytes().to_vec(), vec![], "version 1 is not supported"),
+        ("1", b"<html>".to_vec(), vec![("Content-Type", oci.clone())], "cannot be read"),
+        ("by digest", b"{}".to_vec(), vec![("Content-Type", oci)], "has the digest"),
+    ];
+    for (reference, bytes, headers, expected) in table {
+        let shown = String::from_utf8_lossy(&bytes).into_owned();
+        let (config, bytes) = (config.clone(), bytes);
+        let server = serving(move |request, stream| {
+            let headers: Vec<(&str, &str)> =
+                headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            if request.target.contains("/blobs/") {
+                respond(stream, "200 OK", &[], &config)
+            } else {
+                respond(stream, "200 OK", &headers, &bytes)
+            }
+        });
+        let client = client();
+        let repository = client.repository(&name(&server), Access::Pull).unwrap();
+        let reference = if reference == "1" { "1".to_owned() } else { wanted.to_string() };
+        let error = repository.image(&reference, None).unwrap_err().to_string();
+        assert!(error.contains(expected), "{shown:.60}: {error}");
+    }
+}
+
+#[test]
+fn an_honest_image_is_found() {
+    let (config, good) = image(b"layer");
+    let (served_config, served) = (config.clone(), good.clone());
+    let server = serving(move |request, stream| match () {
+        () if request.target.contains("/blobs/") => respond(stream, "200 OK", &[], &served_config),
+        () if request.is("GET", "/v2/team/app/manifests/1") => manifest(stream, &served),
+        () => not_found(stream),
+    });
+    let client = client();
+    let repository = client.repository(&name(&server), Access::Pull).unwrap();
+    let image = repository.image("1", None).unwrap();
+    assert_eq!(
+        (image.raw_manifest, image.raw_config, image.digest),
+        (good.clone(), config, Digest::of(&good))
+    );
+    let error = repository.manifest("2").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("manifest for {}/team/app:2 not found: manifest unknown: manifest unknown", server.host())
+    );
+}
+
+#[test]
+fn credentials_stay_with_their_registry() {
+    // Whatever is asked of the other server must come without a secret, also when it demands one.
+    let other = Server::new(|request, stream| {
+        let challenge = [("WWW-Authenticate", "Basic realm=\"give it to me\"")];
+        match request.target.as_str() {
+            "/storage" => respond(stream, "200 OK", &[], b"hel"),
+            _ => respond(stream, "401 Unauthorized", &challenge, b""),
+        }
+    });
+    for target in ["/storage", "/challenge"] {
+        let location = format!("http://{}{target}", other.host());
+        let server = serving(move |request, stream| match request.header("authorization") {
+            None => respond(stream, "401 Unauthorized", &[("WWW-Authenticate", "Basic realm=\"r\"")], b""),
+            Some(_) => respond(stream, "307 Temporary Redirect", &[("Location", &location)], b""),
+        });
+        let fetched = fetch_blob(&logged_in(&server), &server, &Digest::of(b"hel"), 3);
+        assert_eq!(fetched.is_ok(), target == "/storage");
+        assert!(
+            server.seen().iter().any(|request| request.header("authorization") == Some("Basic bWU6czNjcmV0"))
+        );
+    }
+    assert!(other.seen().len() >= 2);
+    for request in other.seen() {
+        assert_eq!(request.header("authorization"), None, "{request:?}");
+    }
+}
+
+#[test]
+fn redirects_end() {
+    let server = serving(|request, stream| {
+        let next = format!("{}x", request.target);
+        respond(stream, "302 Found", &[("Location", &next)], b"");
+    });
+    let error = fetch_manifest(&client(), &server).unwrap_err();
+    assert!(error.to_string().contains("redirects without end"), "{error}");
+    assert!(server.seen().len() < 10);
+}
+
+#[test]
+fn tokens_are_asked_for_by_scope_and_used_again() {
+    let (config, good) = image(b"layer");
+    let realm = Server::new(|request, stream| {
+        let good = request.header("authorization") == Some("Basic bWU6czNjcmV0")
+            && request.target == "/token?service=test&scope=repository%3Ateam%2Fapp%3Apull&account=me";
+        match good {
+            true => respond(stream, "200 OK", &[], br#"{"token":"abc","expires_in":300}"#),
+            false => {
+                respond(stream, "401 Unauthorized", &[], br#"{"details":"incorrect username or password"}"#)
+            }
+        }
+    });
+    let challenge = format!(
+        r#"Bearer realm="http://{}/token",service="test",scope="repository:team/app:pull""#,
+        realm.host()
+    );
+    let server = serving(move |request, stream| match request.header("authorization") {
+        Some("Bearer abc") if request.target.contains("/blobs/") => respond(stream, "200 OK", &[], &config),
+        Some("Bearer abc") => manifest(stream, &good),
+        _ => respond(stream, "401 Unauthorized", &[("WWW-Authenticate", &challenge)], b""),
+    });
+    let client = logged_in(&server);
+    client.repository(&name(&server), Access::Pull).unwrap().image("1", None).unwrap();
+    assert_eq!(realm.seen().len(), 1, "one token is enough for both requests");
+    let error = fetch_manifest(&self::client(), &server).unwrap_err();
+    assert!(matches!(&error, Error::Unauthorized { had_credentials: false, .. }), "{error}");
+}
+
+#[test]
+fn a_refusal_after_the_token_is_told_as_docker_tells_it() {
+    let server = serving(|request, stream| match request.header("authorization") {
+        None => respond(stream, "401 Unauthorized", &[("WWW-Authenticate", "Basic realm=\"r\"")], b""),
+        Some(_) => respond(
+            stream,
+            "403 Forbidden",
+            &[],
+            br#"{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}"#,
+        ),
+    });
+    let error = fetch_manifest(&logged_in(&server), &server).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "pull access denied for {}/team/app, repository does not exist or may require 'onggi login': denied: requested access to the resource is denied",
+            server.host()
+        )
+    );
+    let error = logged_in(&server).log_in(&server.host()).unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { had_credentials: true, .. }), "{error}");
+}
+
+#[test]
+fn too_many_requests_are_waited_for_if_that_is_not_long() {
+    let (_, good) = image(b"layer");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let server = serving(move |_, stream| match counted.fetch_add(1, Ordering::SeqCst) {
+        0 => respond(stream, "429 Too Many Requests", &[("Retry-After", "0")], b""),
+        1 => respond(stream, "503 Service Unavailable", &[], b""),
+        _ => manifest(stream, &good),
+    });
+    fetch_manifest(&client(), &server).unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+
+    let server = serving(|_, stream| {
+        let body =
+            br#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}"#;
+        respond(stream, "429 Too Many Requests", &[("Retry-After", "7200")], body);
+    });
+    let error = fetch_manifest(&client(), &server).unwrap_err();
+    assert_eq!(server.seen().len(), 1);
+    assert!(
+        matches!(&error, Error::RateLimited { wait: Some(wait), .. } if wait.as_secs() == 7200),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("You have reached your pull rate limit."), "{error}");
+}
+
+/// Interrupts as soon as it is told to.
+#[derive(Debug, Default)]
+struct Button(AtomicBool);
+
+impl Watch for Button {
+    fn is_interrupted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn an_interrupt_ends_a_read_that_waits() {
+    let button = Arc::new(Button::default());
+    let pressed = Arc::clone(&button);
+    let server = serving(move |_, stream| {
+        pressed.0.store(true, Ordering::Relaxed);
+        let _ = stream.read(&mut [0]);
+    });
+    let files = AuthFiles { read: Vec::new(), write: PathBuf::new() };
+    let patient = Config { silence: Duration::from_secs(600), ..config() };
+    let client = Client::new(patient, files, button);
+    let error = fetch_manifest(&client, &server).unwrap_err();
+    assert!(matches!(error, Error::Interrupted), "{error}");
+}
+
+#[test]
+fn what_cannot_be_reached_is_named() {
+    let gone = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let name = Reference::parse(&format!("{gone}/x")).unwrap();
+    let error = client().repository(&name, Access::Pull).unwrap_err();
+    assert_eq!(error.to_string(), format!("connect to {gone}: Connection refused"));
+}
+
+#[test]
+fn pushed_bytes_are_those_that_are_named() {
+    let server = serving(|request, stream| match request.method.as_str() {
+        "POST" => {
+            respond(stream, "202 Accepted", &[("Location", "/v2/team/app/blobs/uploads/1?state=a")], b"")
+        }
+        "PATCH" => {
+            // In chunks: the end of them is what the answer waits for.
+            let mut bytes = Vec::new();
+            let mut piece = [0; 1024];
+            while !bytes.ends_with(b"0\r\n\r\n") {
+                match stream.read(&mut piece) {
+                    Ok(count) if count > 0 => bytes.extend_from_slice(&piece[..count]),
+                    _ => return,
+                }
+            }
+            respond(stream, "202 Accepted", &[("Location", "/v2/team/app/blobs/uploads/1?state=b")], b"");
+        }
+        "PUT" => respond(stream, "201 Created", &[], b""),
+        _ => respond(stream, "204 No Content", &[], b""),
+    });
+    let client = client();
+    let repository = client.repository(&name(&server), Access::Push).unwrap();
+    let mut open = || Ok(Box::new(&b"layer"[..]) as Box<dyn std::io::Read>);
+    let digest = Digest::of(b"layer");
+    assert_eq!(repository.upload("it", Some(&digest), &mut open).unwrap(), (digest.clone(), 5));
+    let last = server.seen().pop().unwrap();
+    let escaped = digest.to_string().replace(':', "%3A");
+    assert_eq!(
+        (last.method.as_str(), last.target),
+        ("PUT", format!("/v2/team/app/blobs/uploads/1?state=b&digest={escaped}"))
+    );
+    let error = repository.upload("it", Some(&Digest::of(b"other")), &mut open).unwrap_err();
+    assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
+    assert_eq!(server.seen().pop().unwrap().method, "DELETE", "the upload is given up");
+}
