@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::isolation::Refusal;
 use super::poller::{Registered, Token};
-use super::{Monitor, Watched, monotonic};
+use super::{Monitor, monotonic};
 
 /// The server, and what the loop knows of it.
 #[derive(Debug)]
@@ -35,10 +35,13 @@ pub(super) struct NamesSnapshot {
 }
 
 impl Monitor<'_> {
-    /// Makes the server, if the sandbox is on a network with names. Its first process is there, and its network namespace with it; `first` is its
-    /// pidfd.
-    pub(super) fn open_names(&mut self, watched: &Watched, first: BorrowedFd<'_>) -> Result<(), Refusal> {
-        let Some(config) = watched.start.names.clone() else { return Ok(()) };
+    /// Makes the server, if the sandbox is on a network with names. Its first process is there, and its network namespace with it.
+    pub(super) fn open_names(
+        &mut self,
+        first: BorrowedFd<'_>,
+        config: Option<Config>,
+    ) -> Result<(), Refusal> {
+        let Some(config) = config else { return Ok(()) };
         let sockets =
             listen(first).map_err(|error| Refusal::new(error.kind(), "monitor.names", error.to_string()))?;
         self.names = Some(Names::new(sockets, config)?);

@@ -104,10 +104,7 @@ impl Monitor<'_> {
         let process = self.isolation.start(plan.as_fd(), stdio)?;
         parts.end("clone");
         watched.sandbox.write_plan(&self.isolation.description())?;
-        if watched.start.names.is_some() {
-            self.open_names(watched, process.pidfd.as_fd())?;
-            parts.end("names");
-        }
+        self.open_names(process.pidfd.as_fd(), watched.start.names.clone())?;
         Ok((process, ends))
     }
 
@@ -377,7 +374,7 @@ impl Monitor<'_> {
         watched.lives.began = monotonic();
         watched.backlog = backlog;
         // The old monitor's sockets died with it.
-        let named = self.open_names(&watched, pidfd.as_fd());
+        let named = self.open_names(pidfd.as_fd(), watched.start.names.clone());
         // A host without a freezer freezes nothing, and a container goes on without names.
         watched.problem = named.and(frozen).err().map(|refusal| refusal.to_string());
         watched.memory_kills = self.isolation.memory_kills();
