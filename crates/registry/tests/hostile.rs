@@ -34,7 +34,7 @@ fn logged_in(server: &Server) -> Client {
 }
 
 fn name(server: &Server) -> Reference {
-    Reference::parse(&format!("{}/team/app:1", server.host())).unwrap()
+    Reference::parse(&format!("{}/team/app:1", server.host())).expect("a name")
 }
 
 fn fetch_manifest(client: &Client, server: &Server) -> Result<Vec<u8>, Error> {
@@ -55,7 +55,7 @@ fn fetch_blob(client: &Client, server: &Server, digest: &Digest, size: u64) -> R
 fn serving(answer: impl Fn(&server::Request, &mut TcpStream) + Send + Sync + 'static) -> Server {
     Server::new(move |request, stream| {
         if request.target.starts_with("/v2/") {
-            answer(request, stream)
+            answer(request, stream);
         }
     })
 }
@@ -206,7 +206,7 @@ fn lies_about_digests_and_kinds() {
         ("1", good.clone(), vec![("Content-Type", media_type::OCI_INDEX.to_owned())], "announced"),
         ("1", as_index.into_bytes(), vec![("Content-Type", oci.clone())], "both"),
         ("1", one.as_bytes().to_vec(), vec![], "version 1 is not supported"),
-        ("1", b"<html>".to_vec(), vec![("Content-Type", oci.clone())], "cannot be read"),
+        ("1", b"<html>".to_vec(), vec![("Content-Type", oci.clone())], "not valid"),
         ("by digest", b"{}".to_vec(), vec![("Content-Type", oci)], "has the digest"),
     ];
     for (reference, bytes, headers, expected) in table {
@@ -216,9 +216,9 @@ fn lies_about_digests_and_kinds() {
             let headers: Vec<(&str, &str)> =
                 headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
             if request.target.contains("/blobs/") {
-                respond(stream, "200 OK", &[], &config)
+                respond(stream, "200 OK", &[], &config);
             } else {
-                respond(stream, "200 OK", &headers, &bytes)
+                respond(stream, "200 OK", &headers, &bytes);
             }
         });
         let client = client();
@@ -300,7 +300,7 @@ fn tokens_are_asked_for_by_scope_and_used_again() {
         match good {
             true => respond(stream, "200 OK", &[], br#"{"token":"abc","expires_in":300}"#),
             false => {
-                respond(stream, "401 Unauthorized", &[], br#"{"details":"incorrect username or password"}"#)
+                respond(stream, "401 Unauthorized", &[], br#"{"details":"incorrect username or password"}"#);
             }
         }
     });
@@ -410,7 +410,7 @@ fn what_cannot_be_reached_is_named() {
 fn pushed_bytes_are_those_that_are_named() {
     let server = serving(|request, stream| match request.method.as_str() {
         "POST" => {
-            respond(stream, "202 Accepted", &[("Location", "/v2/team/app/blobs/uploads/1?state=a")], b"")
+            respond(stream, "202 Accepted", &[("Location", "/v2/team/app/blobs/uploads/1?state=a")], b"");
         }
         "PATCH" => {
             // In chunks: the end of them is what the answer waits for.

@@ -39,8 +39,8 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(answer: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("it has an address").port();
         let (seen, answer): (Arc<Mutex<Vec<Request>>>, Arc<Answer>) = (Arc::default(), Arc::new(answer));
         let server = Server { port, seen: Arc::clone(&seen) };
         // It ends with the test's process.
@@ -50,7 +50,7 @@ impl Server {
                 std::thread::spawn(move || {
                     let mut stream = stream;
                     if let Some(request) = read(&stream) {
-                        seen.lock().unwrap().push(request.clone());
+                        seen.lock().expect("nobody panics with it").push(request.clone());
                         answer(&request, &mut stream);
                     }
                 });
@@ -65,7 +65,7 @@ impl Server {
     }
 
     pub(crate) fn seen(&self) -> Vec<Request> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().expect("nobody panics with it").clone()
     }
 }
 
