@@ -88,6 +88,8 @@ pub enum Error {
     #[error(transparent)]
     Registry { source: Box<onggi_registry::Error> },
     #[error(transparent)]
+    Archive { source: Box<onggi_archive::Error> },
+    #[error(transparent)]
     Cgroup { source: Box<onggi_cgroup::Error> },
     #[error(transparent)]
     Plan { source: Box<onggi_runtime::plan::Error> },
@@ -155,6 +157,7 @@ impl Diagnose for Error {
             Error::MonitorProgram { .. } => Kind::Unsupported,
             Error::Store { source } => source.kind(),
             Error::Registry { source } => source.kind(),
+            Error::Archive { source } => source.kind(),
             Error::Cgroup { source } => source.kind(),
             Error::Plan { source } => source.kind(),
         }
@@ -211,6 +214,12 @@ impl From<onggi_store::Error> for Error {
 impl From<onggi_registry::Error> for Error {
     fn from(source: onggi_registry::Error) -> Error {
         Error::Registry { source: Box::new(source) }
+    }
+}
+
+impl From<onggi_archive::Error> for Error {
+    fn from(source: onggi_archive::Error) -> Error {
+        Error::Archive { source: Box::new(source) }
     }
 }
 

@@ -18,6 +18,7 @@ mod capabilities;
 mod check;
 mod container;
 mod control;
+mod copy;
 mod create;
 mod disk;
 mod disk_usage;
@@ -60,6 +61,7 @@ mod usage;
 mod volumes;
 
 pub use check::Finding;
+pub use copy::{CopyOptions, CopySource, CopyTarget};
 pub use disk_usage::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};
 pub use error::Error;
 pub use id::ContainerId;

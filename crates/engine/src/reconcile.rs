@@ -184,7 +184,7 @@ impl Engine {
 }
 
 /// The container's first process, if it is still the one that the state means: by this boot's id, number and start time.
-fn first_process(state: &State) -> Option<OwnedFd> {
+pub(crate) fn first_process(state: &State) -> Option<OwnedFd> {
     if state.boot_id != boot_id() || state.pid <= 0 {
         return None;
     }

@@ -375,7 +375,7 @@ impl Engine {
     }
 
     /// The image that a container holds, by its id; from memory if this process has just created the container.
-    fn leased_image(&self, id: &Digest) -> Result<Image, Error> {
+    pub(crate) fn leased_image(&self, id: &Digest) -> Result<Image, Error> {
         let mut remembered = self.image.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match remembered.take().filter(|image| image.id == *id) {
             Some(image) => Ok(image),

@@ -6,6 +6,7 @@ mod completion;
 mod config_show;
 mod container_finish;
 mod container_prune;
+mod cp;
 mod create;
 mod doctor;
 mod events;
@@ -75,6 +76,7 @@ pub(crate) const TABLE: &[&Command] = &[
     &stats::COMMAND,
     &logs::COMMAND,
     &exec::COMMAND,
+    &cp::COMMAND,
     &attach::COMMAND,
     &inspect::COMMAND,
     &inspect::CONTAINER,
@@ -137,12 +139,10 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("image build", BUILD),
     ("checkpoint", LIFE),
     ("compose", "it arrives after networks"),
-    ("container cp", LIFE),
     ("container diff", LIFE),
     ("container export", LIFE),
     ("container port", NETWORK),
     ("context", "there is one host, this one"),
-    ("cp", LIFE),
     ("diff", LIFE),
     ("export", LIFE),
     ("manifest", REGISTRY),

@@ -30,9 +30,11 @@ mod session;
 mod swap;
 mod terminal;
 mod user;
+mod view;
 
 pub use launch::{Terminal, join, start};
 pub use report::{Failure, Report, parse_report, read_report};
+pub use view::{Bind, View, view};
 
 /// The standard streams of the new process.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ use crate::plan::{Attributes, Mount, Propagation, PropagationKind, Root, Source}
 /// `fsconfig(2)` takes strings up to this long, without the final zero.
 const LONGEST_VALUE: usize = 255;
 /// In `MOUNT_ATTR_…`.
-const READ_ONLY: u64 = 1;
+pub(super) const READ_ONLY: u64 = 1;
 
 /// Copied mounts: what is mounted here is not to reach the host.
 pub(super) fn set_propagation(propagation: Propagation) -> Outcome {
