@@ -233,3 +233,55 @@ fn the_containers_files_are_only_data() {
     let tar = onggi.run(["cp", "runs:/", "-"]).code(0);
     assert!(tar.bytes.len() > 1000);
 }
+
+#[test]
+fn what_a_container_has_changed() {
+    let onggi = busybox();
+    let script = "echo x >/tmp/new; mkdir -p /deep/er; echo y >/deep/er/z; rm /bin/arch; rm -r /usr; mkdir /usr; echo u >/usr/u; chmod 700 /bin/ls; echo ready; exec sleep 1000";
+    onggi.ok(["run", "-d", "--name", "jar", "-v", "/data", "busybox", "sh", "-c", script]);
+    onggi.spawn(["logs", "-f", "jar"]).expect("ready");
+    onggi.ok(["create", "--name", "new", "busybox", "true"]);
+    assert_eq!(onggi.ok(["diff", "new"]), "");
+    let changes = onggi.ok(["diff", "jar"]);
+    onggi.ok(["stop", "-t", "0", "jar"]);
+    assert_eq!(onggi.ok(["diff", "jar"]), changes);
+    insta::assert_snapshot!(changes);
+    onggi.ok(["run", "--name", "idle", "busybox", "true"]);
+    assert_eq!(onggi.ok(["diff", "idle"]), "", "what every start makes is nobody's change");
+    onggi.fails(["diff", "nothing"]).code(1).says("No such container");
+}
+
+#[test]
+fn an_exported_container_can_be_imported() {
+    let onggi = busybox();
+    onggi.ok([
+        "run",
+        "-d",
+        "--name",
+        "jar",
+        "-v",
+        "/data",
+        "busybox",
+        "sh",
+        "-c",
+        "echo mine >/mine; echo volume >/data/v; echo ready; exec sleep 1000",
+    ]);
+    onggi.spawn(["logs", "-f", "jar"]).expect("ready");
+    let mut events = onggi.events(&["event=export"]);
+    for (turn, path) in ["runs.tar", "ended.tar"].into_iter().enumerate() {
+        let file = onggi.file(path);
+        onggi.ok(["export", "-o", &file.display().to_string(), "jar"]);
+        events.expect("export");
+        let listing = Command::new("tar").arg("-tf").arg(&file).output().expect("tar runs");
+        let listing = String::from_utf8(listing.stdout).expect("names");
+        let has = |name: &str| listing.lines().any(|line| line == name);
+        assert!(has("mine") && has("bin/sh") && has("data/") && has("proc/"), "{listing}");
+        assert!(!has("data/v") && !listing.contains("proc/1") && !listing.contains("dev/null"), "{listing}");
+        let image = format!("copy{turn}");
+        onggi.ok(["import", &file.display().to_string(), &image]);
+        assert_eq!(onggi.run(["run", "--rm", &image, "cat", "/mine"]).code(0).stdout, "mine\n");
+        onggi.ok(["stop", "-t", "0", "jar"]);
+    }
+    let piped = onggi.run(["export", "jar"]).code(0);
+    assert!(piped.bytes.len() > 100_000);
+}

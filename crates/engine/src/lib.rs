@@ -15,6 +15,7 @@ use onggi_settings::Settings;
 use onggi_store::{Image, Store};
 
 mod capabilities;
+mod changes;
 mod check;
 mod container;
 mod control;
@@ -60,6 +61,7 @@ mod update;
 mod usage;
 mod volumes;
 
+pub use changes::{Change, ChangeKind};
 pub use check::Finding;
 pub use copy::{CopyOptions, CopySource, CopyTarget};
 pub use disk_usage::{ContainerUsage, DiskUsage, ImageUsage, VolumeUsage};

@@ -8,9 +8,11 @@ mod container_finish;
 mod container_prune;
 mod cp;
 mod create;
+mod diff;
 mod doctor;
 mod events;
 mod exec;
+mod export;
 mod hello;
 mod history;
 mod host_checks;
@@ -77,6 +79,8 @@ pub(crate) const TABLE: &[&Command] = &[
     &logs::COMMAND,
     &exec::COMMAND,
     &cp::COMMAND,
+    &diff::COMMAND,
+    &export::COMMAND,
     &attach::COMMAND,
     &inspect::COMMAND,
     &inspect::CONTAINER,
@@ -139,12 +143,8 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("image build", BUILD),
     ("checkpoint", LIFE),
     ("compose", "it arrives after networks"),
-    ("container diff", LIFE),
-    ("container export", LIFE),
     ("container port", NETWORK),
     ("context", "there is one host, this one"),
-    ("diff", LIFE),
-    ("export", LIFE),
     ("manifest", REGISTRY),
     ("network", NETWORK),
     ("node", NEVER),

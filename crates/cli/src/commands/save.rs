@@ -69,15 +69,15 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
 }
 
 /// A file that takes its name only when it is whole.
-struct Output {
-    file: BufWriter<File>,
+pub(super) struct Output {
+    pub(super) file: BufWriter<File>,
     path: PathBuf,
     /// `None` for a pipe or a device, which is written in place.
     unfinished: Option<PathBuf>,
 }
 
 impl Output {
-    fn create(path: &str) -> Result<Output, CliError> {
+    pub(super) fn create(path: &str) -> Result<Output, CliError> {
         let path = PathBuf::from(path);
         let fail = |error: io::Error| CliError::io(format!("create {}", path.display()), &error);
         let special = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
@@ -87,7 +87,7 @@ impl Output {
         Ok(Output { file: BufWriter::with_capacity(1 << 20, file), path, unfinished })
     }
 
-    fn keep(mut self) -> Result<(), CliError> {
+    pub(super) fn keep(mut self) -> Result<(), CliError> {
         let fail = |error: io::Error| CliError::io(format!("write {}", self.path.display()), &error);
         self.file.flush().map_err(fail)?;
         if let Some(unfinished) = &self.unfinished {

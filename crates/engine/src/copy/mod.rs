@@ -115,6 +115,17 @@ impl Engine {
         }
     }
 
+    /// Writes the container's own files as a tar: what it sees, without what is mounted in it.
+    ///
+    /// # Errors
+    /// As [`Engine::copy`].
+    pub fn export(&self, id: &ContainerId, out: &mut dyn Write) -> Result<(), Error> {
+        let view = self.container_tree(id)?;
+        let root = view.tree.directory(b"/").map_err(Error::io("open", "/"))?;
+        pack::pack_mount(&root, out)?;
+        self.tell_copy(id, "export")
+    }
+
     fn tell_copy(&self, id: &ContainerId, action: &str) -> Result<(), Error> {
         self.tell("container", action, id.as_str(), self.record(id)?.event_attributes());
         Ok(())

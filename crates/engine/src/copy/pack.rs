@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use onggi_archive::tar::Kind;
 use onggi_archive::write::Writer;
 use onggi_archive::{Metadata, Timestamp};
-use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, StatxFlags};
 
 use super::tree::{path_flags, reopen, stat};
 use crate::error::Error;
@@ -24,10 +24,27 @@ const DEEPEST: usize = 500;
 /// # Errors
 /// What cannot be read, or the archive not written.
 pub(super) fn pack<W: Write>(source: OwnedFd, name: &[u8], out: W) -> Result<u64, Error> {
-    let mut packer = Packer { tar: Writer::new(out), linked: HashMap::new(), bytes: 0 };
+    let mut packer = Packer { tar: Writer::new(out), linked: HashMap::new(), bytes: 0, mount: None };
     packer.add(source, name, 0)?;
     packer.tar.finish()?;
     Ok(packer.bytes)
+}
+
+/// Writes what is in the directory `root`, without what is mounted there: of that only the place.
+///
+/// # Errors
+/// As [`pack`].
+pub(super) fn pack_mount<W: Write>(root: &OwnedFd, out: W) -> Result<(), Error> {
+    let mount = mount_id(root).map_err(Error::io("look at", "/"))?;
+    let mut packer = Packer { tar: Writer::new(out), linked: HashMap::new(), bytes: 0, mount: Some(mount) };
+    packer.add_content(root, b"", 0)?;
+    packer.tar.finish()?;
+    Ok(())
+}
+
+/// Which mount it is in (`statx(2)`, Linux 5.8).
+fn mount_id(held: &OwnedFd) -> io::Result<u64> {
+    Ok(rustix::fs::statx(held, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
 }
 
 /// Whether the kernel makes these files up while they are read: they have no length and are nobody's to copy.
@@ -54,6 +71,8 @@ struct Packer<W: Write> {
     /// The first name of each file that has several.
     linked: HashMap<(u64, u64), Vec<u8>>,
     bytes: u64,
+    /// The one mount whose files are wanted; `None`: all.
+    mount: Option<u64>,
 }
 
 impl<W: Write> Packer<W> {
@@ -135,8 +154,19 @@ impl<W: Write> Packer<W> {
                     Err(errno) => return Err(fail(errno.into())),
                 };
             let mut path = name.to_vec();
-            path.push(b'/');
+            if !path.is_empty() {
+                path.push(b'/');
+            }
             path.extend_from_slice(child.to_bytes());
+            if let Some(mount) = self.mount
+                && mount_id(&inner).map_err(fail)? != mount
+            {
+                let data = stat(&inner).map_err(fail)?;
+                let is_directory = FileType::from_raw_mode(data.st_mode).is_dir();
+                let kind = if is_directory { Kind::Directory } else { Kind::File };
+                self.tar.entry(&path, &metadata(&data), &kind)?;
+                continue;
+            }
             if self.is_mounted_by_the_kernel(held, &inner, child.to_bytes()).map_err(fail)? {
                 let data = stat(&inner).map_err(fail)?;
                 self.tar.entry(&path, &metadata(&data), &Kind::Directory)?;
