@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use common::busybox;
 use rustix::process::Signal;
@@ -114,6 +115,19 @@ fn a_container_with_pipes_outlives_its_monitor() {
     assert_eq!(onggi.inspect("jar", "{{.State.Running}}"), "false");
     onggi.ok(["start", "jar"]);
     onggi.ok(["rm", "-f", "jar"]);
+}
+
+#[test]
+fn a_monitor_that_is_stopped_keeps_nobody_from_looking() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    let monitor = onggi.monitor("jar");
+    monitor.signal(Signal::STOP);
+    let before = Instant::now();
+    assert_eq!(onggi.inspect("jar", "{{.State.Status}} {{.ExecIDs}}"), "running []");
+    let took = before.elapsed();
+    monitor.signal(Signal::CONT);
+    assert!(took < Duration::from_secs(4), "it took {took:?}");
 }
 
 #[test]

@@ -181,6 +181,13 @@ impl Engine {
         let mut connection = self.connect(id)?;
         connection.call(request, &[]).map_err(|error| match error {
             onggi_monitor::Error::Refused { message, .. } => Error::Refused { id: id.to_string(), message },
+            // It hangs up on everybody when its container has ended.
+            onggi_monitor::Error::Gone => {
+                match self.unless_ended(id, self.monitor_error(id, &onggi_monitor::Error::Gone)) {
+                    Ok(_) => Error::NotRunning { id: id.to_string() },
+                    Err(error) => error,
+                }
+            }
             error => self.monitor_error(id, &error),
         })
     }

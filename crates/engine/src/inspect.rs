@@ -3,7 +3,9 @@
 //! Fields that Docker has and Onggi has no value for are there with Docker's empty value, since Go templates fail on missing ones.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use onggi_monitor::client;
 use onggi_monitor::protocol::{Reply, Request};
 use onggi_monitor::state::State;
 use serde_json::{Value, json};
@@ -35,10 +37,10 @@ impl Engine {
         Ok(described)
     }
 
-    /// The ids of the exec sessions that run. A monitor that does not answer is no reason to hide what the files say.
+    /// The ids of the exec sessions that run. A monitor that does not answer is no reason to hide what the files say, nor to wait for long.
     fn execs(&self, id: &ContainerId) -> Option<Vec<String>> {
-        let mut connection = self.connect(id).ok()?;
-        match connection.call(&Request::Status, &[]).ok()? {
+        let patience = Duration::from_secs(1);
+        match client::ask_within(&self.paths.sandbox(id), &Request::Status, patience).ok()? {
             Reply::Status(status) => Some(status.execs),
             _ => None,
         }

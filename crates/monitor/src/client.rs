@@ -92,6 +92,22 @@ fn v2_group() -> Option<OwnedFd> {
 /// # Errors
 /// [`Error::Connect`] if nobody listens there, [`Error::Refused`] with kind `unsupported` if the monitor does not speak our version.
 pub fn connect(sandbox: &Path) -> Result<Connection, Error> {
+    let connection = connect_within(sandbox, PATIENCE)?;
+    limit(&connection.socket, None)
+        .map_err(|errno| Error::Connect { socket: sandbox.join(SOCKET), source: errno.into() })?;
+    Ok(connection)
+}
+
+/// One question to the monitor of a sandbox, with at most `patience` for each wait: to connect, for its hello, for the answer.
+///
+/// # Errors
+/// As [`connect`]; [`Error::Receive`] if the answer does not come in time.
+pub fn ask_within(sandbox: &Path, request: &Request, patience: Duration) -> Result<Reply, Error> {
+    connect_within(sandbox, patience)?.call(request, &[])
+}
+
+/// A connection whose waits stay bounded.
+fn connect_within(sandbox: &Path, patience: Duration) -> Result<Connection, Error> {
     let fail =
         |errno: rustix::io::Errno| Error::Connect { socket: sandbox.join(SOCKET), source: errno.into() };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -103,10 +119,10 @@ pub fn connect(sandbox: &Path) -> Result<Connection, Error> {
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(fail)?;
     // A monitor that is stopped takes connections into its queue and never speaks.
-    limit(&socket, Some(PATIENCE)).map_err(fail)?;
+    limit(&socket, Some(patience)).map_err(fail)?;
     let silent = |errno: rustix::io::Errno| match errno {
         rustix::io::Errno::AGAIN => {
-            Error::Silent { socket: sandbox.join(SOCKET), seconds: PATIENCE.as_secs() }
+            Error::Silent { socket: sandbox.join(SOCKET), seconds: patience.as_secs() }
         }
         errno => fail(errno),
     };
@@ -122,7 +138,6 @@ pub fn connect(sandbox: &Path) -> Result<Connection, Error> {
         }
         Err(error) => return Err(error),
     }
-    limit(&connection.socket, None).map_err(fail)?;
     Ok(connection)
 }
 

@@ -121,6 +121,12 @@ fn without(spec: &mut oci::Spec, kind: Kind) {
 }
 
 #[test]
+fn without_a_cgroup_namespace_version_2_shows_the_hosts_tree() {
+    let changed = difference(|spec, _| without(spec, Kind::Cgroup));
+    insta::assert_snapshot!(changed);
+}
+
+#[test]
 fn every_default_on_version_2() {
     let plan = planned(&spec(), &v2(), Extra::default());
     insta::assert_snapshot!(lines(&plan).join("\n"));

@@ -1,7 +1,8 @@
 //! The container's view of its control groups.
 //!
 //! Its own directories are bound from the host's mounts, which makes no new superblock in any hierarchy; seen from its cgroup
-//! namespace they are the roots. Without such a namespace it still sees nothing above itself (CVE-2023-25809).
+//! namespace they are the roots. Without such a namespace a container on version 2 sees the host's tree, as with runc, read-only unless it
+//! is privileged: writable, it would be a way out (CVE-2023-25809).
 
 use std::os::fd::AsFd;
 
@@ -21,7 +22,7 @@ pub(super) fn mount(child: &Child<'_>, mount: &MountCgroups) -> Outcome {
     let target =
         child.root()?.target(destination, Target::Directory).doing(|| format!("make {destination}"))?;
     match &mount.view {
-        CgroupView::V2 { directory } => {
+        CgroupView::V2 { directory } | CgroupView::V2Host { directory } => {
             bind(directory, target.as_fd(), mount.attributes)?;
         }
         CgroupView::V1 { hierarchies, links } => {

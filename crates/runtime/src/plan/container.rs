@@ -295,7 +295,9 @@ pub(super) fn mount_steps(
     for mount in &spec.mounts {
         match mounts::plan(mount)? {
             Planned::Cgroups { destination, attributes } => {
-                let view = cgroup_view(cgroups, cgroup);
+                let own =
+                    linux.namespaces.iter().any(|namespace| namespace.kind == oci::NamespaceKind::Cgroup);
+                let view = cgroup_view(cgroups, cgroup, own);
                 steps.push(Step::MountCgroups(MountCgroups { destination, view, attributes }));
             }
             Planned::Mount(mut mount) => {
@@ -328,9 +330,13 @@ fn is_filled_later(mount: &Mount) -> bool {
 }
 
 /// The container's own directory in each hierarchy, under the name that the hierarchy has on the host.
-fn cgroup_view(layout: &Layout, cgroup: &onggi_cgroup::Plan) -> CgroupView {
+///
+/// Without a cgroup namespace on version 2 it is the host's whole tree, as with runc: `/proc/self/cgroup` then names a path in that tree. On
+/// version 1 runc shows the container's own directories there as well.
+fn cgroup_view(layout: &Layout, cgroup: &onggi_cgroup::Plan, namespace: bool) -> CgroupView {
     let own = |root: &Path| root.join(&cgroup.path);
     match layout {
+        Layout::V2 { root, .. } if !namespace => CgroupView::V2Host { directory: root.clone() },
         Layout::V2 { root, .. } => CgroupView::V2 { directory: own(root) },
         Layout::V1 { hierarchies, .. } => {
             let mut directories = Vec::new();

@@ -104,6 +104,9 @@ impl Step {
                 CgroupView::V2 { .. } => {
                     format!("show the container its own cgroup at {}", mount.destination)
                 }
+                CgroupView::V2Host { .. } => {
+                    format!("show the container the host's whole tree of cgroups at {}", mount.destination)
+                }
                 CgroupView::V1 { hierarchies, .. } => format!(
                     "show the container its own cgroup in {} hierarchies at {}",
                     hierarchies.len(),

@@ -217,11 +217,15 @@ pub struct MountCgroups {
     pub attributes: Attributes,
 }
 
-/// Directories are the container's own cgroups on the host.
+/// Directories are those on the host: the container's own cgroups, unless it is said otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CgroupView {
     V2 {
+        directory: PathBuf,
+    },
+    /// The host's whole tree, for a container without a cgroup namespace.
+    V2Host {
         directory: PathBuf,
     },
     /// A tmpfs with one directory for each hierarchy, and links for controllers that share one.
