@@ -1,7 +1,5 @@
 //! Registries that drip, hang up, lie, swell and send elsewhere: each ends in an error that says what, in good time, and no secret leaves.
 
-mod server;
-
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -11,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use onggi_image::{Digest, Reference, media_type};
 use onggi_registry::{Access, AuthFiles, Client, Config, Credential, Error, Unwatched, Watch};
-use server::{Server, image, manifest, not_found, respond};
+use onggi_testkit::http::{Request, Server, respond};
 
 fn config() -> Config {
     Config {
@@ -51,8 +49,36 @@ fn fetch_blob(client: &Client, server: &Server, digest: &Digest, size: u64) -> R
     }
 }
 
+fn not_found(stream: &mut TcpStream) {
+    let body = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
+    respond(stream, "404 Not Found", &[("Content-Type", "application/json")], body);
+}
+
+fn manifest(stream: &mut TcpStream, bytes: &[u8]) {
+    respond(stream, "200 OK", &[("Content-Type", media_type::OCI_MANIFEST)], bytes);
+}
+
+/// A config and a manifest of one layer with these bytes.
+fn image(layer: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+        Digest::of(layer)
+    );
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","config":{{"mediaType":"{}","digest":"{}","size":{}}},"layers":[{{"mediaType":"{}","digest":"{}","size":{}}}]}}"#,
+        media_type::OCI_MANIFEST,
+        media_type::OCI_CONFIG,
+        Digest::of(config.as_bytes()),
+        config.len(),
+        media_type::OCI_LAYER,
+        Digest::of(layer),
+        layer.len()
+    );
+    (config.into_bytes(), manifest.into_bytes())
+}
+
 /// Answers everything but the look whether it is TLS, which is no request of HTTP.
-fn serving(answer: impl Fn(&server::Request, &mut TcpStream) + Send + Sync + 'static) -> Server {
+fn serving(answer: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> Server {
     Server::new(move |request, stream| {
         if request.target.starts_with("/v2/") {
             answer(request, stream);
@@ -413,15 +439,6 @@ fn pushed_bytes_are_those_that_are_named() {
             respond(stream, "202 Accepted", &[("Location", "/v2/team/app/blobs/uploads/1?state=a")], b"");
         }
         "PATCH" => {
-            // In chunks: the end of them is what the answer waits for.
-            let mut bytes = Vec::new();
-            let mut piece = [0; 1024];
-            while !bytes.ends_with(b"0\r\n\r\n") {
-                match stream.read(&mut piece) {
-                    Ok(count) if count > 0 => bytes.extend_from_slice(&piece[..count]),
-                    _ => return,
-                }
-            }
             respond(stream, "202 Accepted", &[("Location", "/v2/team/app/blobs/uploads/1?state=b")], b"");
         }
         "PUT" => respond(stream, "201 Created", &[], b""),
@@ -432,11 +449,13 @@ fn pushed_bytes_are_those_that_are_named() {
     let mut open = || Ok(Box::new(&b"layer"[..]) as Box<dyn std::io::Read>);
     let digest = Digest::of(b"layer");
     assert_eq!(repository.upload("it", Some(&digest), &mut open).unwrap(), (digest.clone(), 5));
-    let last = server.seen().pop().unwrap();
+    let seen = server.seen();
+    assert_eq!(seen[seen.len() - 2].body, b"layer");
+    let last = seen.last().unwrap();
     let escaped = digest.to_string().replace(':', "%3A");
     assert_eq!(
-        (last.method.as_str(), last.target),
-        ("PUT", format!("/v2/team/app/blobs/uploads/1?state=b&digest={escaped}"))
+        (last.method.as_str(), last.target.as_str()),
+        ("PUT", format!("/v2/team/app/blobs/uploads/1?state=b&digest={escaped}").as_str())
     );
     let error = repository.upload("it", Some(&Digest::of(b"other")), &mut open).unwrap_err();
     assert!(matches!(error, Error::WrongDigest { .. }), "{error}");

@@ -8,9 +8,11 @@
 mod archive;
 mod command;
 mod environment;
+pub mod http;
 mod images;
 mod leaks;
 mod process;
+mod registry;
 mod terminal;
 
 pub use archive::{Compression, ImageArchive, sha256_hex};
@@ -19,6 +21,7 @@ pub use environment::TestEnv;
 pub use images::image;
 pub use leaks::Snapshot;
 pub use process::{Process, processes_mentioning};
+pub use registry::{Registry, RegistryAccess};
 pub use terminal::Terminal;
 
 use std::time::Duration;

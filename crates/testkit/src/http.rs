@@ -1,71 +1,107 @@
-//! A registry that does what a test tells it: each connection is answered by a closure that sees the request and writes what it likes.
-
-#![allow(dead_code, reason = "each test program uses some of it")]
+//! A server that does what a test tells it: each connection is answered by a closure that sees the request and writes what it likes. For clients
+//! that must stand hostile registries, which no real one is.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-
-use onggi_image::{Digest, media_type};
+use std::thread::JoinHandle;
 
 /// What a client sent.
 #[derive(Debug, Clone)]
-pub(crate) struct Request {
-    pub(crate) method: String,
-    pub(crate) target: String,
+pub struct Request {
+    pub method: String,
+    pub target: String,
     headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 impl Request {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// The first header of a name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
-    pub(crate) fn is(&self, method: &str, target: &str) -> bool {
+    #[must_use]
+    pub fn is(&self, method: &str, target: &str) -> bool {
         self.method == method && self.target == target
     }
 }
 
 /// Writes the answer; the connection is closed after it.
-pub(crate) type Answer = dyn Fn(&Request, &mut TcpStream) + Send + Sync;
+pub type Answer = dyn Fn(&Request, &mut TcpStream) + Send + Sync;
 
 /// A server on a port of its own, until it is dropped.
-pub(crate) struct Server {
-    pub(crate) port: u16,
+#[derive(Debug)]
+pub struct Server {
+    pub port: u16,
     seen: Arc<Mutex<Vec<Request>>>,
+    over: Arc<AtomicBool>,
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    pub(crate) fn new(answer: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> Server {
+    /// Answers each request by `answer`.
+    ///
+    /// # Panics
+    /// Without a free port.
+    #[must_use]
+    pub fn new(answer: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("it has an address").port();
         let (seen, answer): (Arc<Mutex<Vec<Request>>>, Arc<Answer>) = (Arc::default(), Arc::new(answer));
-        let server = Server { port, seen: Arc::clone(&seen) };
-        // It ends with the test's process.
-        std::thread::spawn(move || {
+        let (kept, over) = (Arc::clone(&seen), Arc::new(AtomicBool::new(false)));
+        let ended = Arc::clone(&over);
+        let listening = std::thread::spawn(move || {
+            let mut connections = Vec::new();
             for stream in listener.incoming().map_while(Result::ok) {
+                if ended.load(Ordering::SeqCst) {
+                    break;
+                }
                 let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
-                std::thread::spawn(move || {
+                connections.push(std::thread::spawn(move || {
                     let mut stream = stream;
                     if let Some(request) = read(&stream) {
                         seen.lock().expect("nobody panics with it").push(request.clone());
                         answer(&request, &mut stream);
                     }
-                });
+                }));
+            }
+            for connection in connections {
+                // One that has panicked has said so.
+                let _ = connection.join();
             }
         });
-        server
+        Server { port, seen: kept, over, listener: Some(listening) }
     }
 
     /// `127.0.0.1:1234`
-    pub(crate) fn host(&self) -> String {
+    #[must_use]
+    pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub(crate) fn seen(&self) -> Vec<Request> {
+    /// All requests so far.
+    ///
+    /// # Panics
+    /// If an answer has panicked.
+    #[must_use]
+    pub fn seen(&self) -> Vec<Request> {
         self.seen.lock().expect("nobody panics with it").clone()
+    }
+}
+
+impl Drop for Server {
+    /// Waits until the last answer has ended, so that no descriptor of it is left.
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        // Wakes the listener, which looks then whether it is over.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        if let Some(listener) = self.listener.take() {
+            let _ = listener.join();
+        }
     }
 }
 
@@ -89,11 +125,22 @@ fn read(stream: &TcpStream) -> Option<Request> {
         request.body = vec![0; length];
         reader.read_exact(&mut request.body).ok()?;
     }
+    while request.header("transfer-encoding") == Some("chunked") {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let size = usize::from_str_radix(line.trim_end(), 16).ok()?;
+        let mut chunk = vec![0; size + 2];
+        reader.read_exact(&mut chunk).ok()?;
+        request.body.extend_from_slice(&chunk[..size]);
+        if size == 0 {
+            break;
+        }
+    }
     Some(request)
 }
 
 /// A whole answer.
-pub(crate) fn respond(stream: &mut TcpStream, status: &str, headers: &[(&str, &str)], body: &[u8]) {
+pub fn respond(stream: &mut TcpStream, status: &str, headers: &[(&str, &str)], body: &[u8]) {
     let mut text = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
@@ -101,32 +148,4 @@ pub(crate) fn respond(stream: &mut TcpStream, status: &str, headers: &[(&str, &s
     text.push_str("\r\n");
     // A client that has seen enough hangs up.
     let _ = stream.write_all(&[text.as_bytes(), body].concat());
-}
-
-pub(crate) fn not_found(stream: &mut TcpStream) {
-    let body = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
-    respond(stream, "404 Not Found", &[("Content-Type", "application/json")], body);
-}
-
-pub(crate) fn manifest(stream: &mut TcpStream, bytes: &[u8]) {
-    respond(stream, "200 OK", &[("Content-Type", media_type::OCI_MANIFEST)], bytes);
-}
-
-/// A config and a manifest of one layer with these bytes.
-pub(crate) fn image(layer: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let config = format!(
-        r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
-        Digest::of(layer)
-    );
-    let manifest = format!(
-        r#"{{"schemaVersion":2,"mediaType":"{}","config":{{"mediaType":"{}","digest":"{}","size":{}}},"layers":[{{"mediaType":"{}","digest":"{}","size":{}}}]}}"#,
-        media_type::OCI_MANIFEST,
-        media_type::OCI_CONFIG,
-        Digest::of(config.as_bytes()),
-        config.len(),
-        media_type::OCI_LAYER,
-        Digest::of(layer),
-        layer.len()
-    );
-    (config.into_bytes(), manifest.into_bytes())
 }

@@ -1,0 +1,402 @@
+//! Images to and from registries: a real one, with TLS, passwords and tokens; and ones that lie to the store.
+
+mod common;
+
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use common::{busybox, fresh};
+use onggi_testkit::http::{Request, Server, respond};
+use onggi_testkit::{Compression, ImageArchive, Registry, RegistryAccess, TestEnv};
+use serde_json::{Value, json};
+
+/// What `pull` and `push` say the digest is.
+fn digest(said: &str) -> String {
+    let word = said.split_whitespace().find(|word| word.starts_with("sha256:"));
+    word.unwrap_or_else(|| panic!("no digest in {said}")).to_owned()
+}
+
+#[test]
+fn a_push_gives_back_the_digest_that_was_pulled() {
+    let (onggi, first, second) = (busybox(), Registry::plain(), Registry::plain());
+    let here = format!("{}/team/box:1", first.host());
+    onggi.ok(["tag", "busybox", &here]);
+    let pushed = digest(&onggi.ok(["push", &here]));
+    assert_eq!(
+        onggi.inspect(&here, "{{index .RepoDigests 0}}"),
+        format!("{}/team/box@{pushed}", first.host())
+    );
+    assert!(onggi.ok(["push", &here]).contains("Layer already exists"));
+
+    onggi.ok(["rmi", "-f", "busybox", &here]);
+    let said = onggi.ok(["pull", &here]);
+    assert_eq!(digest(&said), pushed);
+    assert!(said.contains("1: Pulling from team/box\n") && said.contains(": Pull complete\n"), "{said}");
+    assert!(said.ends_with(&format!("Status: Downloaded newer image for {here}\n{here}")), "{said}");
+    assert!(onggi.ok(["pull", &here]).contains("Status: Image is up to date for"));
+    assert_eq!(onggi.ok(["pull", "-q", &here]), here);
+
+    let mounted = format!("{}/other:x", first.host());
+    onggi.ok(["tag", &here, &mounted]);
+    let said = onggi.ok(["push", &mounted]);
+    assert!(said.contains("Mounted from team/box") && digest(&said) == pushed, "{said}");
+
+    // The blobs are not kept: they are fetched from where the image came, and given on.
+    let there = format!("{}/copied:1", second.host());
+    onggi.ok(["tag", &here, &there]);
+    let said = onggi.ok(["push", &there]);
+    assert!(said.contains(": Pushed\n") && digest(&said) == pushed, "{said}");
+    onggi.ok(["rmi", &here, &mounted, &there]);
+
+    let by_digest = format!("{}/copied@{pushed}", second.host());
+    assert_eq!(digest(&onggi.ok(["pull", &by_digest])), pushed);
+    assert_eq!(onggi.ok(["run", "--rm", "--network", "none", &by_digest, "echo", "hello"]), "hello");
+    assert_eq!(onggi.ok(["images", "--format", "{{.Tag}}"]), "<none>");
+    onggi.ok(["rmi", &by_digest]);
+    assert_eq!(onggi.ok(["images", "-q"]), "");
+}
+
+#[test]
+fn a_push_whose_blobs_are_nowhere_says_so() {
+    let (onggi, second) = (busybox(), Registry::plain());
+    let (here, there) = {
+        let first = Registry::plain();
+        let here = format!("{}/box:1", first.host());
+        onggi.ok(["tag", "busybox", &here]);
+        // Compressed by another gzip than ours, so that it cannot come out the same again.
+        let archive = ImageArchive::new("zstd:1", json!({ "Cmd": ["true"] }));
+        let archive = archive.layer(fs::read(onggi_testkit::image("busybox")).expect("the image"));
+        let path = archive.oci_archive(&onggi.file(""), Compression::Zstd, |_| {});
+        onggi.ok(["load", "-i", &path.display().to_string()]);
+        onggi.ok(["push", &here]);
+        (here, format!("{}/box:1", second.host()))
+    };
+    onggi.ok(["tag", "zstd:1", &there]);
+    let before = onggi.inspect("zstd:1", "{{.Descriptor.digest}}");
+    let said = onggi.ok(["push", &there]);
+    assert!(said.contains("The digest is another than before: the layers are kept uncompressed"), "{said}");
+    assert_ne!(digest(said.lines().last().expect("a line")), before);
+    // The image came from a registry that is gone now; our own gzip gives the same bytes all the same.
+    onggi.ok(["tag", &here, &format!("{}/again:1", second.host())]);
+    let said = onggi.ok(["push", &format!("{}/again:1", second.host())]);
+    assert!(
+        said.contains("cannot be asked for its layers") && !said.contains("another than before"),
+        "{said}"
+    );
+    let again = format!("{}/again", second.host());
+    onggi.ok(["rmi", &format!("{again}:1"), &there]);
+    onggi.ok(["pull", "-a", &again]);
+    assert_eq!(
+        onggi.ok(["run", "--rm", "--network", "none", &format!("{again}:1"), "echo", "hello"]),
+        "hello"
+    );
+}
+
+#[test]
+fn a_run_pulls_what_is_not_here() {
+    let (onggi, registry) = (busybox(), Registry::plain());
+    let name = format!("{}/box:1", registry.host());
+    onggi.ok(["tag", "busybox", &name]);
+    onggi.ok(["push", "-q", &name]);
+    onggi.ok(["rmi", "-f", "busybox", &name]);
+    let run =
+        |pull: &str| onggi.run(["run", "--rm", "--network", "none", "--pull", pull, &name, "echo", "hello"]);
+    assert!(run("never").code(125).stderr.contains(&format!("Unable to find image '{name}' locally")));
+    let output = run("missing").code(0);
+    assert_eq!(output.stdout, "hello\n");
+    assert!(
+        output.stderr.starts_with(&format!("Unable to find image '{name}' locally\n1: Pulling from box\n")),
+        "{output}"
+    );
+    assert_eq!(run("missing").code(0).stderr, "");
+    assert!(run("always").code(0).stderr.contains("Status: Image is up to date"));
+    let id = onggi.ok(["create", "--network", "none", "--quiet", "--pull", "always", &name, "true"]);
+    onggi.ok(["rm", &id]);
+    let missing = format!("{}/box:2", registry.host());
+    let output = onggi.run(["run", "--rm", "--network", "none", &missing]).code(125);
+    assert!(
+        output.stderr.contains(&format!("manifest for {missing} not found: manifest unknown")),
+        "{output}"
+    );
+}
+
+/// A command with settings of its own: certificates beside them, credentials in a file of the test's.
+fn as_person(onggi: &TestEnv, arguments: &[&str]) -> onggi_testkit::Run {
+    onggi
+        .command(arguments)
+        .env("ONGGI_CONFIG", onggi.file("etc"))
+        .env("REGISTRY_AUTH_FILE", onggi.file("auth.json"))
+}
+
+#[test]
+fn registries_with_tls_ask_who_one_is() {
+    for access in [RegistryAccess::Password, RegistryAccess::Token] {
+        let (onggi, registry) = (busybox(), Registry::with_tls(access));
+        let host = registry.host().to_owned();
+        let name = format!("{host}/team/box:1");
+        let run = |arguments: &[&str]| as_person(&onggi, arguments).output();
+        onggi.ok(["tag", "busybox", &name]);
+
+        let output = run(&["push", &name]).code(1);
+        assert!(output.stderr.contains("x509: certificate signed by unknown authority"), "{output}");
+        assert!(output.stderr.contains(&format!("/etc/onggi/certs.d/{host}/ca.crt")), "{output}");
+        registry.trust_in(&onggi.file("etc"));
+        let output = run(&["push", &name]).code(1);
+        assert!(output.stderr.contains(&format!("hint: `onggi login {host}`")), "{output}");
+        let output = run(&["pull", &name]).code(1);
+        assert!(output.stderr.contains("onggi login"), "{output}");
+
+        let log_in = |password: &str| {
+            as_person(&onggi, &["login", "-u", "me", "--password-stdin", &host]).input(password).output()
+        };
+        let output = log_in("wrong\n").code(1);
+        assert!(!output.stderr.contains("wrong"), "{output}");
+        assert!(!onggi.file("auth.json").exists());
+        let output = log_in("s3cret\n").code(0);
+        assert_eq!(output.stdout, "Login Succeeded\n");
+        assert!(output.stderr.contains("stored unencrypted in"), "{output}");
+
+        let pushed = digest(&run(&["push", &name]).code(0).stdout);
+        let other = format!("{host}/other:1");
+        onggi.ok(["tag", &name, &other]);
+        let said = run(&["push", &other]).code(0).stdout;
+        assert!(said.contains("Mounted from team/box"), "{access:?}: {said}");
+        onggi.ok(["rmi", "-f", "busybox", &name, &other]);
+        assert_eq!(digest(&run(&["pull", &name]).code(0).stdout), pushed);
+
+        assert_eq!(
+            run(&["logout", &host]).code(0).stdout,
+            format!("Removing login credentials for {host}\n")
+        );
+        assert_eq!(run(&["logout", &host]).code(0).stdout, format!("Not logged in to {host}\n"));
+        run(&["pull", &name]).code(1);
+    }
+}
+
+#[test]
+fn credential_helpers_keep_secrets() {
+    let (onggi, registry) = (busybox(), Registry::with_tls(RegistryAccess::Password));
+    registry.trust_in(&onggi.file("etc"));
+    let helper = onggi.write(
+        "docker-credential-test",
+        "#!/bin/sh\ncd \"$(dirname \"$0\")\"\ncase $1 in\nstore) cat > secret ;;\nget) cat > asked; [ -e secret ] && cat secret || { echo credentials not found in native keychain; exit 1; } ;;\nerase) rm secret ;;\nesac\n",
+    );
+    fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("its mode");
+    let auth = onggi.write("auth.json", r#"{"credsStore":"test","other":true}"#);
+    let path = format!("{}:/usr/bin:/bin", helper.parent().expect("a directory").display());
+    let host = registry.host();
+    let run = |arguments: &[&str], input: &str| {
+        as_person(&onggi, arguments).env("PATH", &path).input(input).output()
+    };
+    let output = run(&["login", "-u", "me", "--password-stdin", host], "s3cret").code(0);
+    assert_eq!(output.stderr, "");
+    let kept: Value = serde_json::from_str(&fs::read_to_string(&auth).expect("the file")).expect("JSON");
+    assert_eq!(kept, json!({ "credsStore": "test", "other": true, "auths": { host: {} } }));
+    let name = format!("{host}/box:1");
+    onggi.ok(["tag", "busybox", &name]);
+    run(&["push", &name], "").code(0);
+    assert_eq!(fs::read_to_string(onggi.file("asked")).expect("it was asked"), host);
+    run(&["logout", host], "").code(0);
+    assert!(!onggi.file("secret").exists());
+    run(&["pull", &name], "").code(1);
+}
+
+#[test]
+fn mirrors_are_asked_first_and_passed_over_when_they_fail() {
+    let (onggi, registry) = (busybox(), Registry::plain());
+    let name = format!("{}/library/box:1", registry.host());
+    onggi.ok(["tag", "busybox", &name]);
+    let pushed = digest(&onggi.ok(["push", &name]));
+    onggi.ok(["rmi", "-f", "busybox", &name]);
+    let broken = Server::new(|_, stream| respond(stream, "500 Internal Server Error", &[], b""));
+    let mirrors = format!("http://{}, http://{}", broken.host(), registry.host());
+    let output = onggi.command(["pull", "box:1"]).env("ONGGI_REGISTRY_MIRRORS", &mirrors).output().code(0);
+    assert_eq!(digest(&output.stdout), pushed);
+    assert!(
+        output.stdout.contains(&format!("the mirror {}/library/box was passed over", broken.host())),
+        "{output}"
+    );
+    assert_eq!(onggi.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]), "box:1");
+    // The last one's failure is the one that counts; nobody outside is asked by tests.
+    let output =
+        onggi.command(["pull", "box:2"]).env("ONGGI_REGISTRY_MIRRORS", registry.host()).output().code(1);
+    assert!(output.stderr.contains("connect to the proxy 127.0.0.1:1"), "{output}");
+}
+
+/// The files of an OCI layout as a registry serves them, but for what `spoil` answers itself.
+fn serve(
+    layout: PathBuf,
+    spoil: impl Fn(&Request, &mut TcpStream) -> bool + Send + Sync + 'static,
+) -> Server {
+    let index: Value =
+        serde_json::from_slice(&fs::read(layout.join("index.json")).expect("the index")).expect("JSON");
+    let manifest = index["manifests"][0].clone();
+    let text = |key: &str| manifest[key].as_str().expect("a descriptor").to_owned();
+    let (kind, first) = (text("mediaType"), text("digest"));
+    Server::new(move |request, stream| {
+        if !request.target.starts_with("/v2/") || spoil(request, stream) {
+            return;
+        }
+        let last = request.target.rsplit('/').next().unwrap_or_default();
+        let digest = if last.starts_with("sha256:") { last } else { &first };
+        let path = layout.join("blobs").join(digest.replace(':', "/"));
+        let headers: &[(&str, &str)] = &[("Content-Type", &kind)];
+        respond(stream, "200 OK", headers, &fs::read(path).expect("a blob"));
+    })
+}
+
+fn layout(onggi: &TestEnv) -> (PathBuf, Vec<String>) {
+    let archive = ImageArchive::new("box:1", json!({ "Cmd": ["true"] }));
+    let archive = archive.layer(fs::read(onggi_testkit::image("busybox")).expect("the image"));
+    let top = onggi.file("top");
+    fs::create_dir_all(&top).expect("a directory");
+    fs::write(top.join("file"), "upper").expect("a file");
+    let layout = archive.layer_of(&top).oci_directory(&onggi.file(""), Compression::Gzip, |_| {});
+    let read =
+        |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON") };
+    let manifest =
+        read(&layout.join("index.json"))["manifests"][0]["digest"].as_str().expect("text").replace(':', "/");
+    let layers = read(&layout.join("blobs").join(manifest))["layers"].as_array().expect("a list").clone();
+    (layout, layers.iter().map(|layer| layer["digest"].as_str().expect("text").to_owned()).collect())
+}
+
+/// Nothing of an image is in the store.
+fn assert_empty(onggi: &TestEnv) {
+    assert_eq!(onggi.ok(["images", "-aq"]), "");
+    for directory in ["layers", "blobs/sha256", "images", "tmp"] {
+        let entries = fs::read_dir(onggi.data().join(directory)).expect("a directory of the store");
+        let left: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+        assert!(left.is_empty(), "{directory}: {left:?}");
+    }
+    onggi.ok(["system", "check"]);
+}
+
+#[test]
+fn what_is_not_as_it_is_said_to_be_leaves_nothing() {
+    let onggi = fresh();
+    let (layout, layers) = layout(&onggi);
+    let other = fs::read(layout.join("blobs").join(layers[1].replace(':', "/"))).expect("a layer");
+    let good = fs::read(layout.join("blobs").join(layers[0].replace(':', "/"))).expect("a layer");
+    let mut flipped = good.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    let spoiled: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("another layer", other, "bytes, not"),
+        ("a flipped bit", flipped, "the layer sha256:"),
+        ("zeros", vec![0; good.len()], "has the digest"),
+        ("a page of a proxy", b"<html>".to_vec(), "is 6 bytes, not"),
+    ];
+    for (what, bytes, expected) in spoiled {
+        let target = format!("/blobs/{}", layers[0]);
+        let server = serve(layout.clone(), move |request, stream| {
+            let spoils = request.target.ends_with(&target);
+            if spoils {
+                respond(stream, "200 OK", &[], &bytes);
+            }
+            spoils
+        });
+        let output = onggi.fails(["pull", &format!("{}/box:1", server.host())]);
+        assert!(output.stderr.contains(expected), "{what}: {output}");
+        assert_empty(&onggi);
+    }
+    let server = serve(layout, |_, _| false);
+    let name = format!("{}/box:1", server.host());
+    onggi.ok(["pull", &name]);
+    assert_eq!(onggi.ok(["run", "--rm", "--network", "none", &name, "cat", "/file"]), "upper");
+}
+
+/// Holds the answer to the first request for a blob back until it is told to go on.
+fn held(
+    digest: String,
+) -> (Receiver<()>, Sender<()>, impl Fn(&Request, &mut TcpStream) -> bool + Send + Sync + 'static) {
+    let ((asked, is_asked), (go_on, may_go_on)) = (channel(), channel());
+    let (first, hold) = (AtomicBool::new(true), Mutex::new((asked, may_go_on)));
+    let spoil = move |request: &Request, _: &mut TcpStream| {
+        if request.target.ends_with(&digest) && first.swap(false, Ordering::SeqCst) {
+            let hold = hold.lock().expect("nobody panics with it");
+            // Whoever waits may have ended by now.
+            let _ = hold.0.send(());
+            let _ = hold.1.recv();
+        }
+        false
+    };
+    (is_asked, go_on, spoil)
+}
+
+#[test]
+fn ctrl_c_leaves_nothing() {
+    let onggi = fresh();
+    let (layout, layers) = layout(&onggi);
+    let (asked, go_on, spoil) = held(layers[0].clone());
+    let server = serve(layout, spoil);
+    let pull = onggi.command(["pull", &format!("{}/box:1", server.host())]).spawn();
+    asked.recv().expect("the layer is asked for");
+    pull.process.signal(rustix::process::Signal::INT);
+    let output = pull.wait().code(130);
+    assert!(output.stderr.contains("interrupted; nothing is left behind"), "{output}");
+    // The server may end.
+    drop(go_on);
+    assert_empty(&onggi);
+}
+
+#[test]
+fn two_pulls_of_one_layer_share_a_download() {
+    let onggi = fresh();
+    let (layout, layers) = layout(&onggi);
+    let (asked, go_on, spoil) = held(layers[0].clone());
+    let count = Arc::new(AtomicUsize::new(0));
+    let (counted, wanted) = (Arc::clone(&count), layers[0].clone());
+    let server = serve(layout, move |request, stream| {
+        if request.target.ends_with(&wanted) {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        spoil(request, stream)
+    });
+    let pull =
+        |repository: &str| onggi.command(["pull", &format!("{}/{repository}:1", server.host())]).spawn();
+    let first = pull("one");
+    asked.recv().expect("the layer is asked for");
+    let mut second = pull("two");
+    second.expect("Waiting");
+    go_on.send(()).expect("the server waits");
+    let second = second.wait().code(0);
+    assert!(second.stdout.contains("Already exists"), "{second}");
+    first.wait().code(0);
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    assert_eq!(onggi.ok(["images", "-q"]).lines().count(), 1);
+}
+
+#[test]
+fn a_platform_that_is_not_there_is_told_with_those_that_are() {
+    let onggi = fresh();
+    let (layout, _) = layout(&onggi);
+    let entry = |architecture: &str| {
+        json!({ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": format!("sha256:{:064}", 1), "size": 2,
+            "platform": { "os": "linux", "architecture": architecture } })
+    };
+    let index = json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [entry("arm64"), entry("riscv64")] });
+    let server = serve(layout, move |request, stream| {
+        if request.target.ends_with("/manifests/1") {
+            let headers = [("Content-Type", "application/vnd.oci.image.index.v1+json")];
+            respond(stream, "200 OK", &headers, index.to_string().as_bytes());
+            return true;
+        }
+        if request.target.ends_with("/manifests/drop") {
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
+            return true;
+        }
+        false
+    });
+    let output = onggi.fails(["pull", &format!("{}/box:1", server.host())]);
+    assert!(output.stderr.contains("no matching manifest for linux/amd64"), "{output}");
+    assert!(output.stderr.contains("it has linux/arm64, linux/riscv64"), "{output}");
+    let output = onggi.fails(["pull", "--platform", "linux/s390x", &format!("{}/box:2", server.host())]);
+    assert!(output.stderr.contains("no matching manifest for linux/s390x"), "{output}");
+    assert_empty(&onggi);
+}
