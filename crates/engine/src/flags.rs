@@ -3,6 +3,7 @@
 //! The command line and, later, the other doors share these, so that a text means the same everywhere.
 
 mod block;
+mod device;
 mod restart;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use onggi_settings::bytes;
 
 pub use block::{device_iops, device_rate, device_weight};
+pub use device::{device, device_rule, sysctl};
 pub use restart::restart;
 
 use crate::request::{

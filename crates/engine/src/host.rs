@@ -9,7 +9,7 @@ use std::path::Path;
 use onggi_oci as oci;
 
 use crate::error::Error;
-use crate::request::DeviceAmount;
+use crate::request::{DeviceAmount, DeviceRequest};
 
 /// The host's device nodes, for a privileged container; without what each container has of its own (moby `HostDevices`).
 pub(crate) fn devices() -> Result<Vec<oci::Device>, Error> {
@@ -42,21 +42,83 @@ pub(crate) fn devices() -> Result<Vec<oci::Device>, Error> {
             let Some(text) = path.to_str().filter(|text| !OWN.contains(text)) else { continue };
             if kind.is_dir() {
                 directories.push(path);
-            } else if kind.is_char_device() || kind.is_block_device() {
-                devices.push(oci::Device {
-                    kind: if kind.is_char_device() { "c" } else { "b" }.to_owned(),
-                    path: text.to_owned(),
-                    major: i64::from(rustix::fs::major(data.rdev())),
-                    minor: i64::from(rustix::fs::minor(data.rdev())),
-                    file_mode: Some(data.mode() & 0o7777),
-                    uid: Some(data.uid()),
-                    gid: Some(data.gid()),
-                });
+            } else {
+                devices.extend(node(&data, text));
             }
         }
     }
     devices.sort_by(|left, right| left.path.cmp(&right.path));
     Ok(devices)
+}
+
+/// The devices that a container is given, each with the access that is allowed; of a directory all that are in it (moby's
+/// `getDevicesFromPath`).
+///
+/// # Errors
+/// Docker's sentence: there is none of this name, or it is no device.
+pub(crate) fn asked_devices(requests: &[DeviceRequest]) -> Result<Vec<(oci::Device, String)>, Error> {
+    let mut devices = Vec::new();
+    for request in requests {
+        let fail = |what: &str| Error::Invalid {
+            what: format!(
+                "error gathering device information while adding custom device \"{}\": {what}",
+                request.host
+            ),
+        };
+        let words = |error: std::io::Error| match error.kind() {
+            ErrorKind::NotFound => fail("no such file or directory"),
+            _ => fail(&error.to_string()),
+        };
+        // The caller's links are followed, as /dev/cdrom is one.
+        let host = fs::canonicalize(&request.host).map_err(words)?;
+        let data = host.metadata().map_err(words)?;
+        let access = request.access.clone();
+        if !data.is_dir() {
+            let device = node(&data, &request.container).ok_or_else(|| fail("not a device node"))?;
+            devices.push((device, access));
+            continue;
+        }
+        let before = devices.len();
+        let mut directories = vec![(host, request.container.trim_end_matches('/').to_owned())];
+        while let Some((directory, inside)) = directories.pop() {
+            for entry in fs::read_dir(&directory).map_err(words)?.flatten() {
+                let (Ok(data), Some(name)) =
+                    (entry.metadata(), entry.file_name().to_str().map(str::to_owned))
+                else {
+                    continue;
+                };
+                let inside = format!("{inside}/{name}");
+                if data.is_dir() {
+                    directories.push((entry.path(), inside));
+                } else if let Some(device) = node(&data, &inside) {
+                    devices.push((device, access.clone()));
+                }
+            }
+        }
+        if devices.len() == before {
+            return Err(fail("not a device node"));
+        }
+        devices[before..].sort_by(|(left, _), (right, _)| left.path.cmp(&right.path));
+    }
+    Ok(devices)
+}
+
+fn node(data: &fs::Metadata, path: &str) -> Option<oci::Device> {
+    let kind = data.file_type();
+    let kind = match () {
+        () if kind.is_char_device() => "c",
+        () if kind.is_block_device() => "b",
+        () => return None,
+    };
+    Some(oci::Device {
+        kind: kind.to_owned(),
+        path: path.to_owned(),
+        major: i64::from(rustix::fs::major(data.rdev())),
+        minor: i64::from(rustix::fs::minor(data.rdev())),
+        file_mode: Some(data.mode() & 0o7777),
+        uid: Some(data.uid()),
+        gid: Some(data.gid()),
+    })
 }
 
 /// Whether a limit of memory and swap together can be set. On version 1 the kernel may have been started without it.

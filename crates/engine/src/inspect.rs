@@ -224,8 +224,8 @@ fn host_config(record: &Record) -> Value {
         "CpuRealtimeRuntime": 0,
         "CpusetCpus": limits.cpuset_cpus.clone().unwrap_or_default(),
         "CpusetMems": limits.cpuset_mems.clone().unwrap_or_default(),
-        "Devices": [],
-        "DeviceCgroupRules": null,
+        "Devices": request.devices.iter().map(|device| json!({ "PathOnHost": device.host, "PathInContainer": device.container, "CgroupPermissions": device.access })).collect::<Vec<_>>(),
+        "DeviceCgroupRules": list(&request.device_rules.iter().map(device_rule).collect::<Vec<_>>()),
         "DeviceRequests": null,
         "MemoryReservation": limits.memory_reservation.unwrap_or(0),
         "MemorySwap": limits.memory_swap.unwrap_or_else(|| limits.memory.map_or(0, |memory| memory.saturating_mul(2).cast_signed())),
@@ -252,6 +252,12 @@ fn volumes_from(lender: &VolumesFrom) -> String {
 
 fn amounts(what: &str, amounts: &[DeviceAmount]) -> Vec<Value> {
     amounts.iter().map(|each| json!({ "Path": each.path, what: each.amount })).collect()
+}
+
+/// As it was typed: `c 13:* rwm`.
+fn device_rule(rule: &crate::request::DeviceRuleRequest) -> String {
+    let number = |number: Option<i64>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
+    format!("{} {}:{} {}", rule.kind, number(rule.major), number(rule.minor), rule.access)
 }
 
 fn network_settings(record: &Record) -> Value {

@@ -85,6 +85,12 @@ pub struct RunRequest {
     pub cap_drop: Vec<String>,
     pub privileged: bool,
     pub security: Security,
+    /// Devices of the host that it may use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceRequest>,
+    /// Devices that it may use should it have or make their nodes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub device_rules: Vec<DeviceRuleRequest>,
     /// `KEY=value` in the container's own namespaces.
     pub sysctls: BTreeMap<String, String>,
     /// −1000 to 1000.
@@ -112,6 +118,29 @@ pub struct RunRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_timeout: Option<i64>,
     pub log: LogRequest,
+}
+
+/// One `--device`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRequest {
+    /// A device of the host, or a directory of them.
+    pub host: String,
+    /// Where it is in the container.
+    pub container: String,
+    /// Of `r`, `w` and `m`.
+    pub access: String,
+}
+
+/// One `--device-cgroup-rule`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRuleRequest {
+    /// `a`, `b` or `c`.
+    pub kind: String,
+    /// `None`: all.
+    pub major: Option<i64>,
+    pub minor: Option<i64>,
+    /// Of `r`, `w` and `m`.
+    pub access: String,
 }
 
 /// When an image that is not here is fetched.

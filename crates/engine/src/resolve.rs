@@ -332,6 +332,7 @@ fn check_isolation(request: &RunRequest) -> Result<(), Error> {
             (request.pid != PidMode::Private, "--pid"),
             (request.init, "--init"),
             (!request.sysctls.is_empty(), "--sysctl"),
+            (!request.devices.is_empty(), "--device"),
             (request.read_only, "--read-only"),
             (request.host_cgroup_namespace, "--cgroupns"),
         ];

@@ -188,6 +188,7 @@ impl Engine {
     fn prepare(&self, record: &Record) -> Result<(), Error> {
         let directory = self.paths.container(&record.id);
         crate::create::prepare_binds(record)?;
+        crate::host::asked_devices(&record.request.devices)?;
         self.prepare_volumes(record)?;
         let host = |path: &str| match std::fs::read_to_string(path) {
             Ok(text) => Ok(text),
@@ -227,6 +228,8 @@ impl Engine {
             },
             shm: self.shared_memory(record)?,
             devices: if request.privileged { crate::host::devices()? } else { Vec::new() },
+            // One that is gone stops a start (see `prepare`), and not who looks at the container or joins it.
+            asked_devices: crate::host::asked_devices(&request.devices).unwrap_or_default(),
             block_devices: crate::host::block_devices(limits.block.of_devices())?,
             swap_limit: swap_matters && crate::host::can_limit_swap(self.cgroups()?),
             empty_volumes: record

@@ -18,7 +18,6 @@ pub(crate) struct Unbuilt {
 }
 
 const NETWORKS: &str = "networks other than none and host are not built yet; use --network host";
-const DEVICES: &str = "devices of the host are not passed on yet; --privileged gives all of them";
 const REAL_TIME: &str = "real-time scheduling is not built yet; use --cpus or --cpu-shares";
 const WINDOWS: &str = "it exists on Windows only";
 
@@ -36,8 +35,6 @@ pub(crate) const FLAGS: &[Unbuilt] = &[
     valued("cpu-percent", WINDOWS),
     valued("cpu-rt-period", REAL_TIME),
     valued("cpu-rt-runtime", REAL_TIME),
-    valued("device", DEVICES),
-    valued("device-cgroup-rule", DEVICES),
     Unbuilt {
         harmless: Some("true"),
         ..plain("disable-content-trust", "signatures of Docker Content Trust are not checked")

@@ -35,6 +35,8 @@ pub(crate) struct Facts {
     pub shm: Option<PathBuf>,
     /// The host's device nodes, for a privileged container.
     pub devices: Vec<oci::Device>,
+    /// Those that were asked for, with the access that is allowed.
+    pub asked_devices: Vec<(oci::Device, String)>,
     /// The numbers of the block devices that limits are for, by path.
     pub block_devices: BTreeMap<String, (i64, i64)>,
     /// Whether the host can limit swap. Only looked up when memory is limited.
@@ -63,7 +65,13 @@ pub(crate) fn oci(record: &Record, facts: &Facts) -> oci::Spec {
             resources: Some(resources::all(record, facts)),
             cgroups_path: Some(record.resolved.cgroup.clone()),
             namespaces: if bare { Vec::new() } else { namespaces(record, facts) },
-            devices: facts.devices.clone(),
+            // Of two with one path the last counts.
+            devices: facts
+                .devices
+                .iter()
+                .chain(facts.asked_devices.iter().map(|(device, _)| device))
+                .cloned()
+                .collect(),
             masked_paths,
             readonly_paths,
             ..oci::Linux::default()

@@ -12,7 +12,7 @@ pub(crate) const PERIOD: u64 = 100_000;
 pub(crate) fn all(record: &Record, facts: &Facts) -> oci::Resources {
     let limits = &record.request.resources;
     oci::Resources {
-        devices: Some(devices(record)),
+        devices: Some(devices(record, facts)),
         memory: memory(limits, facts.swap_limit),
         cpu: cpu(limits),
         block_io: block_io(&limits.block, facts),
@@ -89,7 +89,7 @@ fn block_io(block: &BlockLimits, facts: &Facts) -> Option<oci::BlockIo> {
 }
 
 /// Nothing but making nodes, and the harmless devices (Docker's list, and what runc adds to it for terminals).
-fn devices(record: &Record) -> Vec<oci::DeviceRule> {
+fn devices(record: &Record, facts: &Facts) -> Vec<oci::DeviceRule> {
     let rule = |allow, kind: &str, major, minor, access: &str| oci::DeviceRule {
         allow,
         kind: Some(kind.to_owned()),
@@ -111,5 +111,11 @@ fn devices(record: &Record) -> Vec<oci::DeviceRule> {
     }
     // Terminals of devpts.
     rules.push(rule(true, "c", Some(136), None, "rwm"));
+    for (device, access) in &facts.asked_devices {
+        rules.push(rule(true, &device.kind, Some(device.major), Some(device.minor), access));
+    }
+    for asked in &record.request.device_rules {
+        rules.push(rule(true, &asked.kind, asked.major, asked.minor, &asked.access));
+    }
     rules
 }
