@@ -1,0 +1,72 @@
+//! Restart policies in the monitor: what a life leaves to the next, also through a re-execution.
+
+mod common;
+
+use common::Fixture;
+use onggi_monitor::client::Connection;
+use onggi_monitor::policy::Restart;
+use onggi_monitor::protocol::{Condition, Reply, Request};
+use onggi_monitor::state::Phase;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Past the monitor, so that nobody has asked for the end.
+fn end_life(fixture: &Fixture) {
+    kill_process(Pid::from_raw(fixture.state().pid).unwrap(), Signal::KILL).unwrap();
+}
+
+fn next_event(monitor: &mut Connection, subscription: u32) -> String {
+    match monitor.reply_to(subscription).unwrap() {
+        Reply::Event { event } => event.action,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_policy_goes_on_in_a_new_program_also_between_two_lives() {
+    let mut fixture = Fixture::new("echo life; exec sleep 1000");
+    fixture.start.restart = Restart::Always;
+    let mut running = fixture.run();
+    let monitor = &mut running.monitor;
+    monitor.order(&Request::Reexec, &[]).unwrap();
+    let subscription = monitor.order(&Request::Subscribe, &[]).unwrap();
+    let wait = monitor.order(&Request::Wait { condition: Condition::Exited, finish: false }, &[]).unwrap();
+    end_life(&fixture);
+    assert_eq!(next_event(monitor, subscription), "die");
+    assert!(matches!(monitor.reply_to(wait).unwrap(), Reply::Exited { code: 137, .. }), "of this life");
+    assert_eq!(next_event(monitor, subscription), "start");
+    // The second pause is 200 ms: time enough for a new program to take it over.
+    end_life(&fixture);
+    assert_eq!(next_event(monitor, subscription), "die");
+    assert_eq!((fixture.state().status, fixture.state().restart_count), (Phase::Restarting, 2));
+    monitor.order(&Request::Reexec, &[]).unwrap();
+    assert_eq!(next_event(monitor, subscription), "start");
+    assert_eq!((fixture.state().status, fixture.state().exit_code), (Phase::Running, 0));
+    let stop = Request::Stop { signal: 0, timeout_ms: Some(0) };
+    assert!(matches!(monitor.call(&stop, &[]).unwrap(), Reply::Exited { code: 137, .. }));
+    let state = fixture.state();
+    assert_eq!((state.status, state.restart_count, state.stopped), (Phase::Exited, 2, true));
+    assert_eq!(fixture.log().len(), 3, "one line of each life");
+    fixture.assert_nothing_left();
+}
+
+#[test]
+fn a_stop_between_two_lives_is_answered_with_the_last_end() {
+    let mut fixture = Fixture::new("exit 3");
+    fixture.start.restart = Restart::OnFailure { most: 0 };
+    let mut running = fixture.run();
+    let monitor = &mut running.monitor;
+    let subscription = monitor.order(&Request::Subscribe, &[]).unwrap();
+    // After some ends the pause is long enough to be met.
+    while fixture.state().restart_count < 4 {
+        next_event(monitor, subscription);
+    }
+    while fixture.state().status != Phase::Restarting {
+        next_event(monitor, subscription);
+    }
+    let refused = monitor.order(&Request::Pause, &[]).unwrap_err().to_string();
+    assert!(refused.contains("is restarting"), "{refused}");
+    let reply = monitor.call(&Request::Stop { signal: 0, timeout_ms: None }, &[]).unwrap();
+    assert!(matches!(reply, Reply::Exited { code: 3, .. }), "{reply:?}");
+    assert_eq!(fixture.state().status, Phase::Exited);
+    fixture.assert_nothing_left();
+}
