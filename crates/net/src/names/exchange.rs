@@ -11,7 +11,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use super::message::{LARGEST, Query, SMALLEST_DATAGRAM, Verdict, judge, set_id};
+use super::message::{LARGEST, Query, SMALLEST_DATAGRAM, Verdict, is_truncated, judge, set_id};
 use super::random::unguessable;
 use super::stream::{Incoming, Outgoing};
 
@@ -42,7 +42,7 @@ pub(super) struct Exchange {
     /// As it came. In place, since many small blocks would be scattered over the heap and keep it from shrinking.
     query: [u8; LARGEST_QUERY],
     length: usize,
-    /// How many servers were asked.
+    /// How many attempts there were.
     pub(super) asked: usize,
     pub(super) attempt: Option<Attempt>,
 }
@@ -55,6 +55,16 @@ impl Exchange {
         Some(Exchange { number, asker, query: place, length: query.len(), asked: 0, attempt: None })
     }
 
+    /// Whom to ask next, and whether by stream: each server as the client has asked, and then by datagram, since not all have streams.
+    pub(super) fn next(&self, servers: &[SocketAddr]) -> Option<(SocketAddr, bool)> {
+        let by_stream = matches!(self.asker, Asker::Stream(_));
+        match self.asked.checked_sub(servers.len()) {
+            None => Some((servers[self.asked], by_stream)),
+            Some(again) if by_stream => servers.get(again).map(|&server| (server, false)),
+            Some(_) => None,
+        }
+    }
+
     /// It is a query, or it would not be here.
     pub(super) fn query(&self) -> &[u8] {
         &self.query[..self.length]
@@ -62,9 +72,15 @@ impl Exchange {
 
     /// Looks at the socket. An answer is left in `buffer`.
     pub(super) fn look(&mut self, buffer: &mut Vec<u8>) -> Progress {
-        match (Query::parse(&self.query[..self.length]), &mut self.attempt) {
-            (Ok(query), Some(attempt)) => attempt.look(&query, buffer),
-            _ => Progress::Broken,
+        let (Ok(query), Some(attempt)) = (Query::parse(&self.query[..self.length]), &mut self.attempt) else {
+            return Progress::Broken;
+        };
+        let progress = attempt.look(&query, buffer);
+        let by_stream = matches!(self.asker, Asker::Stream(_));
+        match progress {
+            // Who asked by stream has no other way to ask for the rest.
+            Progress::Answer { cut, .. } if by_stream && (cut || is_truncated(buffer)) => Progress::Broken,
+            progress => progress,
         }
     }
 }
@@ -79,7 +95,6 @@ pub(super) struct Attempt {
     stream: Option<Stream>,
 }
 
-/// A query by stream is asked by stream.
 #[derive(Debug)]
 struct Stream {
     outgoing: Outgoing,
@@ -102,13 +117,12 @@ impl Attempt {
     ///
     /// # Errors
     /// Of `socket(2)`, `connect(2)`, `send(2)`: mostly that there is no way to the server.
-    pub(super) fn begin(server: SocketAddr, query: &[u8], asker: Asker, now: u64) -> io::Result<Attempt> {
+    pub(super) fn begin(server: SocketAddr, by_stream: bool, query: &[u8], now: u64) -> io::Result<Attempt> {
         let id = unguessable()?;
         let mut message = query.to_vec();
         set_id(&mut message, id);
         let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let by_stream = matches!(asker, Asker::Stream(_));
         let kind = if by_stream { SocketType::STREAM } else { SocketType::DGRAM };
         let socket = rustix::net::socket_with(family, kind, flags, None)?;
         match rustix::net::connect(&socket, &server) {

@@ -204,6 +204,12 @@ pub fn judge(query: &Query<'_>, id: u16, message: &[u8]) -> Verdict {
     }
 }
 
+/// Whether a message says that there is more than was sent.
+#[must_use]
+pub fn is_truncated(message: &[u8]) -> bool {
+    word(message, 2).is_ok_and(|flags| flags & TRUNCATED != 0)
+}
+
 /// Gives a message another id.
 pub fn set_id(message: &mut [u8], id: u16) {
     if let Some(place) = message.get_mut(..2) {

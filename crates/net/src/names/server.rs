@@ -375,9 +375,9 @@ impl Server {
 
     /// Asks the next server that can be reached.
     fn ask_next(&mut self, mut exchange: Exchange, now: u64) {
-        while let Some(&server) = self.servers.current().get(exchange.asked) {
+        while let Some((server, by_stream)) = exchange.next(self.servers.current()) {
             exchange.asked += 1;
-            let Ok(attempt) = Attempt::begin(server, exchange.query(), exchange.asker, now) else { continue };
+            let Ok(attempt) = Attempt::begin(server, by_stream, exchange.query(), now) else { continue };
             let token = Token::Exchange(exchange.number);
             if epoll::add(&self.epoll, &attempt.socket, token.data(), attempt.wanted()).is_ok() {
                 exchange.attempt = Some(attempt);
@@ -410,7 +410,7 @@ impl Server {
             (Progress::Answer { cut, failed }, _) => (cut, failed),
             _ => return self.try_next(at, now),
         };
-        if failed && exchange.asked < self.servers.current().len() {
+        if failed && exchange.next(self.servers.current()).is_some() {
             return self.try_next(at, now);
         }
         let by_datagram = matches!(exchange.asker, Asker::Datagram(_));

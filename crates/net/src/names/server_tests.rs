@@ -109,9 +109,10 @@ fn nothing(socket: &UdpSocket) {
     socket.set_nonblocking(false).unwrap();
 }
 
+/// In one piece: the kernel would hold a second one back until the first is acknowledged.
 fn write(stream: &mut TcpStream, message: &[u8]) {
-    stream.write_all(&u16::try_from(message.len()).unwrap().to_be_bytes()).unwrap();
-    stream.write_all(message).unwrap();
+    let length = u16::try_from(message.len()).unwrap().to_be_bytes();
+    stream.write_all(&[&length, message].concat()).unwrap();
 }
 
 fn read(stream: &mut TcpStream) -> Vec<u8> {
@@ -371,6 +372,27 @@ fn a_server_that_hangs_up_is_followed_by_the_next() {
         sandbox.turn();
     }
     assert_eq!(code(&read(&mut stream)), 2);
+}
+
+#[test]
+fn a_server_without_streams_is_asked_by_datagram() {
+    let upstream = socket();
+    let mut sandbox = Sandbox::new(&[upstream.local_addr().unwrap()], false);
+    let mut stream = sandbox.stream();
+    for (id_asked, truncation, wanted) in [(1, 0, 0), (2, 2, 2)] {
+        write(&mut stream, &query(id_asked, "example.com", A));
+        sandbox.turn();
+        // The connection is refused, which the kernel says.
+        sandbox.turn();
+        let mut asked = vec![0; 512];
+        let (count, from) = upstream.recv_from(&mut asked).unwrap();
+        let mut reply = answer(&asked[..count], 0, 0);
+        reply[2] |= truncation;
+        upstream.send_to(&reply, from).unwrap();
+        sandbox.turn();
+        let reply = read(&mut stream);
+        assert_eq!((id(&reply), code(&reply), is_truncated(&reply)), (id_asked, wanted, false));
+    }
 }
 
 #[test]
