@@ -44,11 +44,28 @@ fn open() -> Result<Sockets, Error> {
     };
     rustix::net::listen(&streams, BACKLOG).map_err(fail)?;
     rustix::io::ioctl_fionbio(&streams, true).map_err(fail)?;
+    match lead(by_datagram, by_stream, Before::Nothing) {
+        // A dead server's. Not every time: the kernel takes milliseconds over what is deleted, and closing the socket waits for it.
+        Err(error) if error.errno() == Some(EEXIST) => lead(by_datagram, by_stream, Before::Another)?,
+        other => other?,
+    }
+    Ok(Sockets { datagrams, streams })
+}
+
+/// What there is before the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    Another,
+}
+
+/// Makes the rules that lead clients to these ports, all in one step.
+fn lead(by_datagram: u16, by_stream: u16, before: Before) -> Result<(), Error> {
     let mut batch = Batch::new(Family::Ipv4, TABLE);
-    // What is not there cannot be deleted, so it is made first.
-    batch.table();
-    batch.delete_table();
-    batch.table();
+    if before == Before::Another {
+        batch.delete_table();
+    }
+    batch.new_table();
     // As nft's `dstnat`. Answers find their way back by the connection's entry.
     let chain = BaseChain { name: "output", kind: "nat", hook: Hook::Output, priority: -100 };
     batch.base_chain(chain);
@@ -56,9 +73,10 @@ fn open() -> Result<Sockets, Error> {
         let rule = Rule::new().for_address(ADDRESS).for_port(protocol, PORT).redirect_to(ADDRESS, port);
         batch.rule(chain.name, rule);
     }
-    batch.send(&mut Socket::netfilter()?, || format!("lead {ADDRESS}:{PORT} to the server of names"))?;
-    Ok(Sockets { datagrams, streams })
+    batch.send(&mut Socket::netfilter()?, || format!("lead {ADDRESS}:{PORT} to the server of names"))
 }
+
+const EEXIST: i32 = 17;
 
 /// A socket at the server's address and a port that is free.
 fn bind(protocol: Protocol) -> Result<(OwnedFd, u16), Error> {

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::netlink::Socket;
-use crate::netlink::message::{ACK, APPEND, CREATE, Message};
+use crate::netlink::message::{ACK, APPEND, CREATE, EXCLUSIVE, Message};
 
 /// `NFNL_SUBSYS_NFTABLES`
 const SUBSYSTEM: u8 = 10;
@@ -88,6 +88,12 @@ impl<'a> Batch<'a> {
     pub(crate) fn table(&mut self) {
         let table = self.table;
         self.add(kind::NEW_TABLE, CREATE, |message| message.text(1, table));
+    }
+
+    /// One that is there fails the whole batch with `EEXIST`.
+    pub(crate) fn new_table(&mut self) {
+        let table = self.table;
+        self.add(kind::NEW_TABLE, CREATE | EXCLUSIVE, |message| message.text(1, table));
     }
 
     /// With everything in it.
