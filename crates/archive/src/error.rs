@@ -145,7 +145,7 @@ impl Diagnose for Error {
         match self {
             Error::Truncated { .. } => Some("fetch or export the archive again".to_owned()),
             Error::SparseUnaligned { .. } => Some("make the archive again without tar's --sparse".to_owned()),
-            Error::HardLinkIntoLower { .. } => {
+            Error::HardLinkTarget { .. } | Error::HardLinkIntoLower { .. } => {
                 Some("build the layer again with the file itself in it, not only a link".to_owned())
             }
             _ => None,

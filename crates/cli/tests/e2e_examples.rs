@@ -15,7 +15,7 @@ use onggi_testkit::TestEnv;
 /// Not run, and why.
 const NOT_RUN: [(&str, &str); 8] = [
     ("onggi doctor --fix", "tidies the machine that runs the tests, other tests' things among it"),
-    ("onggi login", "needs a registry, as the tests of crates/registry have one"),
+    ("onggi login", "needs a registry, as e2e_registry has one"),
     ("onggi login -u me --password-stdin ghcr.io < token", "the same"),
     ("onggi pull --platform linux/arm64 debian", "the same"),
     ("onggi pull debian", "the same"),

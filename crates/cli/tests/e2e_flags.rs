@@ -48,7 +48,8 @@ fn a_platform_is_the_image_s_or_refused() {
     let onggi = busybox();
     for command in ["run", "create"] {
         onggi.ok([command, "--platform", "linux/amd64", "busybox", "true"]);
-        let refused = onggi.fails([command, "--platform", "linux/arm64", "busybox", "true"]).code(125).stderr;
+        let arguments = [command, "--pull", "never", "--platform", "linux/arm64", "busybox", "true"];
+        let refused = onggi.fails(arguments).code(125).stderr;
         assert!(
             refused
                 .contains("its platform (linux/amd64) does not match the specified platform (linux/arm64)"),

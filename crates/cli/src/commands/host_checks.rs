@@ -91,11 +91,12 @@ fn overlay(file_systems: &str) -> Check {
 fn erofs(file_systems: &str) -> Check {
     const NAME: &str = "EROFS";
     if !knows(file_systems, "erofs") {
-        return Check::fail(NAME, "the kernel does not have it loaded", "modprobe erofs");
+        let found = "the kernel does not have it loaded: layers are unpacked instead";
+        return Check::warn(NAME, found, "modprobe erofs");
     }
     match erofs_from_file() {
         Ok(true) => Check::ok(NAME, "mounts straight from files"),
-        Ok(false) => Check::ok(NAME, "there; mounts through loop devices before Linux 6.12"),
+        Ok(false) => Check::ok(NAME, "there; before Linux 6.12 layers are unpacked instead"),
         Err(_) => Check::ok(NAME, "there; only root can try how it mounts"),
     }
 }
