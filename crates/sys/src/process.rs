@@ -33,6 +33,41 @@ pub fn cloexec_range(first: u32, last: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) } as i32)
 }
 
+/// Replaces what `ps` and `/proc/PID/cmdline` show of this process, as setproctitle(3) does elsewhere: by writing over the arguments and,
+/// where the text is longer than they are, over the environment behind them. A still longer text is cut; zero bytes end it.
+/// `PR_SET_MM_ARG_START` would take any length, and `CAP_SYS_RESOURCE`.
+///
+/// # Safety in spirit
+/// Safe to call only in a process of one thread that asks for its arguments and its environment no more: they are gone.
+pub fn set_command_line(text: &str) {
+    unsafe extern "C" {
+        /// glibc's and musl's pointer to the first argument.
+        static program_invocation_name: *mut libc::c_char;
+    }
+    // SAFETY: the pointer and `environ` are changed by nobody in a process of one thread. The kernel has put the arguments and behind
+    // them the environment into one piece of the stack, above everything that is allocated later, so whatever lies between the first
+    // argument and the end of a string above it is made of these strings. Nothing else is written to, and the last byte stays zero:
+    // what still points among them finds an end.
+    unsafe {
+        let first = program_invocation_name;
+        if first.is_null() {
+            return;
+        }
+        let mut end = first.add(libc::strlen(first) + 1);
+        let mut entry = libc::environ;
+        while !entry.is_null() && !(*entry).is_null() {
+            if *entry >= end {
+                end = (*entry).add(libc::strlen(*entry) + 1);
+            }
+            entry = entry.add(1);
+        }
+        let room = end.offset_from_unsigned(first);
+        let length = text.len().min(room - 1);
+        std::ptr::write_bytes(first, 0, room);
+        std::ptr::copy_nonoverlapping(text.as_ptr().cast(), first, length);
+    }
+}
+
 /// Sets every signal to its default, ignored ones too (the Rust runtime ignores SIGPIPE), and unblocks all.
 pub fn reset_signals() {
     /// `struct kernel_sigaction`: the default handler, no flags, an empty mask.

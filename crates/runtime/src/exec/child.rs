@@ -245,7 +245,7 @@ impl Child<'_> {
                 self.user = Some(user::resolve(self, user)?);
                 Ok(())
             }
-            Step::Init => init::stay_behind(),
+            Step::Init => init::stay_behind(command_of(steps)),
             Step::Session => session::begin(self),
             Step::WorkingDirectory { path } => {
                 if !program::change_directory(self.root()?, path)? {
@@ -287,6 +287,15 @@ impl Child<'_> {
         self.program = Some(program::find(self, args, env, home)?);
         Ok(())
     }
+}
+
+/// What the plan will execute.
+fn command_of(steps: &[Step]) -> &[String] {
+    let args = steps.iter().find_map(|step| match step {
+        Step::FindProgram { args, .. } => Some(args.as_slice()),
+        _ => None,
+    });
+    args.unwrap_or_default()
 }
 
 /// For real, and not only at exec: a filter or a failing exec changes nothing about it (CVE-2024-21626). Nothing is dropped after this
