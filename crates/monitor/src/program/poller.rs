@@ -115,12 +115,15 @@ impl Poller {
             tv_nsec: (nanoseconds % 1_000_000_000) as i64,
         });
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(errno),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
         }
+        // The kernel tells first what was ready first, and [`Poller::next`] takes from the end.
+        self.events.reverse();
+        Ok(())
     }
 
-    /// The events of the last wait, one after the other.
+    /// The events of the last wait, one after the other, in the order in which the descriptors became ready.
     pub(crate) fn next(&mut self) -> Option<(Token, Ready)> {
         let event = self.events.pop()?;
         Some((Token::decode(event.data.u64()), event.flags))

@@ -2,6 +2,9 @@
 //!
 //! Nothing is queued beyond one piece for each client and one for standard input. Who cannot take more makes the other side wait: an
 //! output is not read while one of its clients has a piece left, a client is not read while standard input has.
+//!
+//! The two outputs are two pipes, and the kernel keeps no order between them: whichever became ready first is read first, one piece, and
+//! a record's time is that of the reading. What a program writes to both between two looks of the monitor may change places.
 
 use std::os::fd::AsFd;
 
@@ -32,15 +35,15 @@ impl Monitor<'_> {
     }
 
     /// Reads what is left in the outputs of an ended process, without waiting and without regard for slow clients: it is at most what
-    /// the pipes hold.
+    /// the pipes hold. Which of the two was written first is not known any more; they take turns.
     pub(super) fn drain(&mut self, number: u32) {
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            let mut total = 0;
-            while total < MOST_LEFT {
-                match self.move_output(number, stream) {
-                    Got::Bytes(count) => total += count,
-                    Got::NothingNow | Got::End => break,
-                }
+        let mut rest = [(Stream::Stdout, MOST_LEFT), (Stream::Stderr, MOST_LEFT)];
+        while rest.iter().any(|(_, left)| *left > 0) {
+            for (stream, left) in rest.iter_mut().filter(|(_, left)| *left > 0) {
+                *left = match self.move_output(number, *stream) {
+                    Got::Bytes(count) => left.saturating_sub(count),
+                    Got::NothingNow | Got::End => 0,
+                };
             }
         }
     }
