@@ -103,6 +103,72 @@ fn with_rm_nothing_is_left() {
 }
 
 #[test]
+fn a_policy_goes_on_without_the_disk() {
+    let onggi = on_small_disk();
+    let script = "echo life; until [ -e /dev/shm/end ]; do sleep 0.05; done; exit 7";
+    onggi.ok(["run", "-d", "--name", "jar", "--restart", "on-failure:2", "busybox", "sh", "-c", script]);
+    let end_life = || {
+        let first = onggi.first_process("jar");
+        onggi.ok(["exec", "jar", "touch", "/dev/shm/end"]);
+        assert!(first.ends_within(onggi_testkit::PATIENCE));
+    };
+    let becomes = |expected: &str| {
+        let format = "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}} {{.State.Error}}";
+        let deadline = std::time::Instant::now() + onggi_testkit::PATIENCE;
+        while onggi.inspect("jar", format) != expected {
+            assert!(std::time::Instant::now() < deadline, "{}", onggi.inspect("jar", format));
+        }
+    };
+    let waits = "this state is not on the disk yet, which is full or fails";
+    onggi.fill_disk();
+    end_life();
+    // Neither `restarting` nor the next life's `running` can be written; the count that comes with them is not lost.
+    becomes(&format!("running 0 1 {waits}"));
+    onggi.ok(["exec", "jar", "true"]);
+    onggi.empty_disk();
+    onggi.events(&["event=die"]).expect("exitCode=7");
+    becomes("running 0 1 ");
+
+    // The monitor dies over a life that the disk took no record of.
+    onggi.fill_disk();
+    end_life();
+    becomes(&format!("running 0 2 {waits}"));
+    onggi.monitor("jar").kill();
+    assert_eq!(onggi.inspect("jar", "{{.State.Status}} {{.RestartCount}}"), "running 2");
+    onggi.empty_disk();
+    onggi.ok(["stop", "-t", "0", "jar"]);
+    assert_eq!(onggi.inspect("jar", "{{.State.Status}} {{.RestartCount}}"), "exited 2");
+    onggi.ok(["rm", "jar"]);
+    onggi.ok(["system", "check"]);
+}
+
+#[test]
+fn a_torn_log_does_not_stand_against_adoption() {
+    let onggi = on_small_disk();
+    let script = "echo before; until [ -e /dev/shm/go ]; do sleep 0.05; done; echo after; exit 7";
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sh", "-c", script]);
+    onggi.spawn(["logs", "-f", "jar"]).expect("before");
+    let log = onggi.data().join("containers").join(onggi.inspect("jar", "{{.Id}}")).join("log/json.log");
+    onggi.monitor("jar").kill();
+    onggi.fill_disk();
+    // As if it had been killed in the middle of the record.
+    let file = std::fs::File::options().write(true).open(&log).expect("the log");
+    let whole = file.metadata().expect("its size").len();
+    file.set_len(whole - 9).expect("a cut");
+    assert_eq!(onggi.inspect("jar", "{{.State.Status}}"), "running");
+    onggi.ok(["exec", "jar", "true"]);
+    onggi.empty_disk();
+    onggi.ok(["exec", "jar", "touch", "/dev/shm/go"]);
+    onggi.ok(["wait", "jar"]);
+    let text = std::fs::read_to_string(&log).expect("the log");
+    let [torn, after] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+    assert_eq!(torn.len() as u64, whole - 9);
+    assert!(after.starts_with("{\"log\":\"after\\n\","), "{text}");
+    assert_eq!(onggi.ok(["logs", "jar"]), "after");
+    onggi.ok(["system", "check"]);
+}
+
+#[test]
 fn the_log_says_what_it_has_lost() {
     let onggi = on_small_disk();
     let script = "echo before; read line; seq 1 5000; echo told >&2; read line; echo after; exit 7";

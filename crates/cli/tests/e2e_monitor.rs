@@ -42,6 +42,17 @@ fn its_program_cannot_be_written_to() {
 }
 
 #[test]
+fn a_kill_ends_what_was_frozen_past_it() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    let layout = onggi_cgroup::detect().expect("cgroups");
+    let path = format!("/onggi/{}", onggi.inspect("jar", "{{.Id}}"));
+    onggi_cgroup::Cgroup::open(&layout, &path).expect("its cgroup").freeze(true).expect("a freezer");
+    onggi.ok(["kill", "jar"]);
+    assert_eq!(onggi.ok(["wait", "jar"]), "137");
+}
+
+#[test]
 fn a_container_outlives_the_process_group_that_started_it() {
     let onggi = busybox();
     let script = "\"$0\" run -d --name jar busybox sleep 1000; echo started; exec sleep 1000";

@@ -39,7 +39,7 @@ fn flags_that_are_not_built_are_refused_by_name() {
     for flag in [
         ["-p", "8080:80"],
         ["--gpus", "all"],
-        ["--userns", "host"],
+        ["--userns", "keep-id"],
         ["--network", "bridge"],
         ["--runtime", "x"],
     ] {
@@ -121,6 +121,14 @@ fn flags_shape_the_place() {
         2,
         "the init is process 1"
     );
+    // As Docker's shows `docker-init`, and not where the monitor lies on the host.
+    let line = say(&["--init"], "tr '\\0' ' ' </proc/1/cmdline");
+    assert_eq!(line.trim_end(), "onggi-init -- sh -c tr '\\0' ' ' </proc/1/cmdline");
+    // There is room for as much as the monitor's own line and its environment take.
+    let script = format!("tr '\\0' ' ' </proc/1/cmdline; : {}", "x".repeat(10_000));
+    let cut = say(&["--init"], &script);
+    let cut = cut.trim_end();
+    assert!(format!("onggi-init -- sh -c {script}").starts_with(cut) && cut.len() > 80, "{cut}");
     assert_eq!(onggi.ok(["run", "--rm", "--entrypoint", "echo", "busybox", "a", "b"]), "a b");
 }
 

@@ -90,7 +90,8 @@ fn v2_group() -> Option<OwnedFd> {
 /// Connects to the monitor of a sandbox and says hello.
 ///
 /// # Errors
-/// [`Error::Connect`] if nobody listens there, [`Error::Refused`] with kind `unsupported` if the monitor does not speak our version.
+/// [`Error::Connect`] if nobody listens there, [`Error::Silent`] if nothing is answered within five seconds, [`Error::Refused`] with kind
+/// `unsupported` if the monitor does not speak our version.
 pub fn connect(sandbox: &Path) -> Result<Connection, Error> {
     let connection = connect_within(sandbox, PATIENCE)?;
     limit(&connection.socket, None)
@@ -121,9 +122,7 @@ fn connect_within(sandbox: &Path, patience: Duration) -> Result<Connection, Erro
     // A monitor that is stopped takes connections into its queue and never speaks.
     limit(&socket, Some(patience)).map_err(fail)?;
     let silent = |errno: rustix::io::Errno| match errno {
-        rustix::io::Errno::AGAIN => {
-            Error::Silent { socket: sandbox.join(SOCKET), seconds: patience.as_secs() }
-        }
+        rustix::io::Errno::AGAIN => Error::Silent { socket: sandbox.join(SOCKET), patience },
         errno => fail(errno),
     };
     rustix::net::connect(&socket, &address).map_err(silent)?;

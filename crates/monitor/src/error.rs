@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use onggi_error::{Diagnose, Kind};
 
@@ -12,8 +13,8 @@ pub enum Error {
     Spawn { program: PathBuf, source: io::Error },
     #[error("connect to the monitor at {socket}: {source}")]
     Connect { socket: PathBuf, source: io::Error },
-    #[error("the monitor at {socket} did not answer within {seconds} s")]
-    Silent { socket: PathBuf, seconds: u64 },
+    #[error("the monitor at {socket} did not answer within {patience:?}")]
+    Silent { socket: PathBuf, patience: Duration },
     #[error("send `{op}` to the monitor: {source}")]
     Send { op: &'static str, source: io::Error },
     #[error("receive from the monitor: {source}")]

@@ -14,6 +14,7 @@ use onggi_error::{Diagnose, Kind};
 use onggi_monitor::protocol::{Condition, Reply, Request, Streams, VERSION};
 use onggi_monitor::state::Phase;
 use onggi_monitor::{Error, client};
+use rustix::fs::{Mode, OFlags};
 use rustix::net::SendFlags;
 use rustix::process::Signal;
 
@@ -113,6 +114,69 @@ fn a_paused_container_does_nothing_until_it_is_stopped() {
 }
 
 #[test]
+fn sigkill_ends_what_somebody_else_has_frozen() {
+    let fixture = Fixture::new("echo ready; exec sleep 1000");
+    let mut running = fixture.run_attached(Some(output()));
+    running.read_until("ready");
+    let group = onggi_cgroup::Cgroup::open(&onggi_cgroup::detect().unwrap(), &fixture.cgroup()).unwrap();
+    group.freeze(true).unwrap();
+    running.monitor.order(&Request::Signal { signal: 9, exec: None, all: false }, &[]).unwrap();
+    assert_eq!(running.code(), 137);
+    assert_eq!(fixture.events(), ["start", "kill", "die 137"], "the monitor has paused nothing");
+    fixture.assert_nothing_left();
+}
+
+#[test]
+fn the_outputs_are_read_in_the_order_in_which_they_became_ready() {
+    let mut fixture = Fixture::new(
+        "echo ready; read x; echo one >&2; echo two; read x; echo three; echo four >&2; read x; echo end",
+    );
+    fixture.start.stdin_open = true;
+    let mut running = fixture.run_attached(Some(Streams { stdin: true, ..output() }));
+    running.read_until("ready");
+    let monitor = rustix::process::Pid::from_raw(running.monitor.pid()).unwrap();
+    // The FIFO itself, since the monitor cannot pass anything on while it is stopped.
+    let mut input = std::fs::File::options().write(true).open(fixture.sandbox().join("stdin")).unwrap();
+    for (last, stream) in [("two", "stdout"), ("four", "stderr")] {
+        rustix::process::kill_process(monitor, Signal::STOP).unwrap();
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let output = rustix::fs::open(fixture.sandbox().join(stream), flags, Mode::empty()).unwrap();
+        input.write_all(b"\n").unwrap();
+        becomes_readable(&output);
+        rustix::process::kill_process(monitor, Signal::CONT).unwrap();
+        running.read_until(last);
+    }
+    input.write_all(b"\n").unwrap();
+    assert_eq!(running.code(), 0);
+    let log: Vec<String> = fixture.log().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(log, ["ready\n", "one\n", "two\n", "three\n", "four\n", "end\n"]);
+    fixture.assert_nothing_left();
+}
+
+#[test]
+fn at_the_end_the_outputs_take_turns() {
+    // More than a piece on each, written while the monitor does not look: neither comes as one lump behind the other.
+    let script = "echo ready; read x; seq 1 8000 & seq 1 8000 >&2; wait";
+    let mut fixture = Fixture::new(script);
+    fixture.start.stdin_open = true;
+    let mut running = fixture.run_attached(Some(Streams { stdin: true, ..output() }));
+    running.read_until("ready");
+    let monitor = rustix::process::Pid::from_raw(running.monitor.pid()).unwrap();
+    let mut input = std::fs::File::options().write(true).open(fixture.sandbox().join("stdin")).unwrap();
+    rustix::process::kill_process(monitor, Signal::STOP).unwrap();
+    input.write_all(b"\n").unwrap();
+    let process = rustix::process::Pid::from_raw(running.pid).unwrap();
+    becomes_readable(&rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()).unwrap());
+    rustix::process::kill_process(monitor, Signal::CONT).unwrap();
+    assert_eq!(running.code(), 0);
+    let log = fixture.log();
+    let changes = log.windows(2).filter(|pair| pair[0].0 != pair[1].0).count();
+    assert!(changes >= 4, "{changes}");
+    assert_eq!(log.len(), 16_001);
+    fixture.assert_nothing_left();
+}
+
+#[test]
 fn a_terminal_echoes_resizes_and_detaches() {
     let mut fixture = Fixture::new("stty size; read a; stty size; read b; echo bye");
     (fixture.start.terminal, fixture.start.size) = (true, Some((30, 100)));
@@ -196,6 +260,14 @@ fn too_much_memory_is_told() {
     assert!(oom_killed && fixture.state().oom_killed);
     assert!(fixture.events().contains(&"oom".to_owned()), "{:?}", fixture.events());
     fixture.assert_nothing_left();
+
+    // Where the first process itself is killed, both become known at the same time; the cause is told first.
+    let mut first = Fixture::new("exec tail -c 90m /dev/zero");
+    first.spec.linux.as_mut().unwrap().resources = fixture.spec.linux.as_ref().unwrap().resources.clone();
+    let mut running = first.run();
+    assert_eq!(running.exit(), (137, true));
+    assert_eq!(first.events(), ["start", "oom", "die 137"]);
+    first.assert_nothing_left();
 }
 
 #[test]
@@ -362,4 +434,9 @@ fn the_finisher_runs_unless_a_client_takes_its_place() {
         assert_eq!(said.ok(), (!client_finishes).then_some(expected));
         fixture.assert_nothing_left();
     }
+}
+
+fn becomes_readable(descriptor: &std::os::fd::OwnedFd) {
+    let mut poll = [rustix::event::PollFd::new(descriptor, rustix::event::PollFlags::IN)];
+    assert_eq!(rustix::event::poll(&mut poll, None).unwrap(), 1);
 }
