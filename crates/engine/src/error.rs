@@ -30,8 +30,8 @@ pub enum Error {
         "image operating system \"{os}\" cannot be used on this platform: operating system is not supported"
     )]
     OtherSystem { os: String, host: String },
-    #[error("Onggi needs root today: `sudo onggi …`")]
-    NeedsRoot,
+    #[error("{what} needs root")]
+    NeedsRoot { what: String },
     #[error("no command specified")]
     NoCommand,
     #[error("{what}")]
@@ -92,6 +92,8 @@ pub enum Error {
     #[error(transparent)]
     Cgroup { source: Box<onggi_cgroup::Error> },
     #[error(transparent)]
+    Rootless { source: Box<onggi_rootless::Error> },
+    #[error(transparent)]
     Plan { source: Box<onggi_runtime::plan::Error> },
 }
 
@@ -128,7 +130,7 @@ impl Diagnose for Error {
                 Kind::NotFound
             }
             Error::NameInUse { .. } => Kind::AlreadyExists,
-            Error::NeedsRoot => Kind::PermissionDenied,
+            Error::NeedsRoot { .. } => Kind::PermissionDenied,
             Error::AmbiguousPrefix { .. }
             | Error::InvalidName { .. }
             | Error::NoCommand
@@ -159,6 +161,7 @@ impl Diagnose for Error {
             Error::Registry { source } => source.kind(),
             Error::Archive { source } => source.kind(),
             Error::Cgroup { source } => source.kind(),
+            Error::Rootless { source } => source.kind(),
             Error::Plan { source } => source.kind(),
         }
     }
@@ -166,8 +169,8 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Error::NoSuchContainer { .. } => "`onggi ps -a` lists every container".to_owned(),
-            Error::NeedsRoot => {
-                "containers without root come later; images of your own can be kept with `onggi --root DIR --run-root DIR`".to_owned()
+            Error::NeedsRoot { .. } => {
+                "`sudo onggi …`; what an ordinary user has without is in docs/rootless.md".to_owned()
             }
             Error::OtherPlatform { found, .. } => {
                 format!("leave --platform out to run it as it is, or say --platform {found}")
@@ -193,6 +196,7 @@ impl Diagnose for Error {
             Error::Store { source } => return source.hint(),
             Error::Registry { source } => return source.hint(),
             Error::Cgroup { source } => return source.hint(),
+            Error::Rootless { source } => return source.hint(),
             Error::Plan { source } => return source.hint(),
             _ => return None,
         })
@@ -226,6 +230,12 @@ impl From<onggi_archive::Error> for Error {
 impl From<onggi_cgroup::Error> for Error {
     fn from(source: onggi_cgroup::Error) -> Error {
         Error::Cgroup { source: Box::new(source) }
+    }
+}
+
+impl From<onggi_rootless::Error> for Error {
+    fn from(source: onggi_rootless::Error) -> Error {
+        Error::Rootless { source: Box::new(source) }
     }
 }
 
