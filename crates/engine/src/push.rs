@@ -1,6 +1,6 @@
 //! Images to registries. The manifest goes as it came, byte for byte, if every blob that it names can be had: there already, from another
 //! repository of the same registry, as the tar that is kept here, or from where the image was pulled. Only a layer that none of these
-//! has is compressed anew; its digest is then another one, and so the manifest's, and the push says so (docs/decisions/0009-push.md).
+//! has is compressed anew; its digest is then another one, and so the manifest's, and the push says so (docs/decisions/0009-registry.md).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{self, Read};

@@ -72,7 +72,7 @@ impl Blob<'_> {
                     self.body = None;
                     self.failures += 1;
                     let client = self.repository.client;
-                    let (error, wait) = client.pause_after(error, self.failures)?;
+                    let (error, wait) = client.pause_after(error, self.failures, self.repository.attempts)?;
                     client.watch.retrying(&self.what(), wait, &error);
                     pause(&*client.watch, wait)?;
                 }

@@ -100,7 +100,8 @@ impl Client {
             let origin = Url::parse(&whole)?.origin;
             // Credentials by the mirror's own name: it gets none of the registry's.
             let registry = origin.authority();
-            sources.push(Source::Mirror(Repository::new(self, &registry, origin, name.path(), Access::Pull)));
+            let repository = Repository::new(self, &registry, origin, name.path(), Access::Pull);
+            sources.push(Source::Mirror(repository.impatient()));
         }
         sources.push(Source::Registry(name.clone()));
         Ok(sources)
@@ -130,7 +131,8 @@ impl Client {
             Ok(_) => secure,
             Err(
                 Error::Tls { problem: TlsProblem::NotTls | TlsProblem::Other(_), .. }
-                | Error::Exchange { .. },
+                | Error::Exchange { .. }
+                | Error::Proxy { .. },
             ) => plain,
             // Another port may still speak plain.
             Err(Error::Connect { .. }) if plain.port != secure.port => plain,
@@ -298,13 +300,14 @@ impl Client {
     pub(crate) fn retried<T>(
         &self,
         what: &str,
+        attempts: u32,
         mut act: impl FnMut() -> Result<T, Error>,
     ) -> Result<T, Error> {
         let mut attempt = 1;
         loop {
             match act() {
                 Err(error) => {
-                    let (error, pause) = self.pause_after(error, attempt)?;
+                    let (error, pause) = self.pause_after(error, attempt, attempts)?;
                     self.watch.retrying(what, pause, &error);
                     crate::watch::pause(&*self.watch, pause)?;
                 }
@@ -315,10 +318,15 @@ impl Client {
     }
 
     /// How long to wait after the so-many-th failure; the error itself if there is no use in waiting.
-    pub(crate) fn pause_after(&self, error: Error, attempt: u32) -> Result<(Error, Duration), Error> {
+    pub(crate) fn pause_after(
+        &self,
+        error: Error,
+        attempt: u32,
+        attempts: u32,
+    ) -> Result<(Error, Duration), Error> {
         /// A registry that wants more patience than this is reported rather than waited for.
         const LONGEST: Duration = Duration::from_secs(60);
-        if attempt >= self.config.attempts || !error.is_passing() || self.watch.is_interrupted() {
+        if attempt >= attempts || !error.is_passing() || self.watch.is_interrupted() {
             return Err(error);
         }
         let asked = if let Error::RateLimited { wait, .. } = &error { *wait } else { None };

@@ -20,6 +20,8 @@ pub struct Repository<'c> {
     pub(crate) name: String,
     scopes: Vec<String>,
     access: Access,
+    /// How often what fails in passing is tried.
+    pub(crate) attempts: u32,
 }
 
 /// A manifest or an index as it came, with what it is said to be.
@@ -54,7 +56,25 @@ impl<'c> Repository<'c> {
     ) -> Repository<'c> {
         let verbs = if access == Access::Push { "pull,push" } else { "pull" };
         let scopes = if name.is_empty() { Vec::new() } else { vec![format!("repository:{name}:{verbs}")] };
-        Repository { client, registry: registry.to_owned(), origin, name: name.to_owned(), scopes, access }
+        Repository {
+            client,
+            registry: registry.to_owned(),
+            origin,
+            name: name.to_owned(),
+            scopes,
+            access,
+            attempts: client.config.attempts,
+        }
+    }
+
+    /// The same, given up sooner: there is another place to go.
+    pub(crate) fn impatient(self) -> Repository<'c> {
+        Repository { attempts: self.attempts.min(2), ..self }
+    }
+
+    /// As [`Client::retried`], as often as this repository is worth.
+    pub(crate) fn retried<T>(&self, what: &str, act: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+        self.client.retried(what, self.attempts, act)
     }
 
     /// The same, also allowed to read another repository of this registry: to mount what is there.
@@ -91,7 +111,7 @@ impl<'c> Repository<'c> {
     /// [`Error::ManifestUnknown`], [`Error::PullDenied`], [`Error::TooLarge`], [`Error::WrongDigest`], and what keeps a registry from being reached.
     pub fn manifest(&self, reference: &str) -> Result<Fetched, Error> {
         let what = format!("the manifest {}:{reference}", self.shown());
-        self.client.retried(&what, || self.try_manifest(reference, &what))
+        self.retried(&what, || self.try_manifest(reference, &what))
     }
 
     fn try_manifest(&self, reference: &str, what: &str) -> Result<Fetched, Error> {
@@ -148,7 +168,7 @@ impl<'c> Repository<'c> {
         if descriptor.size > DOCUMENT_LIMIT {
             return Err(Error::TooLarge { what, limit: DOCUMENT_LIMIT });
         }
-        let bytes = self.client.retried(&what, || {
+        let bytes = self.retried(&what, || {
             let response = self.open_blob(&descriptor.digest, 0)?;
             self.client.document(&what, response, DOCUMENT_LIMIT)
         })?;
@@ -180,7 +200,7 @@ impl<'c> Repository<'c> {
         let (mut tags, mut next) = (Vec::new(), Some(self.url("tags/list?n=1000")));
         for _ in 0..MOST_PAGES {
             let Some(url) = next.take() else { break };
-            let (bytes, link) = self.client.retried(&what, || {
+            let (bytes, link) = self.retried(&what, || {
                 let call =
                     Call { method: "GET", url: url.clone(), headers: Vec::new(), payload: Payload::None };
                 let response = self.call(call)?;

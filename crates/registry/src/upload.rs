@@ -29,7 +29,7 @@ impl Repository<'_> {
 
     fn has(&self, what: &str, headers: &[(&'static str, String)]) -> Result<bool, Error> {
         let url = self.url(what);
-        self.client.retried(url.target(), || {
+        self.retried(url.target(), || {
             let headers = headers.to_vec();
             let response =
                 self.call(Call { method: "HEAD", url: url.clone(), headers, payload: Payload::None })?;
@@ -88,7 +88,7 @@ impl Repository<'_> {
         digest: Option<&Digest>,
         open: &mut dyn FnMut() -> Result<Box<dyn Read + 's>, Error>,
     ) -> Result<(Digest, u64), Error> {
-        self.client.retried(what, || {
+        self.retried(what, || {
             let url = self.url("blobs/uploads/");
             let call = Call { method: "POST", url: url.clone(), headers: Vec::new(), payload: Payload::None };
             let response = self.call(call)?;
@@ -147,7 +147,7 @@ impl Repository<'_> {
     pub fn put_manifest(&self, reference: &str, media_type: &str, bytes: &[u8]) -> Result<Digest, Error> {
         let url = self.url(&format!("manifests/{reference}"));
         let digest = Digest::of(bytes);
-        self.client.retried(url.target(), || {
+        self.retried(url.target(), || {
             let headers = vec![("Content-Type", media_type.to_owned())];
             let payload = Payload::Bytes(bytes);
             let response = self.call(Call { method: "PUT", url: url.clone(), headers, payload })?;

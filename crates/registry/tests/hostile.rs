@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use onggi_image::{Digest, Reference, media_type};
-use onggi_registry::{Access, AuthFiles, Client, Config, Credential, Error, Unwatched, Watch};
+use onggi_registry::{Access, AuthFiles, Client, Config, Credential, Error, Proxies, Unwatched, Watch};
 use onggi_testkit::http::{Request, Server, respond};
 
 fn config() -> Config {
@@ -430,6 +430,31 @@ fn what_cannot_be_reached_is_named() {
     let name = Reference::parse(&format!("{gone}/x")).unwrap();
     let error = client().repository(&name, Access::Pull).unwrap_err();
     assert_eq!(error.to_string(), format!("connect to {gone}: Connection refused"));
+}
+
+#[test]
+fn proxies_are_asked_in_their_way() {
+    let (_, good) = image(b"layer");
+    let proxy = Server::new(move |request, stream| {
+        let known = request.header("proxy-authorization") == Some("Basic dTpw");
+        match (request.method.as_str(), request.target.as_str()) {
+            ("GET", "http://registry.test/v2/app/manifests/1") if known => manifest(stream, &good),
+            _ => respond(stream, "403 Forbidden", &[], b""),
+        }
+    });
+    let through = Some(format!("http://u:p@{}", proxy.host()));
+    let proxies = Proxies { https: through.clone(), http: through, except: Vec::new() };
+    let files = AuthFiles { read: Vec::new(), write: PathBuf::new() };
+    let plain = Config { proxies, insecure: vec!["registry.test".to_owned()], ..config() };
+    let client = Client::new(plain, files, Arc::new(Unwatched));
+    let name = Reference::parse("registry.test/app:1").unwrap();
+    client.repository(&name, Access::Pull).unwrap().manifest("1").unwrap();
+    assert!(proxy.seen()[0].is("CONNECT", "registry.test:443"), "TLS is tried first: {:?}", proxy.seen());
+    let name = Reference::parse("other.test/app:1").unwrap();
+    let error = client.repository(&name, Access::Pull).unwrap().manifest("1").unwrap_err();
+    let expected =
+        format!("the proxy {} does not connect to other.test: it answered 403 Forbidden", proxy.host());
+    assert_eq!(error.to_string(), expected);
 }
 
 #[test]

@@ -112,6 +112,7 @@ pub(crate) fn list(layout: &Layout) -> Result<Vec<ImageSummary>, Error> {
         .map(|image| ImageSummary {
             id: image.id.clone(),
             names: records.names_of(&image.id),
+            name_digests: records.digests_of(&image.id).map(|(_, digest)| digest.clone()).collect(),
             digest: image.index.as_ref().unwrap_or(&image.manifest).clone(),
             created: image.created.clone(),
             size: image.size,

@@ -187,6 +187,20 @@ impl Store {
         Ok(Records::read(&self.layout)?.names_of(id))
     }
 
+    /// What `RepoDigests` shows of an image: for each repository among its names `name@sha256:…`, with the digest of the index or manifest that
+    /// the name stands for. Sorted.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn repo_digests(&self, id: &Digest) -> Result<Vec<Reference>, Error> {
+        let records = Records::read(&self.layout)?;
+        let mut digests: Vec<_> =
+            records.digests_of(id).map(|(name, digest)| name.with_digest(digest)).collect();
+        digests.sort();
+        digests.dedup();
+        Ok(digests)
+    }
+
     /// All images, the youngest first. One whose record is damaged is left out; [`Store::check`] names it.
     ///
     /// # Errors

@@ -146,6 +146,15 @@ impl Records {
         Ok(records)
     }
 
+    /// Each name of an image with what it stands for, sorted by name.
+    pub(crate) fn digests_of<'r>(
+        &'r self,
+        id: &'r Digest,
+    ) -> impl Iterator<Item = (&'r Reference, &'r Digest)> {
+        let names = self.names.iter().filter(move |name| name.id == *id);
+        names.map(|name| (&name.name, name.index.as_ref().unwrap_or(&name.manifest)))
+    }
+
     pub(crate) fn names_of(&self, id: &Digest) -> Vec<Reference> {
         self.names.iter().filter(|name| name.id == *id).map(|name| name.name.clone()).collect()
     }

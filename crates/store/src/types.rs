@@ -34,15 +34,12 @@ pub struct Image {
     pub(crate) variants: Vec<Option<String>>,
 }
 
-impl Image {
-    /// What `RepoDigests` shows: for each repository among its names, `name@sha256:…` with the digest of the index or manifest.
+impl ImageSummary {
+    /// What one of its names stands for.
     #[must_use]
-    pub fn repo_digests(&self, names: &[Reference]) -> Vec<Reference> {
-        let digest = self.index_digest.as_ref().unwrap_or(&self.manifest_digest);
-        let mut digests: Vec<_> = names.iter().map(|name| name.with_digest(digest)).collect();
-        digests.sort();
-        digests.dedup();
-        digests
+    pub fn digest_of(&self, name: &Reference) -> &Digest {
+        let place = self.names.iter().position(|known| known == name);
+        place.and_then(|place| self.name_digests.get(place)).unwrap_or(&self.digest)
     }
 }
 
@@ -52,8 +49,10 @@ pub struct ImageSummary {
     pub id: Digest,
     /// Sorted; empty for an image that has lost its names.
     pub names: Vec<Reference>,
-    /// What `RepoDigests` shows: the digest of the index, or of the manifest.
+    /// The digest of the index that it came with, or of its manifest; a name may stand for another: see `name_digests`.
     pub digest: Digest,
+    /// What each of `names` stands for, beside it: the digest of the index or manifest that its registry has.
+    pub name_digests: Vec<Digest>,
     /// RFC 3339, from the config; empty if it says nothing.
     pub created: String,
     /// Bytes of all its layers as tars.

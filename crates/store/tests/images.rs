@@ -341,7 +341,7 @@ fn images_are_found_by_docker_s_rules() {
     let store = roots.open();
     load(&store, &tar(&docker_archive(&["a:1", "h.io:5/b:2"], &layers("a")))).unwrap();
     let image = store.resolve("a:1").unwrap();
-    let repo_digest = image.repo_digests(&store.names(&image.id).unwrap());
+    let repo_digest = store.repo_digests(&image.id).unwrap();
     for text in [
         "docker.io/library/a:1",
         "h.io:5/b:2",

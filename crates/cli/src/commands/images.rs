@@ -89,7 +89,7 @@ fn row(image: &ImageSummary, name: Option<&Reference>, whole: bool, now: Timesta
         "Containers": "N/A",
         "CreatedAt": human::created_at(created),
         "CreatedSince": human::ago(created, now),
-        "Digest": image.digest.to_string(),
+        "Digest": name.map_or(&image.digest, |name| image.digest_of(name)).to_string(),
         "ID": id,
         "Repository": name.map_or_else(none, Reference::familiar_repository),
         "SharedSize": "N/A",

@@ -131,7 +131,7 @@ fn image(context: &Context, name: &str) -> Result<Value, CliError> {
     let store = context.store()?;
     let image = store.resolve(name)?;
     let names = store.names(&image.id)?;
-    Ok(image::describe(&image, &names))
+    Ok(image::describe(&image, &names, &store.repo_digests(&image.id)?))
 }
 
 fn volume(context: &Context, name: &str) -> Result<Value, CliError> {

@@ -119,7 +119,7 @@ fn image_rows(used: &ImageUsage, now: Timestamp) -> Vec<Row> {
             "Containers": used.containers.to_string(),
             "CreatedAt": human::created_at(created),
             "CreatedSince": human::ago(created, now),
-            "Digest": used.image.digest.to_string(),
+            "Digest": name.map_or(&used.image.digest, |name| used.image.digest_of(name)).to_string(),
             "ID": used.image.id.short(),
             "Repository": name.map_or("<none>".to_owned(), Reference::familiar_repository),
             "SharedSize": human::size(used.shared, 4),

@@ -5,11 +5,11 @@ use onggi_store::Image;
 use serde_json::{Value, json};
 
 /// Docker's fields, in Docker's order.
-pub(crate) fn describe(image: &Image, names: &[Reference]) -> Value {
+pub(crate) fn describe(image: &Image, names: &[Reference], digests: &[Reference]) -> Value {
     let document: Value = serde_json::from_slice(&image.raw_config).unwrap_or_default();
     let tags: Vec<String> =
         names.iter().filter(|name| name.tag().is_some()).map(Reference::familiar).collect();
-    let digests: Vec<String> = image.repo_digests(names).iter().map(Reference::familiar).collect();
+    let digests: Vec<String> = digests.iter().map(Reference::familiar).collect();
     let field = |name: &str| document.get(name).cloned().unwrap_or_else(|| json!(""));
     let layers: Vec<String> = image.layers.iter().map(ToString::to_string).collect();
     json!({
