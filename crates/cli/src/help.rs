@@ -19,7 +19,7 @@ pub(crate) const GROUPS: &[(Group, &str)] = &[
 /// `onggi` alone: the verbs in groups and the state of this host in two lines.
 pub(crate) fn overview(context: &Context) -> String {
     let mut text = String::from(
-        "Onggi keeps images and runs containers. Images come from `onggi load` and `onggi import`; it builds none yet.\n\nUsage: onggi [--root DIR] [--run-root DIR] COMMAND …\n",
+        "Onggi keeps images and runs containers. Images come from `onggi pull`, `load` and `import`; it builds none yet.\n\nUsage: onggi [--root DIR] [--run-root DIR] COMMAND …\n",
     );
     for (group, title) in GROUPS {
         let _ = write!(text, "\n{title}:\n");
