@@ -92,6 +92,8 @@ fn what_the_kernel_refuses_is_taken_back() {
     let output = onggi.run(["update", "--pids-limit", "9", "-m", "8m", "--memory-swap", "8m", "jar"]);
     if output.code == 0 {
         // Version 2 takes a limit below the use, and kills.
+        assert_eq!(onggi.ok(["wait", "jar"]), "137");
+        assert_eq!(onggi.inspect("jar", "{{.HostConfig.Memory}} {{.State.OOMKilled}}"), "8388608 true");
         return;
     }
     let usage = onggi.ok(["stats", "--no-stream", "--format", "{{.MemUsage}}", "jar"]);

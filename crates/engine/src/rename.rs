@@ -1,6 +1,5 @@
 //! Another name for a container.
 
-use onggi_error::{Diagnose, Kind};
 use onggi_monitor::protocol::Request;
 
 use crate::Engine;
@@ -44,16 +43,7 @@ impl Engine {
         if !self.is_watched(id) {
             return Ok(());
         }
-        let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
-        let mut connection = match self.connect(id) {
-            // It has just ended.
-            Err(Error::NotRunning { .. }) => return Ok(()),
-            other => other?,
-        };
-        match connection.order(&Request::Update { name: Some(name.to_owned()), restart: None }, &[]) {
-            Ok(_) | Err(onggi_monitor::Error::Gone) => Ok(()),
-            Err(error) if error.kind() == Kind::Unsupported => Ok(()),
-            Err(error) => Err(fail(error)),
-        }
+        let request = Request::Update { name: Some(name.to_owned()), restart: None };
+        self.inform(id, &request, &[], true)
     }
 }

@@ -3,7 +3,7 @@
 //! The kernel is asked first: what it refuses is not written down, and what it has taken already is taken back. The record follows, from
 //! which the next start is planned. Docker's rules are those of moby's `daemon/update.go` and `container_unix.go`.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use onggi_cgroup::Cgroup;
 use onggi_error::{Diagnose, Kind};
@@ -71,17 +71,33 @@ impl Engine {
     fn tell_policy(&self, record: &Record) -> Result<(), Error> {
         let plan = self.plan_for_restarts(record)?;
         let descriptors: Vec<_> = plan.iter().map(AsFd::as_fd).collect();
-        let mut connection = match self.connect(&record.id) {
-            // It has just ended.
-            Err(Error::NotRunning { .. }) => return Ok(()),
-            other => other?,
-        };
         let request = Request::Update { name: None, restart: Some(record.request.restart) };
-        match connection.order(&request, &descriptors) {
-            Ok(_) | Err(onggi_monitor::Error::Gone) => Ok(()),
-            // One of the release before has no policies, and nothing is lost where none is asked for.
-            Err(error) if error.kind() == Kind::Unsupported && plan.is_none() => Ok(()),
-            Err(error) => Err(self.monitor_error(&record.id, &error)),
+        // A monitor of the release before has no policies, and nothing is lost where none is asked for.
+        self.inform(&record.id, &request, &descriptors, plan.is_none())
+    }
+
+    /// Tells a monitor what has changed. One that has left meanwhile needs to know nothing; nor, with `optional`, one of the release
+    /// before that does not understand it.
+    pub(crate) fn inform(
+        &self,
+        id: &ContainerId,
+        request: &Request,
+        descriptors: &[BorrowedFd<'_>],
+        optional: bool,
+    ) -> Result<(), Error> {
+        let told = self.connect(id).and_then(|mut connection| match connection.order(request, descriptors) {
+            Ok(_) => Ok(()),
+            Err(error) if optional && error.kind() == Kind::Unsupported => Ok(()),
+            Err(error) => Err(self.monitor_error(id, &error)),
+        });
+        match told {
+            Err(Error::NotRunning { .. }) => Ok(()),
+            Err(error) => {
+                // It hangs up a moment before it is gone.
+                self.await_departure(id)?;
+                if status(&self.written_state(id)?).is_live() { Err(error) } else { Ok(()) }
+            }
+            Ok(()) => Ok(()),
         }
     }
 
