@@ -2,7 +2,6 @@
 //!
 //! On a terminal each layer has a bar. Elsewhere there are Docker's lines, one for each thing that happens, which scripts read.
 
-use std::collections::HashMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +39,8 @@ pub(crate) struct Transfer {
     way: Way,
     lines: Lines,
     bars: Option<MultiProgress>,
-    layers: Mutex<HashMap<Digest, ProgressBar>>,
+    /// In the order in which they were told of.
+    layers: Mutex<Vec<(Digest, ProgressBar)>>,
     signals: Mutex<Option<SignalQueue>>,
     interrupted: AtomicBool,
 }
@@ -71,8 +71,10 @@ impl Transfer {
 
     /// Gives the signals back. Of a transfer that was interrupted only that is told.
     pub(crate) fn end<T>(&self, result: Result<T, onggi_engine::Error>) -> Result<T, CliError> {
-        for bar in lock(&self.layers).values().filter(|bar| !bar.is_finished()) {
-            bar.abandon();
+        if let Some(bars) = &self.bars {
+            lock(&self.layers).clear();
+            // Only a terminal that is gone fails here.
+            let _ = bars.clear();
         }
         let arrived = self.is_interrupted();
         if let Some(signals) = lock(&self.signals).take() {
@@ -82,6 +84,17 @@ impl Transfer {
         match result {
             Err(_) if arrived => Err(CliError::interrupted()),
             result => Ok(result?),
+        }
+    }
+
+    /// Leaves what the bars say on the screen, as lines above whatever follows.
+    pub(crate) fn settle(&self) {
+        let Some(bars) = &self.bars else { return };
+        let layers = std::mem::take(&mut *lock(&self.layers));
+        let _ = bars.clear();
+        for (blob, bar) in layers {
+            bars.remove(&bar);
+            self.line(&format!("{}: {}", blob.short(), bar.message()));
         }
     }
 
@@ -112,12 +125,13 @@ impl Transfer {
     fn bar(&self, blob: &Digest) -> Option<ProgressBar> {
         let bars = self.bars.as_ref()?;
         let mut layers = lock(&self.layers);
-        let bar = layers.entry(blob.clone()).or_insert_with(|| {
-            let bar = bars.add(ProgressBar::no_length()).with_prefix(blob.short().to_owned());
-            bar.set_style(style("{prefix}: {msg}"));
-            bar
-        });
-        Some(bar.clone())
+        if let Some((_, bar)) = layers.iter().find(|(known, _)| known == blob) {
+            return Some(bar.clone());
+        }
+        let bar = bars.add(ProgressBar::no_length()).with_prefix(blob.short().to_owned());
+        bar.set_style(style("{prefix}: {msg}"));
+        layers.push((blob.clone(), bar.clone()));
+        Some(bar)
     }
 }
 

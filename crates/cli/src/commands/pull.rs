@@ -115,6 +115,7 @@ fn pull(
     transfer.line(&format!("{which}: Pulling from {}", name.path()));
     let watch = Arc::clone(transfer) as Arc<dyn TransferWatch>;
     let pulled = engine.pull(name, platform, watch)?;
+    transfer.settle();
     transfer.line(&format!("Digest: {}", pulled.digest));
     let status = if pulled.up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
     transfer.line(&format!("Status: {status} {}", name.familiar()));

@@ -72,6 +72,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
 
 fn push(engine: &Engine, name: &Reference, transfer: &Arc<Transfer>) -> Result<(), Error> {
     let pushed = engine.push(name, Arc::clone(transfer) as Arc<dyn TransferWatch>)?;
+    transfer.settle();
     if let Some(why) = pushed.changed {
         transfer.line(&format!("The digest is another than before: {why}"));
     }

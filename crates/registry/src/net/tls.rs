@@ -19,6 +19,9 @@ use crate::error::{Error, TlsProblem};
 use crate::http::Stream;
 use crate::http::url::Url;
 
+/// As many names of a certificate as a person reads.
+const MOST_NAMES: usize = 4;
+
 /// How the registry at `authority` is trusted: by the system's roots and its own authorities; by nothing at all if it is set as insecure.
 pub(super) fn config(
     system: &[CertificateDer<'static>],
@@ -85,6 +88,12 @@ pub(super) fn connect(
     Ok(Box::new(stream))
 }
 
+/// `DnsName("ghcr.io")` to `ghcr.io`: rustls gives names as it prints them for its own developers.
+fn bare(name: &str) -> String {
+    let inner = name.split_once('(').map_or(name, |(_, inner)| inner.trim_end_matches(')'));
+    inner.trim_matches('"').to_owned()
+}
+
 fn problem(error: &rustls::Error) -> TlsProblem {
     use CertificateError as C;
     let rustls::Error::InvalidCertificate(certificate) = error else {
@@ -99,7 +108,9 @@ fn problem(error: &rustls::Error) -> TlsProblem {
         C::NotValidYet | C::NotValidYetContext { .. } => TlsProblem::NotYetValid,
         C::Expired | C::ExpiredContext { .. } => TlsProblem::Expired,
         C::NotValidForName => TlsProblem::WrongName(Vec::new()),
-        C::NotValidForNameContext { presented, .. } => TlsProblem::WrongName(presented.clone()),
+        C::NotValidForNameContext { presented, .. } => {
+            TlsProblem::WrongName(presented.iter().take(MOST_NAMES).map(|name| bare(name)).collect())
+        }
         other => {
             let text = other.to_string();
             // webpki: an authority that is its own server. It is trusted once it is known, see `Verifier`.
