@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -399,4 +400,48 @@ fn a_platform_that_is_not_there_is_told_with_those_that_are() {
     let output = onggi.fails(["pull", "--platform", "linux/s390x", &format!("{}/box:2", server.host())]);
     assert!(output.stderr.contains("no matching manifest for linux/s390x"), "{output}");
     assert_empty(&onggi);
+}
+
+/// Kills the program at each step that the command passes, each time in an Onggi of its own, and sees that all is sound afterwards and that
+/// the command does its work when it is run again.
+fn is_killed_at_each_step<S>(prepare: impl Fn() -> (TestEnv, S, Vec<String>)) {
+    let points = {
+        let (onggi, server, words) = prepare();
+        let trace = onggi.write("trace", "");
+        onggi.command(&words).env("ONGGI_FAULT_TRACE", &trace).output().code(0);
+        drop(server);
+        let text = fs::read_to_string(trace).expect("the trace");
+        text.lines().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    assert!(points.len() > 5, "{points:?}");
+    for point in points {
+        let (onggi, server, words) = prepare();
+        let output = onggi.command(&words).env("ONGGI_FAULT", format!("{point}:1")).output();
+        assert!(output.code != 0 && !output.stderr.contains("panicked"), "{point}: {output}");
+        onggi.ok(["system", "check"]);
+        onggi.command(&words).output().code(0);
+        onggi.ok(["run", "--rm", "--network", "none", words.last().expect("a name"), "true"]);
+        onggi.ok(["system", "check"]);
+        drop(server);
+    }
+}
+
+#[test]
+fn a_pull_may_end_at_any_step() {
+    is_killed_at_each_step(|| {
+        let onggi = fresh();
+        let server = serve(layout(&onggi).0, |_, _| false);
+        let words = vec!["pull".to_owned(), format!("{}/box:1", server.host())];
+        (onggi, server, words)
+    });
+}
+
+#[test]
+fn a_push_may_end_at_any_step() {
+    is_killed_at_each_step(|| {
+        let (onggi, registry) = (busybox(), Registry::plain());
+        let name = format!("{}/box:1", registry.host());
+        onggi.ok(["tag", "busybox", &name]);
+        (onggi, registry, vec!["push".to_owned(), name])
+    });
 }
