@@ -21,6 +21,7 @@ pub(crate) enum Group {
     Look,
     Images,
     Volumes,
+    Networks,
     Host,
     /// Reached only by programs, or another name for a listed one.
     Hidden,

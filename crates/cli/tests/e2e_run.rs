@@ -36,17 +36,10 @@ fn what_onggi_itself_refuses_is_125() {
 #[test]
 fn flags_that_are_not_built_are_refused_by_name() {
     let onggi = busybox();
-    for flag in [
-        ["-p", "8080:80"],
-        ["--gpus", "all"],
-        ["--userns", "keep-id"],
-        ["--network", "bridge"],
-        ["--runtime", "x"],
-    ] {
+    for flag in [["--gpus", "all"], ["--userns", "keep-id"], ["--link", "db"], ["--runtime", "x"]] {
         let output = onggi.run(["run", "--rm", flag[0], flag[1], "busybox", "true"]).code(125);
         let named = flag[0].trim_start_matches('-').to_owned();
-        let named = if named == "p" { "publish" } else { &named };
-        assert!(output.stderr.contains(named), "the refusal names the flag: {output}");
+        assert!(output.stderr.contains(&named), "the refusal names the flag: {output}");
     }
 }
 

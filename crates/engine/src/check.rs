@@ -45,6 +45,7 @@ impl Engine {
             findings.push(mend(id, "is in the index and has no record", repair, action));
         }
         self.check_sandboxes(&known, repair, &mut findings)?;
+        self.check_networks(repair, &mut findings)?;
         Ok(findings)
     }
 
@@ -90,6 +91,18 @@ impl Engine {
             Ok(_) => {}
             Err(error) => findings.push(found(name, &error.to_string(), None)),
         }
+    }
+
+    fn check_networks(&self, repair: bool, findings: &mut Vec<Finding>) -> Result<(), Error> {
+        for network in self.all_networks()? {
+            for endpoint in self.stale_endpoints(&network, None) {
+                let subject = format!("{} on network {}", endpoint.container, network.name);
+                let action =
+                    || self.clear_endpoint(&endpoint).map(|()| "its addresses and names were given back");
+                findings.push(mend(&subject, "has an endpoint and does not run", repair, action));
+            }
+        }
+        Ok(())
     }
 
     fn check_sandboxes(

@@ -18,7 +18,7 @@ use crate::id::ContainerId;
 use crate::names;
 use crate::paths::make_directory;
 use crate::record::{self, MountKind, MountPoint, Record};
-use crate::request::{IpcMode, PidMode, RunRequest, VolumesFrom};
+use crate::request::{IpcMode, Network, PidMode, RunRequest, VolumesFrom};
 use crate::resolve::{self, Facts};
 use crate::summary::{Created, Row};
 
@@ -46,9 +46,9 @@ impl Engine {
     }
 
     fn make(&self, request: &RunRequest, run: bool) -> Result<(Created, StateLock), Error> {
-        // Before anything is made: each later step would fail in its own words.
-        if self.is_rootless() {
-            crate::ordinary::check(request, self.cgroups()?)?;
+        // Before anything is looked for: each later step would fail in its own words.
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::NeedsRoot);
         }
         if let Some(name) = request.name.as_ref().filter(|name| !names::is_valid(name)) {
             return Err(Error::InvalidName { name: name.clone() });
@@ -101,6 +101,10 @@ impl Engine {
         let mut request = request.clone();
         self.pin_neighbours(&mut request)?;
         let borrowed = self.borrowed(&request)?;
+        let shared_hostname = match &request.network {
+            Network::Container(id) => Some(self.neighbour_record(id)?.resolved.hostname),
+            _ => None,
+        };
         let resolved = resolve::resolve(
             &request,
             &mut Facts {
@@ -109,6 +113,7 @@ impl Engine {
                 config: &image.config.config,
                 settings: &self.settings,
                 host_name: &host_name(),
+                shared_hostname: shared_hostname.as_deref(),
                 processor_list: &online(request.resources.cpuset_cpus.is_some(), "cpu"),
                 memory_nodes: &online(request.resources.cpuset_mems.is_some(), "node"),
                 processors: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
@@ -143,6 +148,13 @@ impl Engine {
     fn pin_neighbours(&self, request: &mut RunRequest) -> Result<(), Error> {
         if let PidMode::Container(name) = &mut request.pid {
             *name = self.resolve(name)?.into();
+        }
+        if let Network::Container(name) = &mut request.network {
+            *name = self.resolve(name)?.into();
+        }
+        for wanted in &request.networks {
+            // Better now than when it starts.
+            self.find_network(&wanted.name)?;
         }
         if let IpcMode::Container(name) = &mut request.ipc {
             *name = self.resolve(name)?.into();

@@ -30,8 +30,8 @@ pub enum Error {
         "image operating system \"{os}\" cannot be used on this platform: operating system is not supported"
     )]
     OtherSystem { os: String, host: String },
-    #[error("{what} needs root")]
-    NeedsRoot { what: String },
+    #[error("Onggi needs root today: `sudo onggi …`")]
+    NeedsRoot,
     #[error("no command specified")]
     NoCommand,
     #[error("{what}")]
@@ -69,6 +69,16 @@ pub enum Error {
     NoSuchVolume { name: String },
     #[error("remove {name}: volume is in use - [{}]", users.join(", "))]
     VolumeInUse { name: String, users: Vec<String> },
+    #[error("network {name} not found")]
+    NoSuchNetwork { name: String },
+    #[error("network with name {name} already exists")]
+    NetworkExists { name: String },
+    #[error("error while removing network: network {name} has active endpoints (name:{:?} id:{:?})", endpoints.join(", "), &id[..id.len().min(12)])]
+    NetworkInUse { name: String, id: String, endpoints: Vec<String> },
+    #[error("endpoint with name {container} already exists in network {network}")]
+    AlreadyConnected { container: String, network: String },
+    #[error("container {container} is not connected to network {network}")]
+    NotConnected { container: String, network: String },
     #[error("{act} {}: {source}", path.display())]
     Io { act: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{act}: {source}")]
@@ -92,7 +102,7 @@ pub enum Error {
     #[error(transparent)]
     Cgroup { source: Box<onggi_cgroup::Error> },
     #[error(transparent)]
-    Rootless { source: Box<onggi_rootless::Error> },
+    Network { source: Box<onggi_net::Error> },
     #[error(transparent)]
     Plan { source: Box<onggi_runtime::plan::Error> },
 }
@@ -129,8 +139,11 @@ impl Diagnose for Error {
             Error::NoSuchContainer { .. } | Error::NoSuchImage { .. } | Error::NoSuchVolume { .. } => {
                 Kind::NotFound
             }
-            Error::NameInUse { .. } => Kind::AlreadyExists,
-            Error::NeedsRoot { .. } => Kind::PermissionDenied,
+            Error::NoSuchNetwork { .. } | Error::NotConnected { .. } => Kind::NotFound,
+            Error::NameInUse { .. } | Error::NetworkExists { .. } | Error::AlreadyConnected { .. } => {
+                Kind::AlreadyExists
+            }
+            Error::NeedsRoot => Kind::PermissionDenied,
             Error::AmbiguousPrefix { .. }
             | Error::InvalidName { .. }
             | Error::NoCommand
@@ -145,6 +158,7 @@ impl Diagnose for Error {
             | Error::RemoveRunning { .. }
             | Error::RemovalInProgress { .. }
             | Error::VolumeInUse { .. }
+            | Error::NetworkInUse { .. }
             | Error::Refused { .. }
             | Error::NotShareable { .. }
             | Error::State { .. } => Kind::Conflict,
@@ -161,7 +175,7 @@ impl Diagnose for Error {
             Error::Registry { source } => source.kind(),
             Error::Archive { source } => source.kind(),
             Error::Cgroup { source } => source.kind(),
-            Error::Rootless { source } => source.kind(),
+            Error::Network { source } => source.kind(),
             Error::Plan { source } => source.kind(),
         }
     }
@@ -169,8 +183,8 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Error::NoSuchContainer { .. } => "`onggi ps -a` lists every container".to_owned(),
-            Error::NeedsRoot { .. } => {
-                "`sudo onggi …`; what an ordinary user has without is in docs/rootless.md".to_owned()
+            Error::NeedsRoot => {
+                "containers without root come later; images of your own can be kept with `onggi --root DIR --run-root DIR`".to_owned()
             }
             Error::OtherPlatform { found, .. } => {
                 format!("leave --platform out to run it as it is, or say --platform {found}")
@@ -196,7 +210,13 @@ impl Diagnose for Error {
             Error::Store { source } => return source.hint(),
             Error::Registry { source } => return source.hint(),
             Error::Cgroup { source } => return source.hint(),
-            Error::Rootless { source } => return source.hint(),
+            Error::Network { source } => return source.hint(),
+            Error::NoSuchNetwork { name } => {
+                format!("`onggi network ls` lists every network; `onggi network create {name}` makes it")
+            }
+            Error::NetworkInUse { .. } => {
+                "`onggi network disconnect` or `onggi rm -f` takes its containers off".to_owned()
+            }
             Error::Plan { source } => return source.hint(),
             _ => return None,
         })
@@ -233,9 +253,9 @@ impl From<onggi_cgroup::Error> for Error {
     }
 }
 
-impl From<onggi_rootless::Error> for Error {
-    fn from(source: onggi_rootless::Error) -> Error {
-        Error::Rootless { source: Box::new(source) }
+impl From<onggi_net::Error> for Error {
+    fn from(source: onggi_net::Error) -> Error {
+        Error::Network { source: Box::new(source) }
     }
 }
 

@@ -158,6 +158,7 @@ impl Engine {
                 user: Some(request.user.clone().unwrap_or_else(|| record.resolved.user.clone())),
                 populate: Vec::new(),
                 loopback: false,
+                await_network: false,
                 init: false,
                 ..extra
             },

@@ -4,6 +4,7 @@
 
 mod block;
 mod device;
+mod network;
 mod restart;
 
 use std::collections::BTreeMap;
@@ -12,11 +13,12 @@ use onggi_settings::bytes;
 
 pub use block::{device_iops, device_rate, device_weight};
 pub use device::{device, device_rule, sysctl};
+pub use network::{HOST_GATEWAY, alias, exposed, mac_address, networks, publish};
 pub use restart::restart;
 
 use crate::request::{
-    ExtraHost, IpcMode, MountRequest, Network, PidMode, Propagation, Relabel, SeccompChoice, Security,
-    Ulimit, UtsMode, VolumesFrom,
+    ExtraHost, IpcMode, MountRequest, PidMode, Propagation, Relabel, SeccompChoice, Security, Ulimit,
+    UtsMode, VolumesFrom,
 };
 
 /// `-v [SOURCE:]DESTINATION[:OPTIONS]`. `here`: the caller's directory, from which a source that begins with a dot is taken.
@@ -224,21 +226,6 @@ const TMPFS_FLAGS: &[&str] = &[
     "remount",
 ];
 
-/// `--network`.
-///
-/// # Errors
-/// What is not built yet is refused by name.
-pub fn network(text: &str) -> Result<Network, String> {
-    match text {
-        "none" => Ok(Network::None),
-        "host" => Ok(Network::Host),
-        "bridge" | "default" => {
-            Err("bridge networks are not built yet; use --network none or host".to_owned())
-        }
-        other => Err(format!("network {other}: only none and host are built so far")),
-    }
-}
-
 /// `--volumes-from CONTAINER[:ro|rw]`.
 ///
 /// # Errors
@@ -321,8 +308,9 @@ pub fn add_host(text: &str) -> Result<ExtraHost, String> {
         .or_else(|| text.split_once(':'))
         .filter(|(name, address)| !name.is_empty() && !address.is_empty())
         .ok_or_else(|| format!("bad format for add-host: \"{text}\""))?;
-    if address == "host-gateway" {
-        return Err("host-gateway needs a bridge network, which is not built yet".to_owned());
+    // The host's address in the container's network, which is known when it starts.
+    if address == HOST_GATEWAY {
+        return Ok(ExtraHost { name: name.to_owned(), address: address.to_owned() });
     }
     let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
     bare.parse::<std::net::IpAddr>().map_err(|_| format!("invalid IP address in add-host: \"{address}\""))?;
@@ -692,9 +680,8 @@ mod tests {
         assert_eq!(signal_name(15), "SIGTERM");
         assert_eq!(add_host("a:::1").unwrap().address, "::1");
         assert_eq!(add_host("a=[::1]").unwrap().address, "::1");
-        assert!(
-            add_host("a:host-gateway").is_err() && add_host("a:b").is_err() && add_host(":1.2.3.4").is_err()
-        );
+        assert_eq!(add_host("a:host-gateway").unwrap().address, HOST_GATEWAY);
+        assert!(add_host("a:b").is_err() && add_host(":1.2.3.4").is_err());
         for (text, nano) in
             [("0.5", 500_000_000), ("2", 2_000_000_000), (".25", 250_000_000), ("1.", 1_000_000_000)]
         {

@@ -1,6 +1,9 @@
 //! Times as Docker says them: `Up 3 hours`, `Exited (0) 2 minutes ago` (go-units, `HumanDuration`; moby `container/state.go`). Pure.
 
+use std::net::IpAddr;
+
 use onggi_monitor::state::State;
+use onggi_net::endpoint::Port;
 
 use crate::state::Status;
 
@@ -21,6 +24,33 @@ pub(crate) fn status(status: Status, state: &State, now: i64) -> String {
         Status::Dead => "Dead".to_owned(),
         Status::Exited => format!("Exited ({}) {} ago", state.exit_code, since(&state.finished_at)),
     }
+}
+
+/// The column of `ps`: `0.0.0.0:8080->80/tcp, [::]:8080->80/tcp, 443/tcp`, ranges joined as docker/cli joins them.
+pub(crate) fn ports(published: &[Port], exposed: &[String]) -> String {
+    let range = |first: u16, count: u16| match count {
+        0 | 1 => first.to_string(),
+        _ => format!("{first}-{}", first + count - 1),
+    };
+    let mut shown: Vec<String> = published
+        .iter()
+        .map(|port| {
+            let host = match port.host_address {
+                IpAddr::V4(address) => address.to_string(),
+                IpAddr::V6(address) => format!("[{address}]"),
+            };
+            let (outside, inside) = (range(port.host, port.count), range(port.container, port.count));
+            format!("{host}:{outside}->{inside}/{}", port.protocol.name())
+        })
+        .collect();
+    let is_published = |text: &&String| {
+        published.iter().any(|port| {
+            (0..port.count)
+                .any(|offset| **text == format!("{}/{}", port.container + offset, port.protocol.name()))
+        })
+    };
+    shown.extend(exposed.iter().filter(|text| !is_published(text)).cloned());
+    shown.join(", ")
 }
 
 /// Nanoseconds since 1970 of an RFC 3339 text; `None` for Go's zero time and for what is no time.

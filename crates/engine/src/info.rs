@@ -26,10 +26,6 @@ impl Engine {
             counts[place] += 1;
         }
         let cgroups = self.cgroups()?;
-        let rootless = self.is_rootless();
-        let layers = if rootless { "directories" } else { "EROFS index over the layer's tar" };
-        let mut security = vec!["name=seccomp,profile=builtin", "name=cgroupns"];
-        security.extend(rootless.then_some("name=rootless"));
         let has = |controller: &str| cgroups.has_controller(controller);
         let uname = rustix::system::uname();
         let memory = rustix::system::sysinfo();
@@ -41,8 +37,8 @@ impl Engine {
             "ContainersStopped": counts[2],
             "Images": self.store.images()?.len(),
             "Driver": "overlay",
-            "DriverStatus": [["Layers", layers], ["Data root", self.paths.data], ["Run root", self.paths.run]],
-            "Plugins": { "Volume": ["local"], "Network": ["host", "none"], "Authorization": null, "Log": ["json-file", "none"] },
+            "DriverStatus": [["Layers", "EROFS index over the layer's tar"], ["Data root", self.paths.data], ["Run root", self.paths.run]],
+            "Plugins": { "Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": null, "Log": ["json-file", "none"] },
             "MemoryLimit": has("memory"),
             "SwapLimit": crate::host::can_limit_swap(cgroups),
             "CpuCfsPeriod": has("cpu"),
@@ -50,13 +46,13 @@ impl Engine {
             "CPUShares": has("cpu"),
             "CPUSet": has("cpuset"),
             "PidsLimit": has("pids"),
-            "IPv4Forwarding": false,
+            "IPv4Forwarding": std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|text| text.trim() != "0"),
             "Debug": false,
             "OomKillDisable": cgroups.version() == "v1" && has("memory"),
             "NGoroutines": 0,
             "SystemTime": onggi_monitor::clock::Moment::now().to_string(),
             "LoggingDriver": self.settings.log_driver.name(),
-            "CgroupDriver": if cgroups.is_none() { "none" } else { "cgroupfs" },
+            "CgroupDriver": "cgroupfs",
             "CgroupVersion": cgroups.version().trim_start_matches('v'),
             "NEventsListener": 0,
             "KernelVersion": uname.release().to_string_lossy(),
@@ -76,7 +72,7 @@ impl Engine {
             "LiveRestoreEnabled": true,
             "Isolation": "",
             "InitBinary": "built in",
-            "SecurityOptions": security,
+            "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
             "Warnings": null,
         }))
     }

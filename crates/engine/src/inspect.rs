@@ -28,7 +28,8 @@ impl Engine {
     pub fn inspect(&self, id: &ContainerId) -> Result<Value, Error> {
         let record = self.record(id)?;
         let state = self.state(id)?;
-        let mut described = describe(&record, &state, &self.paths);
+        let network = self.network_settings(&record, status(&state).is_live(), state.pid);
+        let mut described = describe(&record, &state, &self.paths, network);
         if status(&state).is_live()
             && let Some(execs) = self.execs(id).filter(|execs| !execs.is_empty())
         {
@@ -48,7 +49,7 @@ impl Engine {
 }
 
 /// Pure but for the paths, which need not exist.
-fn describe(record: &Record, state: &State, paths: &Paths) -> Value {
+fn describe(record: &Record, state: &State, paths: &Paths, network: Value) -> Value {
     let directory = paths.container(&record.id);
     let file = |name: &str| directory.join(name).to_string_lossy().into_owned();
     let args = record.args();
@@ -90,7 +91,7 @@ fn describe(record: &Record, state: &State, paths: &Paths) -> Value {
         },
         "Mounts": record.resolved.mounts.iter().map(|mount| describe_mount(mount, paths)).collect::<Vec<_>>(),
         "Config": config(record),
-        "NetworkSettings": network_settings(record),
+        "NetworkSettings": network,
     })
 }
 
@@ -169,7 +170,7 @@ fn host_config(record: &Record) -> Value {
         "ContainerIDFile": "",
         "LogConfig": { "Type": resolved.log.driver, "Config": log_options(record) },
         "NetworkMode": network,
-        "PortBindings": {},
+        "PortBindings": port_bindings(request),
         "RestartPolicy": { "Name": request.restart.name(), "MaximumRetryCount": request.restart.most() },
         "AutoRemove": request.remove,
         "VolumeDriver": "",
@@ -200,7 +201,7 @@ fn host_config(record: &Record) -> Value {
             PidMode::Container(id) => format!("container:{id}"),
         },
         "Privileged": request.privileged,
-        "PublishAllPorts": false,
+        "PublishAllPorts": request.publish_all,
         "ReadonlyRootfs": request.read_only,
         "SecurityOpt": security_options(request),
         "UTSMode": if request.uts == UtsMode::Host { "host" } else { "" },
@@ -260,51 +261,33 @@ fn device_rule(rule: &crate::request::DeviceRuleRequest) -> String {
     format!("{} {}:{} {}", rule.kind, number(rule.major), number(rule.minor), rule.access)
 }
 
-fn network_settings(record: &Record) -> Value {
-    let network = network_name(&record.request);
-    json!({
-        "Bridge": "",
-        "SandboxID": record.id,
-        "SandboxKey": "",
-        "Ports": {},
-        "HairpinMode": false,
-        "LinkLocalIPv6Address": "",
-        "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": null,
-        "SecondaryIPv6Addresses": null,
-        "EndpointID": "",
-        "Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "IPv6Gateway": "",
-        "MacAddress": "",
-        "Networks": {
-            network: {
-                "IPAMConfig": null,
-                "Links": null,
-                "Aliases": null,
-                "MacAddress": "",
-                "DriverOpts": null,
-                "NetworkID": "",
-                "EndpointID": "",
-                "Gateway": "",
-                "IPAddress": "",
-                "IPPrefixLen": 0,
-                "IPv6Gateway": "",
-                "GlobalIPv6Address": "",
-                "GlobalIPv6PrefixLen": 0,
-                "DNSNames": null,
-            },
-        },
-    })
+/// As it was asked: a port of the container's with the places of the host.
+fn port_bindings(request: &RunRequest) -> Value {
+    let mut bindings = serde_json::Map::new();
+    for wanted in &request.publish {
+        let (first, last) = wanted.container;
+        for number in first..=last {
+            let host = match wanted.host {
+                None => String::new(),
+                Some((host, end)) if first == last && host != end => format!("{host}-{end}"),
+                Some((host, _)) => (host + (number - first)).to_string(),
+            };
+            let address = wanted.address.map(|address| address.to_string()).unwrap_or_default();
+            let place = json!({ "HostIp": address, "HostPort": host });
+            let key = format!("{number}/{}", wanted.protocol.name());
+            if let Value::Array(places) = bindings.entry(key).or_insert_with(|| json!([])) {
+                places.push(place);
+            }
+        }
+    }
+    Value::Object(bindings)
 }
 
-fn network_name(request: &RunRequest) -> &'static str {
-    match request.network {
-        Network::None => "none",
-        Network::Host => "host",
+/// Docker names the first network.
+fn network_name(request: &RunRequest) -> String {
+    match (&request.network, request.networks.first()) {
+        (Network::Bridge, Some(first)) => first.name.clone(),
+        (mode, _) => mode.name(),
     }
 }
 

@@ -125,6 +125,7 @@ impl Engine {
     fn summary(&self, candidate: Candidate, now: i64, size: bool) -> Summary {
         let Candidate { row, id, row_summary, state } = candidate;
         let status = status(&state);
+        let ports = if status.is_live() { self.shown_ports(&id, &row_summary) } else { String::new() };
         let size_rw = size.then(|| crate::disk::content(&self.paths.container(&id).join("upper")));
         let size_root = size_rw.map(|own| {
             // An image that was removed by force counts nothing.
@@ -148,6 +149,7 @@ impl Engine {
                 .filter(|source| !source.is_empty())
                 .collect(),
             networks: row_summary.networks,
+            ports,
             size_rw,
             size_root,
             id,

@@ -52,6 +52,11 @@ impl Paths {
         self.run.join("cgroup-parents")
     }
 
+    /// A directory for each network, under its name.
+    pub(crate) fn networks(&self) -> PathBuf {
+        self.data.join("networks")
+    }
+
     pub(crate) fn volumes(&self) -> PathBuf {
         self.data.join("volumes")
     }

@@ -27,7 +27,7 @@ pub struct PruneOptions {
 }
 
 impl PruneOptions {
-    fn wants(&self, created: &str, labels: &BTreeMap<String, String>) -> bool {
+    pub(crate) fn wants(&self, created: &str, labels: &BTreeMap<String, String>) -> bool {
         let early = |until| nanoseconds(created).is_some_and(|created| created < until);
         self.until.is_none_or(early)
             && self.labels.iter().all(|wanted| label_matches(labels, wanted))

@@ -178,6 +178,7 @@ impl Engine {
             Err(error) if onggi_error::Diagnose::kind(&error) == onggi_error::Kind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
+        self.detach_networks(&record.id)?;
         self.unmount_shared_memory(&record.id)?;
         crate::disk::remove_tree(&self.paths.sandbox(&record.id))
     }

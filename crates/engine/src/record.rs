@@ -10,7 +10,7 @@ use onggi_image::config::Healthcheck;
 use serde::{Deserialize, Serialize};
 
 use crate::id::ContainerId;
-use crate::request::{Propagation, Relabel, RunRequest};
+use crate::request::{NetworkRequest, Propagation, Relabel, RunRequest};
 
 /// The version that this program writes, and the newest that it reads.
 pub(crate) const VERSION: u32 = 1;
@@ -50,6 +50,9 @@ pub(crate) struct Resolved {
     pub hostname: String,
     pub labels: BTreeMap<String, String>,
     pub exposed_ports: Vec<String>,
+    /// The request's at first; `network connect` and `disconnect` change them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<NetworkRequest>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthcheck: Option<Healthcheck>,
     /// As it was given; empty: none was.

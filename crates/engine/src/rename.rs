@@ -31,6 +31,7 @@ impl Engine {
         onggi_sys::fault::point("engine.rename.record-written");
         self.store.rename(onggi_store::NameKind::Container, name, id.as_str())?;
         onggi_sys::fault::point("engine.rename.indexed");
+        self.rename_on_networks(&record)?;
         self.call_it(id, name)?;
         let mut attributes = record.event_attributes();
         attributes.insert("oldName".to_owned(), format!("/{old}"));

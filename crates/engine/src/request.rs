@@ -4,9 +4,12 @@
 //! what an old record means. `None` says "the image or the settings decide". The texts of flags become these types in `flags`.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use onggi_image::config::Healthcheck;
 pub use onggi_monitor::policy::Restart;
+pub use onggi_net::address::Subnet;
+pub use onggi_net::endpoint::Protocol;
 use serde::{Deserialize, Serialize};
 
 /// What `docker create` and `docker run` are asked.
@@ -71,6 +74,17 @@ pub struct RunRequest {
     pub shm_size: Option<u64>,
 
     pub network: Network,
+    /// With [`Network::Bridge`]: which, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<NetworkRequest>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<PublishRequest>,
+    /// `-P`: every exposed port, each on a port of the host that is free.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub publish_all: bool,
+    /// `80/tcp`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expose: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -282,8 +296,8 @@ impl Propagation {
     }
 }
 
-/// `--network`. There is no bridge yet, so nothing said means `none`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// `--network`. The default is that of records from before there were bridges; commands say [`Network::Bridge`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
     /// A network namespace with nothing but loopback.
@@ -291,6 +305,74 @@ pub enum Network {
     None,
     /// The host's own.
     Host,
+    /// Another container's, by name or id.
+    Container(String),
+    /// A network namespace that is connected to [`RunRequest::networks`].
+    Bridge,
+}
+
+impl Network {
+    /// Whether the container has a network namespace of its own.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        matches!(self, Network::None | Network::Bridge)
+    }
+
+    /// As `--network` says it; a bridge's networks have names of their own.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Network::None => "none".to_owned(),
+            Network::Host => "host".to_owned(),
+            Network::Container(id) => format!("container:{id}"),
+            Network::Bridge => "bridge".to_owned(),
+        }
+    }
+}
+
+/// A network that a container is to be on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkRequest {
+    /// A name or id.
+    pub name: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// `None`: one that is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv4: Option<Ipv4Addr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<Ipv6Addr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+}
+
+/// `--publish`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishRequest {
+    pub protocol: Protocol,
+    /// Of the host; `None`: all of both families.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// First and last; `None`: one that is free. A range for one port of the container is where a free one is looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<(u16, u16)>,
+    /// First and last.
+    pub container: (u16, u16),
+}
+
+/// What `network create` is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkCreate {
+    pub name: String,
+    pub subnets: Vec<Subnet>,
+    pub gateways: Vec<IpAddr>,
+    /// For containers without an address of their choice, inside the subnets.
+    pub ranges: Vec<Subnet>,
+    pub internal: bool,
+    pub ipv6: bool,
+    pub labels: BTreeMap<String, String>,
+    pub options: BTreeMap<String, String>,
 }
 
 /// `--add-host name:address`.

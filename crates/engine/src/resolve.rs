@@ -30,6 +30,8 @@ pub(crate) struct Facts<'a> {
     pub settings: &'a Settings,
     /// The host's own name, for a container that shares it.
     pub host_name: &'a str,
+    /// Of the container whose network it joins.
+    pub shared_hostname: Option<&'a str>,
     /// Processors of the host.
     pub processors: u64,
     /// Those that are online, and the memory nodes, as the kernel lists them: `0-3`. Empty: not known.
@@ -50,6 +52,7 @@ pub(crate) fn resolve(request: &RunRequest, facts: &mut Facts<'_>) -> Result<Res
     check_isolation(request)?;
     check_restart(request)?;
     check_network_files(request)?;
+    check_network(request)?;
     let (entrypoint, command) = command(request, image)?;
     let stop_signal = request.stop_signal.clone().unwrap_or_else(|| image.stop_signal.clone());
     if !stop_signal.is_empty() {
@@ -67,7 +70,8 @@ pub(crate) fn resolve(request: &RunRequest, facts: &mut Facts<'_>) -> Result<Res
         user: request.user.clone().unwrap_or_else(|| image.user.clone()),
         hostname: hostname(request, facts)?,
         labels,
-        exposed_ports: image.exposed_ports.keys().cloned().collect(),
+        exposed_ports: exposed_ports(request, image)?,
+        networks: request.networks.clone(),
         healthcheck: healthcheck(request.healthcheck.as_ref(), image.healthcheck.as_ref())?,
         stop_signal,
         stop_timeout: request.stop_timeout.unwrap_or(settings.stop_timeout),
@@ -173,6 +177,17 @@ fn clean(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
+/// The image's, the user's, and those that are published: as in Docker, each by itself and in order.
+fn exposed_ports(request: &RunRequest, image: &RunConfig) -> Result<Vec<String>, Error> {
+    let mut ports = BTreeSet::new();
+    let named = image.exposed_ports.keys().chain(&request.expose).map(|text| flags::exposed(text));
+    for port in named.chain(request.publish.iter().cloned().map(Ok)) {
+        let port = port.map_err(invalid)?;
+        ports.extend((port.container.0..=port.container.1).map(|number| (number, port.protocol)));
+    }
+    Ok(ports.into_iter().map(|(number, protocol)| format!("{number}/{}", protocol.name())).collect())
+}
+
 fn hostname(request: &RunRequest, facts: &Facts<'_>) -> Result<String, Error> {
     let shares = request.uts == UtsMode::Host || request.isolation == Isolation::Process;
     match &request.hostname {
@@ -184,6 +199,7 @@ fn hostname(request: &RunRequest, facts: &Facts<'_>) -> Result<String, Error> {
             if sound { Ok(name.clone()) } else { Err(invalid(format!("invalid hostname: {name:?}"))) }
         }
         None if shares || request.network == Network::Host => Ok(facts.host_name.to_owned()),
+        None if facts.shared_hostname.is_some() => Ok(facts.shared_hostname.unwrap_or_default().to_owned()),
         None => Ok(facts.id.short().to_owned()),
     }
 }
@@ -328,7 +344,9 @@ fn check_isolation(request: &RunRequest) -> Result<(), Error> {
     if request.isolation == Isolation::Process {
         let refused = [
             (request.privileged, "--privileged"),
-            (request.network == Network::None && request.domainname.is_some(), "--domainname"),
+            (request.network != Network::Host && request.domainname.is_some(), "--domainname"),
+            (request.network == Network::Bridge, "--network"),
+            (matches!(request.network, Network::Container(_)), "--network container"),
             (request.pid != PidMode::Private, "--pid"),
             (request.init, "--init"),
             (!request.sysctls.is_empty(), "--sysctl"),
@@ -462,12 +480,40 @@ fn check_network_files(request: &RunRequest) -> Result<(), Error> {
     if let Some(bad) = request.add_hosts.iter().find(|host| !word(&host.name)) {
         return Err(invalid(format!("--add-host: {:?} is not the name of a host", bad.name)));
     }
-    if let Some(bad) = request.add_hosts.iter().find(|host| host.address.parse::<std::net::IpAddr>().is_err())
+    if let Some(bad) = request
+        .add_hosts
+        .iter()
+        .find(|host| host.address != flags::HOST_GATEWAY && host.address.parse::<std::net::IpAddr>().is_err())
     {
         return Err(invalid(format!("--add-host: {:?} is not an IP address", bad.address)));
     }
     if let Some(bad) = request.domainname.as_ref().filter(|name| !word(name)) {
         return Err(invalid(format!("--domainname: {bad:?} is not the name of a domain")));
+    }
+    Ok(())
+}
+
+/// What means nothing without a network of the container's own. Docker's sentences.
+fn check_network(request: &RunRequest) -> Result<(), Error> {
+    let shares = matches!(request.network, Network::Container(_));
+    let publishes = !request.publish.is_empty() || request.publish_all;
+    let refused = [
+        (shares && request.hostname.is_some(), "hostname and the network mode"),
+        (shares && !request.dns.is_empty(), "dns and the network mode"),
+        (shares && !request.add_hosts.is_empty(), "custom host-to-IP mapping and the network mode"),
+        (shares && publishes, "port publishing and the container type network mode"),
+        (shares && !request.expose.is_empty(), "port exposing and the container type network mode"),
+        (
+            matches!(request.network, Network::None | Network::Host) && !request.publish.is_empty(),
+            "port publishing and the network mode",
+        ),
+    ];
+    if let Some((_, what)) = refused.into_iter().find(|(asked, _)| *asked) {
+        return Err(invalid(format!("conflicting options: {what}")));
+    }
+    let gateway = request.add_hosts.iter().any(|host| host.address == flags::HOST_GATEWAY);
+    if gateway && request.network != Network::Bridge {
+        return Err(invalid("--add-host: host-gateway is the host's address in a bridge network"));
     }
     Ok(())
 }
@@ -496,6 +542,7 @@ pub(crate) mod tests {
                 config: image,
                 settings: &settings,
                 host_name: "the-host",
+                shared_hostname: None,
                 processors: 4,
                 processor_list: "0-2,5",
                 memory_nodes: "0",

@@ -70,6 +70,11 @@ impl Engine {
         Ok(PathBuf::from(format!("/proc/{}/ns/{kind}", state.pid)))
     }
 
+    /// The record of a container that another one joins.
+    pub(crate) fn neighbour_record(&self, id: &str) -> Result<crate::record::Record, Error> {
+        self.record(&self.neighbour(id)?)
+    }
+
     fn neighbour(&self, id: &str) -> Result<ContainerId, Error> {
         id.parse().map_err(|_| Error::NoSuchContainer { name: id.to_owned() })
     }

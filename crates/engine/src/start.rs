@@ -21,9 +21,10 @@ use crate::Engine;
 use crate::container::{StateLock, status};
 use crate::error::Error;
 use crate::id::ContainerId;
+use crate::networks::{Connections, Leases};
 use crate::paths::make_directory;
 use crate::record::Record;
-use crate::request::{AttachOptions, IpcMode, PidMode, RunRequest, StartOptions};
+use crate::request::{AttachOptions, IpcMode, Network, PidMode, RunRequest, StartOptions};
 use crate::session::{Session, Target, Timings};
 use crate::spec::{self, files};
 use crate::state::{Actor, Status};
@@ -76,12 +77,11 @@ impl Engine {
         if self.paths.sandbox(id).exists() {
             self.clear_kernel(&record)?;
         }
-        let prepared = self.prepare(&record);
-        onggi_sys::fault::point("engine.start.prepared");
-        let plan = prepared.and_then(|()| self.plan(&record, options.timings));
-        let started = plan.and_then(|plan| {
+        let started = self.prepare(&record).and_then(|connections| {
+            onggi_sys::fault::point("engine.start.prepared");
+            let plan = self.plan(&record, options.timings)?;
             let _parents = self.mark_parents(&record)?;
-            self.launch(&record, &lock, &plan, options, restarts)
+            self.launch(&record, &lock, &plan, options, restarts, connections)
         });
         match started {
             Ok(session) => Ok(session),
@@ -170,7 +170,8 @@ impl Engine {
         }
         self.remember(image);
         let plan = self.plan(&record, false)?;
-        Ok(plan.explain())
+        let connections = self.attach_networks(&record, Leases::Looked)?;
+        Ok(connections.explain().chain(plan.explain()).collect())
     }
 
     /// The OCI configuration from which a container is started.
@@ -185,8 +186,13 @@ impl Engine {
     }
 
     /// Files and directories that a start needs anew each time.
-    fn prepare(&self, record: &Record) -> Result<(), Error> {
+    fn prepare(&self, record: &Record) -> Result<Connections, Error> {
         let directory = self.paths.container(&record.id);
+        let sandboxes = self.paths.sandboxes();
+        make_directory(&sandboxes).map_err(Error::io("make the directory", &sandboxes))?;
+        // The first thing there is of a start: who finds it and nobody in it clears away what else there may be.
+        let sandbox = self.paths.sandbox(&record.id);
+        make_directory(&sandbox).map_err(Error::io("make the directory", sandbox))?;
         crate::create::prepare_binds(record)?;
         crate::host::asked_devices(&record.request.devices)?;
         self.prepare_volumes(record)?;
@@ -195,18 +201,16 @@ impl Engine {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
             Err(error) => Err(Error::io("read", path)(error)),
         };
+        let connections = self.attach_networks(record, Leases::Taken)?;
         for (name, text) in [
-            ("hosts", files::hosts(record, &host("/etc/hosts")?)),
+            ("hosts", files::hosts(record, &host("/etc/hosts")?, &connections.attachments)),
             ("hostname", files::hostname(record)),
-            ("resolv.conf", files::resolv_conf(record, &host("/etc/resolv.conf")?)),
+            ("resolv.conf", files::resolv_conf(record, &host("/etc/resolv.conf")?, &connections)),
         ] {
             write_public(&directory.join(name), &text)?;
         }
-        let sandboxes = self.paths.sandboxes();
-        make_directory(&sandboxes).map_err(Error::io("make the directory", &sandboxes))?;
-        let sandbox = self.paths.sandbox(&record.id);
-        make_directory(&sandbox).map_err(Error::io("make the directory", sandbox))?;
-        self.mount_shared_memory(record)
+        self.mount_shared_memory(record)?;
+        Ok(connections)
     }
 
     /// What the plan has to know of the host and of other containers.
@@ -215,11 +219,7 @@ impl Engine {
         let limits = &request.resources;
         let swap_matters = limits.memory.is_some() && limits.memory_swap.is_none();
         let all_but_default = request.privileged || !request.cap_add.is_empty();
-        let rootless = self.is_rootless();
         Ok(spec::Facts {
-            rootless,
-            pids_limit: rootless && self.cgroups()?.has_controller("pids"),
-            host_queues: rootless && std::path::Path::new("/dev/mqueue").is_dir(),
             directory: self.paths.container(&record.id),
             volumes: self.paths.volumes(),
             pid_namespace: match &request.pid {
@@ -228,6 +228,14 @@ impl Engine {
             },
             ipc_namespace: match &request.ipc {
                 IpcMode::Container(id) => Some(self.namespace_of(id, "ipc")?),
+                _ => None,
+            },
+            network_namespace: match &request.network {
+                Network::Container(id) => Some(self.namespace_of(id, "net")?),
+                _ => None,
+            },
+            network_directory: match &request.network {
+                Network::Container(id) => Some(self.paths.container(&self.neighbour_record(id)?.id)),
                 _ => None,
             },
             shm: self.shared_memory(record)?,
@@ -254,7 +262,7 @@ impl Engine {
         let input = plan::Input {
             id: record.id.as_str(),
             spec: &spec,
-            root: spec::root(record, &facts.directory, lower, facts.rootless),
+            root: spec::root(record, &facts.directory, lower),
             cgroups: self.cgroups()?,
             extra: spec::extra(record, &facts, timings)?,
         };
@@ -269,6 +277,7 @@ impl Engine {
         plan: &Plan,
         options: &StartOptions,
         restarts: u32,
+        connections: Connections,
     ) -> Result<Session, Error> {
         let id = &record.id;
         let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
@@ -299,7 +308,8 @@ impl Engine {
             ),
             None => None,
         };
-        let request = Request::Start { container: Box::new(self.start_message(record, options, restarts)?) };
+        let message = self.start_message(record, options, restarts, connections)?;
+        let request = Request::Start { container: Box::new(message) };
         let descriptors = [memory.as_fd(), container.as_fd(), sandbox.as_fd(), events.as_fd(), lock.as_fd()];
         let start = connection.send(&request, &descriptors).map_err(fail)?;
         onggi_sys::fault::point("engine.start.sent");
@@ -344,6 +354,7 @@ impl Engine {
         record: &Record,
         options: &StartOptions,
         restarts: u32,
+        connections: Connections,
     ) -> Result<protocol::Start, Error> {
         let (request, log) = (&record.request, &record.resolved.log);
         let program =
@@ -377,7 +388,8 @@ impl Engine {
             durability: if request.remove { Durability::Volatile } else { Durability::Synced },
             restart_count: restarts,
             restart: request.restart,
-            names: None,
+            networks: connections.attachments,
+            names: connections.names,
         })
     }
 

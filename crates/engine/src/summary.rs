@@ -41,6 +41,8 @@ pub struct Summary {
     /// Destinations and sources (volume names or paths) of what is mounted.
     pub mounts: Vec<String>,
     pub networks: Vec<String>,
+    /// Docker's column: `0.0.0.0:8080->80/tcp, 443/tcp`. Only of one that runs.
+    pub ports: String,
     /// Bytes in the writable layer; only when asked for.
     pub size_rw: Option<u64>,
     /// Bytes of image and writable layer together; only when asked for.
@@ -56,6 +58,12 @@ pub(crate) struct Row {
     pub labels: BTreeMap<String, String>,
     pub mounts: Vec<MountRow>,
     pub networks: Vec<String>,
+    /// `80/tcp`
+    #[serde(default)]
+    pub exposed_ports: Vec<String>,
+    /// Whether any of them may be published.
+    #[serde(default)]
+    pub publishes: bool,
     /// It goes when it has ended.
     pub remove: bool,
 }
@@ -78,17 +86,21 @@ impl Row {
             },
             destination: mount.destination.clone(),
         };
-        let network = match record.request.network {
-            Network::None => "none",
-            Network::Host => "host",
-        };
         Row {
             image: record.request.image.clone(),
             image_id: record.image.to_string(),
             command: shown_command(&record.args()),
             labels: record.resolved.labels.clone(),
             mounts: record.resolved.mounts.iter().map(mount).collect(),
-            networks: vec![network.to_owned()],
+            networks: match &record.request.network {
+                Network::Bridge => {
+                    record.resolved.networks.iter().map(|wanted| wanted.name.clone()).collect()
+                }
+                Network::Container(_) => Vec::new(),
+                mode @ (Network::None | Network::Host) => vec![mode.name()],
+            },
+            exposed_ports: record.resolved.exposed_ports.clone(),
+            publishes: !record.request.publish.is_empty() || record.request.publish_all,
             remove: record.request.remove,
         }
     }

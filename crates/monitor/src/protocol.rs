@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use onggi_net::attachment::Attachment;
+use onggi_net::names::resolve::Config;
 use serde::{Deserialize, Serialize};
 
 use crate::events::Event;
@@ -142,6 +144,18 @@ pub enum Request {
     ReopenLogs,
     /// → [`Reply::Ok`], then [`Reply::Event`] for each event of this container.
     Subscribe,
+    /// Connects the running container to one network more. `names`: from what names are answered from now on. → [`Reply::Ok`].
+    ConnectNetwork {
+        attachment: Box<Attachment>,
+        #[serde(default)]
+        names: Option<Config>,
+    },
+    /// Takes it off a network, by its id. → [`Reply::Ok`].
+    DisconnectNetwork {
+        network: String,
+        #[serde(default)]
+        names: Option<Config>,
+    },
     /// Executes a new program in place of this one. Descriptor, optional: the new program; else the file at the monitor's own path.
     /// → [`Reply::Ok`], from the new program.
     Reexec,
@@ -168,6 +182,8 @@ impl Request {
             Request::Status => "status",
             Request::ReopenLogs => "reopen-logs",
             Request::Subscribe => "subscribe",
+            Request::ConnectNetwork { .. } => "connect-network",
+            Request::DisconnectNetwork { .. } => "disconnect-network",
             Request::Reexec => "reexec",
         }
     }
@@ -330,9 +346,12 @@ pub struct Start {
     pub restart_count: u32,
     #[serde(default)]
     pub restart: Restart,
+    /// What the container is connected to, with its leases taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Attachment>,
     /// From what the sandbox's processes are answered at 127.0.0.11. None: its networks have no names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub names: Option<onggi_net::names::resolve::Config>,
+    pub names: Option<Config>,
 }
 
 /// Where the output goes besides the attached clients.

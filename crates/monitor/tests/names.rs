@@ -26,6 +26,7 @@ fn fixture(script: &str, upstream: IpAddr) -> Fixture {
         ipv6: None,
         mac: "02:42:0a:c8:00:02".into(),
         interface: "og0".into(),
+        inside: "eth0".to_owned(),
         ports: Vec::new(),
     };
     let run_root = fixture.path("run");

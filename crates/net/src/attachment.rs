@@ -16,8 +16,6 @@ pub struct Attachment {
     pub bridge: String,
     /// Bytes in a packet.
     pub mtu: u32,
-    /// The link's name in the container: `eth0`.
-    pub inside: String,
     pub prefix4: u8,
     #[serde(default)]
     pub prefix6: u8,

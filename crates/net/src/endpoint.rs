@@ -37,8 +37,9 @@ pub struct Endpoint {
     pub ipv6: Option<Ipv6Addr>,
     /// `02:42:…`.
     pub mac: String,
-    /// The host's end of the link.
+    /// The host's end of the link, and the container's.
     pub interface: String,
+    pub inside: String,
     /// What of it is reached from outside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
@@ -51,7 +52,7 @@ impl Endpoint {
     }
 }
 
-/// A published port.
+/// A published port, or several in a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Port {
     pub protocol: Protocol,
@@ -59,6 +60,18 @@ pub struct Port {
     pub host_address: IpAddr,
     pub host: u16,
     pub container: u16,
+    /// How many in a row.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub count: u16,
+}
+
+fn one() -> u16 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_one(count: &u16) -> bool {
+    *count == 1
 }
 
 /// What a port is of.
@@ -202,6 +215,38 @@ fn add_name(directory: &Directory, name: &str, file: &Path, container: &str) -> 
     Err(Error::File { act: "link", path: link, source: ErrorKind::ResourceBusy.into() })
 }
 
+/// Puts a file with other names in the place of an endpoint's; its addresses stay.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn rename(directory: &Directory, endpoint: &Endpoint) -> Result<(), Error> {
+    let file = directory.endpoints().join(&endpoint.container);
+    let before = read(&file).map_err(Error::file("read", &file))?;
+    let new = directory.path().join(format!(".{}", endpoint.container));
+    std::fs::write(&new, serde_json::to_vec(endpoint).unwrap_or_default())
+        .map_err(Error::file("write", &new))?;
+    // The address first: who is asked for it answers with the new name, and it is never without a holder.
+    for address in endpoint.addresses() {
+        let again = directory.path().join(format!(".{}-address", endpoint.container));
+        let _ = std::fs::remove_file(&again);
+        std::fs::hard_link(&new, &again).map_err(Error::file("link", &again))?;
+        std::fs::rename(&again, directory.address(address)).map_err(Error::file("rename", again))?;
+    }
+    std::fs::rename(&new, &file).map_err(Error::file("rename", &new))?;
+    onggi_sys::fault::point("net.endpoint.renamed");
+    for name in &endpoint.names {
+        add_name(directory, name, &file, &endpoint.container)?;
+    }
+    for name in before.names.iter().filter(|name| !endpoint.names.contains(name)) {
+        if let Some(place) = directory.name(name) {
+            let link = place.join(&endpoint.container);
+            std::fs::remove_file(&link).map_err(Error::file("remove", link))?;
+            let _ = std::fs::remove_dir(place);
+        }
+    }
+    Ok(())
+}
+
 /// Gives up everything that [`claim`] took; what is not there, or another's by now, is fine.
 ///
 /// # Errors
@@ -214,7 +259,9 @@ pub fn release(directory: &Directory, endpoint: &Endpoint) -> Result<(), Error> 
         }
         _ => {}
     };
-    for place in endpoint.names.iter().filter_map(|name| directory.name(name)) {
+    // A container may have another name by now than its caller knows.
+    let now = find(directory, &endpoint.container).map(|now| now.names).unwrap_or_default();
+    for place in endpoint.names.iter().chain(&now).filter_map(|name| directory.name(name)) {
         remove(place.join(&endpoint.container));
         // Others may carry it too.
         let _ = std::fs::remove_dir(place);
@@ -243,6 +290,13 @@ pub fn list(directory: &Directory) -> Result<Vec<Endpoint>, Error> {
     let names = file_names(&directory.endpoints())?;
     // One that went in the meantime, or that a newer Onggi wrote, is not to be shown.
     Ok(names.iter().filter_map(|name| read(&directory.endpoints().join(name)).ok()).collect())
+}
+
+/// What there is of a container on a network, be it half made.
+#[must_use]
+pub fn find(directory: &Directory, container: &str) -> Option<Endpoint> {
+    let places = [directory.endpoints().join(container), directory.path().join(format!(".{container}"))];
+    places.iter().find_map(|path| read(path).ok())
 }
 
 /// The addresses that are leased.
@@ -354,11 +408,13 @@ mod tests {
             ipv6: None,
             mac: "02:42:0a:c8:00:02".to_owned(),
             interface: "ogcccccccccc".to_owned(),
+            inside: "eth0".to_owned(),
             ports: vec![Port {
                 protocol: Protocol::Tcp,
                 host_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 host: 8080,
                 container: 80,
+                count: 1,
             }],
         }
     }

@@ -90,6 +90,7 @@ fn web(run_root: &Path) {
         ipv6: None,
         mac: "02:42:0a:c8:00:02".into(),
         interface: "og0".into(),
+        inside: "eth0".to_owned(),
         ports: Vec::new(),
     };
     endpoint::claim(&Directory::new(run_root, &endpoint.network), &endpoint).unwrap();

@@ -85,7 +85,6 @@ impl Host {
             run_root: self.run_root(),
             bridge: network.bridge.clone(),
             mtu: 1500,
-            inside: "eth0".to_owned(),
             prefix4: ipv4.map_or(0, |(_, prefix)| prefix),
             prefix6: ipv6.map_or(0, |(_, prefix)| prefix),
             gateways: network.subnets.iter().map(|subnet| subnet.at(1).unwrap()).collect(),
@@ -101,6 +100,7 @@ impl Host {
                     .and_then(|(address, _)| if let IpAddr::V6(it) = address { Some(it) } else { None }),
                 mac: Mac::of_id(&id).to_string(),
                 interface: instance::link(&id, &network.id),
+                inside: "eth0".to_owned(),
                 ports: ports.iter().map(|text| port(text)).collect(),
             },
         };
@@ -172,6 +172,7 @@ fn port(text: &str) -> Port {
         host_address: host.ip(),
         host: host.port(),
         container: container.parse().unwrap(),
+        count: 1,
     }
 }
 

@@ -208,6 +208,17 @@ pub const KEYS: &[Key] = &[
         show: |settings| settings.registry_insecure.join(", "),
     },
     Key {
+        name: "network.pools",
+        variable: environment::NETWORK_POOLS,
+        about: "ranges that new networks get their subnets from, each with the size of a network",
+        hidden: false,
+        set: |settings, text| {
+            text.clone_into(&mut settings.network_pools);
+            Ok(())
+        },
+        show: |settings| settings.network_pools.clone(),
+    },
+    Key {
         name: "monitor_program",
         variable: environment::MONITOR,
         about: "the monitor to run in place of the one beside onggi",

@@ -18,6 +18,10 @@ mod registries;
 pub use error::Error;
 pub use keys::{Compat, KEYS, Key, LogDriver};
 
+/// 2048 networks of 1021 containers each, which is about what a bridge has ports for (1023), far from what Docker takes by default
+/// (172.17.0.0/16 and what follows, 192.168.0.0/16) and what Kubernetes' tools do.
+const DEFAULT_POOLS: &str = "10.192.0.0/11:22";
+
 /// Everything that can be set, with its value in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -49,6 +53,8 @@ pub struct Settings {
     pub registry_insecure: Vec<String>,
     /// Directories with a directory for each registry's certificates, the one that wins first. No key of its own.
     pub certificate_directories: Vec<PathBuf>,
+    /// Where new networks get their subnets from, as `10.192.0.0/11:22`, with commas between.
+    pub network_pools: String,
     /// The monitor to run in place of the one beside this program; for tests and development.
     pub monitor_program: Option<PathBuf>,
     /// In the order of [`KEYS`].
@@ -159,14 +165,9 @@ impl Settings {
             let variable = |name| (sources.variable)(name).filter(|text| !text.is_empty()).map(PathBuf::from);
             let home = variable("HOME").unwrap_or_else(|| PathBuf::from("/"));
             let data = variable("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share"));
-            let session = PathBuf::from(format!("/run/user/{user}"));
-            let run = match variable("XDG_RUNTIME_DIR") {
-                Some(directory) => directory.join("onggi"),
-                None if session.is_dir() => session.join("onggi"),
-                // No login session, as after `su` or where there is no systemd: as Podman's.
-                None => PathBuf::from(format!("/tmp/onggi-run-{user}")),
-            };
-            (data.join("onggi"), run)
+            let run =
+                variable("XDG_RUNTIME_DIR").unwrap_or_else(|| PathBuf::from(format!("/run/user/{user}")));
+            (data.join("onggi"), run.join("onggi"))
         };
         Settings {
             root,
@@ -188,6 +189,7 @@ impl Settings {
                 PathBuf::from("/etc/containers/certs.d"),
                 PathBuf::from("/etc/docker/certs.d"),
             ],
+            network_pools: DEFAULT_POOLS.to_owned(),
             monitor_program: None,
             origins: vec![Origin::Default; KEYS.len()],
         }

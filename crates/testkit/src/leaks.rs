@@ -102,6 +102,40 @@ fn nft_tables() -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
+/// The links of this network namespace.
+pub(crate) fn links() -> Vec<String> {
+    names_in(Path::new("/sys/class/net"))
+}
+
+/// Bridges that say whose they are.
+pub(crate) fn bridges() -> Vec<(String, String)> {
+    let alias =
+        |name: &String| fs::read_to_string(format!("/sys/class/net/{name}/ifalias")).unwrap_or_default();
+    let all = links().into_iter().map(|name| (alias(&name).trim_end().to_owned(), name));
+    all.filter(|(alias, _)| alias.starts_with("onggi network ")).map(|(alias, name)| (name, alias)).collect()
+}
+
+/// Removes a bridge, and the table that knows it. Answers the ports that were still in that.
+pub(crate) fn take_away(bridge: &str) -> Vec<String> {
+    let nft = |arguments: &[&str]| {
+        let output = Command::new("nft").args(arguments).output().expect("nft is installed");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let mut left = Vec::new();
+    for table in nft_tables() {
+        let Some(name) = table.strip_prefix("table inet onggi") else { continue };
+        let name = format!("onggi{name}");
+        let text = nft(&["list", "table", "inet", &name]);
+        if text.contains(&format!("\"{bridge}\"")) {
+            let ports = text.lines().filter(|line| line.contains(" . ") && line.contains(" : 1"));
+            left.extend(ports.map(|line| format!("nft {name}: {}", line.trim())));
+            nft(&["delete", "table", "inet", &name]);
+        }
+    }
+    let _ = Command::new("ip").args(["link", "delete", bridge]).output();
+    left
+}
+
 pub(crate) fn names_in(directory: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let mut names: Vec<String> =

@@ -11,7 +11,6 @@ mod environment;
 pub mod http;
 mod images;
 mod leaks;
-mod ordinary;
 mod process;
 mod registry;
 mod terminal;

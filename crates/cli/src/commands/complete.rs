@@ -307,7 +307,7 @@ mod tests {
             ("ru", "run"),
             ("vol", "volume"),
             ("volume cr", "create"),
-            ("run --netw", "--network"),
+            ("run --netw", "--network --network-alias"),
             ("run --network h", "host"),
             ("run --network=h", "--network=host"),
             ("run d", "debian:latest"),

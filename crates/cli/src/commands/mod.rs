@@ -26,7 +26,15 @@ mod load;
 mod login;
 mod logs;
 mod man;
+mod network_connect;
+mod network_create;
+mod network_inspect;
+mod network_ls;
+mod network_prune;
+mod network_rebuild;
+mod network_rm;
 mod pause;
+mod port;
 mod pruning;
 mod ps;
 mod pull;
@@ -74,6 +82,7 @@ pub(crate) const TABLE: &[&Command] = &[
     &container_prune::COMMAND,
     &wait::COMMAND,
     &ps::COMMAND,
+    &port::COMMAND,
     &top::COMMAND,
     &stats::COMMAND,
     &logs::COMMAND,
@@ -103,6 +112,14 @@ pub(crate) const TABLE: &[&Command] = &[
     &volume_inspect::COMMAND,
     &volume_rm::COMMAND,
     &volume_prune::COMMAND,
+    &network_ls::COMMAND,
+    &network_create::COMMAND,
+    &network_inspect::COMMAND,
+    &network_connect::COMMAND,
+    &network_connect::DISCONNECT,
+    &network_rm::COMMAND,
+    &network_prune::COMMAND,
+    &network_rebuild::COMMAND,
     &doctor::COMMAND,
     &info::COMMAND,
     &version::COMMAND,
@@ -122,12 +139,12 @@ pub(crate) const NOUNS: &[(&str, &str)] = &[
     ("container", "Containers: programs that run from images"),
     ("image", "Images: what containers start from"),
     ("volume", "Volumes: directories that outlive their containers"),
+    ("network", "Networks: who reaches whom, and by which names"),
     ("system", "This host's store and records"),
     ("config", "Settings"),
 ];
 
 const LIFE: &str = "it arrives with the rest of the engine's work";
-const NETWORK: &str = "it arrives with networks";
 const REGISTRY: &str = "it arrives with the tools for images";
 const BUILD: &str = "it arrives with the builder; `onggi import` makes an image of a tar";
 const NEVER: &str = "Onggi runs clusters through Kubernetes";
@@ -143,13 +160,10 @@ pub(crate) const UNBUILT: &[(&str, &str)] = &[
     ("image build", BUILD),
     ("checkpoint", LIFE),
     ("compose", "it arrives after networks"),
-    ("container port", NETWORK),
     ("context", "there is one host, this one"),
     ("manifest", REGISTRY),
-    ("network", NETWORK),
     ("node", NEVER),
     ("plugin", "Onggi has no plug-ins"),
-    ("port", NETWORK),
     ("search", "registries have no search that all share; Docker Hub's is at https://hub.docker.com"),
     ("secret", NEVER),
     ("serve", "it arrives with the doors to other programs"),

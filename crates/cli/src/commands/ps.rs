@@ -92,7 +92,7 @@ fn row(container: Summary, whole: bool, now: Timestamp) -> Row {
         "Mounts": mounts.join(","),
         "Names": container.name,
         "Networks": container.networks.join(","),
-        "Ports": "",
+        "Ports": container.ports,
         "RunningFor": human::ago(created, now),
         "Size": size,
         "State": container.state.name(),

@@ -48,6 +48,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         let id = id.parse().map_err(|error: String| CliError::invalid(error))?;
         Ok(engine.remove(&id, &options)?)
     })?;
+    engine.network_reset()?;
     context.store()?.unmount_all()?;
     for root in [&settings.run_root, &settings.root] {
         empty(root)?;

@@ -8,7 +8,7 @@ use std::fs;
 use clap::{Arg, ArgMatches, Command};
 use onggi_engine::flags as words;
 use onggi_engine::request::{
-    BlockLimits, Isolation, Limits, LogRequest, Pull, RunRequest, Security, Streams,
+    BlockLimits, Isolation, Limits, LogRequest, Network, NetworkRequest, Pull, RunRequest, Security, Streams,
 };
 use onggi_settings::{bytes, detach_keys};
 
@@ -135,7 +135,30 @@ fn shared() -> Vec<Arg> {
         (
             "Names and networks",
             vec![
-                value("network", None, "NETWORK", "none or host").alias("net"),
+                values(
+                    "network",
+                    None,
+                    "NETWORK",
+                    "A network, several, or none, host, container:NAME; bridge by default",
+                )
+                .alias("net"),
+                values("network-alias", None, "NAME", "Another name to be found by on the network")
+                    .alias("net-alias"),
+                value("ip", None, "ADDRESS", "A fixed IPv4 address on the network"),
+                value("ip6", None, "ADDRESS", "A fixed IPv6 address on the network"),
+                value("mac-address", None, "ADDRESS", "A fixed hardware address on the network"),
+                values(
+                    "publish",
+                    Some('p'),
+                    "[[ADDRESS:]HOST:]PORT[/PROTOCOL]",
+                    "Make a port reachable from the host and outside",
+                ),
+                switch(
+                    "publish-all",
+                    Some('P'),
+                    "Publish every exposed port, each on a free port of the host",
+                ),
+                values("expose", None, "PORT[/PROTOCOL]", "Say that the program listens there"),
                 value("hostname", Some('h'), "NAME", "The container's host name; its short id by default"),
                 value("domainname", None, "NAME", "The NIS domain name"),
                 values("add-host", None, "NAME:ADDRESS", "Add a line to /etc/hosts"),
@@ -240,7 +263,9 @@ pub(crate) fn request(matches: &ArgMatches, attached: bool) -> Result<RunRequest
         annotations: pairs(matches, "annotation")?,
         read_only: is(matches, "read-only"),
         shm_size: parsed(matches, "shm-size", bytes::parse)?,
-        network: parsed(matches, "network", words::network)?.unwrap_or_default(),
+        publish: all_parsed(matches, "publish", words::publish)?,
+        publish_all: is(matches, "publish-all"),
+        expose: exposed(matches)?,
         hostname: text(matches, "hostname").map(str::to_owned),
         domainname: text(matches, "domainname").map(str::to_owned),
         add_hosts: all_parsed(matches, "add-host", words::add_host)?,
@@ -269,6 +294,7 @@ pub(crate) fn request(matches: &ArgMatches, attached: bool) -> Result<RunRequest
         log: log(matches)?,
         ..RunRequest::default()
     };
+    (request.network, request.networks) = networks(matches, request.isolation)?;
     let here = directory()?;
     request.mounts = all_parsed(matches, "volume", |text| words::volume(text, &here))?;
     request.mounts.extend(all_parsed(matches, "mount", |text| words::mount(text, &here))?);
@@ -276,6 +302,32 @@ pub(crate) fn request(matches: &ArgMatches, attached: bool) -> Result<RunRequest
     request.attach = streams(matches, attached, interactive)?;
     request.stdin_once = interactive && request.attach.stdin;
     Ok(request)
+}
+
+/// `--network` and the flags that say more of the first one. A process without a network namespace has the host's network.
+fn networks(matches: &ArgMatches, isolation: Isolation) -> Result<(Network, Vec<NetworkRequest>), CliError> {
+    let single = NetworkRequest {
+        name: String::new(),
+        aliases: all_parsed(matches, "network-alias", words::alias)?,
+        ipv4: parsed(matches, "ip", |text| {
+            text.parse().map_err(|_| format!("invalid IPv4 address: {text}"))
+        })?,
+        ipv6: parsed(matches, "ip6", |text| {
+            text.parse().map_err(|_| format!("invalid IPv6 address: {text}"))
+        })?,
+        mac: parsed(matches, "mac-address", words::mac_address)?,
+    };
+    let given = texts(matches, "network");
+    if given.is_empty() && isolation == Isolation::Process && single == NetworkRequest::default() {
+        return Ok((Network::None, Vec::new()));
+    }
+    words::networks(&given, single).map_err(|reason| CliError::flag("network", reason))
+}
+
+fn exposed(matches: &ArgMatches) -> Result<Vec<String>, CliError> {
+    let ports = texts(matches, "expose");
+    all_parsed(matches, "expose", words::exposed)?;
+    Ok(ports)
 }
 
 /// From which relative paths are taken.
@@ -490,13 +542,9 @@ mod tests {
 
     #[test]
     fn the_unbuilt_is_refused_by_name() {
-        for (typed, word) in [
-            ("-p 80:80 busybox", "--publish: networks"),
-            ("-P busybox", "--publish-all"),
-            ("--network bridge busybox", "--network"),
-            ("--log-opt mode=non-blocking busybox", "mode"),
-            ("--isolation vm busybox", "virtual machines"),
-        ] {
+        for (typed, word) in
+            [("--log-opt mode=non-blocking busybox", "mode"), ("--isolation vm busybox", "virtual machines")]
+        {
             let error = format!("{:?}", parse(typed).unwrap_err());
             assert!(error.contains(word), "{typed}: {error}");
         }

@@ -17,7 +17,6 @@ pub(crate) struct Unbuilt {
     reason: &'static str,
 }
 
-const NETWORKS: &str = "networks other than none and host are not built yet; use --network host";
 const REAL_TIME: &str = "real-time scheduling is not built yet; use --cpus or --cpu-shares";
 const WINDOWS: &str = "it exists on Windows only";
 
@@ -39,20 +38,15 @@ pub(crate) const FLAGS: &[Unbuilt] = &[
         harmless: Some("true"),
         ..plain("disable-content-trust", "signatures of Docker Content Trust are not checked")
     },
-    valued("expose", NETWORKS),
     valued("gpus", "graphics processors are not passed on yet"),
     valued("io-maxbandwidth", WINDOWS),
     valued("io-maxiops", WINDOWS),
-    valued("ip", NETWORKS),
-    valued("ip6", NETWORKS),
     valued("kernel-memory", "the kernel no longer has this limit (since Linux 5.16); use --memory"),
-    valued("link", NETWORKS),
-    valued("link-local-ip", NETWORKS),
-    valued("mac-address", NETWORKS),
-    valued("net-alias", NETWORKS),
-    valued("network-alias", NETWORKS),
-    Unbuilt { short: Some('p'), ..valued("publish", NETWORKS) },
-    Unbuilt { short: Some('P'), ..plain("publish-all", NETWORKS) },
+    valued(
+        "link",
+        "containers of one network find each other by name: `onggi network create`, --network, --network-alias",
+    ),
+    valued("link-local-ip", "addresses of the link are the kernel's"),
     Unbuilt { harmless: Some("onggi"), ..valued("runtime", "there is one runtime, Onggi's own") },
     valued("storage-opt", "quotas on the writable layer are not built yet"),
     plain("use-api-socket", "there is no API socket yet"),

@@ -3,11 +3,17 @@
 
 use std::net::IpAddr;
 
+use onggi_net::attachment::Attachment;
+use onggi_net::endpoint::Endpoint;
+use onggi_net::names::listen::ADDRESS as NAME_SERVER;
+
+use crate::flags::HOST_GATEWAY;
+use crate::networks::Connections;
 use crate::record::Record;
 use crate::request::Network;
 
 /// `host` is the host's own file, which a container on the host's network sees.
-pub(crate) fn hosts(record: &Record, host: &str) -> String {
+pub(crate) fn hosts(record: &Record, host: &str, attachments: &[Attachment]) -> String {
     let request = &record.request;
     let mut text = String::new();
     if request.network == Network::Host {
@@ -28,18 +34,38 @@ pub(crate) fn hosts(record: &Record, host: &str) -> String {
             text.push('\n');
         }
     }
+    let gateways = || attachments.iter().flat_map(|attachment| &attachment.gateways);
     for extra in &request.add_hosts {
-        text.push_str(&format!("{}\t{}\n", extra.address, extra.name));
-    }
-    if request.network == Network::None {
-        // There is no other address yet; Java and sudo fail when a host does not know its own name.
-        let name = &record.resolved.hostname;
-        match &request.domainname {
-            Some(domain) => text.push_str(&format!("127.0.0.1\t{name}.{domain} {name}\n")),
-            None => text.push_str(&format!("127.0.0.1\t{name}\n")),
+        if extra.address == HOST_GATEWAY {
+            text.extend(gateways().map(|gateway| format!("{gateway}\t{}\n", extra.name)));
+        } else {
+            text.push_str(&format!("{}\t{}\n", extra.address, extra.name));
         }
     }
+    if request.network == Network::None {
+        // There is no other address; Java and sudo fail when a host does not know its own name.
+        text.push_str(&own_line(record, IpAddr::from([127, 0, 0, 1])));
+    }
+    let endpoints: Vec<&Endpoint> = attachments.iter().map(|attachment| &attachment.endpoint).collect();
+    text.push_str(&own_addresses(record, endpoints));
     text
+}
+
+/// The lines by which a container knows its own name on networks.
+pub(crate) fn own_addresses<'a>(
+    record: &Record,
+    endpoints: impl IntoIterator<Item = &'a Endpoint>,
+) -> String {
+    let addresses = endpoints.into_iter().flat_map(Endpoint::addresses);
+    addresses.map(|address| own_line(record, address)).collect()
+}
+
+fn own_line(record: &Record, address: IpAddr) -> String {
+    let name = &record.resolved.hostname;
+    match &record.request.domainname {
+        Some(domain) => format!("{address}\t{name}.{domain} {name}\n"),
+        None => format!("{address}\t{name}\n"),
+    }
 }
 
 pub(crate) fn hostname(record: &Record) -> String {
@@ -47,8 +73,9 @@ pub(crate) fn hostname(record: &Record) -> String {
 }
 
 /// `host` is the host's own file. What the flags give replaces the host's lines of that kind; name servers on the host's loopback cannot
-/// be reached from another network namespace and are left out.
-pub(crate) fn resolv_conf(record: &Record, host: &str) -> String {
+/// be reached from another network namespace and are left out. Where names are served, who serves them is the only server: it asks the
+/// others.
+pub(crate) fn resolv_conf(record: &Record, host: &str, connections: &Connections) -> String {
     let request = &record.request;
     let words = |keyword: &str| -> Vec<Vec<String>> {
         host.lines()
@@ -60,7 +87,10 @@ pub(crate) fn resolv_conf(record: &Record, host: &str) -> String {
         let address = server.split('%').next().unwrap_or_default().parse::<IpAddr>();
         request.network == Network::Host || !address.is_ok_and(|address| address.is_loopback())
     };
-    let servers: Vec<String> = if request.dns.is_empty() {
+    let served = connections.names.is_some();
+    let servers: Vec<String> = if served {
+        vec![NAME_SERVER.to_string()]
+    } else if request.dns.is_empty() {
         words("nameserver").into_iter().filter_map(|line| line.into_iter().next()).filter(reachable).collect()
     } else {
         request.dns.clone()
@@ -71,8 +101,12 @@ pub(crate) fn resolv_conf(record: &Record, host: &str) -> String {
     } else {
         request.dns_search.iter().filter(|domain| *domain != ".").cloned().collect()
     };
-    let options =
+    let mut options =
         if request.dns_options.is_empty() { words("options").concat() } else { request.dns_options.clone() };
+    if served && !options.iter().any(|option| option.starts_with("ndots:")) {
+        // As Docker: a name without a dot is first asked for as it is, since it may be a container's.
+        options.push("ndots:0".to_owned());
+    }
     let mut text = String::new();
     for server in servers {
         text.push_str(&format!("nameserver {server}\n"));
@@ -105,21 +139,21 @@ mod tests {
             add_hosts: vec![extra.clone()],
             ..RunRequest::default()
         };
-        let text = hosts(&record(&request), "ignored");
+        let text = hosts(&record(&request), "ignored", &[]);
         assert!(
             text.starts_with("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"),
             "{text}"
         );
         assert!(text.ends_with("10.0.0.1\tdb\n127.0.0.1\tjar.example.org jar\n"), "{text}");
         let request = RunRequest { network: Network::Host, add_hosts: vec![extra], ..RunRequest::default() };
-        assert_eq!(hosts(&record(&request), "1.2.3.4 the-host"), "1.2.3.4 the-host\n10.0.0.1\tdb\n");
+        assert_eq!(hosts(&record(&request), "1.2.3.4 the-host", &[]), "1.2.3.4 the-host\n10.0.0.1\tdb\n");
         assert_eq!(hostname(&record(&request)), "the-host\n");
     }
 
     #[test]
     fn resolv_conf_follows_the_host_and_the_flags() {
         let host = "# made by hand\nnameserver 127.0.0.53\nnameserver 9.9.9.9 # quad\nsearch a b\noptions edns0 ndots:2\n";
-        let text = |request: RunRequest| resolv_conf(&record(&request), host);
+        let text = |request: RunRequest| resolv_conf(&record(&request), host, &Connections::default());
         assert_eq!(text(RunRequest::default()), "nameserver 9.9.9.9\nsearch a b\noptions edns0 ndots:2\n");
         let request = RunRequest { network: Network::Host, ..RunRequest::default() };
         assert!(text(request).starts_with("nameserver 127.0.0.53\nnameserver 9.9.9.9\n"));
@@ -129,6 +163,14 @@ mod tests {
             dns_options: vec!["rotate".into()],
             ..RunRequest::default()
         };
-        assert_eq!(text(request), "nameserver 1.1.1.1\noptions rotate\n");
+        assert_eq!(text(request.clone()), "nameserver 1.1.1.1\noptions rotate\n");
+        let connections = Connections { names: Some(Default::default()), ..Connections::default() };
+        let text = |request: RunRequest| resolv_conf(&record(&request), host, &connections);
+        assert_eq!(text(request), "nameserver 127.0.0.11\noptions rotate ndots:0\n");
+        assert_eq!(
+            text(RunRequest::default()),
+            "nameserver 127.0.0.11\nsearch a b\noptions edns0 ndots:2\n",
+            "the host's own count of dots stays"
+        );
     }
 }

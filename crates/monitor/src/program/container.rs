@@ -28,9 +28,9 @@ impl Isolation for Container {
         let launch = launch(plan)?;
         self.launch = serde_json::to_vec(&launch).unwrap_or_default();
         let running = exec::start(&launch, plan, convert(stdio)).map_err(refusal)?;
-        let exec::Running { pid, pidfd, terminal, report, cgroup } = running;
+        let exec::Running { pid, pidfd, terminal, network, report, cgroup } = running;
         self.cgroup = Some(cgroup);
-        Ok(Process { pid, pidfd, terminal, report })
+        Ok(Process { pid, pidfd, terminal, network, report })
     }
 
     fn join(
@@ -40,8 +40,8 @@ impl Isolation for Container {
         stdio: Stdio,
     ) -> Result<Process, Refusal> {
         let running = exec::join(first, &launch(plan)?, plan, convert(stdio)).map_err(refusal)?;
-        let exec::Running { pid, pidfd, terminal, report, .. } = running;
-        Ok(Process { pid, pidfd, terminal, report })
+        let exec::Running { pid, pidfd, terminal, network, report, .. } = running;
+        Ok(Process { pid, pidfd, terminal, network, report })
     }
 
     fn report(&self, text: &str) -> Report {

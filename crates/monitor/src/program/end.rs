@@ -106,7 +106,10 @@ impl Monitor<'_> {
 
     /// It has ended for good.
     pub(super) fn close(&mut self) {
+        self.tell_networks("disconnect");
         let Some(watched) = &mut self.watched else { return };
+        watched.disconnect();
+        onggi_sys::fault::point("monitor.end.disconnected");
         watched.ended = true;
         if !watched.must_stay() && !watched.backlog.has_state() {
             self.leave_sandbox();

@@ -7,7 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use onggi_error::Kind;
 
-pub use onggi_runtime::exec::Terminal;
+pub use onggi_runtime::exec::{Connected, Terminal};
 
 /// The standard streams of a process to be started.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub struct Process {
     pub pidfd: OwnedFd,
     /// Where the terminal's master comes from while it starts.
     pub terminal: Option<Terminal>,
+    /// It waits for its network, and goes on when it is told.
+    pub network: Option<Connected>,
     /// A pipe that ends when the program runs or the start has failed; its text is for [`Isolation::report`].
     pub report: OwnedFd,
 }

@@ -12,6 +12,7 @@ mod exec;
 pub mod isolation;
 mod log;
 mod names;
+mod networks;
 mod peer;
 mod poller;
 mod pump;
@@ -101,6 +102,7 @@ struct Watched {
     memory_registered: Registered,
     memory_kills: u64,
     stop: Option<Stop>,
+    ports: networks::Ports,
     lives: restart::Lives,
     adopted: bool,
     /// The end is known: on the disk, or in the backlog.
@@ -307,6 +309,19 @@ impl<'a> Monitor<'a> {
         attributes.insert("name".into(), watched.start.name.clone());
         attributes.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         let event = Event::at(Moment::now(), "container", action, &watched.start.id, attributes);
+        self.publish(&event);
+    }
+
+    /// Of a network: its id and name.
+    fn emit_network(&mut self, action: &str, [(_, id), name]: [(String, String); 2]) {
+        let Some(watched) = &self.watched else { return };
+        let container = ("container".to_owned(), watched.start.id.clone());
+        let attributes = BTreeMap::from([container, name, ("type".to_owned(), "bridge".to_owned())]);
+        self.publish(&Event::at(Moment::now(), "network", action, &id, attributes));
+    }
+
+    fn publish(&mut self, event: &Event) {
+        let Some(watched) = &mut self.watched else { return };
         watched.write_event(event.line());
         let subscribed: Vec<(u32, u32)> =
             self.peers.iter().filter_map(|peer| Some((peer.number, peer.subscription?))).collect();

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::isolation::Refusal;
 use super::poller::{Registered, Token};
+use super::session::MAIN;
 use super::{Monitor, monotonic};
 
 /// The server, and what the loop knows of it.
@@ -46,6 +47,25 @@ impl Monitor<'_> {
             listen(first).map_err(|error| Refusal::new(error.kind(), "monitor.names", error.to_string()))?;
         self.names = Some(Names::new(sockets, config)?);
         self.watch_names();
+        Ok(())
+    }
+
+    /// The networks have changed.
+    pub(super) fn change_names(&mut self, config: Option<Config>) -> Result<(), Refusal> {
+        let Some(watched) = &mut self.watched else { return Ok(()) };
+        watched.start.names.clone_from(&config);
+        watched.sandbox.write_start(&watched.start)?;
+        match (&mut self.names, config) {
+            (Some(names), Some(config)) => names.server.configure(config),
+            (Some(_), None) => self.close_names(),
+            (None, config) => {
+                let main = self.sessions.iter().find(|session| session.number == MAIN);
+                let first = main.and_then(|main| main.pidfd.try_clone().ok());
+                if let Some(first) = first {
+                    self.open_names(first.as_fd(), config)?;
+                }
+            }
+        }
         Ok(())
     }
 

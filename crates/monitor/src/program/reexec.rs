@@ -25,6 +25,7 @@ use super::detach::DetachKeys;
 use super::isolation::{Isolation, Refusal};
 use super::log::{Log, Unfinished};
 use super::names::{Names, NamesSnapshot};
+use super::networks::Ports;
 use super::peer::{Peer, Waiting};
 use super::poller::Registered;
 use super::restart::Lives;
@@ -131,6 +132,9 @@ struct WatchedSnapshot {
     waits: bool,
     #[serde(default)]
     lives: LivesSnapshot,
+    /// Sockets that hold published ports.
+    #[serde(default)]
+    ports: Vec<RawFd>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -222,6 +226,7 @@ impl Monitor<'_> {
                 watched.sandbox.alive.as_fd(),
             ]);
             all.push(watched.events.directory());
+            all.extend(watched.ports.descriptors());
             all.extend(
                 watched.listener.iter().chain(&watched.memory).chain(&watched.lives.plan).map(AsFd::as_fd),
             );
@@ -486,6 +491,7 @@ impl WatchedSnapshot {
             adopted: watched.adopted,
             problem: watched.problem.clone(),
             waits: watched.backlog.has_state(),
+            ports: watched.ports.numbers(),
             lives: LivesSnapshot {
                 plan: watched.lives.plan.as_ref().map(AsRawFd::as_raw_fd),
                 pause: watched.lives.pause,
@@ -515,6 +521,7 @@ impl WatchedSnapshot {
             again_at: self.lives.again_at,
         };
         watched.problem = self.problem;
+        watched.ports = Ports::restore(self.ports)?;
         watched.backlog = super::backlog::Backlog::with_state(self.waits);
         Ok(watched)
     }

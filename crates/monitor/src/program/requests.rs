@@ -19,9 +19,6 @@ use crate::protocol::{
 };
 use crate::state::Phase;
 
-/// Words of the protocol that are kept for later.
-const RESERVED: [&str; 1] = ["connect-network"];
-
 /// As many connections as are served at once.
 const MOST_PEERS: usize = 256;
 /// How long (nanoseconds) nobody is let in after descriptors have run out.
@@ -138,6 +135,11 @@ impl Monitor<'_> {
             Request::Signal { signal, exec, all } => self.signal(signal, exec.as_deref(), all),
             Request::Stop { signal, timeout_ms } => self.stop(peer, question, signal, timeout_ms),
             Request::Update { name, restart } => self.update(name, restart, descriptors),
+            Request::ConnectNetwork { attachment, names } => {
+                self.must_run()?;
+                self.connect_network(*attachment, names)
+            }
+            Request::DisconnectNetwork { network, names } => self.disconnect_network(&network, names),
             Request::Pause => self.pause(true),
             Request::Resume => self.pause(false),
             Request::Reexec => self.reexec(peer, question, descriptors),
@@ -456,10 +458,6 @@ fn misunderstood(packet: &[u8], error: &serde_json::Error) -> (u32, Refusal) {
         op: String,
     }
     match serde_json::from_slice::<Head>(packet) {
-        Ok(head) if RESERVED.contains(&head.op.as_str()) => {
-            let message = format!("`{}` is not built yet", head.op);
-            (head.number, Refusal::new(Kind::Unsupported, "request", message))
-        }
         Ok(head) => {
             let message =
                 format!("this monitor (protocol {VERSION}) does not understand `{}`: {error}", head.op);

@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags};
 use super::backlog::Backlog;
 use super::isolation::{Process, Refusal, Stdio, Terminal};
 use super::log::Log;
+use super::networks::{self, Ports};
 use super::poller::{Registered, Token};
 use super::restart::NOBODY;
 use super::sandbox::{Sandbox, check_version};
@@ -65,6 +66,13 @@ impl Monitor<'_> {
             State { restart_count: start.restart_count, boot_id: state::boot_id(), ..State::default() };
         let mut watched = Watched::new(start, directory, sandbox, Writer::new(events), log, state);
         watched.start_lock = lock;
+        watched.ports = match Ports::reserve(&watched.start) {
+            Ok(ports) => ports,
+            Err(refusal) => {
+                self.watched = Some(watched);
+                return self.abandon(peer, question, refusal);
+            }
+        };
         let started = self.start_process(&watched, &plan, &mut parts);
         watched.lives.plan = Some(plan).filter(|_| watched.start.restart != Restart::No);
         self.watched = Some(watched);
@@ -101,10 +109,16 @@ impl Monitor<'_> {
         let (stdio, ends) = standard_streams(&watched.sandbox, &watched.start)?;
         onggi_sys::fault::point("monitor.start.streams");
         parts.end("streams");
-        let process = self.isolation.start(plan.as_fd(), stdio)?;
+        let mut process = self.isolation.start(plan.as_fd(), stdio)?;
         parts.end("clone");
         watched.sandbox.write_plan(&self.isolation.description())?;
+        // The container's steps go on meanwhile, up to the one that waits for this.
+        networks::connect(process.pidfd.as_fd(), &watched.start.networks)?;
         self.open_names(process.pidfd.as_fd(), watched.start.names.clone())?;
+        if let Some(network) = process.network.take() {
+            network.tell();
+            parts.end("network");
+        }
         Ok((process, ends))
     }
 
@@ -263,6 +277,7 @@ impl Monitor<'_> {
             if let Some(watched) = &mut self.watched {
                 watched.start_lock = None;
             }
+            self.tell_networks("connect");
             self.emit("start", &[]);
         } else {
             self.exec_runs(number);
@@ -293,7 +308,8 @@ impl Monitor<'_> {
         }
         self.close_names();
         onggi_sys::fault::point("monitor.start.undone");
-        if let Some(watched) = self.watched.take() {
+        if let Some(mut watched) = self.watched.take() {
+            watched.disconnect();
             watched.sandbox.clear();
         }
         self.give_up(peer, question, refusal);
@@ -375,8 +391,9 @@ impl Monitor<'_> {
         watched.backlog = backlog;
         // The old monitor's sockets died with it.
         let named = self.open_names(pidfd.as_fd(), watched.start.names.clone());
-        // A host without a freezer freezes nothing, and a container goes on without names.
-        watched.problem = named.and(frozen).err().map(|refusal| refusal.to_string());
+        let reserved = Ports::reserve(&watched.start).map(|ports| watched.ports = ports);
+        // A host without a freezer freezes nothing, and a container goes on without names and with ports that somebody else has.
+        watched.problem = named.and(reserved).and(frozen).err().map(|refusal| refusal.to_string());
         watched.memory_kills = self.isolation.memory_kills();
         self.watched = Some(watched);
         self.add_main(pid, pidfd, has_terminal, ends, None);
@@ -437,6 +454,7 @@ impl Watched {
             memory_registered: Registered::default(),
             memory_kills: 0,
             stop: None,
+            ports: Ports::default(),
             lives: super::restart::Lives::default(),
             adopted: false,
             ended: false,

@@ -68,6 +68,7 @@ mod tests {
             ipv6: None,
             mac: "02:42:0a:c8:00:02".into(),
             interface: "og0".into(),
+            inside: "eth0".into(),
             ports: Vec::new(),
         };
         for directory in [directory.endpoints(), directory.addresses()] {

@@ -53,6 +53,7 @@ impl Sandbox {
             ipv6: None,
             mac: "02:42:0a:c8:00:02".into(),
             interface: "og0".into(),
+            inside: "eth0".into(),
             ports: Vec::new(),
         };
         let names = directory.name(name).unwrap();

@@ -92,17 +92,19 @@ impl Change<'_> {
 impl Endpoint {
     /// What of this endpoint the kernel passes on. A port on an IPv6 address of a container without one is not among them.
     pub fn published(&self) -> impl Iterator<Item = Published> {
-        self.ports.iter().filter_map(|port| {
+        self.ports.iter().flat_map(|port| {
             let address = match port.host_address {
-                IpAddr::V4(_) => IpAddr::from(self.ipv4?),
+                IpAddr::V4(_) => self.ipv4.map(IpAddr::V4),
                 // Nothing that goes to ::1 can be sent elsewhere (RFC 4291 §2.5.3).
-                IpAddr::V6(address) if address.is_loopback() => return None,
-                IpAddr::V6(_) => IpAddr::from(self.ipv6?),
+                IpAddr::V6(address) if address.is_loopback() => None,
+                IpAddr::V6(_) => self.ipv6.map(IpAddr::V6),
             };
-            Some(Published {
-                protocol: port.protocol,
-                host: SocketAddr::new(port.host_address, port.host),
-                container: SocketAddr::new(address, port.container),
+            address.into_iter().flat_map(move |address| {
+                (0..port.count).map(move |offset| Published {
+                    protocol: port.protocol,
+                    host: SocketAddr::new(port.host_address, port.host + offset),
+                    container: SocketAddr::new(address, port.container + offset),
+                })
             })
         })
     }

@@ -15,15 +15,12 @@ pub struct Pool {
     pub size: u8,
 }
 
-/// Without a setting: 2048 networks of 1021 containers each, which is about what a bridge has ports for (1023), far from what Docker
-/// takes by default (172.17.0.0/16 and what follows, 192.168.0.0/16) and Kubernetes' tools do.
-pub const DEFAULT_POOLS: &str = "10.192.0.0/11:22";
-
 impl FromStr for Pool {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Pool, String> {
-        let invalid = || format!("{text}: write a range and the size of each network, as in {DEFAULT_POOLS}");
+        let invalid =
+            || format!("{text}: write a range and the size of each network, as in 10.192.0.0/11:22");
         let (range, size) = text.rsplit_once(':').ok_or_else(invalid)?;
         let range: Subnet = range.parse().map_err(|_| invalid())?;
         let size: u8 = size.parse().map_err(|_| invalid())?;
@@ -114,7 +111,7 @@ mod tests {
 
     #[test]
     fn pools_are_read() {
-        assert_eq!(parse(DEFAULT_POOLS).unwrap()[0].to_string(), DEFAULT_POOLS);
+        assert_eq!(parse("10.192.0.0/11:22").unwrap()[0].to_string(), "10.192.0.0/11:22");
         assert_eq!(parse("10.0.0.0/8:24, 192.168.0.0/16:20").unwrap().len(), 2);
         for text in ["", "10.0.0.0/8", "10.0.0.0/8:7", "10.0.0.0/8:30", "fd00::/8:64", "x:24", "10.0.0.0/8:x"]
         {

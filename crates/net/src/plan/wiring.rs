@@ -60,7 +60,8 @@ impl Step {
 /// In order.
 #[must_use]
 pub fn plan(attachment: &Attachment) -> Vec<Step> {
-    let Attachment { bridge, mtu, inside, prefix4, prefix6, gateways, endpoint, .. } = attachment;
+    let Attachment { bridge, mtu, prefix4, prefix6, gateways, endpoint, .. } = attachment;
+    let inside = &endpoint.inside;
     let mac = endpoint.mac.parse().unwrap_or_else(|_| Mac::of_id(&endpoint.container));
     let mut steps = vec![Step::Links {
         name: endpoint.interface.clone(),
@@ -97,12 +98,12 @@ mod tests {
             host_address: address.parse().unwrap(),
             host,
             container,
+            count: 1,
         };
         let mut attachment = Attachment {
             run_root: "/run/onggi".into(),
             bridge: "onggi0".into(),
             mtu: 1500,
-            inside: "eth0".into(),
             prefix4: 22,
             prefix6: 64,
             gateways: vec!["10.192.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
@@ -116,6 +117,7 @@ mod tests {
                 ipv6: Some("fd00::2".parse().unwrap()),
                 mac: "02:42:0a:c0:00:02".into(),
                 interface: "ogccccccccdddd".into(),
+                inside: "eth0".into(),
                 ports: vec![port("0.0.0.0", 8080, 80), port("::", 8080, 80), port("::1", 8081, 80)],
             },
         };

@@ -40,6 +40,7 @@ pub(super) struct Child<'a> {
     pub(super) streams: Streams,
     pub(super) terminal_socket: Option<OwnedFd>,
     pub(super) terminal_size: Option<(u16, u16)>,
+    network: Option<OwnedFd>,
     /// The container's side.
     pub(super) terminal: Option<OwnedFd>,
     pub(super) filter: Vec<u8>,
@@ -60,6 +61,8 @@ pub(super) struct Inheritance<'a> {
     pub(super) streams: Streams,
     pub(super) terminal_socket: Option<OwnedFd>,
     pub(super) terminal_size: Option<(u16, u16)>,
+    /// Where the word comes from that the network is there.
+    pub(super) network: Option<OwnedFd>,
     pub(super) report: OwnedFd,
     pub(super) timings: bool,
     /// For a process that joins: the root is the one it is in.
@@ -140,6 +143,7 @@ fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Chil
         streams: inheritance.streams,
         terminal_socket: inheritance.terminal_socket,
         terminal_size: inheritance.terminal_size,
+        network: inheritance.network,
         terminal: None,
         filter,
         no_new_privileges: false,
@@ -228,6 +232,7 @@ impl Child<'_> {
             Step::Domainname { name } => host::domainname(name),
             Step::Sysctls { values } => host::sysctls(self, values),
             Step::Loopback => host::loopback(),
+            Step::AwaitNetwork => host::await_network(self.network.take()),
             Step::OomScoreAdjustment { value } => self
                 .procfs
                 .write("self/oom_score_adj", &value.to_string())

@@ -1,7 +1,9 @@
 //! What a container has in place of the host's: names, kernel parameters, a loopback interface.
 
+use std::os::fd::OwnedFd;
+
 use super::child::Child;
-use super::problem::{Doing, Outcome};
+use super::problem::{Doing, Outcome, Problem};
 
 pub(super) fn hostname(name: &str) -> Outcome {
     rustix::system::sethostname(name.as_bytes()).doing(|| format!("sethostname {name:?}"))
@@ -24,4 +26,14 @@ pub(super) fn sysctls(child: &Child<'_>, values: &[(String, String)]) -> Outcome
 
 pub(super) fn loopback() -> Outcome {
     onggi_sys::interface::loopback_up().doing(|| "bring the loopback interface up")
+}
+
+/// The parent hangs up without a word if it could not connect the namespace, and then tells itself why.
+pub(super) fn await_network(word: Option<OwnedFd>) -> Outcome {
+    let word = word.ok_or_else(|| Problem::new("nobody connects this container"))?;
+    let read = rustix::io::retry_on_intr(|| rustix::io::read(&word, &mut [0_u8; 1]));
+    match read.doing(|| "wait for the network")? {
+        0 => Err(Problem::new("the networks could not be connected")),
+        _ => Ok(()),
+    }
 }

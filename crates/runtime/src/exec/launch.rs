@@ -57,7 +57,9 @@ pub fn start(launch: &Launch, plan: BorrowedFd<'_>, stdio: Stdio) -> Result<Runn
         }
     };
     match start_in(launch, plan, stdio, &cgroup) {
-        Ok(Started { pid, pidfd, terminal, report }) => Ok(Running { pid, pidfd, terminal, report, cgroup }),
+        Ok(Started { pid, pidfd, terminal, network, report }) => {
+            Ok(Running { pid, pidfd, terminal, network, report, cgroup })
+        }
         Err(error) => {
             let _ = cgroup.remove();
             Err(error)
@@ -95,15 +97,28 @@ pub fn join(
         needed: &[target],
         joins: true,
     };
-    let Started { pid, pidfd, terminal, report } = start_through(launch, plan, stdio, &cgroup, &entry)?;
-    Ok(Running { pid, pidfd, terminal, report, cgroup })
+    let Started { pid, pidfd, terminal, network, report } =
+        start_through(launch, plan, stdio, &cgroup, &entry)?;
+    Ok(Running { pid, pidfd, terminal, network, report, cgroup })
 }
 
 struct Started {
     pid: i32,
     pidfd: OwnedFd,
     terminal: Option<Terminal>,
+    network: Option<Connected>,
     report: OwnedFd,
+}
+
+/// How a child that waits for its network hears that it is there.
+#[derive(Debug)]
+pub struct Connected(OwnedFd);
+
+impl Connected {
+    /// Lets the child go on. One that has ended meanwhile has said why in its report.
+    pub fn tell(self) {
+        let _ = rustix::io::write(&self.0, &[1]);
+    }
 }
 
 /// Where the terminal's master will come from. Nothing waits for it while the steps go on: who is in the pid namespace already can stop
@@ -292,6 +307,8 @@ struct Ends {
     report_out: OwnedFd,
     report_in: OwnedFd,
     terminal: Option<(OwnedFd, OwnedFd)>,
+    /// The child's end of the word that its network is there, and ours.
+    network: Option<(OwnedFd, OwnedFd)>,
     terminal_size: Option<(u16, u16)>,
     streams: Streams,
 }
@@ -302,11 +319,17 @@ impl Ends {
         let (report_out, report_in) =
             pipe.map_err(|error| StartError::System { call: "pipe2", error: error.into() })?;
         let terminal = if launch.terminal { Some(socket_pair()?) } else { None };
+        let network = if launch.await_network {
+            let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+            Some(pipe.map_err(|error| StartError::System { call: "pipe2", error: error.into() })?)
+        } else {
+            None
+        };
         let (streams, terminal_size) = match stdio {
             Stdio::Files(files) => (Streams::Files(files), None),
             Stdio::Terminal { size } => (Streams::Terminal, size),
         };
-        Ok(Ends { report_out, report_in, terminal, terminal_size, streams })
+        Ok(Ends { report_out, report_in, terminal, network, terminal_size, streams })
     }
 
     /// The ends of a child, and what else it works with.
@@ -320,7 +343,7 @@ impl Ends {
             Streams::Terminal | Streams::Taken => &[],
         };
         // The parent's ends too, which are dropped by name right after.
-        let terminal = self.terminal.iter().flat_map(|(ours, theirs)| [ours, theirs]);
+        let terminal = self.terminal.iter().chain(&self.network).flat_map(|(one, other)| [one, other]);
         let reports = [&self.report_in, &self.report_out];
         let own = files.iter().chain(terminal).chain(reports).map(AsFd::as_fd);
         own.chain([plan]).chain(cgroup.descriptors())
@@ -340,6 +363,7 @@ impl Ends {
             cgroup,
             streams: self.streams,
             terminal_socket: self.terminal.map(|(_, theirs)| theirs),
+            network: self.network.map(|(theirs, _)| theirs),
             terminal_size: self.terminal_size,
             report: self.report_in,
             timings: launch.timings,
@@ -350,10 +374,11 @@ impl Ends {
 
     /// In the parent: keeps its own ends.
     fn finish(self, pid: i32, pidfd: OwnedFd) -> Started {
-        let Ends { report_out, report_in, terminal, .. } = self;
+        let Ends { report_out, report_in, terminal, network, .. } = self;
         drop(report_in);
         let terminal = terminal.map(|(ours, _)| Terminal(ours));
-        Started { pid, pidfd, terminal, report: report_out }
+        let network = network.map(|(_, ours)| Connected(ours));
+        Started { pid, pidfd, terminal, network, report: report_out }
     }
 
     /// In the parent, after an intermediate that brought no child.

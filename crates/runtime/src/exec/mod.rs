@@ -32,7 +32,7 @@ mod terminal;
 mod user;
 mod view;
 
-pub use launch::{Terminal, join, start};
+pub use launch::{Connected, Terminal, join, start};
 pub use report::{Failure, Report, parse_report, read_report};
 pub use view::{Bind, View, view};
 
@@ -53,6 +53,8 @@ pub struct Running {
     pub pidfd: OwnedFd,
     /// The terminal's master, as soon as there is one. `None` without a terminal.
     pub terminal: Option<Terminal>,
+    /// A child that waits for its network goes on when it is told so, and fails if this goes away before.
+    pub network: Option<Connected>,
     /// A pipe: ends when the program is executed, or after one [`Failure`].
     pub report: OwnedFd,
     pub cgroup: Cgroup,

@@ -64,6 +64,7 @@ pub(super) fn plan(input: &Input<'_>, linux: &oci::Linux, process: &oci::Process
         cgroup,
         terminal: process.terminal,
         timings: extra.timings,
+        await_network: false,
     };
     Ok(Plan { launch, steps, filter })
 }
@@ -87,6 +88,7 @@ pub(super) fn join(input: &JoinInput<'_>, linux: &oci::Linux) -> Result<Plan, Er
         cgroup: plan_cgroup(id, linux, cgroups)?,
         terminal: process.terminal,
         timings: extra.timings,
+        await_network: false,
     };
     Ok(Plan { launch, steps, filter: others::spare(&filter)? })
 }
@@ -113,6 +115,7 @@ fn refuse(input: &Input<'_>, linux: &oci::Linux) -> Result<(), Error> {
         (named(&linux.rootfs_propagation), "linux.rootfsPropagation"),
         (extra.init, "init"),
         (extra.loopback, "loopback"),
+        (extra.await_network, "await_network"),
     ] {
         if asked {
             return Err(invalid(name, "it needs a namespace, and isolation process has none"));

@@ -63,6 +63,10 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
         steps.push(Step::ReadOnlyRoot);
     }
     let own = |kind| namespaces.has(kind);
+    if extra.await_network {
+        // As late as may be, but before the kernel's parameters, which can be those of a link.
+        steps.push(Step::AwaitNetwork);
+    }
     if !linux.sysctl.is_empty() {
         steps.push(Step::Sysctls { values: sysctl::plan(&linux.sysctl, own)? });
     }
@@ -84,6 +88,7 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
         cgroup,
         terminal: process.terminal,
         timings: extra.timings,
+        await_network: extra.await_network,
     };
     Ok(Plan { launch, steps, filter })
 }
@@ -114,6 +119,7 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
         (extra.init, "init in exec"),
         (!extra.populate.is_empty(), "populating volumes in exec"),
         (extra.loopback, "loopback in exec"),
+        (extra.await_network, "waiting for a network in exec"),
     ] {
         if set {
             return Err(unsupported(name));
@@ -142,6 +148,7 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
         cgroup: plan_cgroup(id, linux, cgroups)?,
         terminal: process.terminal,
         timings: extra.timings,
+        await_network: false,
     };
     Ok(Plan { launch, steps, filter })
 }
@@ -201,6 +208,9 @@ impl<'a> Namespaces<'a> {
         }
         if extra.loopback && !self.is_new(NamespaceKind::Network) {
             return Err(invalid("loopback", "the network namespace is not the container's own"));
+        }
+        if extra.await_network && !self.is_new(NamespaceKind::Network) {
+            return Err(invalid("await_network", "the network namespace is not the container's own"));
         }
         if extra.init && !self.is_new(NamespaceKind::Pid) {
             return Err(invalid("init", "the pid namespace is not the container's own"));

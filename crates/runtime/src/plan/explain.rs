@@ -46,6 +46,7 @@ impl Step {
             Step::Domainname { .. } => "domainname",
             Step::Sysctls { .. } => "sysctls",
             Step::Loopback => "loopback",
+            Step::AwaitNetwork => "await-network",
             Step::OomScoreAdjustment { .. } => "oom-score-adjustment",
             Step::RaiseLimits { .. } => "raise-limits",
             Step::Rlimits { .. } => "rlimits",
@@ -140,6 +141,7 @@ impl Step {
                 format!("set {}", names.join(", "))
             }
             Step::Loopback => "bring the loopback interface up".into(),
+            Step::AwaitNetwork => "wait until the network namespace is connected to its networks".into(),
             Step::OomScoreAdjustment { value } => {
                 format!("set the out-of-memory score adjustment to {value}")
             }

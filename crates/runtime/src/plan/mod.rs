@@ -49,6 +49,10 @@ pub struct Extra {
     pub populate: Vec<Populate>,
     /// Bring `lo` up. Only with a network namespace of its own.
     pub loopback: bool,
+    /// Wait until the parent has connected the network namespace: it gets the word by [`crate::exec::Running::network`]. Only with a
+    /// network namespace of its own.
+    #[serde(default)]
+    pub await_network: bool,
     /// Stay behind as a small process 1 that reaps and forwards signals. Needs a pid namespace of its own.
     pub init: bool,
     /// A ready seccomp program (`onggi_seccomp::Program::to_bytes`) instead of compiling `linux.seccomp`.
@@ -91,4 +95,7 @@ pub struct Launch {
     pub cgroup: onggi_cgroup::Plan,
     pub terminal: bool,
     pub timings: bool,
+    /// The child waits for its network.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub await_network: bool,
 }

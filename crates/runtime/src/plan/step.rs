@@ -84,6 +84,8 @@ pub enum Step {
     },
     /// Brings the loopback interface up.
     Loopback,
+    /// Waits until the parent has connected the network namespace, which it does while the steps before this one go on.
+    AwaitNetwork,
     /// −1000 to 1000.
     OomScoreAdjustment {
         value: i32,
@@ -144,16 +146,8 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Root {
-    /// `lower` has the topmost layer first. `volatile`: nothing is synced, ever (for trees that are thrown away). `user_attributes`:
-    /// what is hidden is marked as root of a user namespace can.
-    Overlay {
-        lower: Vec<PathBuf>,
-        upper: PathBuf,
-        work: PathBuf,
-        volatile: bool,
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        user_attributes: bool,
-    },
+    /// `lower` has the topmost layer first. `volatile`: nothing is synced, ever (for trees that are thrown away).
+    Overlay { lower: Vec<PathBuf>, upper: PathBuf, work: PathBuf, volatile: bool },
     /// A directory as it is.
     Directory { path: PathBuf },
 }

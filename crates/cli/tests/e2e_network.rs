@@ -1,0 +1,194 @@
+//! Networks of containers, with real connections: published ports, names, isolation, changes while a container runs.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use common::busybox;
+use onggi_testkit::{PATIENCE, TestEnv};
+
+/// A server that answers each connection with one word, and does so when this returns.
+fn serve(onggi: &TestEnv, name: &str, flags: &[&str]) {
+    let script = format!("mkdir -p /w && echo {name} > /w/index.html && exec httpd -f -p 80 -h /w");
+    let words = [&["run", "-d", "--name", name][..], flags, &["busybox", "sh", "-c", &script]].concat();
+    onggi.ok(words);
+    assert_eq!(fetch(&format!("{}:80", address(onggi, name))), name);
+}
+
+/// What is answered at this address of the host's; waits until somebody listens behind it.
+fn fetch(address: &str) -> String {
+    let address: SocketAddr = address.parse().expect("an address");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut text = String::new();
+        let fetched = TcpStream::connect_timeout(&address, Duration::from_secs(5)).and_then(|mut stream| {
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            stream.read_to_string(&mut text)
+        });
+        match fetched {
+            Ok(count) if count > 0 => return text.lines().last().unwrap_or_default().to_owned(),
+            _ if Instant::now() > deadline => panic!("{address} does not answer: {fetched:?}"),
+            _ => std::thread::yield_now(),
+        }
+    }
+}
+
+/// The port of the host's at which a container's is reached.
+fn port(onggi: &TestEnv, name: &str, of: &str) -> String {
+    let place = onggi.ok(["port", name, of]);
+    let line = place.lines().next().expect("it is published");
+    line.rsplit_once(':').expect("a port").1.to_owned()
+}
+
+fn address(onggi: &TestEnv, name: &str) -> String {
+    onggi.inspect(name, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
+}
+
+/// Tried from inside a container: whether a server at an address answers.
+fn reaches(onggi: &TestEnv, from: &str, address: &str) -> bool {
+    let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 {address} 80");
+    onggi.run(["exec", from, "sh", "-c", &script]).stdout.contains("200 OK")
+}
+
+#[test]
+fn a_published_port_is_reached_and_held() {
+    let onggi = busybox();
+    serve(&onggi, "web", &["-p", "80", "-p", "127.0.0.1::80"]);
+    let places = onggi.ok(["port", "web"]);
+    let ports: Vec<&str> =
+        places.lines().filter_map(|line| line.rsplit_once(':')).map(|(_, port)| port).collect();
+    assert_eq!(ports.len(), 2, "{places}");
+    assert_eq!(fetch(&format!("127.0.0.1:{}", ports[0])), "web");
+    assert_eq!(fetch(&format!("127.0.0.1:{}", ports[1])), "web");
+    let shown = onggi.ok(["ps", "--format", "{{.Ports}}"]);
+    assert!(shown.contains("->80/tcp"), "{shown}");
+
+    let twice = format!("{}:80", ports[0]);
+    onggi
+        .run(["run", "--rm", "-p", &twice, "busybox", "true"])
+        .code(125)
+        .says(&format!("Bind for 0.0.0.0:{} failed: port is already allocated", ports[0]));
+    onggi.ok(["rm", "-f", "web"]);
+    onggi.ok(["run", "--rm", "-p", &twice, "busybox", "true"]);
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn containers_find_those_of_their_network_and_no_others() {
+    let onggi = busybox();
+    onggi.ok(["network", "create", "shop"]);
+    serve(&onggi, "db", &["--network", "shop", "--network-alias", "data"]);
+    serve(&onggi, "alone", &[]);
+    onggi.ok(["run", "-d", "--name", "web", "--network", "shop", "busybox", "sleep", "1000"]);
+    let db = address(&onggi, "db");
+    assert!(reaches(&onggi, "web", &db));
+    assert!(!reaches(&onggi, "web", &address(&onggi, "alone")), "another network");
+    assert!(!reaches(&onggi, "alone", &db), "another network");
+    for name in ["db", "data", "DB", "db.shop"] {
+        assert!(onggi.ok(["exec", "web", "nslookup", name]).contains(&db), "{name}");
+    }
+    onggi.fails(["exec", "web", "nslookup", "alone"]);
+
+    onggi.ok(["network", "connect", "--alias", "late", "shop", "alone"]);
+    assert!(reaches(&onggi, "alone", &db));
+    let late = onggi.inspect("alone", "{{(index .NetworkSettings.Networks \"shop\").IPAddress}}");
+    assert!(onggi.ok(["exec", "web", "nslookup", "late"]).contains(&late));
+    assert!(onggi.ok(["exec", "alone", "cat", "/etc/hosts"]).contains(&late));
+    onggi.ok(["network", "disconnect", "shop", "alone"]);
+    assert!(!reaches(&onggi, "alone", &db));
+    onggi.fails(["exec", "web", "nslookup", "late"]);
+
+    onggi.ok(["rename", "db", "base"]);
+    assert!(onggi.ok(["exec", "web", "nslookup", "base"]).contains(&db));
+    onggi.fails(["exec", "web", "nslookup", "db"]);
+    onggi.run(["network", "rm", "shop"]).code(1).says("has active endpoints");
+    onggi.ok(["rm", "-f", "base", "web"]);
+    onggi.ok(["network", "rm", "shop"]);
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_network_of_another_container_is_shared_with_its_files() {
+    let onggi = busybox();
+    serve(&onggi, "web", &[]);
+    let script = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc 127.0.0.1 80; hostname; cat /etc/hosts";
+    let text = onggi.ok(["run", "--rm", "--network", "container:web", "busybox", "sh", "-c", script]);
+    assert!(text.contains("web\n") && text.contains(&address(&onggi, "web")), "{text}");
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn both_families_fixed_addresses_and_internal_networks() {
+    let onggi = busybox();
+    onggi.ok(["network", "create", "--internal", "--ipv6", "--subnet", "10.191.0.0/24", "back"]);
+    onggi.ok([
+        "run",
+        "-d",
+        "--name",
+        "db",
+        "--network",
+        "back",
+        "--ip",
+        "10.191.0.9",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    assert_eq!(address(&onggi, "db"), "10.191.0.9");
+    let ipv6 = onggi.inspect("db", "{{range .NetworkSettings.Networks}}{{.GlobalIPv6Address}}{{end}}");
+    assert!(ipv6.starts_with("fd"), "{ipv6}");
+    assert!(onggi.ok(["exec", "db", "ip", "address"]).contains(&ipv6));
+    assert!(!onggi.ok(["exec", "db", "ip", "route"]).contains("default"), "there is no way out");
+    onggi
+        .run(["run", "--rm", "--network", "back", "--ip", "10.191.0.9", "busybox", "true"])
+        .code(125)
+        .says("Address already in use");
+    onggi
+        .run(["run", "--rm", "--network", "back", "-p", "80", "busybox", "true"])
+        .code(125)
+        .says("not internal");
+    onggi.ok(["rm", "-f", "db"]);
+    onggi.ok(["network", "prune", "-f"]);
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_dead_monitor_s_container_keeps_its_place() {
+    let onggi = busybox();
+    serve(&onggi, "web", &["-p", "80"]);
+    let (before, host) = (address(&onggi, "web"), port(&onggi, "web", "80"));
+    let place = format!("127.0.0.1:{host}");
+    assert_eq!(fetch(&place), "web");
+    onggi.monitor("web").kill();
+    assert_eq!(fetch(&place), "web", "nobody is needed for a port");
+    // The next look at it puts another monitor behind it, which holds the port again.
+    assert_eq!(address(&onggi, "web"), before);
+    onggi
+        .run(["run", "--rm", "-p", &format!("{host}:80"), "busybox", "true"])
+        .code(125)
+        .says("already allocated");
+    assert_ne!(onggi.ok(["run", "--rm", "busybox", "hostname", "-i"]).trim(), before);
+    onggi.ok(["stop", "-t", "0", "web"]);
+    onggi.ok(["start", "web"]);
+    assert_eq!(fetch(&format!("127.0.0.1:{}", port(&onggi, "web", "80"))), "web");
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_left_behind_is_swept() {
+    let onggi = busybox();
+    onggi.ok(["network", "create", "--subnet", "10.191.1.0/30", "tiny"]);
+    let run = ["run", "-d", "--name", "one", "--network", "tiny", "busybox", "sleep", "1000"];
+    onggi.ok(run);
+    // Both die: nobody gives the lease back.
+    let (monitor, first) = (onggi.monitor("one"), onggi.first_process("one"));
+    monitor.kill();
+    first.kill();
+    let other = ["run", "--rm", "--network", "tiny", "busybox", "true"];
+    // There is one address, and it is said to be used until somebody looks at the container.
+    onggi.ok(["ps", "-a"]);
+    onggi.ok(other);
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}

@@ -1,0 +1,217 @@
+//! Making a network: its subnets, its record. The bridge comes with the first container.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+
+use onggi_monitor::clock::Moment;
+use onggi_net::address::Subnet;
+use onggi_net::plan::pool;
+use onggi_net::{Socket, link};
+use onggi_record::Durability;
+
+use super::{BUILT_IN, DEFAULT, Network, RECORD, Range, VERSION};
+use crate::Engine;
+use crate::error::Error;
+use crate::id::ContainerId;
+use crate::names;
+use crate::paths::make_directory;
+use crate::request::NetworkCreate;
+
+/// Docker's options of bridges that are understood here. The others are refused by name.
+pub(super) const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
+pub(super) const MTU: &str = "com.docker.network.driver.mtu";
+/// And those whose usual value is all that there is.
+const AS_USUAL: [(&str, &str); 3] = [
+    ("com.docker.network.bridge.enable_icc", "true"),
+    ("com.docker.network.bridge.enable_ip_masquerade", "true"),
+    ("com.docker.network.bridge.host_binding_ipv4", "0.0.0.0"),
+];
+/// IPv6 needs packets of this size (RFC 8200 §5); no link of the kernel's takes larger ones than the other.
+const MTUS: std::ops::RangeInclusive<u32> = 1280..=65535;
+
+impl Engine {
+    /// Makes a network. Answers its id.
+    ///
+    /// # Errors
+    /// The name is taken or none; a subnet is in use; an option that is not understood.
+    pub fn network_create(&self, request: &NetworkCreate) -> Result<String, Error> {
+        let name = &request.name;
+        if name == DEFAULT || name == "default" || BUILT_IN.contains(&name.as_str()) {
+            return Err(invalid(format!("operation is not permitted on predefined {name} network")));
+        }
+        if !names::is_valid(name) {
+            return Err(invalid(format!(
+                "invalid network name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+            )));
+        }
+        check_options(&request.options)?;
+        let network = self.make_network(request)?;
+        self.tell_network("create", &network, None);
+        Ok(network.id)
+    }
+
+    /// The network of containers that name none.
+    pub(super) fn make_default_network(&self) -> Result<Network, Error> {
+        let request = NetworkCreate { name: DEFAULT.to_owned(), ..NetworkCreate::default() };
+        match self.make_network(&request) {
+            // Somebody was faster.
+            Err(Error::NetworkExists { .. }) => {
+                self.read_network(DEFAULT)?.ok_or_else(|| Error::NoSuchNetwork { name: DEFAULT.to_owned() })
+            }
+            other => other,
+        }
+    }
+
+    fn make_network(&self, request: &NetworkCreate) -> Result<Network, Error> {
+        // Two that look for a subnet at once would find the same.
+        let _lock = self.lock_networks()?;
+        if self.read_network(&request.name)?.is_some() {
+            return Err(Error::NetworkExists { name: request.name.clone() });
+        }
+        let id = ContainerId::random().map_err(|source| Error::Kernel { act: "getrandom", source })?;
+        let mut used: Vec<Subnet> = Vec::new();
+        for network in self.all_networks()? {
+            let taken = network.subnets.iter().map(|range| range.subnet);
+            if let Some(wanted) = request
+                .subnets
+                .iter()
+                .find(|wanted| network.subnets.iter().any(|range| range.subnet.overlaps(**wanted)))
+            {
+                return Err(invalid(format!(
+                    "Pool overlaps with other one on this address space: {wanted} is of network {}",
+                    network.name
+                )));
+            }
+            used.extend(taken);
+        }
+        used.extend(link::routed(&mut Socket::route()?)?);
+        let network = Network {
+            version: VERSION,
+            subnets: self.subnets(request, id.as_str(), &used)?,
+            id: id.to_string(),
+            name: request.name.clone(),
+            driver: "bridge".to_owned(),
+            created: Moment::now().to_string(),
+            internal: request.internal,
+            ipv6: request.ipv6 || request.subnets.iter().any(|subnet| !subnet.is_ipv4()),
+            labels: request.labels.clone(),
+            options: request.options.clone(),
+        };
+        self.write_network(&network)?;
+        Ok(network)
+    }
+
+    /// What the user said, and what is free for the rest.
+    fn subnets(&self, request: &NetworkCreate, id: &str, used: &[Subnet]) -> Result<Vec<Range>, Error> {
+        let mut subnets = request.subnets.clone();
+        let has = |subnets: &[Subnet], ipv4: bool| subnets.iter().any(|subnet| subnet.is_ipv4() == ipv4);
+        if subnets.iter().filter(|subnet| subnet.is_ipv4()).count() > 1
+            || subnets.iter().filter(|subnet| !subnet.is_ipv4()).count() > 1
+        {
+            return Err(Error::NotBuilt { what: "a network with two subnets of one family".to_owned() });
+        }
+        if !has(&subnets, true) {
+            let pools = pool::parse(&self.settings.network_pools).map_err(invalid)?;
+            subnets.insert(0, pool::choose(&pools, used, self.instance().first_choice())?);
+        }
+        if request.ipv6 && !has(&subnets, false) {
+            subnets.extend(pool::local6(id));
+        }
+        let inside = |subnet: Subnet, address: &IpAddr| subnet.is_usable(*address);
+        if let Some(gateway) =
+            request.gateways.iter().find(|gateway| !subnets.iter().any(|subnet| inside(*subnet, gateway)))
+        {
+            return Err(invalid(format!("no matching subnet for gateway {gateway}")));
+        }
+        if let Some(range) = request.ranges.iter().find(|range| {
+            !subnets.iter().any(|subnet| {
+                subnet.contains(range.address())
+                    && subnet.is_ipv4() == range.is_ipv4()
+                    && subnet.prefix() <= range.prefix()
+            })
+        }) {
+            return Err(invalid(format!("no matching subnet for range {range}")));
+        }
+        let ranges = subnets.into_iter().map(|subnet| {
+            let gateway = request.gateways.iter().copied().find(|gateway| subnet.contains(*gateway));
+            let first = subnet.at(1).filter(|first| subnet.is_usable(*first));
+            let gateway = gateway
+                .or(first)
+                .ok_or_else(|| invalid(format!("invalid subnet {subnet}: it has no room for a gateway")))?;
+            Ok(Range {
+                subnet,
+                gateway,
+                range: request.ranges.iter().copied().find(|range| subnet.contains(range.address())),
+                chosen: request.subnets.contains(&subnet),
+            })
+        });
+        ranges.collect()
+    }
+
+    /// Made apart and renamed into its place, so that half of one is never seen.
+    fn write_network(&self, network: &Network) -> Result<(), Error> {
+        let unfinished = self.paths.temporary().join(format!("network-{}", network.id));
+        make_directory(&unfinished).map_err(Error::io("make the directory", &unfinished))?;
+        onggi_record::write(&unfinished.join(RECORD), network, Durability::Synced)?;
+        onggi_sys::fault::point("engine.network.record-written");
+        let networks = self.paths.networks();
+        match std::fs::rename(&unfinished, networks.join(&network.name)) {
+            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => {
+                crate::disk::remove_tree(&unfinished)?;
+                return Err(Error::NetworkExists { name: network.name.clone() });
+            }
+            Err(error) => return Err(Error::io("rename", unfinished)(error)),
+            Ok(()) => {}
+        }
+        onggi_sys::fault::point("engine.network.renamed");
+        let synced = std::fs::File::open(&networks).and_then(|directory| directory.sync_all());
+        synced.map_err(Error::io("fsync", networks))
+    }
+
+    /// Held while networks come and go. Ends with the value.
+    pub(super) fn lock_networks(&self) -> Result<std::fs::File, Error> {
+        let networks = self.paths.networks();
+        make_directory(&networks).map_err(Error::io("make the directory", &networks))?;
+        let path = self.paths.data.join("networks.lock");
+        let file = std::fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        onggi_sys::ofd::lock(std::os::fd::AsFd::as_fd(&file)).map_err(Error::io("lock", path))?;
+        Ok(file)
+    }
+}
+
+fn check_options(options: &BTreeMap<String, String>) -> Result<(), Error> {
+    for (key, value) in options {
+        let wrong = || invalid(format!("invalid value for option {key}: {value}"));
+        match key.as_str() {
+            BRIDGE_NAME => {
+                let sound = (1..16).contains(&value.len())
+                    && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+                    && !matches!(value.as_str(), "." | ".." | "all" | "default");
+                if !sound {
+                    return Err(wrong());
+                }
+            }
+            MTU => {
+                value.parse().ok().filter(|mtu| MTUS.contains(mtu)).ok_or_else(wrong)?;
+            }
+            _ => match AS_USUAL.iter().find(|(name, _)| name == key) {
+                Some((_, usual)) if value == usual => {}
+                Some((_, usual)) => {
+                    return Err(Error::NotBuilt { what: format!("{key} other than {usual}") });
+                }
+                None => return Err(Error::NotBuilt { what: format!("the network option {key}") }),
+            },
+        }
+    }
+    Ok(())
+}
+
+fn invalid(what: impl Into<String>) -> Error {
+    Error::Invalid { what: what.into() }
+}

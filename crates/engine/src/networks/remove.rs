@@ -1,0 +1,126 @@
+//! Removing networks: refused while a container is on one, and by then only a bridge and a record are left.
+
+use onggi_error::{Diagnose, Kind};
+use onggi_net::endpoint;
+use onggi_net::nftables::Change;
+use onggi_net::{Socket, link};
+
+use super::{BUILT_IN, Network};
+use crate::Engine;
+use crate::error::Error;
+use crate::prune::PruneOptions;
+
+impl Engine {
+    /// Removes a network that no container is on; those that are stopped do not count. With `force` a missing one is no error.
+    ///
+    /// # Errors
+    /// It is in use, or predefined.
+    pub fn network_remove(&self, name: &str, force: bool) -> Result<(), Error> {
+        if BUILT_IN.contains(&name) {
+            return Err(predefined(name));
+        }
+        let network = match self.find_network(name) {
+            Err(Error::NoSuchNetwork { .. }) if force => return Ok(()),
+            other => other?,
+        };
+        if network.is_default() {
+            return Err(predefined(&network.name));
+        }
+        self.remove_network(&network)
+    }
+
+    /// Removes the networks that no container, running or not, names. Answers their names.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    pub fn network_prune(&self, options: &PruneOptions) -> Result<Vec<String>, Error> {
+        let mut used = std::collections::BTreeSet::new();
+        for name in crate::check::names(&self.paths.containers())? {
+            let Ok(id) = name.parse() else { continue };
+            let record = match self.record(&id) {
+                Err(Error::NoSuchContainer { .. }) => continue,
+                other => other?,
+            };
+            used.extend(record.resolved.networks.into_iter().map(|wanted| wanted.name));
+        }
+        let mut removed = Vec::new();
+        for network in self.all_networks()? {
+            let is_used =
+                used.iter().any(|name| *name == network.name || network.id.starts_with(name.as_str()));
+            if network.is_default() || is_used || !options.wants(&network.created, &network.labels) {
+                continue;
+            }
+            match self.remove_network(&network) {
+                Ok(()) => removed.push(network.name),
+                // A container has come to be on it, or somebody was faster.
+                Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
+    }
+
+    fn remove_network(&self, network: &Network) -> Result<(), Error> {
+        let _lock = self.lock_networks()?;
+        self.sweep_network(network, None);
+        let endpoints = endpoint::all_traces(&self.endpoints(network))?;
+        if !endpoints.is_empty() {
+            let name = |endpoint: &endpoint::Endpoint| endpoint.names.first().cloned().unwrap_or_default();
+            return Err(Error::NetworkInUse {
+                name: network.name.clone(),
+                id: network.id.clone(),
+                endpoints: endpoints.iter().map(name).collect(),
+            });
+        }
+        // From now on nobody can find it.
+        let directory = self.paths.networks().join(&network.name);
+        let leftover = self.paths.temporary().join(format!("network-{}", network.id));
+        crate::disk::remove_tree(&leftover)?;
+        match std::fs::rename(&directory, &leftover) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NoSuchNetwork { name: network.name.clone() });
+            }
+            other => other.map_err(Error::io("rename", &directory))?,
+        }
+        onggi_sys::fault::point("engine.network.unnamed");
+        self.take_down(network)?;
+        self.tell_network("destroy", network, None);
+        crate::disk::remove_tree(&leftover)
+    }
+
+    /// Takes away what the kernel has for all networks: bridges and the table. No container may run.
+    ///
+    /// # Errors
+    /// The first failure, after everything that could be taken away was.
+    pub fn network_reset(&self) -> Result<(), Error> {
+        let mut result = Ok(());
+        for network in self.all_networks()? {
+            result = result.and(self.take_down(&network));
+        }
+        result.and(self.instance().table().delete(&mut Socket::netfilter()?).map_err(Error::from))
+    }
+
+    /// What the kernel and the run root have of a network that nobody is on.
+    pub(crate) fn take_down(&self, network: &Network) -> Result<(), Error> {
+        let instance = self.instance();
+        let bridge = network.bridge(&instance);
+        let mut socket = Socket::route()?;
+        // One of this name that is another's is left alone.
+        let ours =
+            link::find(&mut socket, &bridge)?.is_some_and(|link| link.alias == instance.alias(&network.id));
+        if ours {
+            let change = Change::Bridge { name: &bridge, internal: network.internal };
+            match instance.table().apply(&mut Socket::netfilter()?, &[], &[change]) {
+                // Somebody has flushed the firewall.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                other => other?,
+            }
+            link::delete(&mut socket, &bridge)?;
+        }
+        crate::disk::remove_tree(self.endpoints(network).path())
+    }
+}
+
+fn predefined(name: &str) -> Error {
+    Error::Invalid { what: format!("{name} is a pre-defined network and cannot be removed") }
+}
