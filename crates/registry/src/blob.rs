@@ -72,7 +72,12 @@ impl Blob<'_> {
                     self.body = None;
                     self.failures += 1;
                     let client = self.repository.client;
-                    let (error, wait) = client.pause_after(error, self.failures, self.repository.attempts)?;
+                    let (error, wait) = client.pause_after(
+                        error,
+                        self.failures,
+                        self.repository.attempts,
+                        self.offset > 0,
+                    )?;
                     client.watch.retrying(&self.what(), wait, &error);
                     pause(&*client.watch, wait)?;
                 }

@@ -225,15 +225,16 @@ impl Client {
 
     fn credential(&self, registry: &str, repository: &str) -> Result<Option<Credential>, Error> {
         let key = (registry.to_owned(), repository.to_owned());
-        let mut state = self.state();
-        if let Some(given) = state.given.get(registry) {
-            return Ok(Some(given.clone()));
+        let known = {
+            let state = self.state();
+            state.given.get(registry).cloned().map(Some).or_else(|| state.credentials.get(&key).cloned())
+        };
+        if let Some(known) = known {
+            return Ok(known);
         }
-        if let Some(known) = state.credentials.get(&key) {
-            return Ok(known.clone());
-        }
+        // A helper may ask the user: nobody waits for that who does not need it.
         let found = self.auth_files.find(registry, repository)?;
-        state.credentials.insert(key, found.clone());
+        self.state().credentials.insert(key, found.clone());
         Ok(found)
     }
 
@@ -307,7 +308,7 @@ impl Client {
         loop {
             match act() {
                 Err(error) => {
-                    let (error, pause) = self.pause_after(error, attempt, attempts)?;
+                    let (error, pause) = self.pause_after(error, attempt, attempts, false)?;
                     self.watch.retrying(what, pause, &error);
                     crate::watch::pause(&*self.watch, pause)?;
                 }
@@ -317,16 +318,19 @@ impl Client {
         }
     }
 
-    /// How long to wait after the so-many-th failure; the error itself if there is no use in waiting.
+    /// How long to wait after the so-many-th failure; the error itself if there is no use in waiting. `moving`: the registry was reached a moment
+    /// ago, so that it cannot be reached now may pass.
     pub(crate) fn pause_after(
         &self,
         error: Error,
         attempt: u32,
         attempts: u32,
+        moving: bool,
     ) -> Result<(Error, Duration), Error> {
         /// A registry that wants more patience than this is reported rather than waited for.
         const LONGEST: Duration = Duration::from_secs(60);
-        if attempt >= attempts || !error.is_passing() || self.watch.is_interrupted() {
+        let passing = error.is_passing() || moving && error.is_unreachable();
+        if attempt >= attempts || !passing || self.watch.is_interrupted() {
             return Err(error);
         }
         let asked = if let Error::RateLimited { wait, .. } = &error { *wait } else { None };

@@ -150,10 +150,7 @@ impl Error {
     /// Whether the same may succeed in a moment.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
-            Error::Exchange { .. }
-            | Error::Stalled { .. }
-            | Error::Lookup { .. }
-            | Error::RateLimited { .. } => true,
+            Error::Exchange { .. } | Error::Stalled { .. } | Error::RateLimited { .. } => true,
             Error::Connect { source, .. } => {
                 matches!(source.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::TimedOut)
             }

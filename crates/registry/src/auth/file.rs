@@ -46,8 +46,9 @@ impl AuthFiles {
         }
         let home = path("HOME").unwrap_or_else(|| PathBuf::from("/root"));
         let docker = path("DOCKER_CONFIG").unwrap_or_else(|| home.join(".docker")).join("config.json");
-        let runtime = path("XDG_RUNTIME_DIR").unwrap_or_else(|| PathBuf::from("/run/containers/0"));
-        let runtime = if runtime.ends_with("containers/0") { runtime } else { runtime.join("containers") };
+        // Without a session only root has such a place.
+        let runtime = path("XDG_RUNTIME_DIR")
+            .map_or_else(|| "/run/containers/0".into(), |path| path.join("containers"));
         let config = path("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config")).join("containers");
         AuthFiles {
             read: vec![runtime.join("auth.json"), config.join("auth.json"), docker.clone()],
