@@ -148,6 +148,13 @@ impl Diagnose for Error {
             Error::HardLinkTarget { .. } | Error::HardLinkIntoLower { .. } => {
                 Some("build the layer again with the file itself in it, not only a link".to_owned())
             }
+            Error::Unpack { call: "fchown" | "fchownat", source, .. }
+                if source.kind() == io::ErrorKind::InvalidInput =>
+            {
+                let grant = "the owner is none of the ids that /etc/subuid and /etc/subgid grant this user: grant a longer range, \
+                             end the user's containers and try again";
+                Some(grant.to_owned())
+            }
             _ => None,
         }
     }

@@ -33,6 +33,7 @@ pub struct Unpacker<'l> {
     tree: Tree<'l>,
     into: OwnedFd,
     stage: OwnedFd,
+    ordinary: bool,
     /// The number of the next staged file.
     next: u64,
     current: Option<Staged>,
@@ -64,7 +65,15 @@ impl<'l> Unpacker<'l> {
     pub fn new(into: OwnedFd, lower: &'l mut dyn Lower, limits: Limits) -> Result<Self, Error> {
         let stage = make_directory(into.as_fd(), STAGE.as_bytes()).map_err(failed(b"", "mkdirat stage"))?;
         let (parser, tree) = (Parser::new(limits.clone()), Tree::new(lower, limits));
-        Ok(Unpacker { parser, tree, into, stage, next: 0, current: None })
+        Ok(Unpacker { parser, tree, into, stage, ordinary: false, next: 0, current: None })
+    }
+
+    /// For root of a user namespace: leaves out device nodes and the attributes that only root of the machine may give, and marks what
+    /// hides the layers below as overlayfs' option `userxattr` reads it.
+    #[must_use]
+    pub fn as_ordinary_user(mut self, ordinary: bool) -> Self {
+        self.ordinary = ordinary;
+        self
     }
 
     fn begin(&mut self, entry: crate::tar::Entry) -> Result<(), Error> {
@@ -95,7 +104,7 @@ impl LayerSink for Unpacker<'_> {
                 }
                 Event::EntryEnd => {
                     if let Some(staged) = self.current.take() {
-                        staged.finish()?;
+                        staged.finish(self.ordinary)?;
                     }
                 }
                 Event::End => {}
@@ -108,8 +117,8 @@ impl LayerSink for Unpacker<'_> {
         self.parser.finish()?;
         let tar_bytes = self.parser.offset();
         let layer = self.tree.finish()?;
-        Builder { layer: &layer, stage: self.stage.as_fd(), linked: BTreeMap::new() }
-            .build(self.into.as_fd())?;
+        let (stage, ordinary) = (self.stage.as_fd(), self.ordinary);
+        Builder { layer: &layer, stage, ordinary, linked: BTreeMap::new() }.build(self.into.as_fd())?;
         for number in 0..self.next {
             // Contents that a later duplicate replaced, and those of hard links; renamed ones are gone already.
             match unlinkat(&self.stage, number.to_string(), AtFlags::empty()) {
@@ -141,11 +150,11 @@ impl Staged {
         Ok(())
     }
 
-    fn finish(self) -> Result<(), Error> {
+    fn finish(self, ordinary: bool) -> Result<(), Error> {
         if self.sparse.is_some() {
             self.file.set_len(self.size).map_err(failed(&self.path, "ftruncate"))?;
         }
-        set_metadata(self.file.as_fd(), &self.metadata, false, &self.path)
+        set_metadata(self.file.as_fd(), &self.metadata, ordinary, None, &self.path)
     }
 }
 
@@ -153,6 +162,7 @@ impl Staged {
 struct Builder<'a> {
     layer: &'a Layer,
     stage: BorrowedFd<'a>,
+    ordinary: bool,
     /// Staged names of what has several links and is not a file.
     linked: BTreeMap<NodeId, String>,
 }
@@ -176,7 +186,8 @@ impl<'a> Builder<'a> {
                 // Last, since every name made in a directory changes its time.
                 let node = &layer.nodes[open.id];
                 let opaque = matches!(&node.kind, NodeKind::Directory(directory) if directory.opaque);
-                set_metadata(open.descriptor.as_fd(), &node.metadata, opaque, &path)?;
+                let hides = opaque.then(|| self.opaque_mark());
+                set_metadata(open.descriptor.as_fd(), &node.metadata, self.ordinary, hides, &path)?;
                 stack.pop();
                 continue;
             };
@@ -195,6 +206,11 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    /// Whose name begins with `trusted.` nobody in a user namespace may set.
+    fn opaque_mark(&self) -> &'static str {
+        if self.ordinary { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
+    }
+
     fn open(&self, parent: BorrowedFd<'_>, name: &[u8], id: NodeId, path: &[u8]) -> Result<Open<'a>, Error> {
         let descriptor = make_directory(parent, name).map_err(failed(path, "mkdirat"))?;
         let rest = match &self.layer.nodes[id].kind {
@@ -207,18 +223,21 @@ impl<'a> Builder<'a> {
     /// Gives something that is not a directory its name.
     fn place(&mut self, parent: BorrowedFd<'_>, name: &[u8], id: NodeId, path: &[u8]) -> Result<(), Error> {
         let node = &self.layer.nodes[id];
+        if self.ordinary && is_device(&node.kind) {
+            return Ok(());
+        }
         let staged = match &node.kind {
             NodeKind::File(file) if node.links == 1 => {
                 return renameat(self.stage, file.place.to_string(), parent, name)
                     .map_err(|error| failed(path, "renameat")(error.into()));
             }
             NodeKind::File(file) => file.place.to_string(),
-            _ if node.links == 1 => return make_node(parent, name, node, path),
+            _ if node.links == 1 => return make_node(parent, name, node, self.ordinary, path),
             _ => match self.linked.get(&id) {
                 Some(staged) => staged.clone(),
                 None => {
                     let staged = format!("n{id}");
-                    make_node(self.stage, staged.as_bytes(), node, path)?;
+                    make_node(self.stage, staged.as_bytes(), node, self.ordinary, path)?;
                     self.linked.insert(id, staged.clone());
                     staged
                 }
@@ -241,7 +260,13 @@ fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
 ///
 /// The name is new in a directory that only this process can enter, so it cannot turn into something else between
 /// the calls. There is no descriptor of a symbolic link or device that would not open it, hence names.
-fn make_node(parent: BorrowedFd<'_>, name: &[u8], node: &Node, path: &[u8]) -> Result<(), Error> {
+fn make_node(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    node: &Node,
+    ordinary: bool,
+    path: &[u8],
+) -> Result<(), Error> {
     let metadata = &node.metadata;
     let fail = |call| move |error: rustix::io::Errno| failed(path, call)(error.into());
     let mode = Mode::from_raw_mode(metadata.mode);
@@ -262,7 +287,7 @@ fn make_node(parent: BorrowedFd<'_>, name: &[u8], node: &Node, path: &[u8]) -> R
     if !metadata.xattrs.is_empty() {
         // No call takes a directory descriptor and a name here before Linux 6.13 (setxattrat).
         let magic = [b"/proc/self/fd/", parent.as_raw_fd().to_string().as_bytes(), b"/", name].concat();
-        for (attribute, value) in &metadata.xattrs {
+        for (attribute, value) in attributes(metadata, ordinary) {
             lsetxattr(magic.as_slice(), attribute.as_slice(), value, XattrFlags::empty())
                 .map_err(fail("lsetxattr"))?;
         }
@@ -278,21 +303,39 @@ fn make_node(parent: BorrowedFd<'_>, name: &[u8], node: &Node, path: &[u8]) -> R
 fn set_metadata(
     descriptor: BorrowedFd<'_>,
     metadata: &Metadata,
-    opaque: bool,
+    ordinary: bool,
+    hides: Option<&str>,
     path: &[u8],
 ) -> Result<(), Error> {
     let fail = |call| move |error: rustix::io::Errno| failed(path, call)(error.into());
     let (uid, gid) = owner(metadata);
     fchown(descriptor, uid, gid).map_err(fail("fchown"))?;
-    for (name, value) in &metadata.xattrs {
+    for (name, value) in attributes(metadata, ordinary) {
         fsetxattr(descriptor, name.as_slice(), value, XattrFlags::empty()).map_err(fail("fsetxattr"))?;
     }
-    if opaque {
-        fsetxattr(descriptor, "trusted.overlay.opaque", b"y", XattrFlags::empty())
-            .map_err(fail("fsetxattr trusted.overlay.opaque"))?;
+    if let Some(mark) = hides {
+        fsetxattr(descriptor, mark, b"y", XattrFlags::empty()).map_err(fail("fsetxattr overlay.opaque"))?;
     }
     fchmod(descriptor, Mode::from_raw_mode(metadata.mode)).map_err(fail("fchmod"))?;
     futimens(descriptor, &times(metadata)).map_err(fail("futimens"))
+}
+
+/// A device, but not the one that says of a name that it is gone: that one anybody may make (Linux 5.8).
+fn is_device(kind: &NodeKind) -> bool {
+    match kind {
+        NodeKind::CharDevice { major, minor } => (*major, *minor) != (0, 0),
+        NodeKind::BlockDevice { .. } => true,
+        _ => false,
+    }
+}
+
+/// Those that may be set: in a user namespace not `trusted.*`, and of `security.*` capabilities alone, which the kernel binds to it.
+fn attributes(metadata: &Metadata, ordinary: bool) -> impl Iterator<Item = &(Vec<u8>, Vec<u8>)> {
+    let may = move |name: &[u8]| {
+        let of_machine = name.starts_with(b"trusted.") || name.starts_with(b"security.");
+        !ordinary || !of_machine || name == b"security.capability"
+    };
+    metadata.xattrs.iter().filter(move |(name, _)| may(name))
 }
 
 fn owner(metadata: &Metadata) -> (Option<Uid>, Option<Gid>) {

@@ -122,7 +122,7 @@ impl Cgroup {
                 Err(source) => return Err(Error::OpenDirectory { path: name.join(&path), source }),
             });
         }
-        if directories.iter().all(Option::is_none) {
+        if directories.iter().all(Option::is_none) && !layout.is_none() {
             return Err(Error::Missing { path });
         }
         Ok(Cgroup { layout: layout.clone(), path, directories })
@@ -279,7 +279,7 @@ impl Cgroup {
             (Layout::V1 { .. }, _, Some(freezer)) => {
                 v1::freezer::freeze(freezer, frozen, PATIENCE).map_err(fail)
             }
-            _ => Err(Error::NoController { limit: "freezing", controller: "freezer" }),
+            _ => Err(Error::no_controller("freezing", "freezer")),
         };
         if set(frozen)? {
             return Ok(());
@@ -434,9 +434,8 @@ impl Cgroup {
     }
 
     fn memory(&self) -> Result<&OwnedFd, Error> {
-        let missing =
-            Error::NoController { limit: "counting kills for want of memory", controller: "memory" };
-        self.layout.index_of("memory").and_then(|index| self.directory_at(index)).ok_or(missing)
+        let missing = || Error::no_controller("counting kills for want of memory", "memory");
+        self.layout.index_of("memory").and_then(|index| self.directory_at(index)).ok_or_else(missing)
     }
 
     /// Where processes are listed: the freezer's on v1, so that what is listed is what is frozen.

@@ -19,6 +19,9 @@ pub enum Error {
     /// The controller is compiled out, disabled on the kernel's command line, or not delegated to this tree.
     #[error("{limit} cannot be applied: this host has no {controller} cgroup controller")]
     NoController { limit: &'static str, controller: &'static str },
+    /// An ordinary user has what was delegated, and nothing else.
+    #[error("{limit} cannot be had: no {controller} cgroup controller is delegated to this user")]
+    NotDelegated { limit: &'static str, controller: &'static str },
     /// The controller is there, but not this knob of it.
     #[error("{file} = {value:?} cannot be applied: this kernel offers no such file")]
     NoFile { file: String, value: String },
@@ -51,11 +54,36 @@ pub enum Error {
     Remove { path: String, failures: String },
 }
 
+impl Error {
+    /// A controller that this tree does not have: the host's lack, or for an ordinary user the delegation's.
+    pub(crate) fn no_controller(limit: &'static str, controller: &'static str) -> Error {
+        if onggi_sys::namespace::in_user_namespace() {
+            Error::NotDelegated { limit, controller }
+        } else {
+            Error::NoController { limit, controller }
+        }
+    }
+}
+
+/// There while systemd runs the machine (sd_booted(3)).
+const SYSTEMD: &str = "/run/systemd/system";
+
+/// How an ordinary user comes to control groups on this machine: a command, or a sentence.
+#[must_use]
+pub fn how_to_delegate() -> &'static str {
+    if std::path::Path::new(SYSTEMD).exists() {
+        "systemd-run --user --scope -p Delegate=yes onggi …"
+    } else {
+        "run Onggi as root, or have root make a cgroup, give it to you (chown) and move your shell into it: docs/rootless.md"
+    }
+}
+
 impl Diagnose for Error {
     fn kind(&self) -> Kind {
         match self {
             Error::NotMounted
             | Error::NoController { .. }
+            | Error::NotDelegated { .. }
             | Error::NoFile { .. }
             | Error::Unsupported { .. } => Kind::Unsupported,
             Error::BadPath { .. } | Error::BadLimit { .. } | Error::BelowUsage { .. } => Kind::InvalidInput,
@@ -83,6 +111,7 @@ impl Diagnose for Error {
                 "look for {controller:?} in /proc/cgroups and in /sys/fs/cgroup/cgroup.controllers; \
                  the kernel's command line may disable it (cgroup_disable=, cgroup_enable=)"
             ),
+            Error::NotDelegated { .. } => how_to_delegate().into(),
             Error::NoFile { file, .. } if file.contains("memsw") || file.contains("swap") => {
                 "swap accounting is off: boot with swapaccount=1, or leave --memory-swap out".into()
             }

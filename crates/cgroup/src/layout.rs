@@ -90,31 +90,111 @@ impl Layout {
             .collect()
     }
 
-    /// `v1` or `v2`, as `info` prints it.
+    /// No control groups at all: what an ordinary user has to whom none were delegated. No limit can be applied.
+    #[must_use]
+    pub fn none() -> Layout {
+        Layout::V1 { hierarchies: Vec::new(), unified: None }
+    }
+
+    /// Whether this is [`Layout::none`].
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.roots().is_empty()
+    }
+
+    /// What of it was delegated to a process that is not root of the machine: each tree from the topmost group on that is above the
+    /// process (`process_cgroups` is its `/proc/PID/cgroup`) and into which it may move processes. The topmost is where systemd's
+    /// user manager begins, so that all commands of a user find the same; and the kernel lets a process be moved only by who may
+    /// write to the group above both places.
+    #[must_use]
+    pub fn delegated(&self, process_cgroups: &str, may_write: &dyn Fn(&Path) -> bool) -> Layout {
+        let own = |matches: &dyn Fn(&str) -> bool| {
+            process_cgroups.lines().find_map(|line| {
+                let (names, path) = line.split_once(':')?.1.split_once(':')?;
+                matches(names).then(|| path.trim_start_matches('/').to_owned())
+            })
+        };
+        let top = |root: &Path, own: Option<String>| {
+            let own = root.join(own?);
+            let above: Vec<&Path> = own.ancestors().take_while(|path| path.starts_with(root)).collect();
+            above.into_iter().rev().find(|path| may_write(path)).map(Path::to_path_buf)
+        };
+        match self {
+            Layout::V2 { root, controllers } => match top(root, own(&str::is_empty)) {
+                Some(root) => Layout::V2 { root, controllers: controllers.clone() },
+                None => Layout::none(),
+            },
+            Layout::V1 { hierarchies, unified } => {
+                let within = |hierarchy: &Hierarchy| {
+                    let is_own = |names: &str| names.split(',').eq(hierarchy.controllers.iter());
+                    let root = top(&hierarchy.root, own(&is_own))?;
+                    Some(Hierarchy { controllers: hierarchy.controllers.clone(), root })
+                };
+                Layout::V1 {
+                    hierarchies: hierarchies.iter().filter_map(within).collect(),
+                    unified: unified.as_deref().and_then(|root| top(root, own(&str::is_empty))),
+                }
+            }
+        }
+    }
+
+    /// `v1`, `v2` or `none`, as `info` prints it.
     #[must_use]
     pub fn version(&self) -> &'static str {
         match self {
             Layout::V2 { .. } => "v2",
+            Layout::V1 { .. } if self.is_none() => "none",
             Layout::V1 { .. } => "v1",
         }
     }
 }
 
-/// What this process sees in `/proc/self/mountinfo`.
+/// What this process sees in `/proc/self/mountinfo`, and in a user namespace what of it was delegated to the user.
 ///
 /// # Errors
 /// [`Error::Read`] without `/proc`, [`Error::NotMounted`] if there are no control groups.
 pub fn detect() -> Result<Layout, Error> {
+    if onggi_sys::namespace::in_user_namespace() {
+        return detect_delegated();
+    }
+    with_controllers(mounted()?)
+}
+
+/// What of the control groups was delegated to an ordinary user; [`Layout::none`] if nothing was.
+///
+/// # Errors
+/// [`Error::Read`] without `/proc`.
+pub fn detect_delegated() -> Result<Layout, Error> {
+    let path = Path::new("/proc/self/cgroup");
+    let own = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    match mounted() {
+        Ok(layout) => with_controllers(layout.delegated(&own, &may_move_into)),
+        Err(Error::NotMounted) => Ok(Layout::none()),
+        Err(error) => Err(error),
+    }
+}
+
+fn mounted() -> Result<Layout, Error> {
     let path = Path::new("/proc/self/mountinfo");
     let mountinfo = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
     // A mount point may be any bytes; those of the control groups are not, and only they are looked at.
-    let mut layout = detect_at(&String::from_utf8_lossy(&mountinfo), "")?;
+    detect_at(&String::from_utf8_lossy(&mountinfo), "")
+}
+
+/// What the v2 tree offers from its root on.
+fn with_controllers(mut layout: Layout) -> Result<Layout, Error> {
     if let Layout::V2 { root, controllers } = &mut layout {
         let path = root.join("cgroup.controllers");
         let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
         *controllers = words(&text);
     }
     Ok(layout)
+}
+
+/// Whether the caller may make groups below this one and move processes between them.
+fn may_move_into(group: &Path) -> bool {
+    let may_write = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    may_write(group) && may_write(&group.join("cgroup.procs"))
 }
 
 /// The layout that a text in the form of `/proc/self/mountinfo` (proc_pid_mountinfo(5)) describes, given what the v2 tree's

@@ -17,7 +17,7 @@ mod v2;
 
 pub use cgroup::Cgroup;
 pub use devices::{DeviceKind, Rule};
-pub use error::Error;
-pub use layout::{Hierarchy, Layout, detect, detect_at};
+pub use error::{Error, how_to_delegate};
+pub use layout::{Hierarchy, Layout, detect, detect_at, detect_delegated};
 pub use plan::{IfMissing, Plan, Step, plan};
 pub use stats::{CpuStats, DeviceIo, MemoryStats, PidsStats, Stats};

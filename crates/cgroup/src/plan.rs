@@ -65,7 +65,7 @@ impl IfMissing {
 /// Which directories to make and which files get which values, in order. `path` is like `/onggi/<id>`.
 ///
 /// # Errors
-/// [`Error::BadPath`] for `..`, an empty path or systemd's `slice:prefix:name`; [`Error::NoController`], [`Error::Unsupported`]
+/// [`Error::BadPath`] for `..`, an empty path or systemd's `slice:prefix:name`; [`Error::NoController`] or [`Error::NotDelegated`], [`Error::Unsupported`]
 /// and [`Error::BadLimit`] for limits that cannot be applied here or mean nothing.
 pub fn plan(layout: &Layout, path: &str, resources: &Resources) -> Result<Plan, Error> {
     let path = parse_path(path)?;
@@ -120,7 +120,8 @@ impl Limits<'_> {
         value: impl ToString,
         if_missing: IfMissing,
     ) -> Result<(), Error> {
-        let hierarchy = self.layout.index_of(controller).ok_or(Error::NoController { limit, controller })?;
+        let hierarchy =
+            self.layout.index_of(controller).ok_or_else(|| Error::no_controller(limit, controller))?;
         self.steps.push(Step::Write { hierarchy, file: file.into(), value: value.to_string(), if_missing });
         Ok(())
     }

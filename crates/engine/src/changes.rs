@@ -189,9 +189,11 @@ fn is_whiteout(data: &Stat) -> bool {
 }
 
 fn is_opaque(directory: &OwnedFd) -> bool {
-    let mut value = [0; 8];
-    rustix::fs::fgetxattr(directory, "trusted.overlay.opaque", &mut value)
-        .is_ok_and(|length| &value[..length] == b"y")
+    // An ordinary user's overlays are marked by the second.
+    ["trusted.overlay.opaque", "user.overlay.opaque"].iter().any(|name| {
+        let mut value = [0; 2];
+        matches!(rustix::fs::fgetxattr(directory, *name, &mut value), Ok(1)) && value[0] == b'y'
+    })
 }
 
 fn is_opaque_below(layer: &OwnedFd, path: &[u8]) -> bool {

@@ -86,7 +86,13 @@ impl Engine {
             }
             _ => {}
         }
-        self.ask(id, &Request::Pause).map(|_| ())
+        match self.ask(id, &Request::Pause) {
+            // The monitor's words come without what to do.
+            Err(Error::Refused { .. } | Error::Monitor { .. }) if self.cgroups()?.is_none() => {
+                Err(onggi_cgroup::Error::NotDelegated { limit: "freezing", controller: "freezer" }.into())
+            }
+            other => other.map(|_| ()),
+        }
     }
 
     /// Lets every process go on.

@@ -46,9 +46,9 @@ impl Engine {
     }
 
     fn make(&self, request: &RunRequest, run: bool) -> Result<(Created, StateLock), Error> {
-        // Before anything is looked for: each later step would fail in its own words.
-        if !rustix::process::geteuid().is_root() {
-            return Err(Error::NeedsRoot);
+        // Before anything is made: each later step would fail in its own words.
+        if self.is_rootless() {
+            crate::ordinary::check(request, self.cgroups()?)?;
         }
         if let Some(name) = request.name.as_ref().filter(|name| !names::is_valid(name)) {
             return Err(Error::InvalidName { name: name.clone() });

@@ -30,8 +30,8 @@ pub enum Error {
         "image operating system \"{os}\" cannot be used on this platform: operating system is not supported"
     )]
     OtherSystem { os: String, host: String },
-    #[error("Onggi needs root today: `sudo onggi …`")]
-    NeedsRoot,
+    #[error("{what} needs root")]
+    NeedsRoot { what: String },
     #[error("no command specified")]
     NoCommand,
     #[error("{what}")]
@@ -104,6 +104,8 @@ pub enum Error {
     #[error(transparent)]
     Network { source: Box<onggi_net::Error> },
     #[error(transparent)]
+    Rootless { source: Box<onggi_rootless::Error> },
+    #[error(transparent)]
     Plan { source: Box<onggi_runtime::plan::Error> },
 }
 
@@ -143,7 +145,7 @@ impl Diagnose for Error {
             Error::NameInUse { .. } | Error::NetworkExists { .. } | Error::AlreadyConnected { .. } => {
                 Kind::AlreadyExists
             }
-            Error::NeedsRoot => Kind::PermissionDenied,
+            Error::NeedsRoot { .. } => Kind::PermissionDenied,
             Error::AmbiguousPrefix { .. }
             | Error::InvalidName { .. }
             | Error::NoCommand
@@ -176,6 +178,7 @@ impl Diagnose for Error {
             Error::Archive { source } => source.kind(),
             Error::Cgroup { source } => source.kind(),
             Error::Network { source } => source.kind(),
+            Error::Rootless { source } => source.kind(),
             Error::Plan { source } => source.kind(),
         }
     }
@@ -183,8 +186,8 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Error::NoSuchContainer { .. } => "`onggi ps -a` lists every container".to_owned(),
-            Error::NeedsRoot => {
-                "containers without root come later; images of your own can be kept with `onggi --root DIR --run-root DIR`".to_owned()
+            Error::NeedsRoot { .. } => {
+                "`sudo onggi …`; what an ordinary user has without is in docs/rootless.md".to_owned()
             }
             Error::OtherPlatform { found, .. } => {
                 format!("leave --platform out to run it as it is, or say --platform {found}")
@@ -217,6 +220,7 @@ impl Diagnose for Error {
             Error::NetworkInUse { .. } => {
                 "`onggi network disconnect` or `onggi rm -f` takes its containers off".to_owned()
             }
+            Error::Rootless { source } => return source.hint(),
             Error::Plan { source } => return source.hint(),
             _ => return None,
         })
@@ -256,6 +260,12 @@ impl From<onggi_cgroup::Error> for Error {
 impl From<onggi_net::Error> for Error {
     fn from(source: onggi_net::Error) -> Error {
         Error::Network { source: Box::new(source) }
+    }
+}
+
+impl From<onggi_rootless::Error> for Error {
+    fn from(source: onggi_rootless::Error) -> Error {
+        Error::Rootless { source: Box::new(source) }
     }
 }
 

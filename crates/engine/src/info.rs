@@ -26,6 +26,10 @@ impl Engine {
             counts[place] += 1;
         }
         let cgroups = self.cgroups()?;
+        let rootless = self.is_rootless();
+        let layers = if rootless { "directories" } else { "EROFS index over the layer's tar" };
+        let mut security = vec!["name=seccomp,profile=builtin", "name=cgroupns"];
+        security.extend(rootless.then_some("name=rootless"));
         let has = |controller: &str| cgroups.has_controller(controller);
         let uname = rustix::system::uname();
         let memory = rustix::system::sysinfo();
@@ -37,7 +41,7 @@ impl Engine {
             "ContainersStopped": counts[2],
             "Images": self.store.images()?.len(),
             "Driver": "overlay",
-            "DriverStatus": [["Layers", "EROFS index over the layer's tar"], ["Data root", self.paths.data], ["Run root", self.paths.run]],
+            "DriverStatus": [["Layers", layers], ["Data root", self.paths.data], ["Run root", self.paths.run]],
             "Plugins": { "Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": null, "Log": ["json-file", "none"] },
             "MemoryLimit": has("memory"),
             "SwapLimit": crate::host::can_limit_swap(cgroups),
@@ -52,7 +56,7 @@ impl Engine {
             "NGoroutines": 0,
             "SystemTime": onggi_monitor::clock::Moment::now().to_string(),
             "LoggingDriver": self.settings.log_driver.name(),
-            "CgroupDriver": "cgroupfs",
+            "CgroupDriver": if cgroups.is_none() { "none" } else { "cgroupfs" },
             "CgroupVersion": cgroups.version().trim_start_matches('v'),
             "NEventsListener": 0,
             "KernelVersion": uname.release().to_string_lossy(),
@@ -72,7 +76,7 @@ impl Engine {
             "LiveRestoreEnabled": true,
             "Isolation": "",
             "InitBinary": "built in",
-            "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
+            "SecurityOptions": security,
             "Warnings": null,
         }))
     }

@@ -39,6 +39,7 @@ mod list;
 mod logs;
 pub mod names;
 mod networks;
+mod ordinary;
 mod parents;
 mod paths;
 mod prune;
@@ -91,6 +92,8 @@ pub struct Engine {
     image: Arc<Mutex<Option<Image>>>,
     /// The lock of a container that this process has made and is about to start.
     born: Arc<Mutex<Option<(ContainerId, container::StateLock)>>>,
+    /// An ordinary user's namespace must not end while a command is in it.
+    namespace: Arc<Option<onggi_rootless::Entered>>,
 }
 
 /// Linux's capabilities without `CAP_`, in the kernel's order: what `--cap-add` and `--cap-drop` take.
@@ -99,15 +102,24 @@ pub fn capability_names() -> impl Iterator<Item = &'static str> {
 }
 
 impl Engine {
-    /// Opens the store under the settings' roots, and makes them if they are missing.
+    /// Opens the store under the settings' roots, and makes them if they are missing. An ordinary user's process enters the user's
+    /// namespace and is root in it from here on; it must have one thread.
     ///
     /// # Errors
-    /// The roots cannot be made or were written by a newer Onggi.
+    /// The roots cannot be made or were written by a newer Onggi; the user's namespace cannot be entered.
     pub fn open(settings: Settings) -> Result<Engine, Error> {
         let paths = paths::Paths { data: settings.root.clone(), run: settings.run_root.clone() };
+        let is_root = rustix::process::geteuid().is_root();
+        let namespace = if is_root {
+            None
+        } else {
+            Some(onggi_rootless::enter(&paths.run, &paths.data, &monitor_program(&settings)?)?)
+        };
         let store = Store::open(&paths.data, &paths.run).map_err(|error| match error.kind() {
-            // Root's own directories, or none that an ordinary user has without a session.
-            Kind::PermissionDenied if !rustix::process::geteuid().is_root() => Error::NeedsRoot,
+            // Root's own directories.
+            Kind::PermissionDenied if !is_root => {
+                Error::NeedsRoot { what: format!("the data root {}", paths.data.display()) }
+            }
             _ => Error::from(error),
         })?;
         Ok(Engine {
@@ -117,6 +129,7 @@ impl Engine {
             cgroups: Arc::default(),
             image: Arc::default(),
             born: Arc::default(),
+            namespace: Arc::new(namespace),
         })
     }
 
@@ -155,6 +168,11 @@ impl Engine {
             .map_err(Error::io("read", path))
     }
 
+    /// Whether root is an ordinary user in the user's own namespace. A command that a monitor runs is in it from its birth.
+    fn is_rootless(&self) -> bool {
+        self.namespace.is_some() || onggi_sys::namespace::in_user_namespace()
+    }
+
     fn cgroups(&self) -> Result<&onggi_cgroup::Layout, Error> {
         if let Some(layout) = self.cgroups.get() {
             return Ok(layout);
@@ -163,13 +181,16 @@ impl Engine {
         Ok(self.cgroups.get_or_init(|| layout))
     }
 
-    /// The monitor beside this program, or the one that the settings name.
     fn monitor_program(&self) -> Result<PathBuf, Error> {
-        if let Some(program) = &self.settings.monitor_program {
-            return Ok(program.clone());
-        }
-        let own =
-            std::env::current_exe().map_err(|source| Error::Kernel { act: "find this program", source })?;
-        Ok(own.with_file_name("onggi-monitor"))
+        monitor_program(&self.settings)
     }
+}
+
+/// The monitor beside this program, or the one that the settings name.
+fn monitor_program(settings: &Settings) -> Result<PathBuf, Error> {
+    if let Some(program) = &settings.monitor_program {
+        return Ok(program.clone());
+    }
+    let own = std::env::current_exe().map_err(|source| Error::Kernel { act: "find this program", source })?;
+    Ok(own.with_file_name("onggi-monitor"))
 }

@@ -219,7 +219,11 @@ impl Engine {
         let limits = &request.resources;
         let swap_matters = limits.memory.is_some() && limits.memory_swap.is_none();
         let all_but_default = request.privileged || !request.cap_add.is_empty();
+        let rootless = self.is_rootless();
         Ok(spec::Facts {
+            rootless,
+            pids_limit: rootless && self.cgroups()?.has_controller("pids"),
+            host_queues: rootless && std::path::Path::new("/dev/mqueue").is_dir(),
             directory: self.paths.container(&record.id),
             volumes: self.paths.volumes(),
             pid_namespace: match &request.pid {
@@ -262,7 +266,7 @@ impl Engine {
         let input = plan::Input {
             id: record.id.as_str(),
             spec: &spec,
-            root: spec::root(record, &facts.directory, lower),
+            root: spec::root(record, &facts.directory, lower, facts.rootless),
             cgroups: self.cgroups()?,
             extra: spec::extra(record, &facts, timings)?,
         };

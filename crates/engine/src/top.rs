@@ -3,12 +3,16 @@
 //! As Docker does: `ps` has a hundred columns and as many options, and scripts use them. It is asked about the processes of the
 //! container's cgroup, and of what it prints only those are kept.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::{fs, io};
 
 use crate::Engine;
 use crate::container::status;
 use crate::error::Error;
 use crate::id::ContainerId;
+use crate::record::Record;
 
 /// What Docker asks for when nothing is said.
 const DEFAULT: &str = "-ef";
@@ -31,16 +35,38 @@ impl Engine {
             return Err(Error::NotRunning { id: id.to_string() });
         }
         check_options(options)?;
-        let cgroup = match onggi_cgroup::Cgroup::open(self.cgroups()?, &record.resolved.cgroup) {
-            Err(error) if onggi_error::Diagnose::kind(&error) == onggi_error::Kind::NotFound => {
-                return Err(Error::NotRunning { id: id.to_string() });
-            }
-            other => other?,
-        };
-        let processes = parse(&ask(options, &cgroup.pids()?)?, || cgroup.pids().map_err(Error::from))?;
+        let pids = || self.pids(&record);
+        let processes = parse(&ask(options, &pids()?)?, pids)?;
         self.tell("container", "top", id.as_str(), record.event_attributes());
         Ok(processes)
     }
+
+    /// The processes of the container's cgroup; without control groups those of its process id namespace, which is its own then.
+    fn pids(&self, record: &Record) -> Result<Vec<u32>, Error> {
+        let id = &record.id;
+        if self.cgroups()?.is_none() {
+            let namespace = self.namespace_of(id.as_str(), "pid")?;
+            return in_namespace(&namespace).map_err(Error::io("look for the processes of", namespace));
+        }
+        match onggi_cgroup::Cgroup::open(self.cgroups()?, &record.resolved.cgroup) {
+            Err(error) if onggi_error::Diagnose::kind(&error) == onggi_error::Kind::NotFound => {
+                Err(Error::NotRunning { id: id.to_string() })
+            }
+            other => Ok(other?.pids()?),
+        }
+    }
+}
+
+/// The processes whose process id namespace is that of this file.
+fn in_namespace(file: &Path) -> io::Result<Vec<u32>> {
+    let of = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino()));
+    let wanted = of(file)?;
+    let numbers =
+        fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // Others' processes cannot be looked into, and are not the container's.
+    let is_in =
+        |pid: &u32| of(&PathBuf::from(format!("/proc/{pid}/ns/pid"))).is_ok_and(|found| found == wanted);
+    Ok(numbers.filter(is_in).collect())
 }
 
 /// `-o pid=NUMBER` would take the title away by which the column of the numbers is found, and with it the filter.

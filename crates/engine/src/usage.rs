@@ -56,7 +56,7 @@ impl Engine {
     /// Reads what a container has used since its start; zeroes if it does not run.
     ///
     /// # Errors
-    /// There is no such container, or what the kernel says cannot be read.
+    /// There is no such container, or what the kernel says cannot be read; an ordinary user has no control groups.
     pub fn usage(&self, id: &ContainerId) -> Result<Usage, Error> {
         let record = self.record(id)?;
         let state = self.state(id)?;
@@ -71,6 +71,9 @@ impl Engine {
         };
         if !status(&state).is_live() {
             return Ok(usage);
+        }
+        if self.cgroups()?.is_none() {
+            return Err(onggi_cgroup::Error::NotDelegated { limit: "stats", controller: "memory" }.into());
         }
         let is_gone = |error: &onggi_cgroup::Error| {
             use onggi_error::{Diagnose, Kind};

@@ -85,6 +85,7 @@ fn root() -> Root {
         upper: "/var/lib/onggi/containers/id/upper".into(),
         work: "/var/lib/onggi/containers/id/work".into(),
         volatile: false,
+        user_attributes: false,
     }
 }
 

@@ -165,9 +165,14 @@ impl Settings {
             let variable = |name| (sources.variable)(name).filter(|text| !text.is_empty()).map(PathBuf::from);
             let home = variable("HOME").unwrap_or_else(|| PathBuf::from("/"));
             let data = variable("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share"));
-            let run =
-                variable("XDG_RUNTIME_DIR").unwrap_or_else(|| PathBuf::from(format!("/run/user/{user}")));
-            (data.join("onggi"), run.join("onggi"))
+            let session = PathBuf::from(format!("/run/user/{user}"));
+            let run = match variable("XDG_RUNTIME_DIR") {
+                Some(directory) => directory.join("onggi"),
+                None if session.is_dir() => session.join("onggi"),
+                // No login session, as after `su` or where there is no systemd: as Podman's.
+                None => PathBuf::from(format!("/tmp/onggi-run-{user}")),
+            };
+            (data.join("onggi"), run)
         };
         Settings {
             root,

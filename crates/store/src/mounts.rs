@@ -180,7 +180,9 @@ impl Presenter for UnpackedTrees {
         // Only a variant is made for its place: the plain form is the same wherever it is used.
         let mut below = LowerLayers::open(if layer.variant.is_some() { lower } else { &[] })?;
         let into = root.try_clone().map_err(Error::io("open again", &directory))?;
-        let unpacker = Unpacker::new(into, &mut below, Limits::default()).map_err(what())?;
+        let unpacker = Unpacker::new(into, &mut below, Limits::default())
+            .map_err(what())?
+            .as_ordinary_user(onggi_sys::namespace::in_user_namespace());
         onggi_archive::feed_all(&mut tar, None, Box::new(unpacker)).map_err(what())?;
         // A tree that is only half on the disk after a power cut must not have its name.
         rustix::fs::syncfs(&root).map_err(Error::errno("syncfs", &directory))?;
@@ -228,7 +230,8 @@ impl Presenter for EitherForm {
     }
 }
 
-/// Whether this kernel mounts EROFS from plain files for this user: Linux 6.12, with the file system built in or loaded, as root.
+/// Whether this kernel mounts EROFS from plain files for this user: Linux 6.12, with the file system built in or loaded, as root of
+/// the machine.
 pub(crate) fn can_mount_erofs() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut numbers =
@@ -236,6 +239,7 @@ pub(crate) fn can_mount_erofs() -> bool {
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     version >= (6, 12)
         && rustix::process::geteuid().is_root()
+        && !onggi_sys::namespace::in_user_namespace()
         && fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC).is_ok()
 }
 

@@ -1,4 +1,4 @@
-//! `setns(2)` and `unshare(2)` with plain flags.
+//! `setns(2)` and `unshare(2)` with plain flags, and whether root is root.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -32,6 +32,28 @@ pub fn unshare(flags: i32) -> io::Result<()> {
     check(unsafe { libc::unshare(flags) })
 }
 
+/// Whether this process is in a user namespace other than the host's first: root here is not root of the machine.
+#[must_use]
+pub fn in_user_namespace() -> bool {
+    // Without /proc nothing of Onggi works; root is then taken for root.
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !is_whole(&map))
+}
+
+/// Whether a map is that of the first user namespace: every id is itself.
+fn is_whole(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
 fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_first_user_namespace_maps_every_id_to_itself() {
+        assert!(super::is_whole("         0          0 4294967295\n"));
+        assert!(!super::is_whole("         0       1000          1\n         1     100000      65536\n"));
+        assert!(!super::is_whole(""));
+    }
 }

@@ -1,4 +1,4 @@
-//! Open file description locks (`fcntl(2)`, `F_OFD_*`): exclusive, on the whole file or one byte of it.
+//! Open file description locks (`fcntl(2)`, `F_OFD_*`): on the whole file, exclusive or shared, or on one byte of it.
 //!
 //! They belong to the open file, so threads and `dup` share them and they end with its last descriptor; and unlike `flock(2)` a
 //! third party can ask who holds one without ever taking it, which is how a monitor is known to be alive.
@@ -46,6 +46,27 @@ fn take(file: BorrowedFd<'_>, range: Range) -> io::Result<bool> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Waits until nobody has the lock for himself, and shares it with whoever else does.
+///
+/// # Errors
+/// As [`lock`]; the descriptor must be open for reading.
+pub fn lock_shared(file: BorrowedFd<'_>) -> io::Result<()> {
+    loop {
+        match call(file, libc::F_OFD_SETLKW, libc::F_RDLCK, WHOLE) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map(|_| ()),
+        }
+    }
+}
+
+/// Gives the lock back before the descriptor is closed.
+///
+/// # Errors
+/// As [`lock`].
+pub fn unlock(file: BorrowedFd<'_>) -> io::Result<()> {
+    call(file, libc::F_OFD_SETLK, libc::F_UNLCK, WHOLE).map(|_| ())
 }
 
 /// Whether another open file description holds the lock. Takes nothing.
@@ -104,5 +125,18 @@ mod tests {
         drop(first);
         assert!(try_lock_byte(second.as_fd(), far).unwrap());
         assert!(try_lock_byte(second.as_fd(), u64::MAX).is_err());
+    }
+
+    #[test]
+    fn those_who_share_keep_out_one_who_does_not() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (first, second, third) = (file.reopen().unwrap(), file.reopen().unwrap(), file.reopen().unwrap());
+        lock_shared(first.as_fd()).unwrap();
+        lock_shared(second.as_fd()).unwrap();
+        assert!(!try_lock(third.as_fd()).unwrap());
+        drop(first);
+        assert!(!try_lock(third.as_fd()).unwrap());
+        unlock(second.as_fd()).unwrap();
+        assert!(try_lock(third.as_fd()).unwrap());
     }
 }

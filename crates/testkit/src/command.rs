@@ -22,12 +22,21 @@ pub struct Run {
 
 impl Run {
     pub(crate) fn new<A: AsRef<OsStr>>(program: &Path, arguments: impl IntoIterator<Item = A>) -> Run {
+        Run::behind(program, &[], arguments)
+    }
+
+    /// As [`Run::new`], with words before the arguments that messages do not show.
+    pub(crate) fn behind<A: AsRef<OsStr>>(
+        program: &Path,
+        words: &[OsString],
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Run {
         let arguments: Vec<OsString> =
             arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
         let shown =
             arguments.iter().fold("onggi".to_owned(), |line, word| line + " " + &word.to_string_lossy());
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null());
+        command.args(words).args(arguments).stdin(Stdio::null());
         Run { command, shown, input: None, patience: PATIENCE }
     }
 

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use crate::PATIENCE;
 use crate::command::{Child, Output, Run};
 use crate::leaks;
+use crate::ordinary::Ordinary;
 use crate::process::{Process, processes_mentioning};
 use crate::terminal::Terminal;
 
@@ -24,10 +25,13 @@ pub struct TestEnv {
     descriptors: usize,
     /// The data root is a disk of its own.
     small_disk: bool,
+    /// Who types the commands, if not root.
+    user: Option<Ordinary>,
 }
 
 impl TestEnv {
-    /// An empty Onggi. `program` is the built `onggi`, with `onggi-monitor` beside it.
+    /// An empty Onggi. `program` is the built `onggi`, with `onggi-monitor` beside it. With `ONGGI_TEST_USER=ordinary` the commands are
+    /// an ordinary user's.
     ///
     /// # Panics
     /// If the tests do not run as root, or the monitor has not been built.
@@ -43,7 +47,38 @@ impl TestEnv {
         let descriptors = open_descriptors();
         let directory =
             tempfile::Builder::new().prefix("onggi-test-").tempdir().expect("a temporary directory");
-        TestEnv { program, directory, descriptors, small_disk: false }
+        let mut onggi = TestEnv { program, directory, descriptors, small_disk: false, user: None };
+        if std::env::var_os("ONGGI_TEST_USER").is_some_and(|user| user == "ordinary") {
+            onggi.user = Some(Ordinary::new(onggi.directory.path()));
+        }
+        onggi
+    }
+
+    /// As [`TestEnv::new`], for an ordinary user's commands.
+    #[must_use]
+    pub fn of_ordinary_user(program: &str) -> TestEnv {
+        let mut onggi = TestEnv::new(program);
+        if onggi.user.is_none() {
+            onggi.user = Some(Ordinary::new(onggi.directory.path()));
+        }
+        onggi
+    }
+
+    /// What /etc/subuid and /etc/subgid say to the ordinary user `tester`.
+    ///
+    /// # Panics
+    /// If the commands are root's.
+    pub fn grant_ids(&self, lines: &str) {
+        self.user.as_ref().expect("an ordinary user").grant(lines);
+    }
+
+    /// The process that holds the ordinary user's namespace, if one does.
+    #[must_use]
+    pub fn holder(&self) -> Option<Process> {
+        let words = format!("onggi-monitor hold {}", self.run_root().display());
+        processes_mentioning(self.directory.path())
+            .into_iter()
+            .find(|process| process.read("cmdline").contains(&words))
     }
 
     /// As [`TestEnv::new`], with the image busybox in it.
@@ -62,6 +97,7 @@ impl TestEnv {
         fs::create_dir(onggi.data()).expect("the data root");
         let size = CString::new(format!("size={mebibytes}m")).expect("no zero byte");
         mount("small", onggi.data(), "tmpfs", MountFlags::empty(), Some(size.as_c_str())).expect("a tmpfs");
+        onggi.own(&onggi.data());
         onggi.import("busybox");
         onggi
     }
@@ -96,7 +132,14 @@ impl TestEnv {
     pub fn file(&self, name: &str) -> PathBuf {
         let directory = self.directory.path().join("files");
         fs::create_dir_all(&directory).expect("a directory of the test's");
+        self.own(&directory);
         directory.join(name)
+    }
+
+    fn own(&self, path: &Path) {
+        if let Some(user) = &self.user {
+            user.own(path);
+        }
     }
 
     /// A file of the test's own with that content.
@@ -104,6 +147,7 @@ impl TestEnv {
     pub fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.file(name);
         fs::write(&path, content).expect("a file of the test's");
+        self.own(&path);
         path
     }
 
@@ -114,8 +158,14 @@ impl TestEnv {
 
     /// A command line of `onggi`, to be given input or run.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Run {
-        Run::new(&self.program, arguments)
-            .env("ONGGI_ROOT", self.data())
+        let run = match &self.user {
+            None => Run::new(&self.program, arguments),
+            Some(user) => {
+                let words = user.words(&self.program);
+                Run::behind(Path::new("unshare"), &words, arguments).env("HOME", self.directory.path())
+            }
+        };
+        run.env("ONGGI_ROOT", self.data())
             .env("ONGGI_RUN_ROOT", self.run_root())
             .env("RUST_BACKTRACE", "1")
             // Registries of the tests are on this machine, which needs no proxy; no other is asked: nothing listens on this port.
@@ -205,6 +255,10 @@ impl TestEnv {
             if removed.code != 0 {
                 left.push(format!("`rm -f` fails: {removed}"));
             }
+        }
+        // It would end by itself, ten seconds after the last command: a test of its own waits for that.
+        if let Some(holder) = self.holder() {
+            holder.kill();
         }
         // A monitor may still be writing its last event when `rm` has its answer; it has nothing to wait for any more.
         for process in processes_mentioning(self.directory.path()) {

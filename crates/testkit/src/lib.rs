@@ -11,6 +11,7 @@ mod environment;
 pub mod http;
 mod images;
 mod leaks;
+mod ordinary;
 mod process;
 mod registry;
 mod terminal;

@@ -9,7 +9,7 @@ use crate::{Error, Layout};
 
 pub(crate) fn step(layout: &Layout, rules: &[Rule]) -> Result<Step, Error> {
     let (limit, controller) = ("the device list", "devices");
-    let hierarchy = layout.index_of(controller).ok_or(Error::NoController { limit, controller })?;
+    let hierarchy = layout.index_of(controller).ok_or_else(|| Error::no_controller(limit, controller))?;
     let (allow_by_default, exceptions) = exceptions(rules)?;
     Ok(Step::DeviceList {
         hierarchy,

@@ -31,6 +31,9 @@ pub(crate) use rdma::limits as rdma_limits;
 /// what `stats` shows. The others cost at every switch of tasks or fork, and are enabled only for a limit.
 const ALWAYS: [&str; 3] = ["io", "memory", "pids"];
 
+/// Where the processes go that were in the root of a delegated tree.
+const CALLERS: &str = "onggi-callers";
+
 /// The steps before any limit: controllers on the way down, then the directory.
 pub(crate) fn begin(layout: &Layout, resources: &Resources) -> Result<Vec<Step>, Error> {
     let mut controllers: Vec<String> =
@@ -92,13 +95,43 @@ pub(crate) fn controllers_of(steps: &[Step]) -> Vec<String> {
 
 /// Hands the controllers down from the root to the parent of the plan's group, making the directories between.
 pub(crate) fn enable(root: &OwnedFd, plan: &Plan, controllers: &[String]) -> Result<(), Error> {
-    enable_in(root, plan, "", controllers)?;
+    match enable_in(root, plan, "", controllers) {
+        // A scope that systemd made for the caller: the callers themselves are in it.
+        Err(Error::InternalProcesses { .. }) if onggi_sys::namespace::in_user_namespace() => {
+            move_callers(root, plan)?;
+            enable_in(root, plan, "", controllers)?;
+        }
+        other => other?,
+    }
     for (end, _) in plan.path.match_indices('/') {
         let path = &plan.path[..end];
         let full = || plan.layout.roots()[0].join(path);
         let (group, _) =
             directory::make(root, path).map_err(|source| Error::MakeDirectory { path: full(), source })?;
         enable_in(&group, plan, path, controllers)?;
+    }
+    Ok(())
+}
+
+/// Moves the processes of a delegated tree's root into a group of their own, as the kernel allows processes or limited groups
+/// beneath, not both. All of them are the user's.
+fn move_callers(root: &OwnedFd, plan: &Plan) -> Result<(), Error> {
+    let path = || plan.layout.roots()[0].join(CALLERS);
+    let (callers, _) =
+        directory::make(root, CALLERS).map_err(|source| Error::MakeDirectory { path: path(), source })?;
+    let pids = directory::read(root, "cgroup.procs")
+        .map_err(|source| Error::Read { path: plan.layout.roots()[0].join("cgroup.procs"), source })?;
+    for pid in pids.split_whitespace() {
+        match directory::write(&callers, "cgroup.procs", pid) {
+            Err(source) if source.raw_os_error() != Some(Errno::SRCH.raw_os_error()) => {
+                return Err(Error::Write {
+                    path: path().join("cgroup.procs"),
+                    value: pid.to_owned(),
+                    source,
+                });
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

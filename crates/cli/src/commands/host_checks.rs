@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::Path;
 
+use onggi_error::Diagnose;
 use onggi_settings::Settings;
 use rustix::io::Errno;
 
@@ -77,7 +78,27 @@ fn user() -> Check {
     if rustix::process::geteuid().is_root() {
         return Check::ok(NAME, "root");
     }
-    Check::fail(NAME, "an ordinary user; rootless containers are not built yet", "sudo onggi …")
+    match onggi_rootless::granted(&namespace_settings()) {
+        Ok(ids) => Check::ok(NAME, format!("an ordinary user, who may give {ids} ids to containers")),
+        Err(error) => {
+            let mend = error.hint().unwrap_or_else(|| "sudo onggi …".to_owned());
+            Check::fail(NAME, format!("an ordinary user; {error}"), mend)
+        }
+    }
+}
+
+/// The settings of the kernel that can forbid ordinary users their namespaces, and what each says; those that it has.
+fn namespace_settings() -> Vec<(&'static str, String)> {
+    const NAMES: [&str; 3] = [
+        "user.max_user_namespaces",
+        "kernel.unprivileged_userns_clone",
+        "kernel.apparmor_restrict_unprivileged_userns",
+    ];
+    let read = |name: &'static str| {
+        let text = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
+        Some((name, text.trim().to_owned()))
+    };
+    NAMES.into_iter().filter_map(read).collect()
 }
 
 fn overlay(file_systems: &str) -> Check {
@@ -149,12 +170,18 @@ fn seccomp(actions: &str) -> Check {
 
 fn cgroups() -> Vec<Check> {
     const NAME: &str = "cgroups";
-    let layout = match onggi_cgroup::detect() {
+    let ordinary = !rustix::process::geteuid().is_root();
+    let found = if ordinary { onggi_cgroup::detect_delegated() } else { onggi_cgroup::detect() };
+    let layout = match found {
         Ok(layout) => layout,
         Err(error) => {
             return vec![Check::fail(NAME, error.to_string(), "mount -t cgroup2 cgroup2 /sys/fs/cgroup")];
         }
     };
+    if layout.is_none() {
+        let found = "none are delegated to this user: limits, pause, stats and --pid host are refused";
+        return vec![Check::warn(NAME, found, onggi_cgroup::how_to_delegate())];
+    }
     let version = layout.version();
     let missing: Vec<&str> = ["cpu", "cpuset", "memory", "pids"]
         .into_iter()
@@ -164,6 +191,7 @@ fn cgroups() -> Vec<Check> {
     if let Some(first) = missing.first() {
         let found = format!("{version}, without {}; their limits are refused", missing.join(", "));
         let mend = match &layout {
+            _ if ordinary => onggi_cgroup::how_to_delegate().to_owned(),
             onggi_cgroup::Layout::V2 { root, .. } => {
                 format!("echo +{} > {}/cgroup.subtree_control", missing.join(" +"), root.display())
             }

@@ -71,7 +71,7 @@ impl Engine {
         self.prepare_volumes(&record)?;
         let image = self.leased_image(&record.image)?;
         let lower = self.store.mount_layers(&image)?;
-        let root = crate::spec::root(&record, &self.paths.container(id), lower);
+        let root = crate::spec::root(&record, &self.paths.container(id), lower, self.is_rootless());
         let at = self.paths.run.join("view");
         make_directory(&at).map_err(Error::io("make the directory", &at))?;
         let binds = self.binds(&record);

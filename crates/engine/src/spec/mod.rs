@@ -46,6 +46,12 @@ pub(crate) struct Facts {
     pub swap_limit: bool,
     /// Volumes that are empty and may be filled from the image.
     pub empty_volumes: Vec<String>,
+    /// Whether root is root of an ordinary user's namespace only.
+    pub rootless: bool,
+    /// Whether the number of processes can be limited; only looked up with `rootless`.
+    pub pids_limit: bool,
+    /// Whether the host has its message queues mounted; only looked up with `rootless`.
+    pub host_queues: bool,
     /// Capabilities that this process may still give away; `None`: not looked up, since the defaults are asked for.
     pub bounding: Option<u64>,
 }
@@ -64,7 +70,7 @@ pub(crate) fn oci(record: &Record, facts: &Facts) -> oci::Spec {
         mounts: if bare { mounts::asked_for(record, facts) } else { mounts::all(record, facts) },
         annotations: request.annotations.clone(),
         linux: Some(oci::Linux {
-            sysctl: if bare { BTreeMap::new() } else { sysctls(record) },
+            sysctl: if bare { BTreeMap::new() } else { sysctls(record, facts) },
             resources: Some(resources::all(record, facts)),
             cgroups_path: Some(record.resolved.cgroup.clone()),
             namespaces: if bare { Vec::new() } else { namespaces(record, facts) },
@@ -211,11 +217,12 @@ fn namespaces(record: &Record, facts: &Facts) -> Vec<oci::Namespace> {
     namespaces
 }
 
-fn sysctls(record: &Record) -> BTreeMap<String, String> {
+fn sysctls(record: &Record, facts: &Facts) -> BTreeMap<String, String> {
     let mut values = record.request.sysctls.clone();
     if record.request.network.is_private() {
-        // Without NET_RAW this is what lets `ping` work, for every group.
-        values.entry("net.ipv4.ping_group_range".to_owned()).or_insert_with(|| "0 2147483647".to_owned());
+        // Without NET_RAW this is what lets `ping` work, for every group that there is.
+        let groups = if facts.rootless { "0 65535" } else { "0 2147483647" };
+        values.entry("net.ipv4.ping_group_range".to_owned()).or_insert_with(|| groups.to_owned());
     }
     values
 }
@@ -292,13 +299,14 @@ fn filter(record: &Record) -> Result<(Option<Vec<u8>>, u32), Error> {
 }
 
 /// The runtime's name for where the root comes from.
-pub(crate) fn root(record: &Record, directory: &Path, lower: Vec<PathBuf>) -> plan::Root {
+pub(crate) fn root(record: &Record, directory: &Path, lower: Vec<PathBuf>, rootless: bool) -> plan::Root {
     plan::Root::Overlay {
         lower,
         upper: directory.join("upper"),
         work: directory.join("work"),
         // Unmounting an overlay otherwise syncs the whole file system under it, for a tree that is thrown away.
         volatile: record.request.remove,
+        user_attributes: rootless,
     }
 }
 

@@ -6,7 +6,7 @@ use onggi_runtime::plan;
 
 use super::Facts;
 use crate::record::{MountKind, MountPoint, Record};
-use crate::request::IpcMode;
+use crate::request::{IpcMode, Network, PidMode};
 
 /// All of them. What the user puts on a default's place takes the default away; on `/dev`, everything below it too.
 pub(super) fn all(record: &Record, facts: &Facts) -> Vec<oci::Mount> {
@@ -61,8 +61,14 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> oci::
 fn defaults(record: &Record, facts: &Facts) -> Vec<oci::Mount> {
     let request = &record.request;
     let access = if request.privileged { "rw" } else { "ro" };
+    // Root of a user namespace mounts what shows a namespace only where that is its own; of another there is what the host mounted.
+    let hosts =
+        |path: &str, access: &str| mount(path, "bind", path, &["rbind", "nosuid", "noexec", "nodev", access]);
     let mut mounts = vec![
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        match &request.pid {
+            PidMode::Host if facts.rootless => hosts("/proc", "rw"),
+            _ => mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        },
         mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
         mount(
             "/dev/pts",
@@ -71,7 +77,10 @@ fn defaults(record: &Record, facts: &Facts) -> Vec<oci::Mount> {
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
     ];
-    mounts.push(mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]));
+    mounts.push(match &request.network {
+        Network::Host if facts.rootless => hosts("/sys", if request.privileged { "rw" } else { "rro" }),
+        _ => mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
+    });
     mounts.push(mount(
         "/sys/fs/cgroup",
         "cgroup",
@@ -79,7 +88,11 @@ fn defaults(record: &Record, facts: &Facts) -> Vec<oci::Mount> {
         &["nosuid", "noexec", "nodev", "relatime", access],
     ));
     // A new mqueue shows the queues of the IPC namespace that it is mounted in: the host's, for a container without one.
-    mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+    match &request.ipc {
+        IpcMode::Host if facts.rootless && facts.host_queues => mounts.push(hosts("/dev/mqueue", "rw")),
+        IpcMode::Host if facts.rootless => {}
+        _ => mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])),
+    }
     let shared = |source: &str| mount("/dev/shm", "bind", source, &["rbind", "nosuid", "noexec", "nodev"]);
     match (&request.ipc, &facts.shm) {
         (IpcMode::None, _) => {}

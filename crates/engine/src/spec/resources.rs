@@ -12,13 +12,21 @@ pub(crate) const PERIOD: u64 = 100_000;
 pub(crate) fn all(record: &Record, facts: &Facts) -> oci::Resources {
     let limits = &record.request.resources;
     oci::Resources {
-        devices: Some(devices(record, facts)),
+        // Root of a user namespace can make no device, and may load no program for the kernel to ask.
+        devices: (!facts.rootless).then(|| devices(record, facts)),
         memory: memory(limits, facts.swap_limit),
         cpu: cpu(limits),
         block_io: block_io(&limits.block, facts),
-        pids: Some(oci::Pids { limit: Some(record.resolved.pids_limit) }),
+        pids: pids(record, facts),
         ..oci::Resources::default()
     }
+}
+
+/// The one limit that is set without being asked for, where the host can.
+fn pids(record: &Record, facts: &Facts) -> Option<oci::Pids> {
+    let asked_for = record.request.resources.pids.is_some_and(|limit| limit > 0);
+    let limit = record.resolved.pids_limit;
+    (asked_for || !facts.rootless || facts.pids_limit).then_some(oci::Pids { limit: Some(limit) })
 }
 
 /// Swap that was not spoken of is as much again as the memory (Docker's default), where the host can limit it at all.

@@ -3,11 +3,14 @@
 //! Made in directories that are held, before the root is swapped: an image whose /dev is a link somewhere gets them there,
 //! inside its own root (CVE-2026-41579, CVE-2026-47766).
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use super::child::Child;
-use super::problem::{Doing, Outcome};
+use super::mount::{attach, clone_tree};
+use super::problem::{Doing, Outcome, Problem};
 use crate::plan::{DeviceKind, DeviceNode, Link};
 
 pub(super) fn make(child: &Child<'_>, devices: &[DeviceNode], links: &[Link]) -> Outcome {
@@ -37,6 +40,8 @@ fn node(child: &Child<'_>, device: &DeviceNode) -> Outcome {
             rustix::fs::unlinkat(&parent, name, AtFlags::empty()).doing(|| format!("unlink {path}"))?;
             rustix::fs::mknodat(&parent, name, kind, mode, number).doing(|| format!("mknod {path}"))?;
         }
+        // Nobody in a user namespace makes devices: what the host has at this path stands for it, with the host's permissions.
+        Err(Errno::PERM) => return bind(parent.as_fd(), name, device, kind),
         other => other.doing(|| format!("mknod {path} {}:{}", device.major, device.minor))?,
     }
     if (device.uid, device.gid) != (0, 0) {
@@ -45,6 +50,26 @@ fn node(child: &Child<'_>, device: &DeviceNode) -> Outcome {
             .doing(|| format!("chown {path}"))?;
     }
     Ok(())
+}
+
+/// Mounts the host's node on an empty file. The host's tree is still this process's root.
+fn bind(parent: BorrowedFd<'_>, name: &str, device: &DeviceNode, kind: FileType) -> Outcome {
+    let path = &device.path;
+    let tree = clone_tree(CWD, path, false).doing(|| format!("open_tree the host's {path}"))?;
+    let found =
+        rustix::fs::statat(&tree, "", AtFlags::EMPTY_PATH).doing(|| format!("stat the host's {path}"))?;
+    let wanted = rustix::fs::makedev(device.major, device.minor);
+    if FileType::from_raw_mode(found.st_mode) != kind || found.st_rdev != wanted {
+        let numbers = format!("{}:{}", device.major, device.minor);
+        return Err(Problem::new(format!(
+            "the host's {path} is not the device {numbers}, and none can be made here"
+        )));
+    }
+    let empty = Mode::from_raw_mode(0o666);
+    rustix::fs::mknodat(parent, name, FileType::RegularFile, empty, 0).doing(|| format!("make {path}"))?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = rustix::fs::openat(parent, name, flags, Mode::empty()).doing(|| format!("open {path}"))?;
+    attach(tree.as_fd(), target.as_fd()).doing(|| format!("bind {path}"))
 }
 
 fn link(child: &Child<'_>, link: &Link) -> Outcome {

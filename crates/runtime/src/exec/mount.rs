@@ -50,9 +50,12 @@ pub(super) fn mount_root(root: &Root, at: Option<&Path>, part_from_host: bool) -
         None => None,
     };
     let mount = match root {
-        Root::Overlay { lower, upper, work, volatile } => {
+        Root::Overlay { lower, upper, work, volatile, user_attributes } => {
             let lower: Vec<&Path> = lower.iter().map(AsRef::as_ref).collect();
-            overlay(&lower, upper, work, *volatile)?
+            let options = [(*volatile, "volatile"), (*user_attributes, "userxattr")];
+            let options: Vec<&str> =
+                options.into_iter().filter(|(wanted, _)| *wanted).map(|(_, name)| name).collect();
+            overlay(&lower, upper, work, &options)?
         }
         Root::Directory { path } => {
             clone_tree(CWD, path, true).doing(|| format!("open_tree {}", path.display()))?
@@ -230,7 +233,7 @@ fn new_target(child: &Child<'_>, kind: &str, destination: &str) -> Outcome<Owned
     }
 }
 
-fn overlay(lower: &[&Path], upper: &Path, work: &Path, volatile: bool) -> Outcome<OwnedFd> {
+fn overlay(lower: &[&Path], upper: &Path, work: &Path, options: &[&str]) -> Outcome<OwnedFd> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).doing(|| "fsopen overlay")?;
     configure(&context, "source", Some("overlay"))?;
     let mut held = Vec::new();
@@ -248,15 +251,17 @@ fn overlay(lower: &[&Path], upper: &Path, work: &Path, volatile: bool) -> Outcom
     configure(&context, "upperdir", Some(&upper_path))?;
     let work_path = short_path(work, &mut held)?;
     configure(&context, "workdir", Some(&work_path))?;
-    if volatile {
+    if options.contains(&"volatile") {
         forget_earlier_volatile_mount(work);
-        configure(&context, "volatile", None)?;
+    }
+    for option in options {
+        configure(&context, option, None)?;
     }
     if let Err(error) = fsconfig_create(&context) {
         let problem = complaint(&context, "mount overlay", error);
         // Before Linux 6.5 any option is taken, and refused only here.
         return if error == Errno::INVAL {
-            classic_overlay(lower, upper, work, volatile).map_err(|_| problem)
+            classic_overlay(lower, upper, work, options).map_err(|_| problem)
         } else {
             Err(problem)
         };
@@ -276,13 +281,13 @@ fn forget_earlier_volatile_mount(work: &Path) {
 
 /// Before Linux 6.5 all layers are one string, which `fsconfig(2)` would cut at 255 bytes; `mount(2)` takes a page. Descriptors as paths
 /// keep even a hundred layers below that. It is mounted on the upper directory, which nobody else sees, and taken up again from there.
-fn classic_overlay(lower: &[&Path], upper: &Path, work: &Path, volatile: bool) -> Outcome<OwnedFd> {
+fn classic_overlay(lower: &[&Path], upper: &Path, work: &Path, options: &[&str]) -> Outcome<OwnedFd> {
     let mut held = Vec::new();
     let mut by_descriptor = |path: &Path| descriptor_path(path, &mut held);
     let layers = lower.iter().map(|path| by_descriptor(path)).collect::<Outcome<Vec<_>>>()?.join(":");
     let (upper_path, work_path) = (by_descriptor(upper)?, by_descriptor(work)?);
-    let volatile = if volatile { ",volatile" } else { "" };
-    let data = format!("lowerdir={layers},upperdir={upper_path},workdir={work_path}{volatile}");
+    let options = options.iter().fold(String::new(), |text, option| text + "," + option);
+    let data = format!("lowerdir={layers},upperdir={upper_path},workdir={work_path}{options}");
     let data = std::ffi::CString::new(data).map_err(|_| Problem::new("overlay: a path holds a zero byte"))?;
     rustix::mount::mount("overlay", upper, "overlay", MountFlags::empty(), data.as_c_str())
         .doing(|| "mount overlay")?;

@@ -146,8 +146,16 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Root {
-    /// `lower` has the topmost layer first. `volatile`: nothing is synced, ever (for trees that are thrown away).
-    Overlay { lower: Vec<PathBuf>, upper: PathBuf, work: PathBuf, volatile: bool },
+    /// `lower` has the topmost layer first. `volatile`: nothing is synced, ever (for trees that are thrown away). `user_attributes`:
+    /// what is hidden is marked as root of a user namespace can.
+    Overlay {
+        lower: Vec<PathBuf>,
+        upper: PathBuf,
+        work: PathBuf,
+        volatile: bool,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        user_attributes: bool,
+    },
     /// A directory as it is.
     Directory { path: PathBuf },
 }

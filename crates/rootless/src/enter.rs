@@ -1,0 +1,143 @@
+//! Entering a user's namespace, and having it made if there is none.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use onggi_sys::{namespace, ofd};
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::hold::Files;
+use crate::ranges::{self, Ranges};
+use crate::{Error, make};
+
+/// From `linux/sched.h`.
+const CLONE_NEWUSER: i32 = 0x1000_0000;
+const CLONE_NEWNS: i32 = 0x0002_0000;
+
+/// Keeps the namespace from ending. To be kept for as long as its owner means to be inside without a sandbox.
+#[derive(Debug)]
+pub struct Entered {
+    _users: File,
+}
+
+/// Makes the calling process root of its user's namespace, with a mount namespace of its own whose mounts nobody else sees. `run`
+/// and `data` are the user's roots, `program` is the one that holds (`onggi-monitor`). To be called with one thread.
+///
+/// # Errors
+/// Each step's; [`Error::NoRanges`] and [`Error::Program`] tell what the machine's owner has to grant.
+pub fn enter(run: &Path, data: &Path, program: &Path) -> Result<Entered, Error> {
+    let user = rustix::process::geteuid().as_raw();
+    let files = Files::of(run);
+    make_directory(run, user)?;
+    make_directory(files.directory(), user)?;
+    let users = open(&files.users())?;
+    ofd::lock_shared(users.as_fd()).map_err(file("lock", files.users()))?;
+    if !join_holder(&files)? {
+        let making = open(&files.making())?;
+        ofd::lock(making.as_fd()).map_err(file("lock", files.making()))?;
+        // Another command may have made it meanwhile.
+        if !join_holder(&files)? {
+            begin(&files, run, data, program, user)?;
+        }
+    }
+    namespace::unshare(CLONE_NEWNS)
+        .map_err(|source| Error::Kernel { what: "make a mount namespace", source })?;
+    Ok(Entered { _users: users })
+}
+
+/// Nobody holds a namespace. A living container's is used again, since the container can be reached from no other.
+fn begin(files: &Files, run: &Path, data: &Path, program: &Path, user: u32) -> Result<(), Error> {
+    for pid in candidates(files, data) {
+        if join(pid).is_ok() {
+            return make::holder(program, run, None);
+        }
+    }
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = ranges::name_of(&passwd, user);
+    let ranges = Ranges::of_user(&ranges::etc(), user, name.as_deref())?;
+    let group = rustix::process::getegid().as_raw();
+    make::holder(program, run, Some((&ranges, user, group)))?;
+    if join_holder(files)? { Ok(()) } else { Err(Error::Holder { path: program.to_owned() }) }
+}
+
+/// `false` if there is no holder.
+fn join_holder(files: &Files) -> Result<bool, Error> {
+    let alive = open(&files.alive())?;
+    if !ofd::is_held(alive.as_fd()).map_err(file("ask for the lock on", files.alive()))? {
+        return Ok(false);
+    }
+    let Some(pid) = read_pid(&files.alive()) else { return Ok(false) };
+    join(pid)?;
+    Ok(true)
+}
+
+fn read_pid(path: &Path) -> Option<i32> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Enters the user namespace of a process. If the number is somebody else's by now, the kernel refuses, since only the owner of a
+/// namespace may enter it.
+fn join(pid: i32) -> Result<(), Error> {
+    let fail = |source| Error::Enter { pid, source };
+    let pidfd: OwnedFd = Pid::from_raw(pid)
+        .ok_or(rustix::io::Errno::SRCH)
+        .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()))
+        .map_err(|errno| fail(errno.into()))?;
+    namespace::setns(pidfd.as_fd(), CLONE_NEWUSER).map_err(fail)
+}
+
+/// The processes that are in the namespace if anything of the user's still lives: the monitors, and where they were killed the
+/// containers' first processes. Their numbers may be others' by now.
+fn candidates(files: &Files, data: &Path) -> Vec<i32> {
+    let in_each = |directory: PathBuf, name: &'static str| {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.filter_map(move |entry| pid_in(&fs::read_to_string(entry.path().join(name)).ok()?))
+    };
+    in_each(files.sandboxes(), "monitor.json").chain(in_each(data.join("containers"), "state.json")).collect()
+}
+
+/// The field `pid` of a record, sealed or not. Whether it is still true, the kernel says.
+fn pid_in(record: &str) -> Option<i32> {
+    let body: serde_json::Value = serde_json::from_str(&record[record.find('{')?..]).ok()?;
+    body.get("pid")?.as_i64()?.try_into().ok().filter(|pid| *pid > 0)
+}
+
+/// Only the user may look into it.
+fn make_directory(path: &Path, user: u32) -> Result<(), Error> {
+    match fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(source) => return Err(Error::File { act: "make the directory", path: path.to_owned(), source }),
+    }
+    // In a directory that everybody writes to, somebody may have been here first.
+    let found = fs::symlink_metadata(path).map_err(file("look at", path.to_owned()))?;
+    if found.uid() != user || !found.is_dir() {
+        return Err(Error::Foreign { path: path.to_owned(), owner: found.uid() });
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    Files::open(path).map_err(file("open", path.to_owned()))
+}
+
+fn file(act: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::File { act, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pid_in;
+
+    #[test]
+    fn the_number_of_a_process_is_read_from_a_record() {
+        assert_eq!(pid_in("{\"version\":1,\"pid\":42}"), Some(42));
+        assert_eq!(pid_in("onggi-record v1 sha256:00\n{\"pid\":7}"), Some(7));
+        for none in ["", "{}", "{\"pid\":0}", "{\"pid\":-1}", "{\"pid\":\"x\"}", "onggi-record v1"] {
+            assert_eq!(pid_in(none), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Why a user's namespace cannot be entered, one variant for each step.
+
+use std::io;
+use std::path::PathBuf;
+
+use onggi_error::{Diagnose, Kind};
+
+/// A failed step on the way into a user's namespace.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{} grants {user} {count} ids; containers of an ordinary user need 65536", path.display())]
+    NoRanges { path: PathBuf, user: String, count: u64 },
+    #[error("run {program}: {source}")]
+    Program { program: &'static str, source: io::Error },
+    #[error("{program} {arguments}: {message}")]
+    Refused { program: &'static str, arguments: String, message: String },
+    #[error("{name} is {value}: ordinary users may make no user namespace")]
+    Forbidden { name: &'static str, value: String },
+    /// `user.max_user_namespaces`, or a security module.
+    #[error("make a user namespace: {source}")]
+    Make { source: io::Error },
+    #[error("enter the user namespace of process {pid}: {source}")]
+    Enter { pid: i32, source: io::Error },
+    #[error("{act} {}: {source}", path.display())]
+    File { act: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} is not a directory of the user's own (its owner is {owner})", path.display())]
+    Foreign { path: PathBuf, owner: u32 },
+    #[error("the process that holds the user namespace ended at once: {} hold", path.display())]
+    Holder { path: PathBuf },
+    #[error("{what}: {source}")]
+    Kernel { what: &'static str, source: io::Error },
+}
+
+impl Diagnose for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Error::NoRanges { .. } | Error::Foreign { .. } => Kind::PermissionDenied,
+            Error::Refused { .. } | Error::Forbidden { .. } => Kind::PermissionDenied,
+            Error::Holder { .. } => Kind::Internal,
+            Error::Program { source, .. } if source.kind() == io::ErrorKind::NotFound => Kind::Unsupported,
+            Error::Program { source, .. }
+            | Error::Make { source }
+            | Error::Enter { source, .. }
+            | Error::File { source, .. }
+            | Error::Kernel { source, .. } => Kind::of_io(source),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::NoRanges { user, .. } => format!(
+                "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user} (a range that no other user has)"
+            ),
+            Error::Program { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "sudo apt-get install uidmap; or run Onggi as root".to_owned()
+            }
+            Error::Refused { .. } => {
+                "newuidmap and newgidmap must be set-user-id root (Debian's package uidmap), and the ranges in /etc/subuid and \
+                 /etc/subgid yours"
+                    .to_owned()
+            }
+            Error::Forbidden { name: name @ "kernel.apparmor_restrict_unprivileged_userns", .. } => {
+                format!("sudo sysctl {name}=0, or an AppArmor profile for onggi that allows userns")
+            }
+            Error::Forbidden { name: name @ "user.max_user_namespaces", .. } => format!("sudo sysctl {name}=10000"),
+            Error::Forbidden { name, .. } => format!("sudo sysctl {name}=1"),
+            Error::Make { .. } => "look at sysctl user.max_user_namespaces and, on Ubuntu, \
+                                   kernel.apparmor_restrict_unprivileged_userns; or run Onggi as root"
+                .to_owned(),
+            Error::Foreign { path, .. } => {
+                format!("take it away, or set XDG_RUNTIME_DIR or --run-root to a directory of yours instead of {}", path.display())
+            }
+            _ => return None,
+        })
+    }
+}
