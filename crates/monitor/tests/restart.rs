@@ -1,4 +1,5 @@
 //! Restart policies in the monitor: what a life leaves to the next, also through a re-execution.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // helpers of tests fail as tests do
 
 mod common;
 
