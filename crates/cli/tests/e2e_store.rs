@@ -242,6 +242,70 @@ fn a_reset_says_what_it_removed() {
 }
 
 #[test]
+fn a_reset_leaves_what_is_not_onggis() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "jar", "-v", "kept:/d", "busybox", "sleep", "1000"]);
+    let id = onggi.inspect("jar", "{{.Id}}");
+    // A neighbour whose roots are in ours.
+    let (data, run) = (onggi.data().join("inner"), onggi.run_root().join("inner"));
+    let inner = |words: &[&str]| {
+        let command = onggi.command(words).env("ONGGI_ROOT", &data).env("ONGGI_RUN_ROOT", &run);
+        command.output().code(0).stdout
+    };
+    inner(&["import", &onggi_testkit::image("busybox").display().to_string(), "busybox"]);
+    inner(&["run", "-d", "--name", "neighbour", "busybox", "sleep", "1000"]);
+    let host = onggi.file("host");
+    fs::create_dir(&host).expect("a directory");
+    fs::write(host.join("kept"), "the host's").expect("a file");
+    let places = [
+        onggi.run_root().join("mnt"),
+        onggi.run_root().join("sandboxes/mnt"),
+        onggi.run_root().join("layers/mnt"),
+        onggi.data().join("volumes/kept/_data/mnt"),
+        onggi.data().join(format!("containers/{id}/upper/mnt")),
+        onggi.data().join("lost"),
+    ];
+    for place in &places {
+        fs::create_dir_all(place).expect("a directory");
+        rustix::mount::mount_bind(&host, place).expect("a bind mount");
+    }
+    let stray = onggi.data().join("stray");
+    fs::write(&stray, "").expect("a file");
+
+    let output = onggi.run(["system", "reset", "-f"]);
+
+    assert_eq!(fs::read_to_string(host.join("kept")).expect("the host's file"), "the host's");
+    assert_eq!(inner(&["ps", "--format", "{{.Names}} {{.State}}"]), "neighbour running\n");
+    assert_eq!(inner(&["exec", "neighbour", "echo", "alive"]), "alive\n");
+    assert_eq!(onggi.ok(["ps", "-aq"]), "");
+    for foreign in [&places[0], &places[1], &data, &run, &stray] {
+        assert!(output.stderr.contains(&format!("{} stays: it is not", foreign.display())), "{output}");
+    }
+    let moved = onggi.data().join(format!("tmp/container-{id}/upper/mnt"));
+    for mounted in [&onggi.run_root().join("layers"), &places[3], &moved, &places[5]] {
+        let stays = format!("{} stays: something is mounted there", mounted.display());
+        assert!(output.stderr.contains(&stays), "{output}");
+    }
+    // When they are gone, so is everything else.
+    inner(&["rm", "-f", "neighbour"]);
+    inner(&["system", "reset", "-f"]);
+    for place in places.iter().map(|place| if place.exists() { place } else { &moved }) {
+        unmount(place, UnmountFlags::DETACH).expect("it is still mounted");
+    }
+    fs::remove_dir(&places[0]).expect("an empty directory");
+    fs::remove_dir(&places[1]).expect("an empty directory");
+    fs::remove_dir(&places[2]).expect("an empty directory");
+    fs::remove_file(&stray).expect("the file");
+    for directory in [&data, &run] {
+        fs::remove_dir(directory).expect("an empty directory");
+    }
+    assert_eq!(onggi.run(["system", "reset", "-f"]).code(0).stderr, "");
+    for root in [onggi.data(), onggi.run_root()] {
+        assert_eq!(fs::read_dir(root).expect("the root").count(), 0);
+    }
+}
+
+#[test]
 fn images_have_events() {
     let onggi = busybox();
     let other = archive(&onggi, "other:1").display().to_string();

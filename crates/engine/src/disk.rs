@@ -1,6 +1,5 @@
 //! Trees on disk: how large they are, and away with them.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use onggi_error::{Diagnose, Kind};
@@ -41,12 +40,12 @@ pub(crate) fn content(path: &Path) -> u64 {
     bytes
 }
 
-/// Removes a tree; one that is not there is fine. The standard library walks it by descriptors and follows no link, so that what a
-/// container has put into it cannot lead elsewhere (CVE-2022-21658).
+/// Removes a tree; one that is not there is fine. No link is followed and no mount entered, so that neither what a container has put
+/// into it nor what somebody has mounted there leads elsewhere (CVE-2022-21658).
 pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
-        _ => Ok(()),
+    match onggi_sys::tree::remove(path).into_iter().next() {
+        Some(left) => Err(Error::io("remove", left.path)(left.source)),
+        None => Ok(()),
     }
 }
 

@@ -50,6 +50,7 @@ mod record;
 mod remove;
 mod rename;
 pub mod request;
+mod reset;
 mod resolve;
 mod restart;
 mod session;

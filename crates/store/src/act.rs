@@ -241,16 +241,11 @@ fn open_lock(path: &Path) -> Result<File, Error> {
     file.map_err(Error::io("open", path))
 }
 
-/// Removes a file or a tree; what is not there is removed already. Everything in it is the store's own, and no link is followed.
+/// Removes a file or a tree; what is not there is removed already. No link is followed and no mount entered.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
-        _ => Ok(()),
+    match onggi_sys::tree::remove(path).into_iter().next() {
+        Some(left) => Err(Error::io("remove", left.path)(left.source)),
+        None => Ok(()),
     }
 }
 

@@ -19,7 +19,7 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
-use crate::act::{Act, remove_tree};
+use crate::act::Act;
 use crate::error::Error;
 use crate::layers::{TAR, index_file};
 use crate::layout::{Layout, make_directory, open_directory, sync_directory};
@@ -137,7 +137,9 @@ impl Presenter for ErofsMounts {
     fn withdraw_all(&self) -> Result<(), Error> {
         withdraw_matching(&self.layout, |_| true)?;
         let directory = self.layout.mounts();
-        if is_mount_point(&directory) {
+        // What somebody else has mounted there would be unmounted with it.
+        let foreign = |name: &str| !is_key(name.strip_suffix(".lock").unwrap_or(name));
+        if is_mount_point(&directory) && !names(&directory)?.iter().any(|name| foreign(name)) {
             unmount(&directory)?;
         }
         Ok(())
@@ -266,6 +268,13 @@ fn key(layer: &LayerUse) -> String {
     }
 }
 
+/// Whether a name can be one that [`key`] makes.
+fn is_key(name: &str) -> bool {
+    let (hex, variant) = name.split_once('-').unwrap_or((name, "0"));
+    let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    matches!(hex.len(), 64 | 128) && is_hex(hex) && is_hex(variant)
+}
+
 fn is_erofs(path: &Path) -> bool {
     // The types of the field differ between architectures.
     #[allow(clippy::unnecessary_cast)]
@@ -291,22 +300,24 @@ fn lock(path: &Path) -> Result<File, Error> {
 /// Unmounts the layers whose names match. An overlay that stands on one keeps its own hold of it.
 fn withdraw_matching(layout: &Layout, matches: impl Fn(&str) -> bool) -> Result<(), Error> {
     let directory = layout.mounts();
-    let entries = match fs::read_dir(&directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(Error::io("list", &directory))?,
-    };
     let mut result = Ok(());
-    for entry in entries {
-        let path = entry.map_err(Error::io("list", &directory))?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        // The locks stay, empty as they are: one that loses its name while somebody waits for it is no lock any more.
-        if name.ends_with(".lock") || !matches(name) {
-            continue;
-        }
+    // The locks stay, empty as they are: one that loses its name while somebody waits for it is no lock any more.
+    for name in names(&directory)?.iter().filter(|name| is_key(name) && matches(name)) {
         // One that does not go must not keep the others.
-        result = result.and(withdraw_one(&directory, &path, name));
+        result = result.and(withdraw_one(&directory, &directory.join(name), name));
     }
     result
+}
+
+fn names(directory: &Path) -> Result<Vec<String>, Error> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(Error::io("list", directory))?,
+    };
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        Ok(entry.map_err(Error::io("list", directory))?.file_name().to_string_lossy().into_owned())
+    };
+    entries.map(name).collect()
 }
 
 fn withdraw_one(directory: &Path, path: &Path, name: &str) -> Result<(), Error> {
@@ -314,7 +325,11 @@ fn withdraw_one(directory: &Path, path: &Path, name: &str) -> Result<(), Error> 
     while is_mount_point(path) {
         unmount(path)?;
     }
-    remove_tree(path)
+    // What is mounted stands on an empty directory.
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn unmount(path: &Path) -> Result<(), Error> {

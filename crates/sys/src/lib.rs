@@ -24,3 +24,4 @@ pub mod signal_queue;
 pub mod socket_filter;
 pub mod spawn;
 pub mod spawn_into;
+pub mod tree;

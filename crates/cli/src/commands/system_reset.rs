@@ -1,8 +1,6 @@
 //! `onggi system reset`: everything back to the state before the first command.
 
-use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
 
 use clap::ArgMatches;
 use onggi_engine::request::{ListOptions, RemoveOptions};
@@ -44,14 +42,18 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let options = RemoveOptions { force: true, volumes: true };
     let usage = engine.disk_usage()?;
     let names: Vec<String> = all.iter().map(|container| container.id.to_string()).collect();
-    context.each(&names, |id| {
+    let removed = context.each(&names, |id| {
         let id = id.parse().map_err(|error: String| CliError::invalid(error))?;
         Ok(engine.remove(&id, &options)?)
-    })?;
+    });
+    // Of a container that went some files may stay; one that is still there may run, and nothing may be taken away under it.
+    if removed.is_err() && !engine.list(&ListOptions { all: true, ..ListOptions::default() })?.is_empty() {
+        return removed;
+    }
     engine.network_reset()?;
-    context.store()?.unmount_all()?;
-    for root in [&settings.run_root, &settings.root] {
-        empty(root)?;
+    let left = engine.empty_roots()?;
+    for left in &left {
+        context.warn(&format!("{} stays: {}", left.path.display(), left.source));
     }
     let count = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     context.line(&format!(
@@ -64,28 +66,8 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let volumes: u64 = usage.volumes.iter().map(|used| used.bytes).sum();
     let other = usage.lost_bytes + usage.leftover_bytes;
     pruning::tell_total(context, usage.image_bytes + containers + volumes + other)?;
-    Ok(0)
-}
-
-/// Removes what is in a directory of ours and leaves the directory, which may be a mount of its own.
-fn empty(root: &Path) -> Result<(), CliError> {
-    let fail = |error: io::Error| CliError::io(format!("empty {}", root.display()), &error);
-    let entries = match fs::read_dir(root) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(fail(error)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(fail)?;
-        // remove_dir_all follows no link (CVE-2022-21658), and these directories are root's alone.
-        let removed = if entry.file_type().map_err(fail)?.is_dir() {
-            fs::remove_dir_all(entry.path())
-        } else {
-            fs::remove_file(entry.path())
-        };
-        removed.map_err(|error| CliError::io(format!("remove {}", entry.path().display()), &error))?;
-    }
-    Ok(())
+    // What is not Onggi's is none of a reset.
+    Ok(if left.iter().all(|left| left.foreign) { 0 } else { 1 })
 }
 
 /// Asks on the terminal. Without one the answer is no, and the flag is named.
