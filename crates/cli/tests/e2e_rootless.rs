@@ -235,7 +235,12 @@ fn a_reset_removes_the_files_of_all_ids() {
         "touch /box/x /x; chown 99 /box/x /x",
     ]);
     onggi.ok(["system", "check", "--repair"]);
+    let holder = onggi.holder().expect("a holder");
     onggi.ok(["system", "reset", "--force"]);
     assert!(!onggi.data().join("volumes/box").exists());
     assert_eq!(onggi.ok(["ps", "-aq"]), "");
+    // The holder's files went as well: it is not to stay beside the next.
+    onggi.import("busybox");
+    onggi.ok(["run", "-d", "busybox", "sleep", "1000"]);
+    assert!(holder.ends_within(Duration::from_secs(40)));
 }

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,6 +90,10 @@ pub fn hold(run: &Path, ready: OwnedFd) -> io::Result<()> {
     drop(ready);
     loop {
         wait_for_quiet(&changes)?;
+        // Removed with the run root, so nobody finds this holder any more; by now another may hold a namespace of its own there.
+        if !is_still(&alive, &files.alive()) {
+            return Ok(());
+        }
         if ofd::try_lock(users.as_fd())? {
             if fs::read_dir(files.sandboxes())?.next().is_none() {
                 return Ok(());
@@ -97,6 +102,15 @@ pub fn hold(run: &Path, ready: OwnedFd) -> io::Result<()> {
         }
         // Somebody is inside, and will be heard when he leaves.
         wait(&changes, None)?;
+    }
+}
+
+/// Whether the path still leads to this file.
+fn is_still(file: &File, path: &Path) -> bool {
+    let identity = |data: fs::Metadata| (data.dev(), data.ino());
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(held), Ok(found)) => identity(held) == identity(found),
+        _ => false,
     }
 }
 
