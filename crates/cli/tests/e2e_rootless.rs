@@ -107,6 +107,25 @@ fn the_host_s_namespaces_are_there_to_be_shared() {
 }
 
 #[test]
+fn without_bridges_the_network_is_none_and_a_bridge_is_refused_by_name() {
+    let onggi = busybox();
+    assert_eq!(onggi.ok(["run", "--rm", "busybox", "ls", "/sys/class/net"]), "lo");
+    onggi
+        .run(["run", "--rm", "--network", "bridge", "busybox", "true"])
+        .code(125)
+        .says("--network bridge needs root");
+    onggi.run(["run", "--rm", "-p", "8080:80", "busybox", "true"]).code(125).says("--publish needs root");
+    onggi
+        .run(["network", "create", "shelf"])
+        .code(1)
+        .says("network create needs root")
+        .says("--network host");
+    onggi.ok(["network", "ls"]);
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    onggi.ok(["run", "--rm", "--network", "container:jar", "busybox", "true"]);
+}
+
+#[test]
 fn what_needs_a_delegated_cgroup_is_refused_by_name() {
     let onggi = busybox();
     onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);

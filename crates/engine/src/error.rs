@@ -187,7 +187,7 @@ impl Diagnose for Error {
         Some(match self {
             Error::NoSuchContainer { .. } => "`onggi ps -a` lists every container".to_owned(),
             Error::NeedsRoot { .. } => {
-                "`sudo onggi …`; what an ordinary user has without is in docs/rootless.md".to_owned()
+                "`sudo onggi …`; what an ordinary user has instead (--network host or none, among others) is in docs/rootless.md".to_owned()
             }
             Error::OtherPlatform { found, .. } => {
                 format!("leave --platform out to run it as it is, or say --platform {found}")

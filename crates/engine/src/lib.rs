@@ -102,6 +102,12 @@ pub fn capability_names() -> impl Iterator<Item = &'static str> {
     capabilities::ALL.iter().copied()
 }
 
+/// Whether this process is an ordinary user's: not root, or root of a user namespace only.
+#[must_use]
+pub fn is_ordinary_user() -> bool {
+    !rustix::process::geteuid().is_root() || onggi_sys::namespace::in_user_namespace()
+}
+
 impl Engine {
     /// Opens the store under the settings' roots, and makes them if they are missing. An ordinary user's process enters the user's
     /// namespace and is root in it from here on; it must have one thread.

@@ -3,7 +3,7 @@
 use onggi_cgroup::Layout;
 
 use crate::error::Error;
-use crate::request::{Isolation, PidMode, RunRequest};
+use crate::request::{Isolation, Network, PidMode, RunRequest};
 
 /// # Errors
 /// [`Error::NeedsRoot`], or [`onggi_cgroup::Error::NotDelegated`] for what a delegated control group makes possible.
@@ -11,6 +11,13 @@ pub(crate) fn check(request: &RunRequest, cgroups: &Layout) -> Result<(), Error>
     if request.isolation == Isolation::Process {
         // Its procfs hides the host's processes, and only root can mount one of the host's process ids.
         return Err(Error::NeedsRoot { what: "--isolation process".to_owned() });
+    }
+    if request.network == Network::Bridge {
+        let names: Vec<&str> = request.networks.iter().map(|network| network.name.as_str()).collect();
+        return Err(Error::NeedsRoot { what: format!("--network {}", names.join(",")) });
+    }
+    if request.publish_all || !request.publish.is_empty() {
+        return Err(Error::NeedsRoot { what: "--publish".to_owned() });
     }
     if !request.device_rules.is_empty() {
         return Err(Error::NeedsRoot { what: "--device-cgroup-rule".to_owned() });
@@ -52,6 +59,10 @@ mod tests {
         let (text, hint) = asking(|request| request.isolation = Isolation::Process).unwrap_err();
         assert_eq!(text, "--isolation process needs root");
         assert!(hint.contains("sudo"), "{hint}");
+        let (text, _) = asking(|request| request.network = Network::Bridge).unwrap_err();
+        assert_eq!(text, "--network  needs root");
+        let (text, _) = asking(|request| request.publish_all = true).unwrap_err();
+        assert_eq!(text, "--publish needs root");
         let (text, hint) = asking(|request| request.pid = PidMode::Host).unwrap_err();
         assert_eq!(text, "--pid host cannot be had: no pids cgroup controller is delegated to this user");
         assert!(hint.contains("docs/rootless.md") || hint.contains("systemd-run"), "{hint}");

@@ -318,7 +318,9 @@ fn networks(matches: &ArgMatches, isolation: Isolation) -> Result<(Network, Vec<
         mac: parsed(matches, "mac-address", words::mac_address)?,
     };
     let given = texts(matches, "network");
-    if given.is_empty() && isolation == Isolation::Process && single == NetworkRequest::default() {
+    // An ordinary user has no bridges.
+    let without = isolation == Isolation::Process || onggi_engine::is_ordinary_user();
+    if given.is_empty() && without && single == NetworkRequest::default() {
         return Ok((Network::None, Vec::new()));
     }
     words::networks(&given, single).map_err(|reason| CliError::flag("network", reason))

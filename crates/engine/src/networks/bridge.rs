@@ -40,6 +40,7 @@ impl Engine {
     /// # Errors
     /// What cannot be read or made.
     pub fn network_rebuild(&self) -> Result<(), Error> {
+        self.refuse_bridges("the table of the networks")?;
         self.rebuild_table(false)
     }
 

@@ -19,6 +19,7 @@ impl Engine {
     /// # Errors
     /// It is on it already, or has no network namespace of its own.
     pub fn network_connect(&self, id: &ContainerId, wanted: &NetworkRequest) -> Result<(), Error> {
+        self.refuse_bridges("network connect")?;
         let network = self.find_network(&wanted.name)?;
         let (mut record, live, _lock) = self.hold(id)?;
         match &record.request.network {

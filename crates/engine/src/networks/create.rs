@@ -37,6 +37,7 @@ impl Engine {
     /// The name is taken or none; a subnet is in use; an option that is not understood.
     pub fn network_create(&self, request: &NetworkCreate) -> Result<String, Error> {
         let name = &request.name;
+        self.refuse_bridges("network create")?;
         if name == DEFAULT || name == "default" || BUILT_IN.contains(&name.as_str()) {
             return Err(invalid(format!("operation is not permitted on predefined {name} network")));
         }

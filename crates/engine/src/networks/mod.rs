@@ -99,6 +99,11 @@ impl Network {
 }
 
 impl Engine {
+    /// Bridges and the firewall are the machine's, and an ordinary user has no network namespace for them.
+    pub(crate) fn refuse_bridges(&self, what: &str) -> Result<(), Error> {
+        if self.is_rootless() { Err(Error::NeedsRoot { what: what.to_owned() }) } else { Ok(()) }
+    }
+
     pub(crate) fn instance(&self) -> Instance {
         Instance::new(&self.paths.run)
     }
