@@ -28,6 +28,7 @@ impl Engine {
         let cgroups = self.cgroups()?;
         let rootless = self.is_rootless();
         let layers = if rootless { "directories" } else { "EROFS index over the layer's tar" };
+        let networks: &[&str] = if rootless { &["host", "null"] } else { &["bridge", "host", "null"] };
         let mut security = vec!["name=seccomp,profile=builtin", "name=cgroupns"];
         security.extend(rootless.then_some("name=rootless"));
         let has = |controller: &str| cgroups.has_controller(controller);
@@ -42,7 +43,7 @@ impl Engine {
             "Images": self.store.images()?.len(),
             "Driver": "overlay",
             "DriverStatus": [["Layers", layers], ["Data root", self.paths.data], ["Run root", self.paths.run]],
-            "Plugins": { "Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": null, "Log": ["json-file", "none"] },
+            "Plugins": { "Volume": ["local"], "Network": networks, "Authorization": null, "Log": ["json-file", "none"] },
             "MemoryLimit": has("memory"),
             "SwapLimit": crate::host::can_limit_swap(cgroups),
             "CpuCfsPeriod": has("cpu"),
