@@ -11,18 +11,8 @@ use std::sync::{Arc, Mutex};
 use common::{busybox, fresh};
 use onggi_testkit::TestEnv;
 
-/// An Onggi whose networks go before it does.
+/// An Onggi with networks.
 struct Host(TestEnv);
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let names = self.0.run(["ps", "-aq"]).stdout;
-        if !names.is_empty() {
-            self.0.run(["rm", "-f"].into_iter().chain(names.split_whitespace()));
-        }
-        self.0.run(["network", "prune", "-f"]);
-    }
-}
 
 impl Host {
     fn with_network(name: &str) -> Host {
