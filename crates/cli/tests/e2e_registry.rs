@@ -445,3 +445,16 @@ fn a_push_may_end_at_any_step() {
         (onggi, registry, vec!["push".to_owned(), name])
     });
 }
+
+#[test]
+fn a_password_is_not_shown() {
+    let onggi = fresh();
+    for (keys, code, end) in [("s3cret\r", 1, "Connection refused"), ("s3cr\x03", 130, "interrupted")] {
+        let mut window = onggi.terminal(["login", "-u", "me", "127.0.0.1:1"]);
+        window.expect("Password: ");
+        window.press(keys);
+        let (ended, screen) = window.wait();
+        assert_eq!(ended, code, "{screen}");
+        assert!(screen.contains(end) && !screen.contains("s3cr"), "{screen}");
+    }
+}

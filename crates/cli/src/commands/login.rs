@@ -80,7 +80,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let password = match typed {
         Some(password) => password.to_owned(),
         None if from_stdin => read_password()?,
-        None => ask_password(context)?,
+        None => ask_password()?,
     };
     if password.is_empty() {
         return Err(CliError::invalid("password is empty"));
@@ -146,13 +146,9 @@ fn ask_user(context: &Context) -> Result<String, CliError> {
     }
 }
 
-fn ask_password(context: &Context) -> Result<String, CliError> {
+fn ask_password() -> Result<String, CliError> {
     interactive()?;
-    context.print("Password: ")?;
-    let password = read_unseen();
-    // Return was not shown either.
-    context.print("\n")?;
-    password
+    read_unseen("Password: ")
 }
 
 fn read_password() -> Result<String, CliError> {

@@ -3,7 +3,7 @@
 //! What must be put back is kept where a panic and a signal find it as well, because a shell left in raw
 //! mode shows nothing of what one types.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Mutex;
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
@@ -42,13 +42,15 @@ impl Drop for RawMode {
     }
 }
 
-/// Reads a line that is not shown: a password. Ctrl-C gives it up, with the terminal as it was.
-pub(crate) fn read_unseen() -> Result<String, CliError> {
+/// Asks for a line that is not shown: a password. Ctrl-C gives it up, with the terminal as it was.
+pub(crate) fn read_unseen(prompt: &str) -> Result<String, CliError> {
     const CTRL_C: u8 = 3;
     const CTRL_D: u8 = 4;
     const BACKSPACE: u8 = 8;
     const DELETE: u8 = 127;
     let raw = RawMode::enter()?;
+    // Not before nothing is shown any more: who types fast would show the beginning.
+    say(prompt)?;
     let mut typed = Vec::new();
     let ended = loop {
         let mut byte = [0];
@@ -68,8 +70,16 @@ pub(crate) fn read_unseen() -> Result<String, CliError> {
         }
     };
     drop(raw);
+    // Return was not shown either.
+    say("\n")?;
     ended?;
     String::from_utf8(typed).map_err(|_| CliError::invalid("the password is not UTF-8"))
+}
+
+fn say(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    said.map_err(|error| CliError::io("write to the terminal", &error))
 }
 
 /// Puts the terminal back, if it was changed. There is nobody to tell if it fails: the terminal is gone.
