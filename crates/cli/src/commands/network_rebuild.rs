@@ -1,4 +1,4 @@
-//! `onggi network rebuild`: what monitors run after somebody has flushed the firewall.
+//! `onggi network rebuild`: the firewall's rules again, after somebody has flushed them. The next start makes them by itself.
 
 use clap::ArgMatches;
 
