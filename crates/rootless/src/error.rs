@@ -70,6 +70,9 @@ impl Diagnose for Error {
             Error::Foreign { path, .. } => {
                 format!("take it away, or set XDG_RUNTIME_DIR or --run-root to a directory of yours instead of {}", path.display())
             }
+            Error::File { source, path, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                format!("{} is another user's: `sudo onggi …` for root's, or leave --root and --run-root out", path.display())
+            }
             _ => return None,
         })
     }
