@@ -297,7 +297,10 @@ fn roots_of_another_user_are_told() {
         // The user `nobody` of Debian; the roots are the test's own, which belong to root.
         let output = command.uid(65534).gid(65534).output().expect("onggi");
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(errors.contains("Permission denied") && errors.contains("`sudo onggi …`"), "{words:?}: {errors}");
+        assert!(
+            errors.contains("Permission denied") && errors.contains("`sudo onggi …`"),
+            "{words:?}: {errors}"
+        );
         assert!(!output.status.success());
     }
 }
