@@ -285,6 +285,32 @@ fn a_slow_client_slows_the_container_and_nothing_else() {
 }
 
 #[test]
+fn a_client_that_reads_nothing_holds_back_its_own_answer_and_nobody_elses() {
+    // Less than a pipe takes, so that it ends by itself, and more than the client's socket does.
+    let mut fixture = Fixture::new("read x; seq 1 8000; exit 6");
+    fixture.start.stdin_open = true;
+    let mut running = fixture.run();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    rustix::net::sockopt::set_socket_send_buffer_size(&theirs, 4096).unwrap();
+    let streams = Streams { stdin: true, stdout: true, ..Streams::default() };
+    running.monitor.order(&Request::Attach { exec: None, streams }, &[theirs.as_fd()]).unwrap();
+    drop(theirs);
+    let mut other = client::connect(&fixture.sandbox()).unwrap();
+    let wait = other.order(&Request::Wait { condition: Condition::Exited, finish: false }, &[]).unwrap();
+    ours.write_all(b"\n").unwrap();
+    assert!(matches!(other.reply_to(wait).unwrap(), Reply::Exited { code: 6, .. }));
+    assert_eq!(fixture.events().last().unwrap(), "die 6");
+    fixture.assert_nothing_left();
+    // The monitor answers in the order in which it is asked, so by now it would have said it.
+    running.monitor.call(&Request::Status, &[]).unwrap();
+    assert_eq!(running.monitor.try_receive().unwrap(), None, "the end was told before the output");
+    let mut output = String::new();
+    ours.read_to_string(&mut output).unwrap();
+    assert!(output.ends_with("\n8000\n"), "{} bytes", output.len());
+    assert_eq!(running.code(), 6);
+}
+
+#[test]
 fn a_client_that_dies_is_forgotten() {
     let fixture = Fixture::new("yes | head -c 4m; exit 2");
     let mut running = fixture.run_attached(Some(output()));

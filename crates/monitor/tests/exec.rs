@@ -196,10 +196,14 @@ fn detached_sessions_need_no_client_and_signals_reach_one_alone() {
     fixture.assert_nothing_left();
 }
 
+/// Stops everybody else in its pid namespace, for ever. Where there is nobody, `kill` complains, as often as it can: on the stream of a
+/// client that is waiting for the end instead of reading, which holds that end back as soon as the socket is full.
+const STOPS_ALL: &str = "trap '' TERM; exec 2> /dev/null; echo ready; while :; do kill -STOP -1; done";
+
 /// The joining child is in the container's pid namespace before it has become its program.
 #[test]
 fn a_container_that_stops_whoever_joins_can_be_ended() {
-    let fixture = Fixture::new("trap '' TERM; echo ready; while :; do kill -STOP -1; done");
+    let fixture = Fixture::new(STOPS_ALL);
     let mut running = fixture.run_attached(Some(output()));
     running.read_until("ready");
     let mut streams = Vec::new();
@@ -218,7 +222,7 @@ fn a_container_that_stops_whoever_joins_can_be_ended() {
 /// What joins holds nothing of the monitor's that would outlive it.
 #[test]
 fn the_lock_ends_with_the_monitor_whatever_the_container_stops() {
-    let fixture = Fixture::new("trap '' TERM; echo ready; while :; do kill -STOP -1; done");
+    let fixture = Fixture::new(STOPS_ALL);
     let mut running = fixture.run_attached(Some(output()));
     running.read_until("ready");
     for number in 0..4 {
