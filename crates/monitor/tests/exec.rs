@@ -7,8 +7,9 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
-use common::{Fixture, Running, output, read_until, unframe};
+use common::{Fixture, Running, STOPS_ALL, children, output, read_until, unframe};
 use onggi_error::{Diagnose, Kind};
 use onggi_monitor::Error;
 use onggi_monitor::protocol::{Condition, Reply, Request, Streams};
@@ -196,10 +197,6 @@ fn detached_sessions_need_no_client_and_signals_reach_one_alone() {
     fixture.assert_nothing_left();
 }
 
-/// Stops everybody else in its pid namespace, for ever. Where there is nobody, `kill` complains, as often as it can: on the stream of a
-/// client that is waiting for the end instead of reading, which holds that end back as soon as the socket is full.
-const STOPS_ALL: &str = "trap '' TERM; exec 2> /dev/null; echo ready; while :; do kill -STOP -1; done";
-
 /// The joining child is in the container's pid namespace before it has become its program.
 #[test]
 fn a_container_that_stops_whoever_joins_can_be_ended() {
@@ -237,4 +234,36 @@ fn the_lock_ends_with_the_monitor_whatever_the_container_stops() {
     rustix::process::waitpid(Some(monitor), rustix::process::WaitOptions::empty()).unwrap();
     let alive = std::fs::File::options().write(true).open(fixture.sandbox().join("alive")).unwrap();
     assert!(onggi_sys::ofd::try_lock(alive.as_fd()).unwrap(), "somebody holds the dead monitor's lock");
+}
+
+#[test]
+fn whom_a_freezer_holds_is_reaped_when_it_lets_go() {
+    let fixture = Fixture::new("exec sleep 1000");
+    let mut running = fixture.run();
+    let group = onggi_cgroup::Cgroup::open(&onggi_cgroup::detect().unwrap(), &fixture.cgroup()).unwrap();
+    group.freeze(true).unwrap();
+    let (_, theirs) = UnixStream::pair().unwrap();
+    let plan = fixture.exec_plan("true", false);
+    let request = request("held", false, output());
+    let refused = running.monitor.call(&request, &[plan.as_fd(), theirs.as_fd()]).unwrap_err();
+    assert!(refused.to_string().contains("it is being held"), "{refused}");
+    let held: Vec<i32> =
+        children(running.monitor.pid()).into_iter().filter(|&pid| pid != running.pid).collect();
+    let held: Vec<_> = held
+        .into_iter()
+        .map(|pid| rustix::process::Pid::from_raw(pid).unwrap())
+        .map(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap())
+        .collect();
+    group.freeze(false).unwrap();
+    for pidfd in held {
+        let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut poll, None).unwrap();
+    }
+    let patience = Instant::now() + Duration::from_secs(20);
+    while children(running.monitor.pid()) != [running.pid] {
+        assert!(Instant::now() < patience, "the monitor has children {:?}", children(running.monitor.pid()));
+        std::thread::yield_now();
+    }
+    end(&mut running);
+    fixture.assert_nothing_left();
 }

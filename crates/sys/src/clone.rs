@@ -70,6 +70,19 @@ pub fn clone3(options: &Clone<'_>) -> io::Result<Forked> {
     }
 }
 
+/// A child of this process that has ended; it stays to be reaped. `None`: there is none now.
+#[must_use]
+pub fn ended_child() -> Option<i32> {
+    // SAFETY: `siginfo_t` is plain integers, and all zeroes is what the kernel leaves of it when there is nothing to tell.
+    let mut information: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the kernel writes only `information`, which outlives the call.
+    let failed = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut information, options) } != 0;
+    // SAFETY: after waitid(2) the member is the one that is filled.
+    let pid = unsafe { information.si_pid() };
+    (!failed && pid != 0).then_some(pid)
+}
+
 /// `fork(2)` with a pidfd.
 ///
 /// # Errors

@@ -7,6 +7,8 @@
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
+use rustix::process::{Pid, WaitOptions, waitpid};
+
 use super::log::Stream;
 use super::poller::Token;
 use super::session::{LOST, MAIN, Session};
@@ -30,6 +32,27 @@ impl Monitor<'_> {
             self.container_ended(code);
         } else {
             self.exec_ended(number, code);
+        }
+    }
+
+    /// SIGCHLD. That of a session is told by its own descriptor as well.
+    pub(super) fn some_child_ended(&mut self) {
+        while let Ok(Some(_)) = self.endings.try_next() {}
+        self.strays_due = true;
+    }
+
+    /// Reaps children that have no session: a start that was given up while a freezer held its process leaves it to die later. In the
+    /// container's pid namespace it would, unreaped, keep the first process from ending for ever (`pid_namespaces(7)`).
+    pub(super) fn reap_strays(&mut self) {
+        while self.strays_due {
+            let ended = onggi_sys::clone::ended_child();
+            // A session's comes with its own event; whoever may be behind it is looked for after that.
+            if ended.is_some_and(|pid| self.sessions.iter().any(|session| session.pid == pid)) {
+                return;
+            }
+            let stray = ended.and_then(Pid::from_raw);
+            let reaped = stray.map(|pid| waitpid(Some(pid), WaitOptions::NOHANG));
+            self.strays_due = matches!(reaped, Some(Ok(Some(_))));
         }
     }
 

@@ -29,6 +29,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use onggi_sys::signal_queue::SignalQueue;
+use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::clock::Moment;
@@ -66,6 +68,10 @@ enum Outcome {
 struct Monitor<'a> {
     isolation: &'a mut dyn Isolation,
     poller: Poller,
+    /// Says that some child has ended.
+    endings: SignalQueue,
+    /// Some child has ended, and it may be one without a session.
+    strays_due: bool,
     /// The path that this program was executed by.
     program: PathBuf,
     oom_score: OomScore,
@@ -151,12 +157,18 @@ pub fn run(isolation: &mut dyn Isolation) -> u8 {
 }
 
 impl<'a> Monitor<'a> {
-    fn new(isolation: &'a mut dyn Isolation, program: PathBuf) -> Result<Monitor<'a>, rustix::io::Errno> {
+    fn new(isolation: &'a mut dyn Isolation, program: PathBuf) -> std::io::Result<Monitor<'a>> {
         // What passes through in pieces this large goes back to the kernel when it is freed.
         onggi_sys::memory::return_blocks_from(16 * 1024);
+        let poller = Poller::new()?;
+        let endings = SignalQueue::block(&[Signal::CHILD.as_raw()])?;
+        poller.set(&endings, Token::Endings, &mut Registered::default(), Some(Ready::IN));
         Ok(Monitor {
             isolation,
-            poller: Poller::new()?,
+            poller,
+            endings,
+            // One that has ended while another program was in this place.
+            strays_due: true,
             program,
             oom_score: OomScore::read(),
             next_number: session::MAIN + 1,
@@ -183,6 +195,7 @@ impl<'a> Monitor<'a> {
                 self.dispatch(token, ready);
                 self.quiet_at = Some(monotonic() + QUIET);
             }
+            self.reap_strays();
             self.keep_deadlines();
             self.forget_gone_peers();
             self.leave_if_done();
@@ -198,6 +211,7 @@ impl<'a> Monitor<'a> {
             Token::Listener => self.accept(),
             Token::Memory => self.memory_ran_out(),
             Token::Names => self.serve_names(),
+            Token::Endings => self.some_child_ended(),
             Token::Peer(number) => {
                 self.hear(number, ready);
             }

@@ -20,6 +20,7 @@ pub(crate) enum Token {
     Listener,
     Memory,
     Names,
+    Endings,
     Peer(u32),
     Process(u32),
     Report(u32),
@@ -42,6 +43,7 @@ impl Token {
             Token::Stdin(number) => (7, number),
             Token::Attached(number) => (8, number),
             Token::Names => (9, 0),
+            Token::Endings => (10, 0),
         };
         kind << 32 | u64::from(number)
     }
@@ -58,7 +60,8 @@ impl Token {
             6 => Token::Stderr(number),
             7 => Token::Stdin(number),
             8 => Token::Attached(number),
-            _ => Token::Names,
+            9 => Token::Names,
+            _ => Token::Endings,
         }
     }
 }

@@ -274,6 +274,16 @@ pub fn kill_monitor(pid: i32) {
     rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
 }
 
+/// Stops everybody else in its pid namespace, for ever. Where there is nobody, `kill` complains, as often as it can: on the stream of a
+/// client that is waiting for the end instead of reading, which holds that end back as soon as the socket is full.
+pub const STOPS_ALL: &str = "trap '' TERM; exec 2> /dev/null; echo ready; while :; do kill -STOP -1; done";
+
+/// The processes whose parent this is, dead ones too.
+pub fn children(parent: i32) -> Vec<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
 /// Has another monitor take the container over; the number is that of its wait.
 pub fn adopt(fixture: &Fixture) -> (Connection, Result<u32, onggi_monitor::Error>) {
     let mut monitor = fixture.spawn();
