@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 
-use common::Fixture;
+use common::{Fixture, STOPS_ALL, children, output};
 use onggi_monitor::client::ALIVE;
 use onggi_monitor::protocol::{Condition, Reply, Request};
 use onggi_monitor::state::{Phase, State};
@@ -16,6 +16,7 @@ use onggi_monitor::state::{Phase, State};
 /// process of its own, this very test program with the name of the case.
 const CASE: &str = "ONGGI_TEST_FAULT_CASE";
 const ADOPTION: &str = "ONGGI_TEST_ADOPTION";
+const JOINING: &str = "ONGGI_TEST_JOINING";
 const SANDBOX: &str = "ONGGI_TEST_ADOPTION_SANDBOX";
 
 #[test]
@@ -176,4 +177,43 @@ fn one_adoption() {
         Err(onggi_monitor::Error::Refused { kind, .. }) => assert_eq!(kind, "not-found"),
         Err(other) => panic!("{other}"),
     }
+}
+
+/// The process through which another enters the container is in the container's cgroup, where the kernel may kill it for want of memory.
+#[test]
+fn who_enters_through_a_process_that_is_killed_is_not_left_behind() {
+    for script in ["echo ready; exec sleep 1000", STOPS_ALL] {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "one_entry", "--nocapture"]);
+        command.env(JOINING, script).env("ONGGI_FAULT", "runtime.enter.born");
+        let output = command.output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}: {said}");
+    }
+}
+
+#[test]
+fn one_entry() {
+    let Ok(script) = std::env::var(JOINING) else { return };
+    let fixture = Fixture::new(&script);
+    let mut running = fixture.run_attached(Some(output()));
+    running.read_until("ready");
+    for terminal in [false, true] {
+        let plan = fixture.exec_plan("exec sleep 1000", terminal);
+        let exec = Request::Exec {
+            id: "e".into(),
+            terminal,
+            size: None,
+            detach: true,
+            command: "sleep".into(),
+            streams: onggi_monitor::protocol::Streams::default(),
+        };
+        let refused = running.monitor.call(&exec, &[plan.as_fd()]).unwrap_err();
+        assert!(refused.to_string().contains("ended without a word"), "{refused}");
+        assert_eq!(children(running.monitor.pid()), [running.pid], "somebody is left behind");
+    }
+    running.monitor.order(&Request::Signal { signal: 9, exec: None, all: false }, &[]).unwrap();
+    assert_eq!(running.code(), 137);
+    fixture.assert_nothing_left();
 }

@@ -36,6 +36,8 @@ pub(super) enum Streams {
 #[derive(Debug)]
 pub(super) struct Child<'a> {
     pub(super) procfs: Procfs,
+    /// See [`BornThrough`].
+    pub(super) leash: Option<BorrowedFd<'a>>,
     pub(super) cgroup: &'a Cgroup,
     pub(super) streams: Streams,
     pub(super) terminal_socket: Option<OwnedFd>,
@@ -67,7 +69,15 @@ pub(super) struct Inheritance<'a> {
     pub(super) timings: bool,
     /// For a process that joins: the root is the one it is in.
     pub(super) joins: bool,
-    pub(super) procfs: Option<Procfs>,
+    pub(super) born_through: Option<BornThrough<'a>>,
+}
+
+/// What a process has from the intermediate that it was born through.
+#[derive(Debug)]
+pub(super) struct BornThrough<'a> {
+    /// The parent's word that it knows of the process comes over this, or the parent's end.
+    pub(super) leash: BorrowedFd<'a>,
+    pub(super) procfs: Procfs,
 }
 
 /// Closes everything that is not needed, in the first moment of a child: whoever stops it in the container must not thereby keep the
@@ -132,13 +142,14 @@ fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Chil
     rustix::process::umask(rustix::fs::Mode::empty());
     let steps = crate::decode_steps(inheritance.plan).doing(|| "read the plan")?;
     let filter = crate::decode_filter(inheritance.plan).doing(|| "read the plan")?;
-    let procfs = match inheritance.procfs {
-        Some(procfs) => procfs,
-        None => Procfs::open().doing(|| "open /proc")?,
+    let (procfs, leash) = match inheritance.born_through {
+        Some(BornThrough { procfs, leash }) => (procfs, Some(leash)),
+        None => (Procfs::open().doing(|| "open /proc")?, None),
     };
     let root = if inheritance.joins { Some(Root::own().doing(|| "open /")?) } else { None };
     let child = Child {
         procfs,
+        leash,
         cgroup: inheritance.cgroup,
         streams: inheritance.streams,
         terminal_socket: inheritance.terminal_socket,

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType,
 };
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 
 use onggi_cgroup::Cgroup;
 use onggi_oci::NamespaceKind;
 use onggi_sys::clone::{Clone, Forked, clone3, exit_now};
 use onggi_sys::namespace::setns;
 
-use super::child::{self, Inheritance, Streams};
+use super::child::{self, BornThrough, Inheritance, Streams};
 use super::namespaces::flag;
 use super::problem::{Doing, Outcome};
 use super::procfs::Procfs;
@@ -231,6 +231,10 @@ fn start_in(
 
 /// Through an intermediate process that enters the namespaces, of which the pid namespace only takes its children, and gives the
 /// caller a child by CLONE_PARENT.
+///
+/// The intermediate may be killed between the birth and the news of it (its cgroup runs out of memory, somebody kills the cgroup). So
+/// the child goes no further than its session before it has heard that it is known, and up to there it is in the process group of the
+/// intermediate, by which it is found.
 fn start_through(
     launch: &Launch,
     plan: BorrowedFd<'_>,
@@ -248,19 +252,22 @@ fn start_through(
         }
         Ok(Forked::Parent { pid, pidfd }) => {
             drop(theirs);
-            let in_time = is_ready(&ours, PATIENCE);
-            let received = if in_time { receive(&ours, RecvFlags::DONTWAIT) } else { None };
-            if !in_time {
-                // Even one that is stopped dies of this; one in a frozen cgroup as soon as that is thawed.
-                let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), SIGKILL);
+            // Its end counts as well as its word: the child has the socket too.
+            let in_time = is_any_ready([ours.as_fd(), pidfd.as_fd()], PollFlags::IN, PATIENCE);
+            if let Some((child, child_pidfd)) = receive(&ours, RecvFlags::DONTWAIT) {
+                // It fails only if the child has ended already.
+                let _ = rustix::net::send(&ours, &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+                // It ends right after it has sent.
+                reap(pid, &pidfd);
+                return Ok(ends.finish(child, child_pidfd));
             }
-            // It ends right after it has sent, or failed.
+            // Even those die of this who are stopped; in a frozen cgroup as soon as that is thawed.
+            let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), SIGKILL);
+            if let Some(group) = Pid::from_raw(pid) {
+                let _ = rustix::process::kill_process_group(group, Signal::KILL);
+            }
             reap(pid, &pidfd);
-            match received {
-                Some((process, pidfd)) => Ok(ends.finish(process, pidfd)),
-                None if in_time => Err(ends.failure()),
-                None => Err(StartError::Held(PATIENCE)),
-            }
+            Err(if in_time { ends.failure(pid) } else { ends.held(pid) })
         }
     }
 }
@@ -275,6 +282,7 @@ fn intermediate(
 ) -> ! {
     let needed = ends.needed(plan, cgroup).chain([socket.as_fd()]).chain(entry.needed.iter().copied());
     let born = child::let_go(needed)
+        .and_then(|()| rustix::process::setpgid(None, None).doing(|| "setpgid"))
         .and_then(|()| child::guard())
         .and_then(|()| Procfs::open().doing(|| "open /proc"))
         .and_then(|procfs| (entry.enter)().map(|()| procfs))
@@ -284,9 +292,11 @@ fn intermediate(
         });
     match born {
         Ok((procfs, Forked::Child)) => {
-            child::run(ends.inheritance(launch, plan, cgroup, entry.joins, Some(procfs)));
+            let born_through = BornThrough { leash: socket.as_fd(), procfs };
+            child::run(ends.inheritance(launch, plan, cgroup, entry.joins, Some(born_through)));
         }
         Ok((_, Forked::Parent { pid, pidfd })) => {
+            onggi_sys::fault::point("runtime.enter.born");
             let bytes = pid.to_ne_bytes();
             let sent = terminal::send_with(socket, pidfd.as_fd(), &bytes);
             exit_now(i32::from(sent.is_err()));
@@ -356,7 +366,7 @@ impl Ends {
         plan: BorrowedFd<'a>,
         cgroup: &'a Cgroup,
         joins: bool,
-        procfs: Option<Procfs>,
+        born_through: Option<BornThrough<'a>>,
     ) -> Inheritance<'a> {
         Inheritance {
             plan,
@@ -368,7 +378,7 @@ impl Ends {
             report: self.report_in,
             timings: launch.timings,
             joins,
-            procfs,
+            born_through,
         }
     }
 
@@ -381,9 +391,14 @@ impl Ends {
         Started { pid, pidfd, terminal, network, report: report_out }
     }
 
-    /// In the parent, after an intermediate that brought no child.
-    fn failure(self) -> StartError {
+    /// In the parent, after an intermediate that has ended and of whose child nothing was heard; both were killed.
+    fn failure(self, group: i32) -> StartError {
         drop(self.report_in);
+        // Only a freezer keeps a killed process from closing it.
+        if !is_any_ready([self.report_out.as_fd()], PollFlags::empty(), PATIENCE) {
+            return StartError::Held(PATIENCE);
+        }
+        reap_group(group);
         match read_report(&mut std::fs::File::from(self.report_out)) {
             Ok(report) => report.failure.map_or(
                 StartError::Misfit("the process that enters the namespaces ended without a word"),
@@ -391,6 +406,15 @@ impl Ends {
             ),
             Err(error) => StartError::System { call: "read the report", error },
         }
+    }
+
+    /// The same after one that did not end by itself.
+    fn held(self, group: i32) -> StartError {
+        drop(self.report_in);
+        if is_any_ready([self.report_out.as_fd()], PollFlags::empty(), DYING) {
+            reap_group(group);
+        }
+        StartError::Held(PATIENCE)
     }
 }
 
@@ -421,20 +445,31 @@ fn receive(socket: &OwnedFd, flags: RecvFlags) -> Option<(i32, OwnedFd)> {
 
 /// Reaps a child that is ending. One that cannot even die stays: nobody may be made to wait for it.
 fn reap(pid: i32, pidfd: &OwnedFd) {
-    if !is_ready(pidfd, DYING) {
+    if !is_any_ready([pidfd.as_fd()], PollFlags::IN, DYING) {
         let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), SIGKILL);
-        is_ready(pidfd, DYING);
+        is_any_ready([pidfd.as_fd()], PollFlags::IN, DYING);
     }
     while let Err(Errno::INTR) = rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::NOHANG) {}
 }
 
-/// Whether a descriptor becomes readable within a time.
-fn is_ready(descriptor: &OwnedFd, within: Duration) -> bool {
+/// Reaps the child that an intermediate has left in its group, if it has. Its descriptors are closed: nothing can hold it any more.
+fn reap_group(group: i32) {
+    let id = WaitId::Pgid(Pid::from_raw(group));
+    while let Err(Errno::INTR) = rustix::process::waitid(id.clone(), WaitIdOptions::EXITED) {}
+}
+
+/// Whether one of these becomes what `wanted` says within a time; a hang-up always counts.
+fn is_any_ready<const N: usize>(
+    descriptors: [BorrowedFd<'_>; N],
+    wanted: PollFlags,
+    within: Duration,
+) -> bool {
     let end = Instant::now() + within;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        match rustix::event::poll(&mut [PollFd::new(descriptor, PollFlags::IN)], Some(&left)) {
+        let mut poll = descriptors.map(|descriptor| PollFd::from_borrowed_fd(descriptor, wanted));
+        match rustix::event::poll(&mut poll, Some(&left)) {
             Err(Errno::INTR) => {}
             Ok(count) => return count > 0,
             Err(_) => return false,

@@ -10,6 +10,9 @@ use super::problem::{Doing, Outcome, Problem};
 
 /// A new session; the terminal as its controlling one, or the given files, as descriptors 0, 1 and 2.
 pub(super) fn begin(child: &mut Child<'_>) -> Outcome {
+    if let Some(leash) = child.leash.take() {
+        wait_until_known(leash)?;
+    }
     rustix::process::setsid().doing(|| "setsid")?;
     match std::mem::replace(&mut child.streams, Streams::Taken) {
         Streams::Files(files) => {
@@ -29,6 +32,18 @@ pub(super) fn begin(child: &mut Child<'_>) -> Outcome {
         give(stream, uid)?;
     }
     Ok(())
+}
+
+/// A process of which its parent has not heard must not become a program that nobody looks after. Until it begins a session of its own
+/// the parent can still find it by its process group.
+fn wait_until_known(leash: BorrowedFd<'_>) -> Outcome {
+    let mut word = [0; 1];
+    let received =
+        rustix::io::retry_on_intr(|| rustix::net::recv(leash, &mut word, rustix::net::RecvFlags::empty()));
+    match received.doing(|| "wait for the parent's word")? {
+        (_, 0) => Err(Problem::new("the parent has given this process up")),
+        _ => Ok(()),
+    }
 }
 
 fn install(input: &OwnedFd, output: &OwnedFd, error: &OwnedFd) -> Outcome {
