@@ -10,6 +10,14 @@ use onggi_monitor::protocol::{Condition, Reply, Request};
 use onggi_monitor::state::Phase;
 use rustix::process::{Pid, Signal, kill_process};
 
+/// Returns once this many lives have said their line. Who runs may not have come to it yet.
+fn wait_for_lines(fixture: &Fixture, count: usize) {
+    let lines = || std::fs::read_to_string(fixture.path("container/log/json.log")).unwrap().lines().count();
+    while lines() < count {
+        std::thread::yield_now();
+    }
+}
+
 /// Past the monitor, so that nobody has asked for the end.
 fn end_life(fixture: &Fixture) {
     kill_process(Pid::from_raw(fixture.state().pid).unwrap(), Signal::KILL).unwrap();
@@ -31,17 +39,20 @@ fn a_policy_goes_on_in_a_new_program_also_between_two_lives() {
     monitor.order(&Request::Reexec, &[]).unwrap();
     let subscription = monitor.order(&Request::Subscribe, &[]).unwrap();
     let wait = monitor.order(&Request::Wait { condition: Condition::Exited, finish: false }, &[]).unwrap();
+    wait_for_lines(&fixture, 1);
     end_life(&fixture);
     assert_eq!(next_event(monitor, subscription), "die");
     assert!(matches!(monitor.reply_to(wait).unwrap(), Reply::Exited { code: 137, .. }), "of this life");
     assert_eq!(next_event(monitor, subscription), "start");
     // The second pause is 200 ms: time enough for a new program to take it over.
+    wait_for_lines(&fixture, 2);
     end_life(&fixture);
     assert_eq!(next_event(monitor, subscription), "die");
     assert_eq!((fixture.state().status, fixture.state().restart_count), (Phase::Restarting, 2));
     monitor.order(&Request::Reexec, &[]).unwrap();
     assert_eq!(next_event(monitor, subscription), "start");
     assert_eq!((fixture.state().status, fixture.state().exit_code), (Phase::Running, 0));
+    wait_for_lines(&fixture, 3);
     let stop = Request::Stop { signal: 0, timeout_ms: Some(0) };
     assert!(matches!(monitor.call(&stop, &[]).unwrap(), Reply::Exited { code: 137, .. }));
     let state = fixture.state();
