@@ -25,7 +25,7 @@ pub(crate) fn overview(context: &Context) -> String {
     for (group, title) in GROUPS {
         let _ = write!(text, "\n{title}:\n");
         for command in TABLE.iter().filter(|command| command.group == *group) {
-            let _ = writeln!(text, "  {:<18} {}", command.name(), command.about);
+            let _ = writeln!(text, "  {:<18}  {}", command.name(), command.about);
         }
     }
     let nouns: Vec<&str> = NOUNS.iter().map(|(noun, _)| *noun).collect();

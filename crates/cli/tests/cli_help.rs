@@ -37,7 +37,7 @@ fn the_overview_and_the_nouns() {
     insta::assert_snapshot!("overview", fixed);
     assert_eq!(host.lines().count(), 2, "{host}");
     assert!(host.contains("Nothing is kept in"), "{host}");
-    for noun in ["container", "image", "volume", "system", "config"] {
+    for noun in ["container", "image", "volume", "network", "system", "config"] {
         let page = place.run(&[noun]).0;
         insta::assert_snapshot!(format!("noun_{noun}"), page);
     }

@@ -125,13 +125,14 @@ fn images(onggi: &TestEnv) {
     onggi.ok(["tag", "debian", "app"]);
 }
 
-/// The containers and volumes that the line names, in the state that it speaks of.
+/// The containers, volumes and networks that the line names, in the state that it speaks of.
 fn prepare(onggi: &TestEnv, line: &str) {
     let named = |name: &str| line.split([' ', ':']).any(|word| word == name);
     if named("data") {
         onggi.ok(["volume", "create", "data"]);
     }
-    if line == "onggi volume rm data" {
+    // One that others have left publishes nothing.
+    if line == "onggi volume rm data" || line.starts_with("onggi port ") {
         onggi.run(["rm", "-f", "web"]);
     }
     for name in ["web", "db", "batch", "shell", "job"].into_iter().filter(|name| named(name)) {
@@ -152,6 +153,23 @@ fn prepare(onggi: &TestEnv, line: &str) {
             make(onggi, name, wanted);
         }
     }
+    networks(onggi, line);
+}
+
+/// A line that makes a network finds none of its name, any other finds it, with nobody on it but whom the line takes off.
+fn networks(onggi: &TestEnv, line: &str) {
+    let Some(act) = line.strip_prefix("onggi network ") else { return };
+    for name in ["shop", "back", "both"].into_iter().filter(|name| act.split(' ').any(|word| word == *name)) {
+        onggi.run(["network", "disconnect", "-f", name, "web"]);
+        onggi.ok(["network", "rm", "-f", name]);
+        if act.starts_with("create ") {
+            continue;
+        }
+        onggi.ok(["network", "create", name]);
+        if act.starts_with("disconnect ") {
+            onggi.ok(["network", "connect", name, "web"]);
+        }
+    }
 }
 
 fn make(onggi: &TestEnv, name: &str, state: &str) {
@@ -166,7 +184,8 @@ fn make(onggi: &TestEnv, name: &str, state: &str) {
         "exited" => &["run"],
         _ => &["run", "-di"],
     };
-    onggi.ok(begin.iter().chain(&["--name", name, "debian"]).chain(program));
+    let published: &[&str] = if name == "web" { &["-p", "80"] } else { &[] };
+    onggi.ok(begin.iter().chain(published).chain(&["--name", name, "debian"]).chain(program));
     if state == "paused" {
         onggi.ok(["pause", name]);
     } else if state == "running" && program.is_empty() {
@@ -219,6 +238,11 @@ fn shell(onggi: &TestEnv, script: &str) -> Output {
         .args(["-o", "pipefail", "-ec", script])
         .current_dir(onggi.file("").as_path())
         .env("PATH", path)
+        // Credentials are kept in the user's own files.
+        .env("HOME", onggi.file("").as_path())
+        .env_remove("DOCKER_CONFIG")
+        .env_remove("REGISTRY_AUTH_FILE")
+        .env_remove("XDG_RUNTIME_DIR")
         .env("ONGGI_ROOT", onggi.data())
         .env("ONGGI_RUN_ROOT", onggi.run_root())
         .stdin(Stdio::null())

@@ -139,7 +139,7 @@ fn shared() -> Vec<Arg> {
                     "network",
                     None,
                     "NETWORK",
-                    "A network, several, or none, host, container:NAME; bridge by default",
+                    "A network, none, host, container:NAME; by default bridge (ordinary user: none)",
                 )
                 .alias("net"),
                 values("network-alias", None, "NAME", "Another name to be found by on the network")
