@@ -70,6 +70,9 @@ fn a_published_port_is_reached_and_held() {
         .run(["run", "--rm", "-p", &twice, "busybox", "true"])
         .code(125)
         .says(&format!("Bind for 0.0.0.0:{} failed: port is already allocated", ports[0]));
+    for (place, words) in [("[::1]::80", "[::1] are not built yet"), ("[::]::80", "its network has none")] {
+        onggi.run(["run", "--rm", "-p", place, "busybox", "true"]).code(125).says(words);
+    }
     onggi.ok(["rm", "-f", "web"]);
     onggi.ok(["run", "--rm", "-p", &twice, "busybox", "true"]);
     assert_eq!(onggi.leftovers(), Vec::<String>::new());

@@ -24,6 +24,7 @@ pub(super) struct Families {
 pub(super) fn assign(record: &Record, families: Families) -> Result<Vec<Port>, Error> {
     let mut ports = Vec::new();
     for wanted in wanted(record)? {
+        check_address(wanted.address, families)?;
         let addresses = addresses(&wanted, families);
         let count = wanted.container.1 - wanted.container.0 + 1;
         let host = match wanted.host {
@@ -61,6 +62,22 @@ pub(super) fn assign(record: &Record, families: Families) -> Result<Vec<Port>, E
         }
     }
     Ok(ports)
+}
+
+/// An address of the host's that nothing could be passed on from is refused rather than held for nothing.
+fn check_address(address: Option<IpAddr>, families: Families) -> Result<(), Error> {
+    let what = match address {
+        // The kernel does not pass on what goes to ::1 (RFC 4291 §2.5.3): this would take a program in between.
+        Some(IpAddr::V6(address)) if address.is_loopback() => {
+            "ports on [::1] are not built yet: publish on 127.0.0.1".to_owned()
+        }
+        Some(IpAddr::V6(address)) if !families.ipv6 => format!(
+            "a port on [{address}] leads to an IPv6 address of the container, and its network has none: make one with \
+             `onggi network create --ipv6`"
+        ),
+        _ => return Ok(()),
+    };
+    Err(Error::Invalid { what })
 }
 
 /// What was asked for, and with `-P` what is exposed and was not.
@@ -131,4 +148,31 @@ pub(crate) fn by_container_port(ports: &[Port]) -> PublishedPorts {
     all.into_iter()
         .map(|((port, protocol), places)| (format!("{port}/{}", protocol.name()), places))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_lead_nowhere_are_refused() {
+        for (address, ipv6, refused) in [
+            (None, false, None),
+            (Some("127.0.0.1"), false, None),
+            (Some("::1"), true, Some("[::1] are not built yet")),
+            (Some("::1"), false, Some("[::1] are not built yet")),
+            (Some("::"), false, Some("its network has none")),
+            (Some("fd00::1"), false, Some("a port on [fd00::1]")),
+            (Some("fd00::1"), true, None),
+            (Some("::"), true, None),
+        ] {
+            let families = Families { ipv6, host_ipv6: true };
+            let checked = check_address(address.map(|text| text.parse().unwrap()), families);
+            let said = checked.err().map(|error| error.to_string());
+            match refused {
+                Some(words) => assert!(said.as_ref().is_some_and(|said| said.contains(words)), "{said:?}"),
+                None => assert_eq!(said, None),
+            }
+        }
+    }
 }

@@ -11,6 +11,7 @@ use onggi_net::attachment::Attachment;
 use onggi_net::names::resolve::Config;
 use onggi_net::wire::{self, Namespace};
 use onggi_net::{Socket, port};
+use onggi_sys::process;
 
 use super::isolation::Refusal;
 use super::session::MAIN;
@@ -34,6 +35,7 @@ impl Ports {
     }
 
     fn add(&mut self, attachment: &Attachment, container: &str) -> Result<(), Refusal> {
+        let room = Room::for_sockets(count(attachment))?;
         for wanted in &attachment.endpoint.ports {
             for offset in 0..wanted.count {
                 let address = SocketAddr::new(wanted.host_address, wanted.host + offset);
@@ -45,10 +47,22 @@ impl Ports {
                     );
                     Refusal { message, ..refusal(&error) }
                 })?;
-                self.reserved.push(socket);
+                self.reserved.push(match &room {
+                    Some(room) => room.take_in(&socket)?,
+                    None => socket,
+                });
             }
         }
         Ok(())
+    }
+
+    /// Gives up those of one network; the others are held without a break. `before` are the networks that come before it.
+    fn release(&mut self, before: &[Attachment], gone: &Attachment) {
+        let from = before.iter().map(count).sum::<usize>();
+        // Who was adopted while others had its ports holds none.
+        if from + count(gone) <= self.reserved.len() {
+            self.reserved.drain(from..from + count(gone));
+        }
     }
 
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -66,12 +80,68 @@ impl Ports {
     }
 }
 
+/// How many sockets its ports take.
+fn count(attachment: &Attachment) -> usize {
+    attachment.endpoint.ports.iter().map(|port| usize::from(port.count)).sum()
+}
+
+/// Room for many sockets: at numbers that leave the low ones to everything else, above the soft limit if need be. That is raised
+/// only while this lives, as the container inherits it.
+#[derive(Debug)]
+struct Room {
+    limits: (u64, u64),
+    first: i32,
+}
+
+impl Room {
+    /// None: they are few, and need none.
+    fn for_sockets(count: usize) -> Result<Option<Room>, Refusal> {
+        if count <= FEW {
+            return Ok(None);
+        }
+        let limits = process::limit(OPEN_FILES).map_err(|error| limit_refusal(&error))?;
+        let (soft, hard) = limits;
+        let first = soft.min(hard.saturating_sub(count as u64));
+        if first < SPARE {
+            let message = format!(
+                "{count} published ports take as many open files, and the hard limit is {hard}: publish fewer, or raise it \
+                 (ulimit -Hn, LimitNOFILE=)"
+            );
+            return Err(Refusal::new(Kind::Exhausted, "network", &message));
+        }
+        process::set_limit(OPEN_FILES, hard, hard).map_err(|error| limit_refusal(&error))?;
+        Ok(Some(Room { limits, first: i32::try_from(first).unwrap_or(i32::MAX) }))
+    }
+
+    fn take_in(&self, socket: &OwnedFd) -> Result<OwnedFd, Refusal> {
+        rustix::io::fcntl_dupfd_cloexec(socket, self.first).map_err(|errno| limit_refusal(&errno.into()))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Down to what it was: that is never refused. What is open stays open.
+        let _ = process::set_limit(OPEN_FILES, self.limits.0, self.limits.1);
+    }
+}
+
+fn limit_refusal(error: &std::io::Error) -> Refusal {
+    Refusal::io("network", "make room for the sockets of published ports", error)
+}
+
+/// `RLIMIT_NOFILE`
+const OPEN_FILES: u32 = 7;
+/// As many sockets as are no matter beside the usual limit of 1,024.
+const FEW: usize = 256;
+/// Open files that a monitor needs for all else, at least.
+const SPARE: u64 = 256;
+
 /// Connects the network namespace of a process to all the networks of its container.
-pub(super) fn connect(process: BorrowedFd<'_>, networks: &[Attachment]) -> Result<(), Refusal> {
+pub(super) fn connect(target: BorrowedFd<'_>, networks: &[Attachment]) -> Result<(), Refusal> {
     if networks.is_empty() {
         return Ok(());
     }
-    let mut namespace = match Namespace::of(process) {
+    let mut namespace = match Namespace::of(target) {
         // It has ended already, and its report says why.
         Err(error) if error.errno() == Some(NO_PROCESS) => return Ok(()),
         other => other.map_err(|error| refusal(&error))?,
@@ -153,14 +223,10 @@ impl Monitor<'_> {
         };
         wire::disconnect(&networks[at], true).map_err(|error| refusal(&error))?;
         let gone = networks.remove(at);
-        watched.ports = Ports::default();
-        let kept = Ports::reserve(&watched.start);
+        watched.ports.release(&networks[..at], &gone);
         watched.sandbox.write_start(&watched.start)?;
         self.emit_network("disconnect", network_event(&gone));
         self.change_names(names)?;
-        if let (Ok(kept), Some(watched)) = (kept, &mut self.watched) {
-            watched.ports = kept;
-        }
         Ok(Some(Reply::Ok))
     }
 
@@ -178,4 +244,68 @@ impl Monitor<'_> {
 fn network_event(attachment: &Attachment) -> [(String, String); 2] {
     let Attachment { endpoint, .. } = attachment;
     [("id".to_owned(), endpoint.network.clone()), ("name".to_owned(), endpoint.network_name.clone())]
+}
+
+#[cfg(test)]
+mod tests {
+    use onggi_net::endpoint::{Endpoint, Port, Protocol, VERSION};
+
+    use super::*;
+
+    fn attachment(host: u16, count: u16) -> Attachment {
+        let port = Port {
+            protocol: Protocol::Udp,
+            host_address: "127.77.0.1".parse().unwrap(),
+            host,
+            container: 1,
+            count,
+        };
+        Attachment {
+            run_root: "/run/onggi".into(),
+            bridge: "onggi0".into(),
+            mtu: 1500,
+            prefix4: 22,
+            prefix6: 0,
+            gateways: Vec::new(),
+            endpoint: Endpoint {
+                version: VERSION,
+                network: "d".repeat(64),
+                network_name: "bridge".into(),
+                container: "c".repeat(64),
+                names: Vec::new(),
+                ipv4: None,
+                ipv6: None,
+                mac: String::new(),
+                interface: "ogccccccccdddd".into(),
+                inside: "eth0".into(),
+                ports: vec![port],
+            },
+        }
+    }
+
+    #[test]
+    fn ranges_beyond_the_soft_limit_leave_it_and_the_low_numbers_alone() {
+        let before = process::limit(OPEN_FILES).unwrap();
+        process::set_limit(OPEN_FILES, 300, before.1).unwrap();
+        let networks = [attachment(20_000, 10), attachment(21_000, 400), attachment(22_000, 10)];
+        let mut ports = Ports::default();
+        for network in &networks {
+            ports.add(network, "web").unwrap();
+        }
+        let numbers = ports.numbers();
+        assert_eq!(numbers.len(), 420);
+        assert!(numbers[10..410].iter().all(|&number| number >= 300), "{numbers:?}");
+        assert_eq!(process::limit(OPEN_FILES).unwrap(), (300, before.1));
+        std::fs::File::open("/dev/null").unwrap();
+
+        ports.release(&networks[..1], &networks[1]);
+        assert_eq!(ports.numbers(), [&numbers[..10], &numbers[410..]].concat());
+        let taken = ports.add(&attachment(22_009, 1), "other").unwrap_err();
+        assert!(taken.message.contains("port is already allocated"), "{taken:?}");
+        ports.add(&attachment(21_000, 1), "other").unwrap();
+
+        let refused = Room::for_sockets(usize::try_from(before.1).unwrap()).unwrap_err();
+        assert!(refused.message.contains("the hard limit is"), "{refused:?}");
+        process::set_limit(OPEN_FILES, before.0, before.1).unwrap();
+    }
 }
