@@ -82,3 +82,46 @@ fn a_stop_between_two_lives_is_answered_with_the_last_end() {
     assert_eq!(fixture.state().status, Phase::Exited);
     fixture.assert_nothing_left();
 }
+
+/// What is in a frozen cgroup's child begins, and gets no further until it is let go.
+#[test]
+fn a_life_that_begins_can_be_stopped_and_killed() {
+    let stop = |signal, timeout_ms| Request::Stop { signal, timeout_ms };
+    for (end, told) in [
+        // As the first process of its namespace it does not hear SIGTERM, and is killed.
+        (stop(0, Some(500)), "kill die 137 stop"),
+        (stop(9, None), "die 137 stop"),
+        (Request::Signal { signal: 9, exec: None, all: false }, "die 137"),
+    ] {
+        let mut fixture = Fixture::new("exec sleep 1000");
+        fixture.start.restart = Restart::Always;
+        fixture.cgroup_below = "/life";
+        let mut running = fixture.run();
+        let monitor = &mut running.monitor;
+        let subscription = monitor.order(&Request::Subscribe, &[]).unwrap();
+        end_life(&fixture);
+        assert_eq!(next_event(monitor, subscription), "die");
+        let layout = onggi_cgroup::detect().unwrap();
+        let above = onggi_cgroup::Cgroup::open(&layout, &fixture.cgroup()).unwrap();
+        above.freeze(true).unwrap();
+        let life = fixture.cgroup() + fixture.cgroup_below;
+        while onggi_cgroup::Cgroup::open(&layout, &life).map_or(0, |life| life.pids().unwrap().len()) == 0 {
+            std::thread::yield_now();
+        }
+        let refused = monitor.call(&Request::Pause, &[]).unwrap_err().to_string();
+        assert!(refused.contains("is restarting"), "{refused}");
+        let is_stop = matches!(end, Request::Stop { .. });
+        let asked = monitor.send(&end, &[]).unwrap();
+        // Once this is answered, what was asked before has been heard.
+        monitor.call(&Request::Status, &[]).unwrap();
+        above.freeze(false).unwrap();
+        let wait = Request::Wait { condition: Condition::Exited, finish: false };
+        let question = if is_stop { asked } else { monitor.order(&wait, &[]).unwrap() };
+        let reply = monitor.reply_to(question).unwrap();
+        assert!(matches!(reply, Reply::Exited { code: 137, error: None, .. }), "{reply:?}");
+        let state = fixture.state();
+        assert_eq!((state.status, state.stopped), (Phase::Exited, true));
+        let events = fixture.events().join(" ");
+        assert!(events.ends_with(told), "{events}");
+    }
+}

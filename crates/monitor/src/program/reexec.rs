@@ -519,6 +519,8 @@ impl WatchedSnapshot {
             pause: self.lives.pause,
             began: self.lives.began,
             again_at: self.lives.again_at,
+            // No new program while one begins.
+            held: Vec::new(),
         };
         watched.problem = self.problem;
         watched.ports = Ports::restore(self.ports)?;

@@ -148,7 +148,7 @@ impl Monitor<'_> {
     }
 
     fn must_run(&self) -> Result<(), Refusal> {
-        if self.watched.as_ref().is_some_and(super::Watched::waits_for_restart) {
+        if self.begins_again() || self.watched.as_ref().is_some_and(super::Watched::waits_for_restart) {
             let message = "the container is restarting, wait until the container is running";
             return Err(Refusal::new(Kind::Conflict, "request", message));
         }
@@ -280,6 +280,10 @@ impl Monitor<'_> {
         if exec.is_none() && self.ends_life(signal) && self.cancel_restart() {
             return Ok(Some(Reply::Ok));
         }
+        if exec.is_none() && signal != 0 && self.begins_again() {
+            self.hold_signal(signal);
+            return Ok(Some(Reply::Ok));
+        }
         if all {
             self.must_run()?;
             self.isolation.signal_all(signal)?;
@@ -317,18 +321,22 @@ impl Monitor<'_> {
             self.emit("stop", &[]);
             return Ok(self.watched.as_ref().map(super::end::exited));
         }
-        self.must_run()?;
-        let Some(watched) = &self.watched else { return Ok(None) };
-        let own = watched.start.stop_signal;
+        let own = self.watched.as_ref().map_or(0, |watched| watched.start.stop_signal);
         let signal = [signal, own, TERM].into_iter().find(|&signal| signal != 0).unwrap_or(TERM);
-        match self.send_signal(MAIN, signal) {
-            Ok(()) => {
-                onggi_sys::fault::point("monitor.stop.signalled");
-                self.emit("kill", &[("signal", signal.to_string())]);
+        let begins = self.begins_again();
+        if begins {
+            self.hold_signal(signal);
+        } else {
+            self.must_run()?;
+            match self.send_signal(MAIN, signal) {
+                Ok(()) => {
+                    onggi_sys::fault::point("monitor.stop.signalled");
+                    self.emit("kill", &[("signal", signal.to_string())]);
+                }
+                // It is ending this very moment.
+                Err(refusal) if refusal.errno == rustix::io::Errno::SRCH.raw_os_error() => {}
+                Err(refusal) => return Err(refusal),
             }
-            // It is ending this very moment.
-            Err(refusal) if refusal.errno == rustix::io::Errno::SRCH.raw_os_error() => {}
-            Err(refusal) => return Err(refusal),
         }
         let deadline =
             timeout_ms.map(|timeout| monotonic().saturating_add(timeout.saturating_mul(1_000_000)));
@@ -337,7 +345,9 @@ impl Monitor<'_> {
             stop.asked.push((peer, question));
             stop.deadline = [stop.deadline, deadline].into_iter().flatten().min();
         }
-        self.thaw()?;
+        if !begins {
+            self.thaw()?;
+        }
         Ok(None)
     }
 
@@ -406,7 +416,7 @@ impl Monitor<'_> {
 }
 
 const TERM: i32 = 15;
-const KILL: i32 = 9;
+pub(super) const KILL: i32 = 9;
 
 fn hello(version: u32) -> Outcome {
     if version < OLDEST_VERSION {

@@ -8,7 +8,8 @@ use std::os::fd::OwnedFd;
 use onggi_error::Kind;
 
 use super::isolation::Refusal;
-use super::session::{MAIN, Starting};
+use super::requests::KILL;
+use super::session::{MAIN, Session, Starting};
 use super::{Monitor, Watched, monotonic};
 use crate::clock::Moment;
 use crate::policy::{self, Restart};
@@ -26,6 +27,8 @@ pub(super) struct Lives {
     pub(super) began: u64,
     /// When (monotonic nanoseconds) the next one begins.
     pub(super) again_at: Option<u64>,
+    /// Signals that came after the present life was begun and before its program ran, which alone can take them.
+    pub(super) held: Vec<i32>,
 }
 
 impl Watched {
@@ -66,6 +69,35 @@ impl Monitor<'_> {
         true
     }
 
+    /// Whether its next life has begun and the program does not run yet.
+    pub(super) fn begins_again(&self) -> bool {
+        let begins = |session: &Session| {
+            session.number == MAIN && session.start.as_ref().is_some_and(|start| start.peer == NOBODY)
+        };
+        self.sessions.iter().any(begins)
+    }
+
+    /// Keeps a signal for the program; what would kill it need not wait.
+    pub(super) fn hold_signal(&mut self, signal: i32) {
+        if let Some(watched) = &mut self.watched {
+            watched.lives.held.push(signal);
+        }
+        if signal == KILL {
+            // It fails only if the process has ended this very moment.
+            let _ = self.send_signal(MAIN, KILL);
+        }
+    }
+
+    /// The program runs.
+    pub(super) fn deliver_held_signals(&mut self) {
+        let Some(watched) = &mut self.watched else { return };
+        for signal in std::mem::take(&mut watched.lives.held) {
+            // As above.
+            let _ = self.send_signal(MAIN, signal);
+            self.emit("kill", &[("signal", signal.to_string())]);
+        }
+    }
+
     /// There is no next life.
     fn stay_ended(&mut self) {
         let Some(watched) = &mut self.watched else { return };
@@ -81,6 +113,7 @@ impl Monitor<'_> {
     pub(super) fn start_again(&mut self) {
         let Some(mut watched) = self.watched.take() else { return };
         watched.lives.again_at = None;
+        watched.lives.held.clear();
         let Some(plan) = watched.lives.plan.take() else {
             self.watched = Some(watched);
             return;

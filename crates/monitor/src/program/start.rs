@@ -279,6 +279,7 @@ impl Monitor<'_> {
             }
             self.tell_networks("connect");
             self.emit("start", &[]);
+            self.deliver_held_signals();
         } else {
             self.exec_runs(number);
         }

@@ -44,6 +44,8 @@ pub struct Fixture {
     directory: tempfile::TempDir,
     pub spec: oci::Spec,
     pub start: Start,
+    /// What the path of the container's cgroup has after [`Fixture::cgroup`].
+    pub cgroup_below: &'static str,
 }
 
 impl Fixture {
@@ -66,7 +68,7 @@ impl Fixture {
             log: LogConfig::default(),
             ..Start::default()
         };
-        Fixture { id, directory, spec: spec(script), start }
+        Fixture { id, directory, spec: spec(script), start, cgroup_below: "" }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -86,7 +88,7 @@ impl Fixture {
         let layout = onggi_cgroup::detect().unwrap();
         let mut spec = self.spec.clone();
         spec.process.as_mut().unwrap().terminal = self.start.terminal;
-        spec.linux.as_mut().unwrap().cgroups_path = Some(self.cgroup());
+        spec.linux.as_mut().unwrap().cgroups_path = Some(self.cgroup() + self.cgroup_below);
         let root = Root::Directory { path: busybox().to_owned() };
         let input = Input { id: &self.id, spec: &spec, root, cgroups: &layout, extra: Extra::default() };
         onggi_runtime::encode(&plan::container(&input).unwrap()).unwrap()
@@ -96,7 +98,7 @@ impl Fixture {
     pub fn exec_plan(&self, script: &str, terminal: bool) -> OwnedFd {
         let layout = onggi_cgroup::detect().unwrap();
         let mut spec = self.spec.clone();
-        spec.linux.as_mut().unwrap().cgroups_path = Some(self.cgroup());
+        spec.linux.as_mut().unwrap().cgroups_path = Some(self.cgroup() + self.cgroup_below);
         let mut process = spec.process.clone().unwrap();
         process.terminal = terminal;
         process.args = vec!["/bin/sh".into(), "-c".into(), script.into()];
