@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use onggi_monitor::client::{self, ALIVE, Connection};
 use onggi_monitor::protocol::Durability as StateDurability;
 use onggi_monitor::state::{self, Phase, State};
 use onggi_record::Durability;
 use onggi_store::NameKind;
+use rustix::fs::OFlags;
 
 use crate::Engine;
 use crate::disk::is_missing;
@@ -164,15 +166,21 @@ impl Engine {
     /// Makes the lock of a container that is about to be made, and takes it.
     pub(crate) fn new_lock(&self, id: &ContainerId) -> Result<StateLock, Error> {
         let path = self.paths.container(id).join(LOCK);
-        let file =
-            File::options().write(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(Error::io("create", &path))?;
         onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
         Ok(StateLock { file })
     }
 
     fn open_lock(&self, id: &ContainerId) -> Result<File, Error> {
         let path = self.paths.container(id).join(LOCK);
-        File::options().write(true).open(&path).map_err(|error| match error.kind() {
+        let mut options = File::options();
+        options.write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        options.open(&path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => Error::NoSuchContainer { name: id.to_string() },
             _ => Error::io("open", path)(error),
         })

@@ -67,12 +67,7 @@ impl Engine {
         let directory = self.paths.cgroup_parents();
         make_directory(&directory).map_err(Error::io("make the directory", &directory))?;
         let path = directory.join("lock");
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let file = onggi_sys::ofd::open(&path).map_err(Error::io("open", &path))?;
         onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
         Ok(ParentsLock { _file: file })
     }

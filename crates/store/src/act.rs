@@ -7,11 +7,13 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use onggi_image::Digest;
 use onggi_sys::fault;
+use rustix::fs::OFlags;
 
 use crate::error::Error;
 use crate::layout::{Layout, make_directory};
@@ -223,7 +225,8 @@ fn is_alive(directory: &Path) -> Result<bool, Error> {
         return Ok(true);
     }
     let path = directory.join(LOCK);
-    let lock = match File::options().write(true).open(&path) {
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    let lock = match File::options().write(true).custom_flags(flags).open(&path) {
         Ok(lock) => lock,
         // Its owner removes it right now, or it never was an act.
         Err(error)
@@ -237,8 +240,7 @@ fn is_alive(directory: &Path) -> Result<bool, Error> {
 }
 
 fn open_lock(path: &Path) -> Result<File, Error> {
-    let file = File::options().create(true).truncate(false).write(true).open(path);
-    file.map_err(Error::io("open", path))
+    onggi_sys::ofd::open(path).map_err(Error::io("open", path))
 }
 
 /// Removes a file or a tree; what is not there is removed already. No link is followed and no mount entered.

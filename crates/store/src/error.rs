@@ -173,6 +173,14 @@ impl Diagnose for Error {
             Error::DockerDirectory => {
                 "write it with 'podman save --format oci-dir', or as 'oci-archive' or 'docker-archive'"
             }
+            Error::Io { source, .. } | Error::Mount { source, .. } => {
+                return onggi_error::limit_hint(source);
+            }
+            Error::Index { source, .. }
+                if source.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) =>
+            {
+                "can its directory be written to, and is the number of open files (`ulimit -n`) high enough?"
+            }
             Error::LostRace { .. } => "run the command again",
             Error::Image { source, .. } => return source.hint(),
             Error::Archive { source, .. } => return source.hint(),

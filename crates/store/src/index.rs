@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -335,12 +335,12 @@ impl Index {
             None => {
                 let _lock = self.lock()?;
                 let known_bad = damaged.is_some() && file_of(&self.path) == damaged;
-                let existing = if known_bad { None } else { self.open_existing()? };
+                let existing = if known_bad { None } else { self.open_existing(Made::Before)? };
                 match existing {
                     Some(open) => open,
                     None => {
                         self.make_anew()?;
-                        self.open_existing()?
+                        self.open_existing(Made::Now)?
                             .ok_or_else(|| Error::LostRace { what: "the index".to_owned() })?
                     }
                 }
@@ -352,12 +352,11 @@ impl Index {
     /// Held while the file or its log get or lose their names: a log must never be found beside another file than its own.
     fn lock(&self) -> Result<File, Error> {
         let path = with_suffix(&self.path, ".lock");
-        let open = || File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = match open() {
+        let lock = match onggi_sys::ofd::open(&path) {
             // The first command of this boot.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 make_directory(self.path.parent().unwrap_or(&self.path))?;
-                open()
+                onggi_sys::ofd::open(&path)
             }
             other => other,
         };
@@ -367,9 +366,12 @@ impl Index {
     }
 
     /// Opens the index if it is there, whole, of this version and of this boot. The caller holds the lock.
-    fn open_existing(&self) -> Result<Option<Open>, Error> {
+    fn open_existing(&self, made: Made) -> Result<Option<Open>, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let Some(file) = file_of(&self.path) else { return Ok(None) };
+        for suffix in ["", "-wal", "-shm"] {
+            narrow(&with_suffix(&self.path, suffix));
+        }
         let look = || -> rusqlite::Result<Option<Open>> {
             let connection = Connection::open_with_flags(&self.path, flags)?;
             configure(&connection)?;
@@ -384,11 +386,16 @@ impl Index {
             };
             let boot: Option<String> = about("boot")?;
             let store: Option<String> = about("store")?;
-            let believed = boot == boot_id() && store == store_id(&self.data);
+            // Without a free descriptor nobody knows the boot.
+            let believed = made == Made::Now || boot == boot_id() && store == store_id(&self.data);
             Ok(believed.then_some(Open { connection, file }))
         };
         match look() {
-            Err(error) if is_damage(&error) || error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+            // What was made a moment ago says by the error what else is wrong: no descriptor is left, say.
+            Err(error)
+                if made == Made::Before
+                    && (is_damage(&error) || error.sqlite_error_code() == Some(ErrorCode::CannotOpen)) =>
+            {
                 Ok(None)
             }
             other => other.map_err(self.error("open")),
@@ -400,6 +407,9 @@ impl Index {
         // It gets its name when it is whole: a killed process leaves no half-filled one.
         let temporary = with_suffix(&self.path, ".new");
         remove_if_there(&temporary)?;
+        // SQLite gives its log the mode of the file. Who may read them can lock them, and hold everybody up.
+        let made = File::options().write(true).create_new(true).mode(0o600).open(&temporary);
+        made.map_err(Error::io("create", &temporary))?;
         let contents = (self.contents)();
         fill(&temporary, &contents, store_id(&self.data)).map_err(self.error("make anew"))?;
         fault::point("store.index.filled");
@@ -413,6 +423,13 @@ impl Index {
         let path = self.path.clone();
         move |source| Error::Index { path, operation, source }
     }
+}
+
+/// When an index was made that is being opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Before,
+    Now,
 }
 
 fn list_leases(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
@@ -477,6 +494,14 @@ fn is_damage(error: &rusqlite::Error) -> bool {
         error.sqlite_error_code(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
     )
+}
+
+/// Takes from others what an earlier version has left them.
+fn narrow(path: &Path) {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o077 != 0) {
+        // Another's file stays as it is.
+        let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o600));
+    }
 }
 
 fn file_of(path: &Path) -> Option<(u64, u64)> {

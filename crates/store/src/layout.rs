@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use onggi_image::Digest;
@@ -24,12 +24,14 @@ pub(crate) struct Layout {
 impl Layout {
     /// Makes the directories if the store is new, and refuses a store of a newer layout.
     pub(crate) fn prepare(&self) -> Result<(), Error> {
+        close(&self.run);
         match fs::read_to_string(self.version()) {
             Ok(text) => return self.check_version(&text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::io("read", self.version())(error)),
         }
         // Only root (or the owner of a rootless store) may look inside: images can hold secrets and set-user-id programs.
+        close(&self.data);
         for directory in ["blobs/sha256", "layers", "images", "containers", "volumes", "events", "tmp"] {
             make_directory(&self.data.join(directory))?;
         }
@@ -101,6 +103,16 @@ impl Layout {
 
     pub(crate) fn mounts(&self) -> PathBuf {
         self.run.join("layers")
+    }
+}
+
+/// Keeps others out of a root. One that is empty was made for this, and becomes the owner's alone; one that holds something may be
+/// anybody's, and `onggi doctor` tells of it.
+fn close(root: &Path) {
+    let open = fs::metadata(root).is_ok_and(|data| data.permissions().mode() & 0o077 != 0);
+    if open && fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()) {
+        // Another's directory stays as it is.
+        let _ = fs::set_permissions(root, fs::Permissions::from_mode(0o700));
     }
 }
 

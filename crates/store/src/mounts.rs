@@ -287,12 +287,7 @@ fn is_mount_point(path: &Path) -> bool {
 }
 
 fn lock(path: &Path) -> Result<File, Error> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(Error::io("open", path))?;
+    let file = onggi_sys::ofd::open(path).map_err(Error::io("open", path))?;
     onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
     Ok(file)
 }

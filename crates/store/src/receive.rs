@@ -69,8 +69,7 @@ impl Receiving<'_> {
         // One byte of one file for each layer: nothing to clean up. Two layers that share a byte only wait for each other.
         let place = u64::from_str_radix(&diff_id.hex()[..15], 16).unwrap_or_default();
         let path = self.store.layout.data.join("layers.lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(Error::io("open", &path))?;
+        let file = onggi_sys::ofd::open(&path).map_err(Error::io("open", &path))?;
         let taken = onggi_sys::ofd::try_lock_byte(file.as_fd(), place).map_err(Error::io("lock", path))?;
         Ok(taken.then_some(LayerLock { _file: file }))
     }

@@ -218,3 +218,50 @@ fn eight_processes_agree_and_a_dead_one_s_reservation_is_free() {
     assert_eq!(store.containers().unwrap().len(), 160, "what a killed process had committed is there");
     store.reserve_name(NameKind::Container, "wanted", "me").unwrap();
 }
+
+/// Who may read a lock can share it, and so hold up every command.
+#[test]
+fn nobody_else_can_open_what_is_locked() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let widen = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let roots = Roots::new();
+    for root in [roots.data(), roots.run()] {
+        fs::create_dir(&root).unwrap();
+        widen(&root, 0o755);
+    }
+    let closed = || {
+        let mut seen = 0;
+        for root in [roots.data(), roots.run()] {
+            for entry in fs::read_dir(root).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                if name != "VERSION" {
+                    assert_eq!(mode(&path) & 0o077, 0, "{}", path.display());
+                    seen += 1;
+                }
+            }
+        }
+        seen
+    };
+    let store = roots.open();
+    load(&store, &tar(&docker_archive(&["app"], &layers("app")))).unwrap();
+    keep(&store, "aa", &Digest::of(b""));
+    store.reserve_name(NameKind::Container, "web", "aa").unwrap();
+    assert_eq!((mode(&roots.data()), mode(&roots.run())), (0o700, 0o700), "they were empty");
+    assert!(closed() >= 12, "{}", closed());
+    // As an earlier version has left them, in roots that hold something.
+    for name in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "index.sqlite.lock"] {
+        widen(&roots.run().join(name), 0o644);
+    }
+    widen(&roots.data().join("lock"), 0o644);
+    widen(&roots.run(), 0o755);
+    drop(store);
+    let store = roots.open();
+    store.reserve_name(NameKind::Container, "db", "aa").unwrap();
+    load(&store, &tar(&docker_archive(&["app"], &layers("app")))).unwrap();
+    assert_eq!(mode(&roots.run()), 0o755, "it may be somebody else's too");
+    closed();
+}

@@ -3,8 +3,11 @@
 //! They belong to the open file, so threads and `dup` share them and they end with its last descriptor; and unlike `flock(2)` a
 //! third party can ask who holds one without ever taking it, which is how a monitor is known to be alive.
 
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 
 /// Waits until the lock is ours.
 ///
@@ -17,6 +20,22 @@ pub fn lock(file: BorrowedFd<'_>) -> io::Result<()> {
             other => return other.map(|_| ()),
         }
     }
+}
+
+/// Opens a file that is to be locked, for writing, and makes it if it is not there: never through a link, and for its owner alone, since
+/// whoever may read it can share the lock and so keep everybody waiting. One that others may read is narrowed.
+///
+/// # Errors
+/// Those of open(2); `ELOOP` for a link.
+pub fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let file = options.open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        // Another's file stays as it is.
+        let _ = file.set_permissions(Permissions::from_mode(0o600));
+    }
+    Ok(file)
 }
 
 /// Takes the lock if nobody has it; `false` if somebody does.
@@ -99,6 +118,19 @@ fn call(
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn a_lock_is_its_owners_alone_and_no_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("lock"), directory.path().join("link"));
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        for path in [&path, &directory.path().join("new")] {
+            assert_eq!(open(path).unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(open(&link).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+    }
 
     #[test]
     fn one_holder_at_a_time_and_asking_takes_nothing() {

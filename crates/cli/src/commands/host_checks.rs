@@ -4,6 +4,7 @@
 //! from looking, so that other hosts' files can be tests.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use onggi_error::Diagnose;
@@ -280,6 +281,7 @@ fn data_root(root: &Path) -> Check {
         _ if free < TOO_LITTLE => Check::fail(NAME, found, "onggi images, then onggi rmi what is not needed"),
         _ if free < LITTLE => Check::warn(NAME, found, "onggi images, then onggi rmi what is not needed"),
         _ if place != root => Check::ok(NAME, format!("{found}; made at the first use")),
+        _ if is_open(root) => Check::warn(NAME, format!("{found}; {OPEN}"), close(root)),
         _ => Check::ok(NAME, found),
     }
 }
@@ -287,6 +289,7 @@ fn data_root(root: &Path) -> Check {
 fn run_root(root: &Path) -> Check {
     const NAME: &str = "run root";
     match existing(root) {
+        Some(_) if is_open(root) => Check::warn(NAME, format!("{}: {OPEN}", root.display()), close(root)),
         Some((_, stat)) if stat.f_type as u64 == TMPFS => {
             Check::ok(NAME, format!("{}, on a tmpfs", root.display()))
         }
@@ -295,13 +298,24 @@ fn run_root(root: &Path) -> Check {
                 format!("{} is on a disk: sockets and live files stay there after a reboot", root.display());
             let mend = if root.starts_with("/run") {
                 // Not on /run itself: that would hide what the running system keeps there.
-                format!("mkdir -p {0} && mount -t tmpfs -o mode=755 tmpfs {0}", root.display())
+                format!("mkdir -p {0} && mount -t tmpfs -o mode=700 tmpfs {0}", root.display())
             } else {
                 "set run_root to a directory below /run, or mount a tmpfs on this one".to_owned()
             };
             Check::warn(NAME, found, mend)
         }
     }
+}
+
+/// A directory that holds something is not narrowed by itself: it may be somebody else's as well.
+const OPEN: &str = "others can look inside";
+
+fn is_open(root: &Path) -> bool {
+    fs::metadata(root).is_ok_and(|data| data.permissions().mode() & 0o077 != 0)
+}
+
+fn close(root: &Path) -> String {
+    format!("chmod 700 {}", root.display())
 }
 
 /// The directory or the nearest one above it that exists, with its file system.
@@ -366,6 +380,17 @@ mod tests {
         assert_eq!(memory(&text(1000)).state, State::Warn);
         assert_eq!(memory("").state, State::Warn);
         assert!(memory(&text(20_000_000)).found.contains("of 22.89GiB free"));
+    }
+
+    #[test]
+    fn roots_that_others_can_enter_are_told_of() {
+        let root = tempfile::tempdir().unwrap();
+        for (mode, told) in [(0o700, false), (0o755, true)] {
+            fs::set_permissions(root.path(), fs::Permissions::from_mode(mode)).unwrap();
+            for check in [data_root(root.path()), run_root(root.path())] {
+                assert_eq!(check.found.contains(OPEN), told, "{check:?}");
+            }
+        }
     }
 
     #[test]
