@@ -285,3 +285,33 @@ fn an_exported_container_can_be_imported() {
     let piped = onggi.run(["export", "jar"]).code(0);
     assert!(piped.bytes.len() > 100_000);
 }
+
+#[test]
+fn devices_and_pipes_are_not_replaced_and_links_are_followed() {
+    let (onggi, here) = scene();
+    for target in ["runs:/dev/null", "runs:/dev"] {
+        if target == "runs:/dev" {
+            fs::rename(format!("{here}/f"), format!("{here}/null")).expect("it is there");
+        }
+        let source = if target == "runs:/dev" { "null" } else { "f" };
+        let refused = onggi.run(["cp", &format!("{here}/{source}"), target]).code(1);
+        refused.says("cannot overwrite device \"null\"");
+    }
+    assert_eq!(onggi.ok(["exec", "runs", "stat", "-c", "%F", "/dev/null"]), "character special file");
+    onggi.ok(["exec", "runs", "mkfifo", "/pipe"]);
+    onggi.run(["cp", &format!("{here}/null"), "runs:/pipe"]).code(1).says("cannot overwrite pipe \"pipe\"");
+    // On the host, as Docker: what the link leads to, whether it is there or not.
+    for name in ["there", "made"] {
+        let link = format!("{here}/to-{name}");
+        symlink(name, &link).expect("a link");
+        if name == "there" {
+            fs::write(format!("{here}/{name}"), "old").expect("a file");
+        }
+        onggi.ok(["cp", "runs:/etc/passwd", &link]);
+        assert!(fs::symlink_metadata(&link).expect("the link").is_symlink());
+        assert!(fs::read_to_string(format!("{here}/{name}")).expect("a file").contains("root"));
+    }
+    symlink("nowhere/at/all", format!("{here}/lost")).expect("a link");
+    onggi.run(["cp", "runs:/etc/passwd", &format!("{here}/lost")]).code(1).says("nowhere/at");
+    onggi.run(["cp", "runs:/etc/passwd", "/dev/null"]).code(1).says("cannot overwrite device");
+}

@@ -100,6 +100,13 @@ impl Extraction<'_> {
                     "cannot overwrite non-directory \"{shown}\" with directory \"{shown}\""
                 )));
             }
+            // A device, pipe or socket may be in use, and as a file of this name would not be what it is used for.
+            Some(kind)
+                if matches!(entry.kind, Kind::File | Kind::Symlink(_) | Kind::HardLink(_))
+                    && !matches!(kind, FileType::RegularFile | FileType::Symlink) =>
+            {
+                return Err(io::Error::other(format!("cannot overwrite {} \"{shown}\"", name_of(kind))));
+            }
             Some(_) if !is_directory => rustix::fs::unlinkat(&parent, name, AtFlags::empty())?,
             _ => {}
         }
@@ -249,6 +256,16 @@ impl Extraction<'_> {
     fn mode(&self, entry: &Entry) -> Mode {
         let bits = if self.place.keep_owners { 0o7777 } else { 0o1777 };
         Mode::from_raw_mode(entry.mode & bits)
+    }
+}
+
+/// The kind of a special file, in words.
+fn name_of(kind: FileType) -> &'static str {
+    match kind {
+        FileType::CharacterDevice | FileType::BlockDevice => "device",
+        FileType::Fifo => "pipe",
+        FileType::Socket => "socket",
+        _ => "special file",
     }
 }
 

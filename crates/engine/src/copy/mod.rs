@@ -70,7 +70,16 @@ impl Engine {
                 let source = container_source(&view, name, path, options.follow)?;
                 self.tell_copy(id, "archive-path")?;
                 let host = Tree::host().map_err(Error::io("open", "/"))?;
-                let (landing, directory) = host_landing(&host, path, source.is_directory, target)?;
+                // The caller's links are followed, as by every program; what lies behind the directory is the container's to name.
+                let (found, target) = match host.find(target) {
+                    Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                        (Found::Missing, target.to_owned())
+                    }
+                    other => other.map_err(Error::io("look at", target))?,
+                };
+                let landing = rules::landing(path, source.is_directory, &target, found)
+                    .map_err(|what| Error::Invalid { what: what.to_owned() })?;
+                let directory = host_directory(&host, landing.directory)?;
                 let place = Place { directory, inside: None, keep_owners: options.archive };
                 pass(source.held, &landing, &place)
             }
@@ -169,30 +178,13 @@ fn hold(tree: &Tree, path: &str, follow: bool) -> io::Result<Held> {
     Ok(Held { held, is_directory })
 }
 
-/// On the host the caller's links are followed, as by every program; what lies behind the directory is the container's to name.
-fn host_landing<'a>(
-    host: &Tree,
-    source: &'a str,
-    is_directory: bool,
-    target: &'a str,
-) -> Result<(Landing<'a>, OwnedFd), Error> {
-    let found = match std::fs::metadata(target) {
-        Ok(data) if data.is_dir() => Found::Directory,
-        Ok(_) => Found::File,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Found::Missing
+fn host_directory(host: &Tree, path: &str) -> Result<OwnedFd, Error> {
+    host.directory(path.as_bytes()).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            Error::Invalid { what: format!("invalid output path: directory \"{path}\" does not exist") }
         }
-        Err(error) => return Err(Error::io("look at", target)(error)),
-    };
-    let landing = rules::landing(source, is_directory, target, found)
-        .map_err(|what| Error::Invalid { what: what.to_owned() })?;
-    let directory = host.directory(landing.directory.as_bytes()).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::Invalid {
-            what: format!("invalid output path: directory \"{}\" does not exist", landing.directory),
-        },
-        _ => Error::io("open", Path::new(landing.directory))(error),
-    })?;
-    Ok((landing, directory))
+        _ => Error::io("open", Path::new(path))(error),
+    })
 }
 
 fn container_place<'v>(view: &'v ContainerTree, name: &str, directory: &'v str) -> Result<Place<'v>, Error> {
