@@ -5,8 +5,15 @@
 //! this process has.
 
 use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 
 use crate::error::CliError;
+
+/// Bytes of a file: what the environment of a program may be at all (see `onggi run --env`).
+const LARGEST_FILE: u64 = 1 << 20;
+/// Bytes of a line, its end included, as Go's `bufio.Scanner` has it.
+const LONGEST_LINE: usize = 64 << 10;
 
 /// `NAME=value` as given; `NAME` alone with this process's value, or as it stands if it has none, which
 /// takes the image's away.
@@ -41,7 +48,21 @@ pub(crate) fn label_file(path: &str) -> Result<Vec<String>, CliError> {
 }
 
 fn read(path: &str) -> Result<String, CliError> {
-    let bytes = fs::read(path).map_err(|error| CliError::io(format!("open {path}"), &error))?;
+    let fail = |error: &io::Error| CliError::io(format!("open {path}"), error);
+    // Opening a device can do something, and opening a pipe that nobody writes to waits.
+    let kind = fs::metadata(path).map_err(|error| fail(&error))?.file_type();
+    if !kind.is_file() && !kind.is_fifo() {
+        return Err(CliError::invalid(format!("{path} is neither a file nor a pipe")));
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(|error| fail(&error))?;
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| fail(&error))?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(CliError::invalid(format!("{path} is larger than {LARGEST_FILE} bytes")));
+    }
+    if bytes.split(|&byte| byte == b'\n').any(|line| line.len() >= LONGEST_LINE) {
+        return Err(CliError::invalid(format!("{path}: a line is longer than {LONGEST_LINE} bytes")));
+    }
     String::from_utf8(bytes).map_err(|_| CliError::invalid(format!("{path} is not UTF-8 text")))
 }
 
@@ -80,6 +101,26 @@ mod tests {
         assert_eq!(found, ["A=1", "B=\"x # y\"", "C=", "KNOWN=1", "D=a=b "]);
         for bad in ["=x", "A B=1"] {
             assert!(lines("f", bad, alone).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_a_file_of_bounded_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        let path = path.to_str().unwrap();
+        let refusal = |text: &str| {
+            fs::write(path, text).unwrap();
+            read(path).err().map(|error| format!("{error:?}"))
+        };
+        let line = "x".repeat(LONGEST_LINE - 1) + "\n";
+        assert_eq!(refusal(&line), None);
+        assert!(refusal(&format!("A=1\nx{line}")).unwrap().contains("a line is longer than 65536 bytes"));
+        assert_eq!(refusal(&line.repeat(16)), None);
+        assert!(refusal(&(line.repeat(16) + "x")).unwrap().contains("is larger than 1048576 bytes"));
+        for other in ["/dev/zero", "/dev"] {
+            let error = format!("{:?}", read(other).unwrap_err());
+            assert!(error.contains("neither a file nor a pipe"), "{error}");
         }
     }
 
