@@ -263,8 +263,11 @@ fn mounts(request: &RunRequest, image: &RunConfig, facts: &mut Facts<'_>) -> Res
     points.extend(lent.into_values());
     for destination in image.volumes.keys() {
         let destination = working_directory(None, destination)?;
-        // `VOLUME /` would hide the image itself.
-        if destination != "/" && destinations.insert(destination.clone()) {
+        // It would hide the image itself; `-v x:/` is refused in the same words.
+        if destination == "/" {
+            return Err(invalid("invalid specification: destination can't be '/'"));
+        }
+        if destinations.insert(destination.clone()) {
             let (name, labels) = ((facts.new_volume)(), BTreeMap::new());
             let kind = MountKind::Volume { name, anonymous: true, no_copy: false, labels, relabel: None };
             points.push(MountPoint { destination, read_only: false, kind });
@@ -785,7 +788,7 @@ pub(crate) mod tests {
     #[test]
     fn image_volumes_become_anonymous_unless_something_is_there() {
         let mut image = image(None, Some(&["sh"]));
-        for path in ["/data", "var/lib//db", "/", "/a"] {
+        for path in ["/data", "var/lib//db", "/a"] {
             image.volumes.insert(path.to_owned(), onggi_image::config::Empty {});
         }
         let request = RunRequest { mounts: vec![tmpfs("/a")], ..RunRequest::default() };
@@ -794,6 +797,16 @@ pub(crate) mod tests {
             record.resolved.mounts.iter().map(|mount| mount.destination.as_str()).collect();
         assert_eq!(destinations, ["/a", "/data", "/var/lib/db"]);
         assert_eq!(record.volumes().collect::<Vec<_>>(), [("anonymous-1", true), ("anonymous-2", true)]);
+    }
+
+    #[test]
+    fn an_image_cannot_have_a_volume_in_its_own_place() {
+        for path in ["/", "", "/.", "/a/.."] {
+            let mut image = image(None, Some(&["sh"]));
+            image.volumes.insert(path.to_owned(), onggi_image::config::Empty {});
+            let error = record(&RunRequest::default(), &image).unwrap_err().to_string();
+            assert_eq!(error, "invalid specification: destination can't be '/'", "{path:?}");
+        }
     }
 
     pub(crate) fn tmpfs(destination: &str) -> MountRequest {
