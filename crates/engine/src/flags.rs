@@ -21,11 +21,11 @@ use crate::request::{
     UtsMode, VolumesFrom,
 };
 
-/// `-v [SOURCE:]DESTINATION[:OPTIONS]`. `here`: the caller's directory, from which a source that begins with a dot is taken.
+/// `-v [SOURCE:]DESTINATION[:OPTIONS]`. `here` finds the caller's directory, from which a source that begins with a dot is taken.
 ///
 /// # Errors
 /// A path that is not absolute or climbs, an option that is unknown or not built.
-pub fn volume(text: &str, here: &str) -> Result<MountRequest, String> {
+pub fn volume(text: &str, here: &dyn Fn() -> Result<String, String>) -> Result<MountRequest, String> {
     let parts: Vec<&str> = text.split(':').collect();
     let (source, destination, options) = match parts.as_slice() {
         [destination] => (None, *destination, ""),
@@ -51,7 +51,7 @@ pub fn volume(text: &str, here: &str) -> Result<MountRequest, String> {
             other => propagation = propagation_of(other).ok_or(format!("invalid mount option: {other}"))?,
         }
     }
-    match source.map(|source| from_here(source, here)).as_deref() {
+    match source.map(|source| from_here(source, here)).transpose()?.as_deref() {
         Some(source) if source.starts_with('/') => Ok(MountRequest::Bind {
             source: source.to_owned(),
             destination,
@@ -77,12 +77,13 @@ pub fn volume(text: &str, here: &str) -> Result<MountRequest, String> {
 }
 
 /// As Docker's command line: `.`, `./…` and `../…` are paths of the caller's, all else is as it stands.
-fn from_here(source: &str, here: &str) -> String {
+fn from_here(source: &str, here: &dyn Fn() -> Result<String, String>) -> Result<String, String> {
     let relative = source == "." || source == ".." || source.starts_with("./") || source.starts_with("../");
     if !relative {
-        return source.to_owned();
+        return Ok(source.to_owned());
     }
     let mut parts: Vec<&str> = Vec::new();
+    let here = here()?;
     for part in here.split('/').chain(source.split('/')) {
         match part {
             "" | "." => {}
@@ -92,14 +93,14 @@ fn from_here(source: &str, here: &str) -> String {
             part => parts.push(part),
         }
     }
-    format!("/{}", parts.join("/"))
+    Ok(format!("/{}", parts.join("/")))
 }
 
 /// `--mount type=…,source=…,destination=…`. `here` is as for [`volume`].
 ///
 /// # Errors
 /// As [`volume`], and keys that the type does not have.
-pub fn mount(text: &str, here: &str) -> Result<MountRequest, String> {
+pub fn mount(text: &str, here: &dyn Fn() -> Result<String, String>) -> Result<MountRequest, String> {
     let mut fields = BTreeMap::<&str, &str>::new();
     let mut kind = "volume";
     let mut labels = BTreeMap::new();
@@ -146,7 +147,7 @@ pub fn mount(text: &str, here: &str) -> Result<MountRequest, String> {
             source: absolute(&from_here(
                 take("source").ok_or("invalid mount: source is missing, as in source=/srv/data")?,
                 here,
-            ))?,
+            )?)?,
             destination,
             read_only,
             propagation: match take("bind-propagation") {
@@ -554,30 +555,42 @@ mod tests {
         }
     }
 
+    fn here() -> Result<String, String> {
+        Ok("/home/me".to_owned())
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_matters_only_to_relative_paths() {
+        let gone = || Err("it is gone".to_owned());
+        assert_eq!(volume("/a:/b", &gone), Ok(bind("/a", "/b")));
+        assert!(volume("box:/b", &gone).is_ok() && mount("dst=/b", &gone).is_ok());
+        assert_eq!(volume("./a:/b", &gone), Err("it is gone".to_owned()));
+        assert_eq!(mount("type=bind,src=.,dst=/b", &gone), Err("it is gone".to_owned()));
+    }
+
     #[test]
     fn volumes() {
-        assert_eq!(volume("/a:/b", "/home/me"), Ok(bind("/a", "/b")));
-        assert_eq!(volume("/a:/b//c/.", "/home/me"), Ok(bind("/a", "/b/c")));
+        assert_eq!(volume("/a:/b", &here), Ok(bind("/a", "/b")));
+        assert_eq!(volume("/a:/b//c/.", &here), Ok(bind("/a", "/b/c")));
         for (source, path) in
             [(".", "/home/me"), ("./a", "/home/me/a"), ("..", "/home"), ("../../../a//b/", "/a/b")]
         {
-            assert_eq!(volume(&format!("{source}:/b"), "/home/me"), Ok(bind(path, "/b")), "{source}");
+            assert_eq!(volume(&format!("{source}:/b"), &here), Ok(bind(path, "/b")), "{source}");
         }
-        let MountRequest::Bind { relabel: Some(Relabel::Private), .. } =
-            volume("/a:/b:ro,Z", "/home/me").unwrap()
+        let MountRequest::Bind { relabel: Some(Relabel::Private), .. } = volume("/a:/b:ro,Z", &here).unwrap()
         else {
             panic!("the label is lost")
         };
         let MountRequest::Bind { read_only: true, propagation: Propagation::Rslave, .. } =
-            volume("/a:/b:ro,rslave", "/home/me").unwrap()
+            volume("/a:/b:ro,rslave", &here).unwrap()
         else {
             panic!("options are lost")
         };
-        let MountRequest::Volume { name: None, .. } = volume("/data", "/home/me").unwrap() else {
+        let MountRequest::Volume { name: None, .. } = volume("/data", &here).unwrap() else {
             panic!("anonymous")
         };
         let MountRequest::Volume { name: Some(name), no_copy: true, .. } =
-            volume("box:/data:nocopy", "/home/me").unwrap()
+            volume("box:/data:nocopy", &here).unwrap()
         else {
             panic!("named")
         };
@@ -595,7 +608,7 @@ mod tests {
             "a/b:/c",
             "~/a:/b",
         ] {
-            assert!(volume(text, "/home/me").is_err(), "{text}");
+            assert!(volume(text, &here).is_err(), "{text}");
         }
     }
 
@@ -608,19 +621,19 @@ mod tests {
             create_source: false,
             recursive: false,
             ..
-        } = mount("type=bind,src=/a,dst=/b,readonly,bind-recursive=disabled", "/home/me").unwrap()
+        } = mount("type=bind,src=/a,dst=/b,readonly,bind-recursive=disabled", &here).unwrap()
         else {
             panic!("bind")
         };
         assert_eq!((source.as_str(), destination.as_str()), ("/a", "/b"));
         let MountRequest::Volume { name: Some(_), labels, .. } =
-            mount("source=box,target=/b,volume-label=a=b", "/home/me").unwrap()
+            mount("source=box,target=/b,volume-label=a=b", &here).unwrap()
         else {
             panic!("volume")
         };
         assert_eq!(labels["a"], "b");
         assert_eq!(
-            mount("type=tmpfs,destination=/t,tmpfs-size=1m,tmpfs-mode=700", "/home/me"),
+            mount("type=tmpfs,destination=/t,tmpfs-size=1m,tmpfs-mode=700", &here),
             Ok(MountRequest::Tmpfs {
                 destination: "/t".into(),
                 size: Some(1 << 20),
@@ -628,13 +641,12 @@ mod tests {
                 options: vec![]
             })
         );
-        let MountRequest::Bind { source, .. } = mount("type=bind,src=../a,dst=/b", "/home/me").unwrap()
-        else {
+        let MountRequest::Bind { source, .. } = mount("type=bind,src=../a,dst=/b", &here).unwrap() else {
             panic!("bind")
         };
         assert_eq!(source, "/home/a");
         assert_eq!(
-            mount("garbage", "/").unwrap_err(),
+            mount("garbage", &here).unwrap_err(),
             "invalid mount: 'garbage' must be KEY=VALUE, as in type=bind,source=/srv/data,destination=/data,readonly"
         );
         for text in [
@@ -646,7 +658,7 @@ mod tests {
             "type=bind,src=/a,src=/a,dst=/b",
             "type=bind,src=/a,dst=/b,volume-label=a=b",
         ] {
-            assert!(mount(text, "/home/me").is_err(), "{text}");
+            assert!(mount(text, &here).is_err(), "{text}");
         }
     }
 

@@ -295,9 +295,8 @@ pub(crate) fn request(matches: &ArgMatches, attached: bool) -> Result<RunRequest
         ..RunRequest::default()
     };
     (request.network, request.networks) = networks(matches, request.isolation)?;
-    let here = directory()?;
-    request.mounts = all_parsed(matches, "volume", |text| words::volume(text, &here))?;
-    request.mounts.extend(all_parsed(matches, "mount", |text| words::mount(text, &here))?);
+    request.mounts = all_parsed(matches, "volume", |text| words::volume(text, &directory))?;
+    request.mounts.extend(all_parsed(matches, "mount", |text| words::mount(text, &directory))?);
     request.mounts.extend(all_parsed(matches, "tmpfs", words::tmpfs)?);
     request.attach = streams(matches, attached, interactive)?;
     request.stdin_once = interactive && request.attach.stdin;
@@ -332,12 +331,13 @@ fn exposed(matches: &ArgMatches) -> Result<Vec<String>, CliError> {
     Ok(ports)
 }
 
-/// From which relative paths are taken.
-fn directory() -> Result<String, CliError> {
-    let path = std::env::current_dir().map_err(|error| CliError::io("find the current directory", &error))?;
-    path.into_os_string().into_string().map_err(|path| {
-        CliError::invalid(format!("the current directory {} is not UTF-8 text", path.to_string_lossy()))
-    })
+/// From which relative paths are taken. It may have been removed, which matters only to who names one.
+fn directory() -> Result<String, String> {
+    let path =
+        std::env::current_dir().map_err(|error| format!("cannot find the current directory: {error}"))?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|path| format!("the current directory {} is not UTF-8 text", path.to_string_lossy()))
 }
 
 /// `-a`, or what follows from the other flags.
