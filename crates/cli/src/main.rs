@@ -18,6 +18,7 @@ mod transfer;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    onggi_sys::process::ignore_file_size_signal();
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
     ExitCode::from(command::dispatch(&arguments))
 }

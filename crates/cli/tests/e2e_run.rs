@@ -201,3 +201,50 @@ fn hello_says_where_it_runs_and_what_is_next() {
     }
     assert_eq!(onggi.ok(["ps", "-aq"]), "", "nothing of it is kept");
 }
+
+#[test]
+fn limits_of_the_shell_are_told_as_such() {
+    use std::os::unix::process::ExitStatusExt;
+    let onggi = busybox();
+    let under = |limit: &str| {
+        let mut shell = through(&onggi, &format!("ulimit {limit}"), &["run", "--rm", "busybox", "true"]);
+        shell.output().expect("sh runs")
+    };
+    for limit in ["-n 5", "-n 6", "-n 7", "-n 8", "-n 9", "-n 10", "-n 12"] {
+        let output = under(limit);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{limit}: {text}");
+        assert!(text.contains("ulimit -n") || text.contains("Too many open files"), "{limit}: {text}");
+        assert!(!text.contains("was removed") && !text.contains("install"), "{limit}: {text}");
+    }
+    let output = under("-f 0");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), None, "{text}");
+    assert_eq!(output.status.code(), Some(125), "{text}");
+    assert!(text.contains("ulimit -f"), "{text}");
+}
+
+#[test]
+fn a_working_directory_that_is_gone_is_missed_only_where_it_is_named() {
+    let onggi = busybox();
+    let gone = onggi.file("gone");
+    let run = |volume: &str| {
+        std::fs::create_dir(&gone).expect("a directory");
+        let mut shell = through(&onggi, "rmdir \"$PWD\"", &["run", "--rm", "-v", volume, "busybox", "true"]);
+        shell.current_dir(&gone).output().expect("sh runs")
+    };
+    let output = run("/tmp:/x");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&run("./a:/x").stderr).into_owned();
+    assert!(text.contains("current directory"), "{text}");
+}
+
+/// The command, after a shell has prepared its surroundings.
+fn through(onggi: &onggi_testkit::TestEnv, script: &str, arguments: &[&str]) -> std::process::Command {
+    let program = onggi.command(arguments).into_command();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("{script}; exec \"$@\""), "sh"]);
+    shell.arg(program.get_program()).args(program.get_args());
+    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell
+}

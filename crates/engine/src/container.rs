@@ -140,7 +140,11 @@ impl Engine {
         let handle = File::open(&directory).map_err(Error::io("open", &directory))?;
         let durability =
             if record.request.remove { StateDurability::Volatile } else { StateDurability::Synced };
-        state.write(handle.as_fd(), durability).map_err(|error| self.monitor_error(&record.id, &error))
+        state.write(handle.as_fd(), durability).map_err(|error| match error {
+            // This process wrote it, and no monitor.
+            onggi_monitor::Error::Record { source } => source.into(),
+            other => self.monitor_error(&record.id, &other),
+        })
     }
 
     /// Waits for the container's lock.

@@ -194,8 +194,10 @@ impl Diagnose for Error {
             }
             Error::OtherSystem { host, .. } => format!("this host runs images for {host}"),
             Error::NameInUse { name, .. } => format!("`onggi rm {name}` removes it"),
-            Error::NoSuchImage { .. } => {
-                "`onggi pull` brings it from its registry; `onggi load -i FILE` takes what `docker save` writes".to_owned()
+            Error::NoSuchImage { image } => {
+                format!(
+                    "`onggi pull {image}` brings it from its registry; `onggi load -i FILE` takes what `docker save` writes"
+                )
             }
             Error::NotRunning { id } | Error::KillNotRunning { id, .. } => {
                 format!("`onggi start {}` starts it", &id[..id.len().min(12)])
@@ -205,10 +207,15 @@ impl Diagnose for Error {
             Error::Record { .. } => "`onggi system check` says what else is damaged".to_owned(),
             Error::TooNew { .. } => "use the onggi that wrote it, or a newer one".to_owned(),
             Error::EndNotWritten { .. } => {
-                "make room under the data root; the container's monitor keeps the end and tries again".to_owned()
+                "make room under the data root; the container's monitor keeps the end and tries again"
+                    .to_owned()
             }
             Error::MonitorProgram { .. } => {
-                "onggi-monitor belongs beside onggi and must be of the same version; install both again".to_owned()
+                "onggi-monitor belongs beside onggi and must be of the same version; install both again"
+                    .to_owned()
+            }
+            Error::Io { source, .. } | Error::Kernel { source, .. } => {
+                return onggi_error::limit_hint(source);
             }
             Error::Store { source } => return source.hint(),
             Error::Registry { source } => return source.hint(),

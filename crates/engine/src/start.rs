@@ -289,8 +289,7 @@ impl Engine {
             onggi_runtime::encode(plan).map_err(|source| Error::Kernel { act: "memfd_create", source })?;
         let (container, sandbox, events) = self.directories(id)?;
         let program = self.monitor_program()?;
-        let mut connection = client::spawn(&program)
-            .map_err(|error| Error::MonitorProgram { program, message: error.to_string() })?;
+        let mut connection = client::spawn(&program).map_err(|error| not_spawned(program, error))?;
         onggi_sys::fault::point("engine.start.monitor-spawned");
         let stream = if options.attach.any() {
             let (ours, theirs) =
@@ -420,6 +419,23 @@ impl Engine {
     /// For a start right behind the creation.
     pub(crate) fn remember(&self, image: Image) {
         *self.image.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(image);
+    }
+}
+
+/// Why there is no monitor: its program, or what every process needs.
+fn not_spawned(program: std::path::PathBuf, error: onggi_monitor::Error) -> Error {
+    const NULL: &str = "/dev/null";
+    let onggi_monitor::Error::Spawn { source, .. } = error else {
+        return Error::MonitorProgram { program, message: error.to_string() };
+    };
+    match source.kind() {
+        ErrorKind::NotFound if program.exists() && !std::path::Path::new(NULL).exists() => {
+            Error::io("open", NULL)(source)
+        }
+        ErrorKind::NotFound | ErrorKind::PermissionDenied => {
+            Error::MonitorProgram { program, message: source.to_string() }
+        }
+        _ => Error::Kernel { act: "start the monitor", source },
     }
 }
 

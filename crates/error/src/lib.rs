@@ -70,6 +70,18 @@ impl Kind {
     }
 }
 
+/// What to do about an I/O error that a limit of the caller's shell has made.
+#[must_use]
+pub fn limit_hint(error: &std::io::Error) -> Option<String> {
+    const EMFILE: i32 = 24;
+    const EFBIG: i32 = 27;
+    match error.raw_os_error()? {
+        EMFILE => Some("`ulimit -n 1024` lets more files be open at once".to_owned()),
+        EFBIG => Some("`ulimit -f unlimited` lets files grow".to_owned()),
+        _ => None,
+    }
+}
+
 /// An error that can say what kind it is and what to do next.
 pub trait Diagnose: Error {
     /// What a caller can do about it.
@@ -92,5 +104,11 @@ mod tests {
         assert_eq!(of(28), Kind::Exhausted);
         assert_eq!(of(13), Kind::PermissionDenied);
         assert_eq!(of(17), Kind::AlreadyExists);
+    }
+
+    #[test]
+    fn limits_of_the_shell_have_a_hint() {
+        let of = |errno| limit_hint(&std::io::Error::from_raw_os_error(errno)).unwrap_or_default();
+        assert!(of(24).contains("ulimit -n") && of(27).contains("ulimit -f") && of(2).is_empty());
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    onggi_sys::process::ignore_file_size_signal();
     let arguments: Vec<_> = std::env::args_os().take(4).collect();
     if let [_, word, run, ready] = arguments.as_slice()
         && word == onggi_rootless::HOLD

@@ -177,9 +177,12 @@ impl Diagnose for Error {
                 return onggi_error::limit_hint(source);
             }
             Error::Index { source, .. }
-                if source.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) =>
+                if matches!(
+                    source.sqlite_error_code(),
+                    Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::SystemIoFailure)
+                ) =>
             {
-                "can its directory be written to, and is the number of open files (`ulimit -n`) high enough?"
+                "can its directory be written to, and are there limits on open files (`ulimit -n`) or their size (`ulimit -f`)?"
             }
             Error::LostRace { .. } => "run the command again",
             Error::Image { source, .. } => return source.hint(),

@@ -91,6 +91,12 @@ pub fn reset_signals() {
     unblock_signals();
 }
 
+/// Has a write past the limit of a file's size (`ulimit -f`) fail with `EFBIG`, and not kill the program.
+pub fn ignore_file_size_signal() {
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// Blocks every signal (but for those that cannot be), for a process that waits for them with [`wait_for_signal`].
 pub fn block_signals() {
     set_mask(true);
