@@ -4,14 +4,18 @@
 //! killed or lost its power; each finding says what would mend it, and with `repair` it is mended.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
-use onggi_error::Diagnose;
+use onggi_error::{Diagnose, Kind};
 
 use crate::Engine;
 use crate::container::status;
 use crate::error::Error;
 use crate::id::ContainerId;
+use crate::paths::LOCK;
+use crate::request::RemoveOptions;
+use crate::state::Status;
 
 /// Something that [`Engine::check`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +25,18 @@ pub struct Finding {
     pub problem: String,
     /// What was done about it, or `None` when nothing could be or was asked for.
     pub repaired: Option<String>,
+}
+
+/// What can be wrong with one container.
+enum Problem {
+    /// Its creation was cut short.
+    NoRecord,
+    BadRecord(Error),
+    NoRow,
+    Unwatched,
+    WaitingState,
+    Removing,
+    BadState(Error),
 }
 
 impl Engine {
@@ -38,91 +54,135 @@ impl Engine {
                 findings.push(found(&name, "is in the directory of containers and is none", None));
                 continue;
             };
-            self.check_container(&id, rows.contains(&name), repair, &mut findings);
+            self.check_container(&id, repair, &mut findings);
         }
-        for id in rows.difference(&known) {
-            let action = || self.clear_unborn(id).map(|_| "the row was removed");
+        for id in rows.difference(&known).filter(|id| self.is_forgotten(id)) {
+            let action = || self.clear_unborn(id).map(|_| "the row was removed".to_owned());
             findings.push(mend(id, "is in the index and has no record", repair, action));
         }
-        self.check_sandboxes(&known, repair, &mut findings)?;
-        self.check_networks(repair, &mut findings)?;
+        self.check_sandboxes(repair, &mut findings)?;
         Ok(findings)
     }
 
-    fn check_container(&self, id: &ContainerId, has_row: bool, repair: bool, findings: &mut Vec<Finding>) {
-        let name = id.as_str();
-        let record = match self.record(id) {
-            Ok(record) => record,
-            Err(Error::NoSuchContainer { .. }) => {
-                // Somebody may be creating it right now.
-                if matches!(self.try_lock(id), Ok(None)) {
-                    return;
-                }
-                let action = || self.clear_unborn(name).map(|_| "what was left was removed");
-                findings.push(mend(name, "has no record: its creation was cut short", repair, action));
-                return;
-            }
-            Err(error) => {
-                findings.push(found(name, &error.to_string(), None));
-                return;
-            }
+    /// Looks a second time before anything is said: the first look may have met somebody at work.
+    fn check_container(&self, id: &ContainerId, repair: bool, findings: &mut Vec<Finding>) {
+        if self.problems(id).is_empty() {
+            return;
+        }
+        let problems = match self.try_lock(id) {
+            // Somebody makes, starts or removes it right now.
+            Ok(None) => return,
+            Ok(Some(_lock)) => self.problems(id),
+            // Gone, or without even a lock.
+            Err(_) => self.problems(id),
         };
-        if !has_row {
-            let action = || self.put_back(&record).map(|()| "it was put back");
-            findings.push(mend(name, "is not in the index", repair, action));
+        for problem in problems {
+            findings.push(self.mend(id, problem, repair));
         }
-        match self.written_state(id) {
-            Ok(state) if status(&state).is_live() && !self.is_watched(id) => {
-                let action = || self.reconcile(id).map(|_| "its state was brought up to date");
-                findings.push(mend(name, "is said to run and has no monitor", repair, action));
-            }
-            Ok(_) if self.waiting_state(id).is_some() && !self.is_watched(id) => {
-                let action = || self.reconcile(id).map(|_| "its state was written");
-                findings.push(mend(name, "has a state that a full disk did not take", repair, action));
-            }
-            Ok(state)
-                if status(&state) == crate::state::Status::Removing
-                    && self.try_lock(id).is_ok_and(|lock| lock.is_some()) =>
-            {
-                let options = crate::request::RemoveOptions { force: true, volumes: false };
-                let action = || self.remove(id, &options).map(|()| "it was removed");
-                findings.push(mend(name, "was being removed", repair, action));
-            }
+    }
+
+    fn problems(&self, id: &ContainerId) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        match self.record(id) {
             Ok(_) => {}
-            Err(error) => findings.push(found(name, &error.to_string(), None)),
+            Err(Error::NoSuchContainer { .. }) if !self.paths.container(id).exists() => return problems,
+            Err(Error::NoSuchContainer { .. }) => return vec![Problem::NoRecord],
+            Err(error) => return vec![Problem::BadRecord(error)],
         }
+        if self.store.containers_by_prefix(id.as_str()).is_ok_and(|rows| rows.is_empty()) {
+            problems.push(Problem::NoRow);
+        }
+        // First the monitor: the state that it leaves when it goes is its last.
+        let watched = self.is_watched(id);
+        match self.written_state(id) {
+            Ok(state) if status(&state).is_live() && !watched => problems.push(Problem::Unwatched),
+            Ok(_) if !watched && self.waiting_state(id).is_some() => problems.push(Problem::WaitingState),
+            Ok(state) if status(&state) == Status::Removing => problems.push(Problem::Removing),
+            Ok(_) | Err(Error::NoSuchContainer { .. }) => {}
+            Err(error) => problems.push(Problem::BadState(error)),
+        }
+        problems
     }
 
-    fn check_networks(&self, repair: bool, findings: &mut Vec<Finding>) -> Result<(), Error> {
-        for network in self.all_networks()? {
-            for endpoint in self.stale_endpoints(&network, None) {
-                let subject = format!("{} on network {}", endpoint.container, network.name);
-                let action =
-                    || self.clear_endpoint(&endpoint).map(|()| "its addresses and names were given back");
-                findings.push(mend(&subject, "has an endpoint and does not run", repair, action));
+    fn mend(&self, id: &ContainerId, problem: Problem, repair: bool) -> Finding {
+        let name = id.as_str();
+        let aside = |place: Option<PathBuf>| match place {
+            Some(place) => format!("it is now {}", place.display()),
+            None => "it is right again".to_owned(),
+        };
+        match problem {
+            Problem::NoRecord => {
+                let action = || self.clear_unborn(name).map(|_| "what was left was removed".to_owned());
+                mend(name, "has no record: its creation was cut short", repair, action)
+            }
+            Problem::NoRow => {
+                let action = || {
+                    self.record(id)
+                        .and_then(|record| self.put_back(&record))
+                        .map(|()| "it was put back".to_owned())
+                };
+                mend(name, "is not in the index", repair, action)
+            }
+            Problem::Unwatched => {
+                let action = || self.reconcile(id).map(|_| "its state was brought up to date".to_owned());
+                mend(name, "is said to run and has no monitor", repair, action)
+            }
+            Problem::WaitingState => {
+                let action = || self.reconcile(id).map(|_| "its state was written".to_owned());
+                mend(name, "has a state that a full disk did not take", repair, action)
+            }
+            Problem::Removing => {
+                let options = RemoveOptions { force: true, volumes: false };
+                let action = || self.remove(id, &options).map(|()| "it was removed".to_owned());
+                mend(name, "was being removed", repair, action)
+            }
+            // What a newer program has written is not damaged.
+            Problem::BadRecord(error) | Problem::BadState(error) if error.kind() != Kind::Corrupt => {
+                found(name, &error.to_string(), None)
+            }
+            Problem::BadRecord(error) => {
+                let action = || self.remove_damaged(id, true).map(aside);
+                mend(name, &error.to_string(), repair, action)
+            }
+            Problem::BadState(error) => {
+                let action = || self.mend_state(id).map(aside);
+                mend(name, &error.to_string(), repair, action)
             }
         }
-        Ok(())
     }
 
-    fn check_sandboxes(
-        &self,
-        known: &BTreeSet<String>,
-        repair: bool,
-        findings: &mut Vec<Finding>,
-    ) -> Result<(), Error> {
+    /// Whether a row's container is gone, after whoever may be removing it right now has done so.
+    fn is_forgotten(&self, id: &str) -> bool {
+        // It moves the directory away, and holds its lock until the row is gone as well.
+        let moved = self.paths.temporary().join(format!("container-{id}")).join(LOCK);
+        if let Ok(lock) = std::fs::File::options().write(true).open(moved) {
+            let _ = onggi_sys::ofd::lock(lock.as_fd());
+        }
+        let directory = self.paths.containers().join(id);
+        !directory.exists() && self.store.containers_by_prefix(id).is_ok_and(|rows| !rows.is_empty())
+    }
+
+    fn check_sandboxes(&self, repair: bool, findings: &mut Vec<Finding>) -> Result<(), Error> {
         for name in names(&self.paths.sandboxes())? {
-            if known.contains(&name) {
+            let path = self.paths.sandboxes().join(&name);
+            let Ok(id) = name.parse::<ContainerId>() else {
+                findings.push(found(&path.to_string_lossy(), "is none of Onggi's", None));
+                continue;
+            };
+            // A container's directory is there before its sandbox.
+            if self.paths.container(&id).exists() {
                 continue;
             }
-            let path = self.paths.sandboxes().join(&name);
-            let watched = name.parse().is_ok_and(|id| self.is_watched(&id));
-            if watched {
-                findings.push(found(&name, "has a monitor and no record", None));
-            } else {
-                let action = || crate::disk::remove_tree(&path).map(|()| "it was removed");
-                findings.push(mend(&path.to_string_lossy(), "belongs to no container", repair, action));
+            // A monitor outlives its container by a moment, and takes the sandbox with it.
+            let left = self.is_watched(&id) && (self.is_at_work(&id) || self.await_departure(&id).is_err());
+            if !path.exists() {
+                continue;
             }
+            let problem = if left { "has a monitor and no record" } else { "belongs to no container" };
+            let action = || self.remove_stray_sandbox(&id);
+            let done = if left { "it was ended and removed" } else { "it was removed" };
+            let action = || action().map(|()| done.to_owned());
+            findings.push(mend(&path.to_string_lossy(), problem, repair, action));
         }
         Ok(())
     }
@@ -150,13 +210,13 @@ fn mend(
     subject: &str,
     problem: &str,
     repair: bool,
-    action: impl FnOnce() -> Result<&'static str, Error>,
+    action: impl FnOnce() -> Result<String, Error>,
 ) -> Finding {
     if !repair {
         return found(subject, problem, None);
     }
     match action() {
-        Ok(done) => found(subject, problem, Some(done.to_owned())),
+        Ok(done) => found(subject, problem, Some(done)),
         Err(error) => {
             found(subject, &format!("{problem}; mending it failed ({}): {error}", error.kind().name()), None)
         }

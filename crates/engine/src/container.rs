@@ -16,7 +16,7 @@ use crate::Engine;
 use crate::disk::is_missing;
 use crate::error::Error;
 use crate::id::ContainerId;
-use crate::paths::LOCK;
+use crate::paths::{LOCK, make_directory};
 use crate::record::{self, Record};
 use crate::state::Status;
 
@@ -72,6 +72,11 @@ impl Engine {
             self.rows()?;
             found = self.store.containers_by_prefix(bare)?;
         }
+        if found.is_empty() {
+            // Its record is damaged, so that it has no row.
+            found = crate::check::names(&self.paths.containers())?;
+            found.retain(|id| id.starts_with(bare));
+        }
         let mut found = found.into_iter();
         match (found.next(), found.next()) {
             (Some(id), None) => id.parse().map_err(|_| missing()),
@@ -111,14 +116,26 @@ impl Engine {
     }
 
     fn kept_state(&self, id: &ContainerId) -> Result<State, Error> {
+        match self.read_state(id) {
+            // While its monitor lives nothing is lost, whatever the files say.
+            Ok(None) | Err(Error::Store { .. }) if self.ask_for_state(id) => {}
+            Ok(Some(state)) => return Ok(state),
+            Ok(None) => return Ok(State::default()),
+            Err(error) => return Err(error),
+        }
+        Ok(self.read_state(id)?.unwrap_or_default())
+    }
+
+    /// `None`: there is a container, and no state.
+    fn read_state(&self, id: &ContainerId) -> Result<Option<State>, Error> {
         match onggi_record::read::<State>(&self.paths.container(id).join(state::FILE)) {
             Ok(state) if state.version > state::VERSION => Err(Error::TooNew {
                 what: "a container's state",
                 found: state.version,
                 known: state::VERSION,
             }),
-            Ok(state) => Ok(state),
-            Err(error) if is_missing(&error) && self.paths.record(id).exists() => Ok(State::default()),
+            Ok(state) => Ok(Some(state)),
+            Err(error) if is_missing(&error) && self.paths.record(id).exists() => Ok(None),
             Err(error) if is_missing(&error) => Err(Error::NoSuchContainer { name: id.to_string() }),
             Err(error) => Err(error.into()),
         }
@@ -167,9 +184,13 @@ impl Engine {
         Ok(taken.then_some(StateLock { file }))
     }
 
-    /// Makes the lock of a container that is about to be made, and takes it.
-    pub(crate) fn new_lock(&self, id: &ContainerId) -> Result<StateLock, Error> {
-        let path = self.paths.container(id).join(LOCK);
+    /// Makes the directory of a container that is about to be made, and takes its lock. The directory comes to its place with the lock
+    /// held, so that nobody takes it for what is left of a dead creation.
+    pub(crate) fn new_directory(&self, id: &ContainerId) -> Result<StateLock, Error> {
+        // By this form of a name the store knows whose it is.
+        let born = self.paths.temporary().join(format!("container-{id}.{}", std::process::id()));
+        make_directory(&born).map_err(Error::io("make the directory", &born))?;
+        let path = born.join(LOCK);
         let file = File::options()
             .write(true)
             .create_new(true)
@@ -177,6 +198,8 @@ impl Engine {
             .open(&path)
             .map_err(Error::io("create", &path))?;
         onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
+        let directory = self.paths.container(id);
+        std::fs::rename(&born, &directory).map_err(Error::io("make the directory", directory))?;
         Ok(StateLock { file })
     }
 

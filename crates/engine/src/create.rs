@@ -61,9 +61,7 @@ impl Engine {
         record.run = run;
         prepare_binds(&record)?;
 
-        let directory = self.paths.container(&id);
-        make_directory(&directory).map_err(Error::io("make the directory", &directory))?;
-        let lock = self.new_lock(&id)?;
+        let lock = self.new_directory(&id)?;
         let mark = self.mark_unborn(&id);
         onggi_sys::fault::point("engine.create.directory-made");
         let written = self.write_new(&mut record, &image);
@@ -259,7 +257,13 @@ impl Engine {
 
     /// Takes away a name's holder if it should not be there any more. Answers whether it did.
     fn clear_holder(&self, id: &str) -> Result<bool, Error> {
-        Ok(self.clear_unborn(id)? || id.parse().is_ok_and(|id| self.clear_ended(&id).unwrap_or(false)))
+        if self.clear_unborn(id)? {
+            return Ok(true);
+        }
+        let Ok(id) = id.parse::<ContainerId>() else { return Ok(false) };
+        // Its monitor may have died, and with `--rm` the container goes when somebody looks.
+        let _ = self.state(&id);
+        Ok(self.clear_ended(&id).unwrap_or(false) || !self.paths.record(&id).exists())
     }
 
     /// Says that a container is being made: should its maker die, the next creation finds it without looking at all there are.

@@ -86,7 +86,7 @@ impl Engine {
         let unneeded = store.layer_bytes.iter().filter(|(layer, _)| !needed.contains(layer));
         let image_reclaimable = unneeded.map(|(_, bytes)| bytes).sum();
         let layers: u64 = store.layer_bytes.values().sum();
-        let volume_users = self.volume_users()?;
+        let volume_users = self.volume_users().unwrap_or_default();
         let volumes = self.volumes(&Filters::new())?.into_iter().map(|volume| VolumeUsage {
             bytes: usage(Path::new(&volume.mountpoint)),
             links: volume_users.get(&volume.name).map_or(0, |users| users.len() as u64),

@@ -21,6 +21,7 @@ mod container;
 mod control;
 mod copy;
 mod create;
+mod damaged;
 mod disk;
 mod disk_usage;
 mod error;

@@ -54,7 +54,8 @@ impl Engine {
     pub(crate) fn rows(&self) -> Result<Vec<ContainerRow>, Error> {
         let rows = self.store.containers()?;
         let known: BTreeSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-        let mut changed = false;
+        // One that has lost its row, and its name with it, is shown all the same.
+        let (mut changed, mut damaged) = (false, Vec::new());
         for name in crate::check::names(&self.paths.containers())? {
             let Ok(id) = name.parse::<ContainerId>() else { continue };
             if known.contains(name.as_str()) {
@@ -70,11 +71,17 @@ impl Engine {
                     drop(lock);
                     let _ = self.clear_unborn(&name);
                 }
-                // `system check` says what is wrong with it.
-                Err(_) => {}
+                Err(_) => damaged.push(ContainerRow {
+                    name: id.short().to_owned(),
+                    id: name,
+                    created: String::new(),
+                    summary: serde_json::Value::Null,
+                }),
             }
         }
-        if changed { Ok(self.store.containers()?) } else { Ok(rows) }
+        let mut rows = if changed { self.store.containers()? } else { rows };
+        rows.extend(damaged);
+        Ok(rows)
     }
 
     /// Gives a container that has a record its name, its lease and its row again.
@@ -104,14 +111,22 @@ impl Engine {
                 }
             }
         };
+        if status(&state) == Status::Removing && self.finish_removal(&id) {
+            return Ok(None);
+        }
         let row_summary = match serde_json::from_value::<Row>(row.summary.clone()) {
             Ok(summary) => summary,
             // An index made anew has no summaries; the record gives it, once.
             Err(_) => {
-                let record = self.record(&id)?;
-                // On a full disk it is made each time.
-                let _ = self.store.insert_container(&crate::create::row(&record));
-                Row::of(&record)
+                match self.record(&id) {
+                    Ok(record) => {
+                        // On a full disk it is made each time.
+                        let _ = self.store.insert_container(&crate::create::row(&record));
+                        Row::of(&record)
+                    }
+                    Err(Error::NoSuchContainer { .. }) => return Ok(None),
+                    Err(_) => Row::damaged(),
+                }
             }
         };
         let over = row_summary.remove && !status(&state).is_live();
@@ -120,6 +135,15 @@ impl Engine {
             return Ok(None);
         }
         Ok(Some(Candidate { row, id, row_summary, state }))
+    }
+
+    /// Goes on with a removal that was cut short. Answers whether the container is gone.
+    fn finish_removal(&self, id: &ContainerId) -> bool {
+        let Ok(Some(lock)) = self.try_lock(id) else { return false };
+        match self.record(id) {
+            Ok(record) => self.take_away(&record, lock, record.request.remove).is_ok(),
+            Err(error) => matches!(error, Error::NoSuchContainer { .. }),
+        }
     }
 
     fn summary(&self, candidate: Candidate, now: i64, size: bool) -> Summary {

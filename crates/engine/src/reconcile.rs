@@ -20,7 +20,7 @@ use crate::record::Record;
 use crate::state::Status;
 
 /// What Docker reports for a process whose end nobody saw.
-const EXIT_LOST: i32 = 255;
+pub(crate) const EXIT_LOST: i32 = 255;
 
 impl Engine {
     /// Brings the state of a container without a monitor up to date and answers it.
@@ -170,7 +170,11 @@ impl Engine {
 
     /// Removes what the kernel and the run root hold for a container that is not watched: its processes, cgroups, live files.
     pub(crate) fn clear_kernel(&self, record: &Record) -> Result<(), Error> {
-        match onggi_cgroup::Cgroup::open(self.cgroups()?, &record.resolved.cgroup) {
+        self.clear_kernel_of(&record.id, &record.resolved.cgroup)
+    }
+
+    pub(crate) fn clear_kernel_of(&self, id: &ContainerId, cgroup: &str) -> Result<(), Error> {
+        match onggi_cgroup::Cgroup::open(self.cgroups()?, cgroup) {
             Ok(cgroup) => {
                 cgroup.kill()?;
                 cgroup.remove()?;
@@ -178,9 +182,9 @@ impl Engine {
             Err(error) if onggi_error::Diagnose::kind(&error) == onggi_error::Kind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
-        self.detach_networks(&record.id)?;
-        self.unmount_shared_memory(&record.id)?;
-        crate::disk::remove_tree(&self.paths.sandbox(&record.id))
+        self.detach_networks(id)?;
+        self.unmount_shared_memory(id)?;
+        crate::disk::remove_tree(&self.paths.sandbox(id))
     }
 }
 

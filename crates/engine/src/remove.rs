@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use onggi_error::{Diagnose as _, Kind};
 use onggi_monitor::client::Connection;
 use onggi_monitor::protocol::{Condition, Request};
 use onggi_monitor::state::{Phase, State};
@@ -45,8 +46,14 @@ impl Engine {
             Ok(record) => record,
             // Somebody has removed it since the name was resolved, or died while creating it.
             Err(Error::NoSuchContainer { .. }) if self.clear_unborn(id.as_str())? => return Ok(()),
+            Err(error) if options.force && error.kind() == Kind::Corrupt => {
+                return self.remove_damaged(id, false).map(|_| ());
+            }
             Err(error) => return Err(error),
         };
+        if options.force && self.written_state(id).is_err_and(|error| error.kind() == Kind::Corrupt) {
+            self.mend_state(id)?;
+        }
         let current = status(&self.state(id)?);
         // Until it is gone, or the monitor of a container with `--rm` would take it away beside us.
         let mut held = None;

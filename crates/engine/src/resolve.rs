@@ -300,7 +300,7 @@ fn mount_point(mount: &MountRequest, new_volume: &mut dyn FnMut() -> String) -> 
     MountPoint { destination, read_only, kind }
 }
 
-fn cgroup(parent: &str, id: &ContainerId) -> Result<String, Error> {
+pub(crate) fn cgroup(parent: &str, id: &ContainerId) -> Result<String, Error> {
     let parts: Vec<&str> = parent.split('/').filter(|part| !part.is_empty()).collect();
     if parts.is_empty() || parts.iter().any(|part| matches!(*part, "." | "..")) {
         return Err(invalid(format!("invalid cgroup parent: {parent:?}")));

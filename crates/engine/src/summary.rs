@@ -77,6 +77,21 @@ pub(crate) struct MountRow {
 }
 
 impl Row {
+    /// Of a container whose record cannot be read.
+    pub(crate) fn damaged() -> Row {
+        Row {
+            image: "<damaged record>".to_owned(),
+            image_id: String::new(),
+            command: String::new(),
+            labels: BTreeMap::new(),
+            mounts: Vec::new(),
+            networks: Vec::new(),
+            exposed_ports: Vec::new(),
+            publishes: false,
+            remove: false,
+        }
+    }
+
     pub(crate) fn of(record: &Record) -> Row {
         let mount = |mount: &crate::record::MountPoint| MountRow {
             source: match &mount.kind {

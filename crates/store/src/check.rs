@@ -109,17 +109,11 @@ impl Check<'_> {
     }
 
     fn index(&mut self) -> Result<(), Error> {
-        let differences = self.store.index.differences()?;
-        if differences.is_empty() {
-            return Ok(());
-        }
+        let Some(damage) = self.store.index.damage()? else { return Ok(()) };
         if self.repair {
             self.store.index.rebuild()?;
         }
-        let path = self.layout.index();
-        for difference in differences {
-            self.find(Severity::Derived, &path, difference, self.mended());
-        }
+        self.find(Severity::Derived, &self.layout.index(), damage, self.mended());
         Ok(())
     }
 

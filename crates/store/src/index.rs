@@ -6,7 +6,6 @@
 //! lies in the run root: where that is memory, a full disk takes nothing from it.
 //! docs/decisions/0003-state.md has the figures.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -231,35 +230,23 @@ impl Index {
         self.make_anew()
     }
 
-    /// What the index says otherwise than the files, each in a sentence; and whether SQLite finds its own structure whole.
-    pub(crate) fn differences(&self) -> Result<Vec<String>, Error> {
+    /// What SQLite finds wrong with the index's own structure. Whether a row is true the engine knows, which can ask whoever is
+    /// at work on its container.
+    pub(crate) fn damage(&self) -> Result<Option<String>, Error> {
         if !self.path.exists() {
             // It is made when it is first needed.
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let look = || -> rusqlite::Result<Vec<String>> {
+        let look = || -> rusqlite::Result<String> {
             let connection = Connection::open_with_flags(&self.path, flags)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
-            let state: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-            if state != "ok" {
-                return Ok(vec![format!("the index is damaged: {state}")]);
-            }
-            let contents = (self.contents)();
-            let kept: HashSet<String> = contents.containers.into_iter().map(|(row, _)| row.id).collect();
-            let mut statement = connection.prepare("SELECT id FROM containers")?;
-            let known =
-                statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<HashSet<String>>>()?;
-            let missing = kept.difference(&known).map(|id| format!("the container {id} is not in the index"));
-            let unknown =
-                known.difference(&kept).map(|id| format!("the container {id} is only in the index"));
-            let mut differences: Vec<String> = missing.chain(unknown).collect();
-            differences.sort();
-            Ok(differences)
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         };
         match look() {
-            Ok(differences) => Ok(differences),
-            Err(error) if is_damage(&error) => Ok(vec![format!("the index is damaged: {error}")]),
+            Ok(state) if state == "ok" => Ok(None),
+            Ok(state) => Ok(Some(format!("the index is damaged: {state}"))),
+            Err(error) if is_damage(&error) => Ok(Some(format!("the index is damaged: {error}"))),
             Err(error) => Err(self.error("check")(error)),
         }
     }

@@ -262,6 +262,14 @@ impl Store {
         self.presenter().withdraw_all()
     }
 
+    /// Moves a damaged file or directory of the data root to `lost/N/`, and answers where it is now.
+    ///
+    /// # Errors
+    /// It cannot be moved.
+    pub fn set_aside(&self, path: &Path) -> Result<PathBuf, Error> {
+        quarantine::Quarantine::new(&self.layout).set_aside(path)
+    }
+
     /// Keeps an image from being removed while `owner` (a container's id) uses it.
     ///
     /// # Errors

@@ -124,6 +124,8 @@ impl Removal {
         let before = left.len();
         match open(parent, name) {
             Ok(directory) => self.empty(directory, path, depth, left),
+            // Somebody else is removing it as well.
+            Err(Errno::NOENT) => return,
             Err(errno) => left.push(stays(path, errno)),
         }
         if left.len() > before {
@@ -145,6 +147,7 @@ impl Removal {
             left.truncate(before);
             let names = match list(&directory) {
                 Ok(names) => names,
+                Err(Errno::NOENT) => return,
                 Err(errno) => return left.push(stays(path, errno)),
             };
             let moved = self.moved;

@@ -34,6 +34,8 @@ fn build() -> clap::Command {
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let (repair, quiet) = (is(matches, "repair"), is(matches, "quiet"));
+    // First the containers: what of theirs cannot be read holds every image.
+    let records = context.engine()?.check(repair)?;
     let report = context.store()?.check(repair)?;
     let (mut lines, mut set_aside) = (Vec::new(), false);
     for finding in &report.findings {
@@ -47,7 +49,6 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         lines.push(format!("{state:>9}  {}: {}{place}", finding.path.display(), finding.message));
         set_aside |= !place.is_empty();
     }
-    let records = context.engine()?.check(repair)?;
     for finding in &records {
         match &finding.repaired {
             Some(done) => lines.push(format!("   mended  {}: {}; {done}", finding.subject, finding.problem)),

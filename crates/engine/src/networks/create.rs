@@ -152,7 +152,9 @@ impl Engine {
 
     /// Made apart and renamed into its place, so that half of one is never seen.
     fn write_network(&self, network: &Network) -> Result<(), Error> {
-        let unfinished = self.paths.temporary().join(format!("network-{}", network.id));
+        // By this form of a name the store knows that its maker lives.
+        let unfinished =
+            self.paths.temporary().join(format!("network-{}.{}", network.id, std::process::id()));
         make_directory(&unfinished).map_err(Error::io("make the directory", &unfinished))?;
         onggi_record::write(&unfinished.join(RECORD), network, Durability::Synced)?;
         onggi_sys::fault::point("engine.network.record-written");

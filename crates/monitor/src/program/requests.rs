@@ -17,7 +17,7 @@ use crate::protocol::{
     Condition, Durability, MAX_ALREADY_READ, MAX_DETACH_KEYS, OLDEST_VERSION, Question, Reply, Request,
     Status, Streams, VERSION,
 };
-use crate::state::Phase;
+use crate::state::{Phase, State};
 
 /// As many connections as are served at once.
 const MOST_PEERS: usize = 256;
@@ -123,7 +123,15 @@ impl Monitor<'_> {
             return Err(Refusal::new(Kind::Conflict, "request", message));
         }
         match request {
-            Request::Status => Ok(Some(self.status())),
+            Request::Status => {
+                // Who finds it lost or damaged asks us.
+                if let Some(watched) = &mut self.watched
+                    && State::read(watched.directory.as_fd()).is_err()
+                {
+                    watched.write_state(watched.start.durability);
+                }
+                Ok(Some(self.status()))
+            }
             Request::ExecInspect { id } => self.inspect_exec(&id).map(Some),
             Request::ReopenLogs => self.reopen_logs(),
             Request::Exec { .. } => {
