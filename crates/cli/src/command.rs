@@ -10,7 +10,7 @@ use clap::ArgMatches;
 
 use crate::commands::{NOUNS, TABLE, UNBUILT};
 use crate::context::Context;
-use crate::error::CliError;
+use crate::error::{CliError, WRONG_FLAG};
 use crate::flags::stop_at_first_argument;
 use crate::help;
 
@@ -90,18 +90,21 @@ fn find<'a>(context: &mut Context, arguments: &'a [OsString]) -> Result<Found<'a
     let first = loop {
         let Some((word, after)) = rest.split_first() else { return Ok(Found::Text(help::overview(context))) };
         let text = word.to_str().unwrap_or_default();
-        let mut path = |name: &str| -> Option<Result<PathBuf, CliError>> {
-            if let Some(value) = text.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
-                rest = after;
-                return Some(Ok(PathBuf::from(value)));
-            }
-            if text != name {
-                return None;
-            }
-            let value = after.first().map(PathBuf::from);
-            rest = after.get(1..).unwrap_or_default();
-            Some(value.ok_or_else(|| CliError::usage(format!("{name} needs a directory"), None)))
-        };
+        let mut path =
+            |name: &str| -> Option<Result<PathBuf, CliError>> {
+                if let Some(value) = text.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
+                    rest = after;
+                    return Some(Ok(PathBuf::from(value)));
+                }
+                if text != name {
+                    return None;
+                }
+                let value = after.first().map(PathBuf::from);
+                rest = after.get(1..).unwrap_or_default();
+                Some(value.ok_or_else(|| {
+                    CliError::usage(format!("{name} needs a directory"), None).code(WRONG_FLAG)
+                }))
+            };
         if let Some(root) = path("--root") {
             context.flags.root = Some(root?);
         } else if let Some(run_root) = path("--run-root") {
@@ -122,7 +125,7 @@ fn find<'a>(context: &mut Context, arguments: &'a [OsString]) -> Result<Found<'a
         "help" => return help_command(context, rest),
         _ if first.starts_with('-') => {
             let hint = "`onggi --help` lists the commands; flags of a command stand behind its name";
-            return Err(CliError::usage(format!("unknown flag: {first}"), None).hint(hint));
+            return Err(CliError::usage(format!("unknown flag: {first}"), None).hint(hint).code(WRONG_FLAG));
         }
         _ => {}
     }

@@ -11,6 +11,11 @@ use onggi_error::{Diagnose, Kind};
 use crate::context::Context;
 use crate::output::plain::plain;
 
+/// How any command ends that was given a flag that it does not have, or a value that the flag does not take (Docker's code).
+pub(crate) const WRONG_FLAG: u8 = 125;
+/// How any command ends that was given too few arguments or too many, `run` too (Docker's code).
+const WRONG_ARGUMENTS: u8 = 1;
+
 /// A failed command.
 #[derive(Debug)]
 pub(crate) struct CliError {
@@ -47,7 +52,7 @@ impl CliError {
             () if problem.starts_with("invalid ") => format!("{flag}: {problem}"),
             () => format!("invalid argument for {flag}: {problem}"),
         };
-        CliError::new(Kind::InvalidInput, message)
+        CliError::new(Kind::InvalidInput, message).code(WRONG_FLAG)
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> CliError {
@@ -185,6 +190,12 @@ impl CliError {
             }
         };
         let mut result = CliError::usage(message, Some(path));
+        result.code = Some(match error.kind() {
+            ErrorKind::MissingRequiredArgument | ErrorKind::TooManyValues => WRONG_ARGUMENTS,
+            ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => WRONG_ARGUMENTS,
+            _ if !argument.starts_with('-') => WRONG_ARGUMENTS,
+            _ => WRONG_FLAG,
+        });
         if let Some(near) = context(ContextKind::SuggestedArg) {
             result.hint = Some(format!("did you mean {near}?"));
         } else if let Some(near) = context(ContextKind::SuggestedValue) {
@@ -234,10 +245,23 @@ fn shorten_ids(text: &str) -> String {
     short
 }
 
+/// For an ordinary user who misses an image, on a machine on which root keeps some: the stores are two.
+pub(crate) fn other_store() -> Option<String> {
+    let missed = onggi_engine::is_ordinary_user() && std::path::Path::new(ROOTS_STORE).exists();
+    let user = std::env::var("USER").unwrap_or_else(|_| "an ordinary user".to_owned());
+    missed.then(|| format!("this is {user}'s own store; root's images need sudo: `sudo onggi …`"))
+}
+
+/// Where root's images are by default.
+const ROOTS_STORE: &str = "/var/lib/onggi";
+
 impl<E: Diagnose> From<E> for CliError {
     fn from(error: E) -> CliError {
         let mut result = CliError::new(error.kind(), shorten_ids(&error.to_string()));
         result.hint = error.hint();
+        if result.message.starts_with("No such image") {
+            result.hint = other_store().or(result.hint);
+        }
         result
     }
 }

@@ -124,6 +124,8 @@ fn a_container_with_pipes_outlives_its_monitor() {
     let code = onggi.ok(["wait", "jar"]);
     assert!(code == "7" || code == "255", "its own code, or 255 if that is lost: {code}");
     assert_eq!(onggi.inspect("jar", "{{.State.Running}}"), "false");
+    let why = onggi.inspect("jar", "{{.State.Error}}");
+    assert_eq!(why.contains("255 stands for it"), code == "255", "{why}");
     onggi.ok(["start", "jar"]);
     onggi.ok(["rm", "-f", "jar"]);
 }
@@ -151,6 +153,8 @@ fn a_container_that_ended_meanwhile_is_found_ended() {
     assert_eq!(onggi.ok(["ps", "-a", "--format", "{{.State}}"]), "exited");
     assert_eq!(onggi.inspect("jar", "{{.State.ExitCode}}"), "255");
     assert_eq!(onggi.ok(["wait", "jar"]), "255");
+    let why = onggi.inspect("jar", "{{.State.Error}}");
+    assert!(why.contains("255 stands for its exit code"), "{why}");
 }
 
 #[test]

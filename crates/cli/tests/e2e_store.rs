@@ -181,7 +181,12 @@ fn prune_removes_what_nobody_uses_and_says_what() {
     let nothing = "Total reclaimed space: 0B";
     assert_eq!(prune(&["container", "prune", "-f", "--filter", "until=1h"]), nothing);
     assert_eq!(prune(&["image", "prune", "-f"]), nothing);
-    onggi.fails(["system", "prune"]).says("there is no terminal to ask on");
+    onggi.run(["system", "prune"]).code(0).says("nothing is removed: nobody answered");
+    onggi.ok(["create", "--name", "asked", "--label", "asked", "busybox", "true"]);
+    for (answer, left) in [("n\n", "asked"), ("\n", "asked"), ("y\n", "")] {
+        onggi.command(["container", "prune", "--filter", "label=asked"]).input(answer).output().code(0);
+        assert_eq!(onggi.ok(["ps", "-a", "--filter", "label=asked", "--format", "{{.Names}}"]), left);
+    }
     onggi.fails(["system", "prune", "-f", "--volumes", "--filter", "until=1h"]).says("not supported");
     onggi.fails(["image", "prune", "-f", "--filter", "colour=red"]).says("there is no filter colour");
     insta::assert_snapshot!(

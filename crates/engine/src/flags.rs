@@ -137,6 +137,9 @@ pub fn mount(text: &str, here: &dyn Fn() -> Result<String, String>) -> Result<Mo
     if !labels.is_empty() && kind != "volume" {
         return Err(format!("invalid mount: volume-label does not go with type={kind}"));
     }
+    if let Some(key) = fields.keys().find(|key| !MOUNT_KEYS.contains(key)) {
+        return Err(format!("invalid mount: unexpected key '{key}' for type={kind}"));
+    }
     let mut take = |key: &str| fields.remove(key);
     let destination = absolute(
         take("destination").ok_or("invalid mount: destination is missing, as in destination=/data")?,
@@ -184,6 +187,20 @@ pub fn mount(text: &str, here: &dyn Fn() -> Result<String, String>) -> Result<Mo
         Some(key) => Err(format!("invalid mount: unexpected key '{key}' for type={kind}")),
     }
 }
+
+/// Those of any type. One that none has is named before a key that is missing: it may be that key, misspelled.
+const MOUNT_KEYS: [&str; 10] = [
+    "source",
+    "destination",
+    "readonly",
+    "bind-propagation",
+    "bind-recursive",
+    "bind-create-src",
+    "volume-nocopy",
+    "tmpfs-size",
+    "tmpfs-mode",
+    "volume-label",
+];
 
 /// `--tmpfs DESTINATION[:OPTIONS]`.
 ///
@@ -660,6 +677,12 @@ mod tests {
         ] {
             assert!(mount(text, &here).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_misspelled_key_is_named_before_the_one_that_it_may_be() {
+        let error = mount("type=bind,source=/a,destinaton=/b", &|| Ok("/".to_owned())).unwrap_err();
+        assert_eq!(error, "invalid mount: unexpected key 'destinaton' for type=bind");
     }
 
     #[test]

@@ -151,7 +151,8 @@ impl Engine {
             pid_start_time: 0,
             finished_at: Moment::now().to_string(),
             exit_code: EXIT_LOST,
-            error: "its monitor ended before it".to_owned(),
+            error: "its monitor ended before it, and nobody saw how it ended: 255 stands for its exit code"
+                .to_owned(),
             boot_id: boot_id(),
             ..state
         };

@@ -75,7 +75,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     };
     let options = CopyOptions { follow: is(matches, "follow-link"), archive: is(matches, "archive") };
     let bytes = engine.copy(from, to, options)?;
-    if !is_stream && !is(matches, "quiet") && io::stderr().is_terminal() {
+    if !is_stream && !is(matches, "quiet") {
         context.complain(&format!("Successfully copied {} to {target}\n", human::size(bytes, 3)));
     }
     Ok(0)

@@ -130,7 +130,7 @@ fn page(command: &Command, path: &'static str) -> String {
     page.push_str(".SH EXIT STATUS\n");
     page.push_str(match command.failure {
         125 => "That of the program in the container; 125 if Onggi itself failed, 126 if the program cannot be run, 127 if it is not there.\n",
-        _ => "0, or 1 if something failed.\n",
+        _ => "0; 1 if something failed; 125 for a flag that there is not, or a value that it does not take.\n",
     });
     page.push_str(".SH SEE ALSO\n\\fBonggi\\fR(1)\n");
     page

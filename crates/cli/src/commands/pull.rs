@@ -86,6 +86,9 @@ pub(crate) fn with_image<T>(
         match make(engine) {
             Err(Error::NoSuchImage { image }) if request.pull == Pull::Missing => {
                 context.complain(&format!("Unable to find image '{image}' locally\n"));
+                if let Some(hint) = crate::error::other_store() {
+                    context.complain(&format!("hint: {hint}\n"));
+                }
             }
             // Here is one for another machine, and the registry may have the one that was asked for.
             Err(Error::OtherPlatform { .. }) if request.pull == Pull::Missing => {}

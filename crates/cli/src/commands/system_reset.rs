@@ -1,6 +1,6 @@
 //! `onggi system reset`: everything back to the state before the first command.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, Read as _, Write as _};
 
 use clap::ArgMatches;
 use onggi_engine::request::{ListOptions, RemoveOptions};
@@ -70,16 +70,22 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     Ok(if left.iter().all(|left| left.foreign) { 0 } else { 1 })
 }
 
-/// Asks on the terminal. Without one the answer is no, and the flag is named.
+/// Asks, and reads the answer from standard input, a terminal or not (`echo y | onggi system prune`, as with Docker). Whoever says
+/// nothing has said no.
 pub(super) fn confirm(context: &Context, question: &str) -> Result<bool, CliError> {
-    if !io::stdin().is_terminal() {
-        return Err(CliError::invalid("it cannot be undone, and there is no terminal to ask on")
-            .hint("--force does it without asking"));
-    }
     context.complain(&format!("WARNING! {question}\nAre you sure you want to continue? [y/N] "));
     // The prompt goes to standard error, which is not buffered.
     let _ = io::stderr().flush();
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer).map_err(|error| CliError::io("read the answer", &error))?;
+    let read = io::stdin().lock().take(LONGEST_ANSWER).read_line(&mut answer);
+    let count = read.map_err(|error| CliError::io("read the answer", &error))?;
+    if count == 0 {
+        // Or a script would take it for done.
+        context
+            .complain("\nonggi: nothing is removed: nobody answered\nhint: --force does it without asking\n");
+    }
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
+
+/// Bytes. What is longer without a line's end is no answer.
+const LONGEST_ANSWER: u64 = 64;

@@ -60,7 +60,8 @@ pub(crate) fn follow(context: &Context, mut session: Session, wishes: Wishes) ->
         // The terminal may have changed since the request was made.
         resize(&controller, 0);
     }
-    spawn("signals", move || watch(&signals, &controller, tty))?;
+    let watched = name.clone();
+    spawn("signals", move || watch(&signals, &controller, &watched, tty))?;
     let output = match session.stream.take() {
         Some(stream) => Some(connect(stream, tty, wishes.stdin)?),
         None => None,
@@ -160,7 +161,7 @@ fn watched(tty: bool, proxy: bool) -> Vec<i32> {
         .collect()
 }
 
-fn watch(signals: &SignalQueue, controller: &Controller, tty: bool) {
+fn watch(signals: &SignalQueue, controller: &Controller, name: &str, tty: bool) {
     let mut insisted = 0;
     while let Ok(signal) = signals.next() {
         if tty {
@@ -177,6 +178,10 @@ fn watch(signals: &SignalQueue, controller: &Controller, tty: bool) {
         // It fails when the process has ended; then the main thread is about to say so.
         let _ = controller.signal(signal);
         if insisted >= ENOUGH {
+            let words = format!(
+                "\ngot {ENOUGH} SIGTERM/SIGINTs, forcefully exiting; the container \"{name}\" goes on\n"
+            );
+            let _ = io::stderr().lock().write_all(words.as_bytes());
             leave(signal);
         }
     }

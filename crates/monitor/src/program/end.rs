@@ -17,6 +17,9 @@ use crate::clock::Moment;
 use crate::protocol::Reply;
 use crate::state::Phase;
 
+/// What the state says of an end that nobody saw.
+const LOST_WHY: &str = "its monitor was killed and another one took over, to which the kernel (before Linux 6.15) does not tell the exit code: 255 stands for it";
+
 impl Monitor<'_> {
     /// A process descriptor has become readable.
     pub(super) fn process_ended(&mut self, number: u32) {
@@ -61,6 +64,10 @@ impl Monitor<'_> {
         onggi_sys::fault::point("monitor.end.reaped");
         // With a pid namespace all are dead already; without one, these are what the first process has left behind.
         let mut problems: Vec<String> = self.isolation.kill().err().iter().map(ToString::to_string).collect();
+        let is_adopted = self.watched.as_ref().is_some_and(|watched| watched.adopted);
+        if code == LOST && is_adopted && self.session(MAIN).is_some_and(|session| session.is_code_hidden()) {
+            problems.push(LOST_WHY.to_owned());
+        }
         let others: Vec<u32> =
             self.sessions.iter().map(|session| session.number).filter(|&n| n != MAIN).collect();
         for number in others {

@@ -186,6 +186,11 @@ impl Session {
         }
     }
 
+    /// Whether the kernel tells nobody but the parent how the process has ended; it does since Linux 6.15.
+    pub(crate) fn is_code_hidden(&self) -> bool {
+        onggi_sys::pidfd::exit_status(self.pidfd.as_fd()).is_err()
+    }
+
     fn adopted_status(&self, wait: bool) -> Option<i32> {
         let mut poll = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };

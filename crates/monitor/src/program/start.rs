@@ -269,6 +269,8 @@ impl Monitor<'_> {
                 (watched.state.exit_code, watched.state.oom_killed) = (0, false);
                 watched.state.error.clear();
                 watched.lives.began = monotonic();
+                // This process is the monitor's own child, whatever the one before it was.
+                watched.adopted = false;
                 parts = std::mem::take(&mut watched.parts);
             }
             // What is running dies with the machine: nobody needs it after a power cut.
