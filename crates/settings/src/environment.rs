@@ -28,6 +28,8 @@ pub const LOG_MAX_FILE: &str = "ONGGI_LOG_MAX_FILE";
 pub const REGISTRY_MIRRORS: &str = "ONGGI_REGISTRY_MIRRORS";
 /// Like `registry.insecure`.
 pub const REGISTRY_INSECURE: &str = "ONGGI_REGISTRY_INSECURE";
+/// Like `network.default`.
+pub const NETWORK_DEFAULT: &str = "ONGGI_NETWORK_DEFAULT";
 /// Like `network.pools`.
 pub const NETWORK_POOLS: &str = "ONGGI_NETWORK_POOLS";
 /// The monitor program to run in place of the one beside `onggi`; for tests and development.

@@ -208,6 +208,20 @@ pub const KEYS: &[Key] = &[
         show: |settings| settings.registry_insecure.join(", "),
     },
     Key {
+        name: "network.default",
+        variable: environment::NETWORK_DEFAULT,
+        about: "the network of a container that asks for none: bridge, none, host, or a name",
+        hidden: false,
+        set: |settings, text| {
+            if text.is_empty() || text.contains([',', '=']) {
+                return Err(format!("{text:?} names no network"));
+            }
+            text.clone_into(&mut settings.network_default);
+            Ok(())
+        },
+        show: |settings| settings.network_default.clone(),
+    },
+    Key {
         name: "network.pools",
         variable: environment::NETWORK_POOLS,
         about: "ranges that new networks get their subnets from, each with the size of a network",

@@ -53,6 +53,8 @@ pub struct Settings {
     pub registry_insecure: Vec<String>,
     /// Directories with a directory for each registry's certificates, the one that wins first. No key of its own.
     pub certificate_directories: Vec<PathBuf>,
+    /// Of a container that asks for none; an ordinary user's is `none`.
+    pub network_default: String,
     /// Where new networks get their subnets from, as `10.192.0.0/11:22`, with commas between.
     pub network_pools: String,
     /// The monitor to run in place of the one beside this program; for tests and development.
@@ -194,6 +196,7 @@ impl Settings {
                 PathBuf::from("/etc/containers/certs.d"),
                 PathBuf::from("/etc/docker/certs.d"),
             ],
+            network_default: "bridge".to_owned(),
             network_pools: DEFAULT_POOLS.to_owned(),
             monitor_program: None,
             origins: vec![Origin::Default; KEYS.len()],

@@ -20,7 +20,7 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
-    let mut request = container::request(matches, true)?;
+    let mut request = container::request(matches, true, &context.settings()?.network_default)?;
     // Docker's `create -i` is meant for `start -i`: its first client's end is the input's end.
     request.stdin_once = request.interactive;
     let cidfile = text(matches, "cidfile").map(CidFile::reserve).transpose()?;

@@ -36,7 +36,7 @@ pub(crate) const COMMAND: Command = Command {
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let began = Instant::now();
     let detached = is(matches, "detach");
-    let request = container::request(matches, !detached)?;
+    let request = container::request(matches, !detached, &context.settings()?.network_default)?;
     if detached && !crate::flags::texts(matches, "attach").is_empty() {
         return Err(CliError::invalid("conflicting options: cannot specify both --attach and --detach"));
     }

@@ -232,7 +232,11 @@ fn shared() -> Vec<Arg> {
 }
 
 /// The request that the flags make. `attached`: `run` without `-d`.
-pub(crate) fn request(matches: &ArgMatches, attached: bool) -> Result<RunRequest, CliError> {
+pub(crate) fn request(
+    matches: &ArgMatches,
+    attached: bool,
+    default_network: &str,
+) -> Result<RunRequest, CliError> {
     unbuilt::refuse(matches)?;
     let mut words = texts(matches, "words").into_iter();
     let image = words.next().unwrap_or_default();
@@ -294,7 +298,7 @@ pub(crate) fn request(matches: &ArgMatches, attached: bool) -> Result<RunRequest
         log: log(matches)?,
         ..RunRequest::default()
     };
-    (request.network, request.networks) = networks(matches, request.isolation)?;
+    (request.network, request.networks) = networks(matches, request.isolation, default_network)?;
     request.mounts = all_parsed(matches, "volume", |text| words::volume(text, &directory))?;
     request.mounts.extend(all_parsed(matches, "mount", |text| words::mount(text, &directory))?);
     request.mounts.extend(all_parsed(matches, "tmpfs", words::tmpfs)?);
@@ -304,7 +308,11 @@ pub(crate) fn request(matches: &ArgMatches, attached: bool) -> Result<RunRequest
 }
 
 /// `--network` and the flags that say more of the first one. A process without a network namespace has the host's network.
-fn networks(matches: &ArgMatches, isolation: Isolation) -> Result<(Network, Vec<NetworkRequest>), CliError> {
+fn networks(
+    matches: &ArgMatches,
+    isolation: Isolation,
+    default: &str,
+) -> Result<(Network, Vec<NetworkRequest>), CliError> {
     let single = NetworkRequest {
         name: String::new(),
         aliases: all_parsed(matches, "network-alias", words::alias)?,
@@ -316,11 +324,14 @@ fn networks(matches: &ArgMatches, isolation: Isolation) -> Result<(Network, Vec<
         })?,
         mac: parsed(matches, "mac-address", words::mac_address)?,
     };
-    let given = texts(matches, "network");
+    let mut given = texts(matches, "network");
     // An ordinary user has no bridges.
     let without = isolation == Isolation::Process || onggi_engine::is_ordinary_user();
     if given.is_empty() && without && single == NetworkRequest::default() {
         return Ok((Network::None, Vec::new()));
+    }
+    if given.is_empty() {
+        given.push(default.to_owned());
     }
     words::networks(&given, single).map_err(|reason| CliError::flag("network", reason))
 }
