@@ -523,7 +523,7 @@ mod tests {
         let tree = run_flags().no_binary_name(true);
         let words: Vec<_> = typed.split(' ').map(Into::into).collect();
         let matches = tree.clone().try_get_matches_from(stop_at_first_argument(&tree, &words)).unwrap();
-        request(&matches, !is(&matches, "detach"))
+        request(&matches, !is(&matches, "detach"), "bridge")
     }
 
     #[test]
