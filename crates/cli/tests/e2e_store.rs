@@ -258,7 +258,7 @@ fn a_reset_leaves_what_is_not_onggis() {
         command.output().code(0).stdout
     };
     inner(&["import", &onggi_testkit::image("busybox").display().to_string(), "busybox"]);
-    inner(&["run", "-d", "--name", "neighbour", "busybox", "sleep", "1000"]);
+    inner(&["run", "-d", "--name", "neighbour", "--network", "none", "busybox", "sleep", "1000"]);
     let host = onggi.file("host");
     fs::create_dir(&host).expect("a directory");
     fs::write(host.join("kept"), "the host's").expect("a file");

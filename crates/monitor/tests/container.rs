@@ -126,8 +126,17 @@ fn sigkill_ends_what_somebody_else_has_frozen() {
     fixture.assert_nothing_left();
 }
 
-/// Returns when it has stopped, which is some time after the signal was sent.
+/// Stops it while it waits for something to happen, so that nothing is on its list of what may be ready; returns when it has stopped,
+/// which is some time after the signal was sent.
 fn stop(monitor: rustix::process::Pid) {
+    let sleeps = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", monitor.as_raw_nonzero())).unwrap();
+        stat.rsplit(')').next().unwrap().trim_start().starts_with('S')
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !sleeps() && std::time::Instant::now() < deadline {
+        std::thread::yield_now();
+    }
     rustix::process::kill_process(monitor, Signal::STOP).unwrap();
     let (_, status) =
         rustix::process::waitpid(Some(monitor), rustix::process::WaitOptions::UNTRACED).unwrap().unwrap();

@@ -113,8 +113,8 @@ fn a_question_on_its_way_survives_a_re_execution() {
     fixture.assert_nothing_left();
 }
 
-/// As in `memory.rs` (KiB).
-const PRIVATE_DIRTY: u64 = 128;
+/// As in `memory.rs` (KiB). A program that was not optimised has larger relocated tables and stacks; the budget is the release build's.
+const PRIVATE_DIRTY: u64 = if cfg!(debug_assertions) { 144 } else { 128 };
 
 #[test]
 fn a_thousand_questions_leave_the_monitor_within_its_budget() {
