@@ -90,10 +90,11 @@ fn what_the_kernel_refuses_is_taken_back() {
     onggi.ok(["run", "-d", "--name", "jar", "busybox", "sh", "-c", fill]);
     onggi.spawn(["logs", "-f", "jar"]).expect("full");
     let output = onggi.run(["update", "--pids-limit", "9", "-m", "8m", "--memory-swap", "8m", "jar"]);
-    if output.code == 0 {
-        // Version 2 takes a limit below the use, and kills.
+    let is_v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    if output.code == 0 || is_v2 {
+        // Version 2 takes a limit below the use, and kills: perhaps before the update has been answered.
         assert_eq!(onggi.ok(["wait", "jar"]), "137");
-        assert_eq!(onggi.inspect("jar", "{{.HostConfig.Memory}} {{.State.OOMKilled}}"), "8388608 true");
+        assert_eq!(onggi.inspect("jar", "{{.State.OOMKilled}}"), "true");
         return;
     }
     let usage = onggi.ok(["stats", "--no-stream", "--format", "{{.MemUsage}}", "jar"]);
