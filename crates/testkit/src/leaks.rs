@@ -91,9 +91,16 @@ fn processes() -> Vec<String> {
             let line =
                 String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).ok()?).replace('\0', " ");
             let ours = name.starts_with("onggi") && !line.contains("onggi-leaks");
-            ours.then(|| format!("{pid} {} {}", name.trim_end(), line.trim_end()))
+            (ours && !awaits_process_one(&pid)).then(|| format!("{pid} {} {}", name.trim_end(), line.trim_end()))
         })
         .collect()
+}
+
+/// Whether it has ended and process 1, whose child it has become, has yet to collect it: some do so once in a few seconds.
+fn awaits_process_one(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name stands in brackets and may hold anything.
+    stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with("Z 1 "))
 }
 
 /// The tables of all families, if nft is installed.
@@ -161,6 +168,19 @@ mod tests {
         mount(&["umount", place]);
         assert!(left.contains(&format!("mount {place} tmpfs kit")), "{left:?}");
         assert!(!Snapshot::take().to_text().contains(place));
+    }
+
+    #[test]
+    fn an_ended_child_of_another_than_process_one_counts() {
+        let mut child = Command::new("true").spawn().expect("it starts");
+        let pid = child.id().to_string();
+        let ended = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default().contains(") Z ");
+        while !ended() {
+            std::thread::yield_now();
+        }
+        assert!(!awaits_process_one(&pid));
+        assert!(!awaits_process_one("1"));
+        child.wait().expect("it is collected");
     }
 
     #[test]
