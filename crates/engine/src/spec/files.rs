@@ -127,7 +127,7 @@ mod tests {
 
     fn record(request: &RunRequest) -> Record {
         let image = RunConfig { cmd: Some(vec!["sh".into()]), ..RunConfig::default() };
-        crate::resolve::tests::record(request, &image).unwrap()
+        crate::resolve::samples::record(request, &image).unwrap()
     }
 
     #[test]

@@ -314,7 +314,7 @@ pub(crate) fn root(record: &Record, directory: &Path, lower: Vec<PathBuf>, rootl
 mod tests {
     use super::*;
     use crate::request::RunRequest;
-    use crate::resolve::tests::{full_request, record, tmpfs};
+    use crate::resolve::samples::{full_request, record, tmpfs};
     use onggi_image::config::RunConfig;
 
     fn facts() -> Facts {
