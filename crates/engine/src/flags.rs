@@ -9,6 +9,7 @@ mod restart;
 
 use std::collections::BTreeMap;
 
+use onggi_runtime::plan::clean;
 use onggi_settings::bytes;
 
 pub use block::{device_iops, device_rate, device_weight};
@@ -82,18 +83,7 @@ fn from_here(source: &str, here: &dyn Fn() -> Result<String, String>) -> Result<
     if !relative {
         return Ok(source.to_owned());
     }
-    let mut parts: Vec<&str> = Vec::new();
-    let here = here()?;
-    for part in here.split('/').chain(source.split('/')) {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    Ok(format!("/{}", parts.join("/")))
+    Ok(clean(&format!("{}/{source}", here()?)))
 }
 
 /// `--mount type=…,source=…,destination=…`. `here` is as for [`volume`].

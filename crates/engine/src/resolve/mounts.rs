@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onggi_image::config::RunConfig;
+use onggi_runtime::plan::clean;
 use onggi_settings::Settings;
 
-use super::process::{clean, working_directory};
+use super::process::working_directory;
 use super::{Facts, invalid};
 use crate::error::Error;
 use crate::record::{MountKind, MountPoint};

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use onggi_image::config::RunConfig;
+use onggi_runtime::plan::clean;
 
 use super::invalid;
 use crate::error::Error;
@@ -77,21 +78,6 @@ pub(super) fn working_directory(user: Option<&str>, image: &str) -> Result<Strin
         )));
     }
     Ok(clean(user.filter(|path| !path.is_empty()).unwrap_or(image)))
-}
-
-/// An absolute path without `.`, `..` and repeated slashes, as Go's `path.Clean` makes it: without looking at what is there.
-pub(super) fn clean(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 #[cfg(test)]

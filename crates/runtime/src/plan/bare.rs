@@ -8,7 +8,7 @@
 use onggi_cgroup::Layout;
 use onggi_oci as oci;
 
-use super::container::{cleaned, filter, mount_steps, plan_cgroup};
+use super::container::{closing_steps, filter, mount_steps, plan_cgroup, populate_steps};
 use super::error::{invalid, unsupported};
 use super::mounts::{attribute, clean};
 use super::{
@@ -36,25 +36,10 @@ pub(super) fn plan(input: &Input<'_>, linux: &oci::Linux, process: &oci::Process
         steps.push(Step::JoinCgroups);
     }
     steps.push(Step::MountRoot { root: root.clone(), at: None, part_from_host: false });
-    steps.extend(extra.populate.iter().cloned().map(|mut populate| {
-        populate.destination = clean(&populate.destination);
-        Step::Populate(populate)
-    }));
+    steps.extend(populate_steps(extra));
     let mounts = mount_steps(&with_expected(spec), linux, cgroups, &cgroup, process.terminal)?;
     steps.extend(mounts.into_iter().map(apart_from_host).collect::<Result<Vec<_>, _>>()?);
-    let cwd = clean(&process.cwd);
-    if cwd != "/" {
-        steps.push(Step::CreateWorkingDirectory { path: cwd });
-    }
-    if !linux.masked_paths.is_empty() {
-        steps.push(Step::MaskPaths { paths: cleaned(&linux.masked_paths) });
-    }
-    if !linux.readonly_paths.is_empty() {
-        steps.push(Step::ReadOnlyPaths { paths: cleaned(&linux.readonly_paths) });
-    }
-    if spec.root.as_ref().is_some_and(|root| root.readonly) {
-        steps.push(Step::ReadOnlyRoot);
-    }
+    steps.extend(closing_steps(spec, linux, process));
     steps.push(Step::ChangeRoot);
     steps.extend(confined(process::steps(id, process, linux, extra, false, Some(flags))?));
     let launch = Launch {

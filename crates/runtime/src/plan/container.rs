@@ -44,24 +44,9 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     steps.push(Step::SetPropagation { propagation: host_propagation(propagation) });
     let part_from_host = propagation.is_some_and(|root| root.kind == PropagationKind::Shared);
     steps.push(Step::MountRoot { root: root.clone(), at: Some(mount_point(root)), part_from_host });
-    steps.extend(extra.populate.iter().cloned().map(|mut populate| {
-        populate.destination = clean(&populate.destination);
-        Step::Populate(populate)
-    }));
+    steps.extend(populate_steps(extra));
     steps.extend(mount_steps(spec, linux, cgroups, &cgroup, process.terminal)?);
-    let cwd = clean(&process.cwd);
-    if cwd != "/" {
-        steps.push(Step::CreateWorkingDirectory { path: cwd });
-    }
-    if !linux.masked_paths.is_empty() {
-        steps.push(Step::MaskPaths { paths: cleaned(&linux.masked_paths) });
-    }
-    if !linux.readonly_paths.is_empty() {
-        steps.push(Step::ReadOnlyPaths { paths: cleaned(&linux.readonly_paths) });
-    }
-    if spec.root.as_ref().is_some_and(|root| root.readonly) {
-        steps.push(Step::ReadOnlyRoot);
-    }
+    steps.extend(closing_steps(spec, linux, process));
     let own = |kind| namespaces.has(kind);
     if extra.await_network {
         // As late as may be, but before the kernel's parameters, which can be those of a link.
@@ -366,6 +351,33 @@ fn cgroup_view(layout: &Layout, cgroup: &onggi_cgroup::Plan, namespace: bool) ->
     }
 }
 
-pub(super) fn cleaned(paths: &[String]) -> Vec<String> {
+/// An empty volume is filled before it covers what it is filled with.
+pub(super) fn populate_steps(extra: &Extra) -> impl Iterator<Item = Step> {
+    extra.populate.iter().cloned().map(|mut populate| {
+        populate.destination = clean(&populate.destination);
+        Step::Populate(populate)
+    })
+}
+
+/// What is done to the tree once all its mounts are in their places.
+pub(super) fn closing_steps(spec: &oci::Spec, linux: &oci::Linux, process: &oci::Process) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let cwd = clean(&process.cwd);
+    if cwd != "/" {
+        steps.push(Step::CreateWorkingDirectory { path: cwd });
+    }
+    if !linux.masked_paths.is_empty() {
+        steps.push(Step::MaskPaths { paths: cleaned(&linux.masked_paths) });
+    }
+    if !linux.readonly_paths.is_empty() {
+        steps.push(Step::ReadOnlyPaths { paths: cleaned(&linux.readonly_paths) });
+    }
+    if spec.root.as_ref().is_some_and(|root| root.readonly) {
+        steps.push(Step::ReadOnlyRoot);
+    }
+    steps
+}
+
+fn cleaned(paths: &[String]) -> Vec<String> {
     paths.iter().map(|path| clean(path)).collect()
 }

@@ -22,6 +22,7 @@ pub(crate) use capabilities::capability_name;
 pub use container::{JoinInput, container, join};
 pub use error::Error;
 pub(crate) use explain::kind_name;
+pub use mounts::clean;
 pub use step::*;
 
 /// What a container is planned from.

@@ -86,8 +86,10 @@ pub(crate) fn plan(mount: &oci::Mount) -> Result<Planned, Error> {
     }))
 }
 
-/// Absolute, without `.`, `..`, double or trailing slashes; what is relative is taken from `/`, as the specification says.
-pub(crate) fn clean(path: &str) -> String {
+/// Absolute, without `.`, `..`, double or trailing slashes; what is relative is taken from `/`, as the specification says. As Go's
+/// `path.Clean`: without looking at what is there.
+#[must_use]
+pub fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
