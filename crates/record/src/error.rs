@@ -17,16 +17,10 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
-        let path = path.into();
-        move |source| Error::Io { operation, path, source }
-    }
-
-    /// As [`Error::io`], for the errors of rustix.
-    pub(crate) fn errno(
+    pub(crate) fn io<E: Into<io::Error>>(
         operation: &'static str,
         path: impl Into<PathBuf>,
-    ) -> impl FnOnce(rustix::io::Errno) -> Error {
+    ) -> impl FnOnce(E) -> Error {
         let path = path.into();
         move |source| Error::Io { operation, path, source: source.into() }
     }

@@ -79,8 +79,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 /// As [`read`].
 pub fn read_at<T: DeserializeOwned>(directory: BorrowedFd<'_>, name: &str) -> Result<T, Error> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file =
-        rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(Error::errno("open", name))?;
+    let file = rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(Error::io("open", name))?;
     parse(Path::new(name), &read_limited(File::from(file), Path::new(name))?)
 }
 
@@ -123,12 +122,12 @@ impl<'a> Prepared<'a> {
             // Left by a process of the same number that was killed.
             Err(rustix::io::Errno::EXIST) => {
                 rustix::fs::unlinkat(self.directory, &self.temporary, AtFlags::empty())
-                    .map_err(Error::errno("unlink", &self.temporary))?;
+                    .map_err(Error::io("unlink", &self.temporary))?;
                 open()
             }
             other => other,
         };
-        Ok(File::from(file.map_err(Error::errno("create", &self.temporary))?))
+        Ok(File::from(file.map_err(Error::io("create", &self.temporary))?))
     }
 
     /// Moves it into its place.
@@ -137,7 +136,7 @@ impl<'a> Prepared<'a> {
     /// [`Error::Io`]: the old record, if any, is then still there.
     pub fn publish(mut self) -> Result<(), Error> {
         rustix::fs::renameat(self.directory, &self.temporary, self.directory, &self.name)
-            .map_err(Error::errno("rename", &self.temporary))?;
+            .map_err(Error::io("rename", &self.temporary))?;
         self.published = true;
         Ok(())
     }
@@ -178,7 +177,7 @@ fn temporary_name(name: &str) -> String {
 /// # Errors
 /// [`Error::Io`].
 pub fn sync_directory(directory: BorrowedFd<'_>, name: &str) -> Result<(), Error> {
-    rustix::fs::fsync(directory).map_err(Error::errno("fsync the directory of", name))
+    rustix::fs::fsync(directory).map_err(Error::io("fsync the directory of", name))
 }
 
 fn seal<T: Serialize>(body: &T) -> Result<Vec<u8>, serde_json::Error> {
@@ -224,8 +223,7 @@ fn read_limited(file: File, path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 fn open_parent(path: &Path) -> Result<(File, &str), Error> {
-    let invalid =
-        || Error::io("use as the name of a record", path)(std::io::ErrorKind::InvalidFilename.into());
+    let invalid = || Error::io("use as the name of a record", path)(std::io::ErrorKind::InvalidFilename);
     let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(invalid)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((File::open(parent).map_err(Error::io("open", parent))?, name))

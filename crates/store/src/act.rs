@@ -103,7 +103,7 @@ impl Act {
         ) {
             // The name is a digest, so what is there is the same.
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(Error::errno("rename", from)(error)),
+            Err(error) => return Err(Error::io("rename", from)(error)),
         }
         let parent = to.parent().unwrap_or(to);
         crate::layout::sync_directory(parent)

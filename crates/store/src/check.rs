@@ -219,7 +219,7 @@ impl Check<'_> {
         let mut doomed = Doomed::default();
         for (path, error) in records.damaged {
             // What a newer program has written is not damaged; it stays, and so does all that it may need.
-            if matches!(error, Error::NewerVersion { .. }) {
+            if matches!(error, Error::Record(onggi_record::Error::Newer { .. })) {
                 self.find(Severity::Lost, &path, error.to_string(), None);
                 continue;
             }
@@ -386,7 +386,7 @@ impl Check<'_> {
 /// Nothing if a record cannot be read, since that may need anything. It has been named already.
 fn readable<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     match result {
-        Err(Error::DamagedRecord { .. } | Error::NewerVersion { .. }) => Ok(None),
+        Err(Error::Record(_)) => Ok(None),
         other => other.map(Some),
     }
 }

@@ -11,10 +11,9 @@ use onggi_image::{Digest, Platform};
 pub enum Error {
     #[error("{operation} {}: {source}", path.display())]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
-    #[error("{} was written by a newer version of Onggi ({found}; this one knows {known})", path.display())]
-    NewerVersion { path: PathBuf, found: String, known: u32 },
-    #[error("the record {} is damaged: {reason}", path.display())]
-    DamagedRecord { path: PathBuf, reason: String },
+    /// One that is damaged, or that a newer version of Onggi has written.
+    #[error(transparent)]
+    Record(onggi_record::Error),
 
     #[error("No such image: {name}")]
     NoSuchImage { name: String },
@@ -79,18 +78,20 @@ pub enum Error {
 
 impl Error {
     /// Wraps an I/O error with what was done to which path.
-    pub(crate) fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
-        let path = path.into();
-        move |source| Error::Io { operation, path, source }
-    }
-
-    /// As [`Error::io`], for the errors of rustix.
-    pub(crate) fn errno(
+    pub(crate) fn io<E: Into<io::Error>>(
         operation: &'static str,
         path: impl Into<PathBuf>,
-    ) -> impl FnOnce(rustix::io::Errno) -> Error {
+    ) -> impl FnOnce(E) -> Error {
         let path = path.into();
         move |source| Error::Io { operation, path, source: source.into() }
+    }
+
+    pub(crate) fn damaged(path: impl Into<PathBuf>, reason: impl Into<String>) -> Error {
+        Error::Record(onggi_record::Error::Damaged { path: path.into(), reason: reason.into() })
+    }
+
+    pub(crate) fn newer(path: impl Into<PathBuf>, found: u32, known: u32) -> Error {
+        Error::Record(onggi_record::Error::Newer { path: path.into(), found, known })
     }
 
     pub(crate) fn archive(what: impl Into<String>) -> impl FnOnce(onggi_archive::Error) -> Error {
@@ -108,10 +109,7 @@ impl From<onggi_record::Error> for Error {
     fn from(error: onggi_record::Error) -> Error {
         match error {
             onggi_record::Error::Io { operation, path, source } => Error::Io { operation, path, source },
-            onggi_record::Error::Damaged { path, reason } => Error::DamagedRecord { path, reason },
-            onggi_record::Error::Newer { path, found, known } => {
-                Error::NewerVersion { path, found: found.to_string(), known }
-            }
+            other => Error::Record(other),
         }
     }
 }
@@ -123,10 +121,9 @@ impl Diagnose for Error {
                 Kind::of_io(source)
             }
             Error::Input { source, .. } | Error::Output { source, .. } => Kind::of_io(source),
-            Error::NewerVersion { .. }
-            | Error::Unsupported { .. }
-            | Error::DockerDirectory
-            | Error::NoPlatform { .. } => Kind::Unsupported,
+            Error::Unsupported { .. } | Error::DockerDirectory | Error::NoPlatform { .. } => {
+                Kind::Unsupported
+            }
             Error::NoSuchImage { .. } => Kind::NotFound,
             Error::Ambiguous { .. }
             | Error::TagWithDigest
@@ -136,10 +133,10 @@ impl Diagnose for Error {
             | Error::InUse { .. }
             | Error::NameInUse { .. }
             | Error::LostRace { .. } => Kind::Conflict,
+            Error::Record(source) => source.kind(),
             Error::Image { source, .. } => source.kind(),
             Error::Archive { source, .. } => source.kind(),
-            Error::DamagedRecord { .. }
-            | Error::WrongDigest { .. }
+            Error::WrongDigest { .. }
             | Error::WrongSize { .. }
             | Error::MissingMember { .. }
             | Error::BadArchive { .. }
@@ -161,8 +158,7 @@ impl Diagnose for Error {
 
     fn hint(&self) -> Option<String> {
         let text = match self {
-            Error::DamagedRecord { .. } | Error::MissingLayer { .. } => "run 'onggi system check --repair'",
-            Error::NewerVersion { .. } => "use the newer Onggi, or another --root",
+            Error::MissingLayer { .. } => "run 'onggi system check --repair'",
             Error::SeveralRepositories { .. } => "remove its names one by one, or use --force",
             Error::InUse { forceable: true, .. } | Error::NameInUse { .. } => {
                 "remove the container first, or use --force"
@@ -185,6 +181,7 @@ impl Diagnose for Error {
                 "can its directory be written to, and are there limits on open files (`ulimit -n`) or their size (`ulimit -f`)?"
             }
             Error::LostRace { .. } => "run the command again",
+            Error::Record(source) => return source.hint(),
             Error::Image { source, .. } => return source.hint(),
             Error::Archive { source, .. } => return source.hint(),
             _ => return None,

@@ -8,7 +8,7 @@ use crate::Store;
 use crate::act::Act;
 use crate::error::Error;
 use crate::layers::{self, Expected};
-use crate::load::{Brought, commit, plain_manifest};
+use crate::load::{Brought, commit};
 use crate::types::{ImportOptions, Progress};
 
 pub(crate) fn import(
@@ -32,24 +32,8 @@ pub(crate) fn import(
     config.rootfs.diff_ids.push(layer.diff_id.clone());
     let raw_config =
         serde_json::to_vec(&config).map_err(|error| Error::BadArchive { reason: error.to_string() })?;
-    let layers = vec![layer];
-    let raw_manifest = plain_manifest(&raw_config, &layers)?;
     let names = options.name.iter().cloned().collect();
-    let id = Digest::of(&raw_config);
-    commit(
-        store,
-        &act,
-        &Brought {
-            id,
-            raw_config,
-            config,
-            raw_manifest,
-            raw_index: None,
-            layers,
-            names,
-            bare_tags: Vec::new(),
-        },
-    )
+    commit(store, &act, &Brought::with_plain_manifest(raw_config, config, vec![layer], names)?)
 }
 
 fn config(created: &str, options: &ImportOptions) -> Config {

@@ -147,10 +147,10 @@ pub(crate) fn read_record(layout: &Layout, diff_id: &Digest) -> Result<LayerReco
         other => other?,
     };
     if record.version > VERSION {
-        return Err(Error::NewerVersion { path, found: record.version.to_string(), known: VERSION });
+        return Err(Error::newer(path, record.version, VERSION));
     }
     if record.diff_id != *diff_id {
-        return Err(Error::DamagedRecord { path, reason: "it is the record of another layer".to_owned() });
+        return Err(Error::damaged(path, "it is the record of another layer"));
     }
     Ok(record)
 }

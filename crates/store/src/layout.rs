@@ -48,14 +48,10 @@ impl Layout {
         let found = text.trim();
         match found.parse::<u32>() {
             Ok(LAYOUT_VERSION) => Ok(()),
-            Ok(version) if version > LAYOUT_VERSION => Err(Error::NewerVersion {
-                path: self.version(),
-                found: found.to_owned(),
-                known: LAYOUT_VERSION,
-            }),
-            _ => {
-                Err(Error::DamagedRecord { path: self.version(), reason: format!("{found:?} is no version") })
+            Ok(version) if version > LAYOUT_VERSION => {
+                Err(Error::newer(self.version(), version, LAYOUT_VERSION))
             }
+            _ => Err(Error::damaged(self.version(), format!("{found:?} is no version"))),
         }
     }
 
@@ -127,9 +123,9 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), Error> {
 
 pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(Error::errno("open", path))
+    rustix::fs::open(path, flags, Mode::empty()).map_err(Error::io("open", path))
 }
 
 pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
-    rustix::fs::fsync(open_directory(path)?).map_err(Error::errno("fsync", path))
+    rustix::fs::fsync(open_directory(path)?).map_err(Error::io("fsync", path))
 }

@@ -62,7 +62,7 @@ impl Store {
     /// Opens the store, making it if it is new. The index is opened when it is first needed.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::NewerVersion`] for a store that a newer program has written.
+    /// [`Error::Io`], [`Error::Record`] for a store that a newer program has written.
     pub fn open(data: &Path, run: &Path) -> Result<Store, Error> {
         Store::open_with(data, run, LayerForm::Auto)
     }
@@ -248,7 +248,7 @@ impl Store {
     /// Bytes of each of the image's layers as a tar, the lowest first.
     ///
     /// # Errors
-    /// [`Error::MissingLayer`], [`Error::DamagedRecord`].
+    /// [`Error::MissingLayer`], [`Error::Record`].
     pub fn layer_sizes(&self, image: &Image) -> Result<Vec<u64>, Error> {
         let size = |diff_id| Ok(layers::read_record(&self.layout, diff_id)?.size);
         image.layers.iter().map(size).collect()

@@ -78,10 +78,9 @@ impl ErofsMounts {
         if is_mount_point(&directory) {
             return Ok(());
         }
-        rustix::mount::mount_bind(&directory, &directory)
-            .map_err(Error::errno("bind to itself", &directory))?;
+        rustix::mount::mount_bind(&directory, &directory).map_err(Error::io("bind to itself", &directory))?;
         rustix::mount::mount_change(&directory, MountPropagationFlags::PRIVATE)
-            .map_err(Error::errno("make private", directory))
+            .map_err(Error::io("make private", directory))
     }
 
     fn mount(&self, layer: &LayerUse, target: &Path) -> Result<(), Error> {
@@ -187,7 +186,7 @@ impl Presenter for UnpackedTrees {
             .as_ordinary_user(onggi_sys::namespace::in_user_namespace());
         onggi_archive::feed_all(&mut tar, None, Box::new(unpacker)).map_err(what())?;
         // A tree that is only half on the disk after a power cut must not have its name.
-        rustix::fs::syncfs(&root).map_err(Error::errno("syncfs", &directory))?;
+        rustix::fs::syncfs(&root).map_err(Error::io("syncfs", &directory))?;
         let tree = directory.join(unpack::TREE);
         fs::rename(&tree, &target).map_err(Error::io("rename", tree))?;
         sync_directory(&self.layout.layer(&layer.diff_id))?;

@@ -213,10 +213,10 @@ fn read_file(layout: &Layout, file: &str) -> Result<Option<Record>, Error> {
         other => other?,
     };
     if record.version() > VERSION {
-        return Err(Error::NewerVersion { path, found: record.version().to_string(), known: VERSION });
+        return Err(Error::newer(path, record.version(), VERSION));
     }
     if record.file() != file {
-        return Err(Error::DamagedRecord { path, reason: "it is the record of something else".to_owned() });
+        return Err(Error::damaged(path, "it is the record of something else"));
     }
     Ok(Some(record))
 }

@@ -47,7 +47,7 @@ impl Sending<'_> {
     /// Bytes of a layer's tar.
     ///
     /// # Errors
-    /// [`Error::MissingLayer`], [`Error::DamagedRecord`].
+    /// [`Error::MissingLayer`], [`Error::Record`].
     pub fn layer_size(&self, diff_id: &Digest) -> Result<u64, Error> {
         Ok(layers::read_record(&self.store.layout, diff_id)?.size)
     }

@@ -2,7 +2,7 @@
 
 use onggi_image::{Algorithm, ArchivedImage, Config, Digest, Reference, parse_archive_manifest};
 
-use super::{Brought, Loading, check_bytes, commit_all, diff_ids, plain_manifest};
+use super::{Brought, Loading, check_bytes, commit_all, diff_ids};
 use crate::error::Error;
 use crate::types::Loaded;
 
@@ -32,18 +32,7 @@ fn bring(loading: &Loading<'_>, image: &ArchivedImage) -> Result<Brought, Error>
         .zip(diff_ids)
         .map(|(member, diff_id)| loading.ingest(member, None, Some(diff_id)));
     let layers = layers.collect::<Result<Vec<_>, _>>()?;
-    let raw_manifest = plain_manifest(&raw_config, &layers)?;
-    let id = Digest::of(&raw_config);
-    Ok(Brought {
-        id,
-        raw_config,
-        config,
-        raw_manifest,
-        raw_index: None,
-        layers,
-        names,
-        bare_tags: Vec::new(),
-    })
+    Brought::with_plain_manifest(raw_config, config, layers, names)
 }
 
 /// The digest that a config's member is named by: `<hex>.json`, or `blobs/sha256/<hex>`.

@@ -4,7 +4,7 @@
 use onggi_image::{Config, Digest, History, Reference, RootFs, legacy_repositories};
 use serde_json::{Map, Value};
 
-use super::{Brought, Loading, commit_all, plain_manifest};
+use super::{Brought, Loading, commit_all};
 use crate::error::Error;
 use crate::types::Loaded;
 
@@ -40,10 +40,7 @@ fn bring(loading: &Loading<'_>, name: Reference, top: &str) -> Result<Brought, E
     let raw_config =
         config(chain.into_iter().next().map(|(_, json)| json).unwrap_or_default(), diff_ids, history)?;
     let config = Config::parse(&raw_config).map_err(Error::image(format!("{top}/json")))?;
-    let raw_manifest = plain_manifest(&raw_config, &layers)?;
-    let id = Digest::of(&raw_config);
-    let (names, bare_tags) = (vec![name], Vec::new());
-    Ok(Brought { id, raw_config, config, raw_manifest, raw_index: None, layers, names, bare_tags })
+    Brought::with_plain_manifest(raw_config, config, layers, vec![name])
 }
 
 /// The topmost `json` without what described its place in the chain, with the layers and the history in its stead.

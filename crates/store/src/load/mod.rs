@@ -160,6 +160,21 @@ pub(crate) struct Brought {
     pub(crate) bare_tags: Vec<String>,
 }
 
+impl Brought {
+    /// Of an image that came without a manifest: one is made for it.
+    pub(crate) fn with_plain_manifest(
+        raw_config: Vec<u8>,
+        config: Config,
+        layers: Vec<Ingested>,
+        names: Vec<Reference>,
+    ) -> Result<Brought, Error> {
+        let raw_manifest = plain_manifest(&raw_config, &layers)?;
+        let id = Digest::of(&raw_config);
+        let bare_tags = Vec::new();
+        Ok(Brought { id, raw_config, config, raw_manifest, raw_index: None, layers, names, bare_tags })
+    }
+}
+
 /// As [`commit_from`], for an image that no registry is known to have.
 pub(crate) fn commit(store: &Store, act: &Act, image: &Brought) -> Result<Digest, Error> {
     commit_from(store, act, image, None)

@@ -286,9 +286,9 @@ impl Source for DirectorySource {
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::XDEV) => {
                 return Ok(None);
             }
-            other => other.map_err(Error::errno("open", name))?,
+            other => other.map_err(Error::io("open", name))?,
         };
-        let stat = rustix::fs::fstat(&file).map_err(Error::errno("stat", name))?;
+        let stat = rustix::fs::fstat(&file).map_err(Error::io("stat", name))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Ok(None);
         }
