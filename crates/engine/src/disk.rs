@@ -1,5 +1,7 @@
-//! Trees on disk: how large they are, and away with them.
+//! Trees on disk: how large they are, and away with them; and files that are there to be locked.
 
+use std::fs::File;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use onggi_error::{Diagnose, Kind};
@@ -47,6 +49,13 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), Error> {
         Some(left) => Err(Error::io("remove", left.path)(left.source)),
         None => Ok(()),
     }
+}
+
+/// Waits for the lock on a file, which is made if it is not there. Ends with the value.
+pub(crate) fn lock(path: &Path) -> Result<File, Error> {
+    let file = onggi_sys::ofd::open(path).map_err(Error::io("open", path))?;
+    onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
+    Ok(file)
 }
 
 /// Whether a record is simply not there.

@@ -4,7 +4,6 @@
 //! taking away what a start is about to use.
 
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use onggi_image::Digest;
@@ -66,10 +65,7 @@ impl Engine {
     fn lock_parents(&self) -> Result<ParentsLock, Error> {
         let directory = self.paths.cgroup_parents();
         make_directory(&directory).map_err(Error::io("make the directory", &directory))?;
-        let path = directory.join("lock");
-        let file = onggi_sys::ofd::open(&path).map_err(Error::io("open", &path))?;
-        onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
-        Ok(ParentsLock { _file: file })
+        Ok(ParentsLock { _file: crate::disk::lock(&directory.join("lock"))? })
     }
 
     /// A cgroup's path may be longer than a file's name.

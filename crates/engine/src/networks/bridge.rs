@@ -69,13 +69,6 @@ impl Engine {
         let directory = self.paths.run.join("networks");
         crate::paths::make_directory(&directory).map_err(Error::io("make the directory", &directory))?;
         let path = directory.join("rebuild.lock");
-        let file = std::fs::File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
-        onggi_sys::ofd::lock(std::os::fd::AsFd::as_fd(&file)).map_err(Error::io("lock", path))?;
-        Ok(file)
+        crate::disk::lock(&path)
     }
 }

@@ -176,15 +176,7 @@ impl Engine {
     pub(super) fn lock_networks(&self) -> Result<std::fs::File, Error> {
         let networks = self.paths.networks();
         make_directory(&networks).map_err(Error::io("make the directory", &networks))?;
-        let path = self.paths.data.join("networks.lock");
-        let file = std::fs::File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
-        onggi_sys::ofd::lock(std::os::fd::AsFd::as_fd(&file)).map_err(Error::io("lock", path))?;
-        Ok(file)
+        crate::disk::lock(&self.paths.data.join("networks.lock"))
     }
 }
 
