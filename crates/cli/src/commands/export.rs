@@ -1,14 +1,12 @@
 //! `onggi export`: the files of a container as a tar.
 
-use std::io::{self, BufWriter, IsTerminal as _, Write as _};
-
 use clap::ArgMatches;
 
-use super::save::Output;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::flags::{self, argument, text, value};
+use crate::output::archive;
 
 pub(crate) const COMMAND: Command = Command {
     names: &["export", "container export"],
@@ -32,22 +30,6 @@ fn build() -> clap::Command {
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let engine = context.engine()?;
     let id = engine.resolve(text(matches, "container").unwrap_or_default())?;
-    match text(matches, "output").filter(|path| *path != "-") {
-        Some(path) => {
-            let mut output = Output::create(path)?;
-            engine.export(&id, &mut output.file)?;
-            output.keep()?;
-        }
-        None if io::stdout().is_terminal() => {
-            return Err(CliError::invalid(
-                "cowardly refusing to save to a terminal. Use the -o flag or redirect",
-            ));
-        }
-        None => {
-            let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
-            engine.export(&id, &mut out)?;
-            out.flush().map_err(|error| CliError::io("write standard output", &error))?;
-        }
-    }
+    archive::write(text(matches, "output"), |out| Ok(engine.export(&id, out)?))?;
     Ok(0)
 }

@@ -71,24 +71,44 @@ fn parse_kind(matches: &ArgMatches) -> Result<Option<Kind>, CliError> {
 fn inspect(context: &Context, matches: &ArgMatches, kind: Option<Kind>) -> Result<u8, CliError> {
     let oci = is(matches, "oci");
     let kind = if oci { Some(Kind::Container) } else { kind };
-    let format = text(matches, "format").filter(|format| !format.is_empty());
-    let mut found = Vec::new();
-    let result = context.each(&texts(matches, "names"), |name| {
+    let templated = template(matches).is_some();
+    let find = |name: &str| {
         let object = find(context, name, kind, oci, is(matches, "size"))?;
-        match format {
-            Some(format) => context.line(&render_one(format, &with_optional(object), true)?),
+        Ok(if templated { with_optional(object) } else { object })
+    };
+    show(context, matches, "names", find, |mut found| {
+        if oci && found.len() == 1 { found.remove(0) } else { Value::Array(found) }
+    })
+}
+
+/// What each of the arguments of this name means, in the words of `--format` or as JSON: `all` makes one value of those that were found.
+pub(super) fn show(
+    context: &Context,
+    matches: &ArgMatches,
+    arguments: &str,
+    find: impl Fn(&str) -> Result<Value, CliError>,
+    all: impl FnOnce(Vec<Value>) -> Value,
+) -> Result<u8, CliError> {
+    let mut found = Vec::new();
+    let result = context.each(&texts(matches, arguments), |name| {
+        let object = find(name)?;
+        match template(matches) {
+            Some(template) => context.line(&render_one(template, &object, true)?),
             None => {
                 found.push(object);
                 Ok(())
             }
         }
     });
-    if format.is_none() {
+    if template(matches).is_none() {
         // As Docker: what was found is shown although something was not.
-        let shown = if oci && found.len() == 1 { found.remove(0) } else { Value::Array(found) };
-        context.line(&pretty(&shown))?;
+        context.line(&pretty(&all(found)))?;
     }
     result
+}
+
+fn template(matches: &ArgMatches) -> Option<&str> {
+    text(matches, "format").filter(|format| !format.is_empty())
 }
 
 /// What Docker's JSON leaves out when it is empty and its templates know all the same: `{{if .State.Health}}` is in many scripts.
@@ -157,7 +177,7 @@ fn container(context: &Context, name: &str, oci: bool, size: bool) -> Result<Val
 }
 
 /// Four spaces, as Docker.
-pub(super) fn pretty(value: &Value) -> String {
+fn pretty(value: &Value) -> String {
     let mut text = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, format);

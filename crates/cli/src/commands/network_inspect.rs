@@ -3,12 +3,11 @@
 use clap::ArgMatches;
 use serde_json::Value;
 
-use super::inspect::pretty;
+use super::inspect::show;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::flags::{self, arguments, switch, text, texts, value};
-use crate::output::list::render_one;
+use crate::flags::{self, arguments, switch, value};
 
 pub(crate) const COMMAND: Command = Command {
     names: &["network inspect"],
@@ -32,20 +31,5 @@ fn build() -> clap::Command {
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let engine = context.engine()?;
-    let format = text(matches, "format").filter(|format| !format.is_empty());
-    let mut found = Vec::new();
-    let result = context.each(&texts(matches, "networks"), |name| {
-        let object = engine.network_inspect(name)?;
-        match format {
-            Some(format) => context.line(&render_one(format, &object, true)?),
-            None => {
-                found.push(object);
-                Ok(())
-            }
-        }
-    });
-    if format.is_none() {
-        context.line(&pretty(&Value::Array(found)))?;
-    }
-    result
+    show(context, matches, "networks", |name| Ok(engine.network_inspect(name)?), Value::Array)
 }

@@ -1,9 +1,5 @@
 //! `onggi save`: images as one archive.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, IsTerminal as _, Write};
-use std::path::{Path, PathBuf};
-
 use clap::ArgMatches;
 use onggi_store::Format;
 
@@ -11,6 +7,7 @@ use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::flags::{self, arguments, parsed, text, texts, value};
+use crate::output::archive;
 
 pub(crate) const COMMAND: Command = Command {
     names: &["save", "image save"],
@@ -48,69 +45,6 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let format = parsed(matches, "format", format)?.unwrap_or(Format::DockerArchive);
     let images = texts(matches, "images");
     let engine = context.engine()?;
-    match text(matches, "output").filter(|path| *path != "-") {
-        Some(path) => {
-            let mut output = Output::create(path)?;
-            engine.save(&images, format, &mut output.file)?;
-            output.keep()?;
-        }
-        None if io::stdout().is_terminal() => {
-            return Err(CliError::invalid(
-                "cowardly refusing to save to a terminal. Use the -o flag or redirect",
-            ));
-        }
-        None => {
-            let mut out = BufWriter::with_capacity(1 << 20, io::stdout().lock());
-            engine.save(&images, format, &mut out)?;
-            out.flush().map_err(|error| CliError::io("write standard output", &error))?;
-        }
-    }
+    archive::write(text(matches, "output"), |out| Ok(engine.save(&images, format, out)?))?;
     Ok(0)
-}
-
-/// A file that takes its name only when it is whole.
-pub(super) struct Output {
-    pub(super) file: BufWriter<File>,
-    path: PathBuf,
-    /// `None` for a pipe or a device, which is written in place.
-    unfinished: Option<PathBuf>,
-}
-
-impl Output {
-    pub(super) fn create(path: &str) -> Result<Output, CliError> {
-        let path = PathBuf::from(path);
-        let fail = |error: io::Error| CliError::io(format!("create {}", path.display()), &error);
-        let special = fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file());
-        let unfinished = (!special).then(|| beside(&path));
-        let options = File::options().write(true).create(true).truncate(true).clone();
-        let file = options.open(unfinished.as_ref().unwrap_or(&path)).map_err(fail)?;
-        Ok(Output { file: BufWriter::with_capacity(1 << 20, file), path, unfinished })
-    }
-
-    pub(super) fn keep(mut self) -> Result<(), CliError> {
-        let fail = |error: io::Error| CliError::io(format!("write {}", self.path.display()), &error);
-        self.file.flush().map_err(fail)?;
-        if let Some(unfinished) = &self.unfinished {
-            self.file.get_ref().sync_all().map_err(fail)?;
-            fs::rename(unfinished, &self.path).map_err(fail)?;
-            self.unfinished = None;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if let Some(unfinished) = &self.unfinished {
-            // The save has failed, and its error is what the user hears.
-            let _ = fs::remove_file(unfinished);
-        }
-    }
-}
-
-fn beside(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}", std::process::id()));
-    path.with_file_name(name)
 }

@@ -4,12 +4,11 @@ use clap::ArgMatches;
 use onggi_engine::Volume;
 use serde_json::{Value, json};
 
-use super::inspect::pretty;
+use super::inspect::show;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::flags::{self, arguments, text, texts, value};
-use crate::output::list::render_one;
+use crate::flags::{self, arguments, value};
 
 pub(crate) const COMMAND: Command = Command {
     names: &["volume inspect"],
@@ -29,22 +28,7 @@ fn build() -> clap::Command {
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let engine = context.engine()?;
-    let format = text(matches, "format").filter(|format| !format.is_empty());
-    let mut found = Vec::new();
-    let result = context.each(&texts(matches, "volumes"), |name| {
-        let object = describe(&engine.volume(name)?);
-        match format {
-            Some(format) => context.line(&render_one(format, &object, true)?),
-            None => {
-                found.push(object);
-                Ok(())
-            }
-        }
-    });
-    if format.is_none() {
-        context.line(&pretty(&Value::Array(found)))?;
-    }
-    result
+    show(context, matches, "volumes", |name| Ok(describe(&engine.volume(name)?)), Value::Array)
 }
 
 /// Docker's description.

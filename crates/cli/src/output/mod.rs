@@ -1,5 +1,6 @@
 //! What commands print: tables, formats, and amounts as people read them.
 
+pub(crate) mod archive;
 pub(crate) mod human;
 pub(crate) mod image;
 pub(crate) mod list;
