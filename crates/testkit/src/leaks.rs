@@ -91,7 +91,8 @@ fn processes() -> Vec<String> {
             let line =
                 String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).ok()?).replace('\0', " ");
             let ours = name.starts_with("onggi") && !line.contains("onggi-leaks");
-            (ours && !awaits_process_one(&pid)).then(|| format!("{pid} {} {}", name.trim_end(), line.trim_end()))
+            (ours && !awaits_process_one(&pid))
+                .then(|| format!("{pid} {} {}", name.trim_end(), line.trim_end()))
         })
         .collect()
 }
