@@ -51,12 +51,8 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let wanted = NetworkRequest {
         name: text(matches, "network").unwrap_or_default().to_owned(),
         aliases: all_parsed(matches, "alias", words::alias)?,
-        ipv4: parsed(matches, "ip", |text| {
-            text.parse().map_err(|_| format!("invalid IPv4 address: {text}"))
-        })?,
-        ipv6: parsed(matches, "ip6", |text| {
-            text.parse().map_err(|_| format!("invalid IPv6 address: {text}"))
-        })?,
+        ipv4: parsed(matches, "ip", words::ipv4)?,
+        ipv6: parsed(matches, "ip6", words::ipv6)?,
         mac: None,
     };
     let engine = context.engine()?;

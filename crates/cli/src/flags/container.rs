@@ -316,12 +316,8 @@ fn networks(
     let single = NetworkRequest {
         name: String::new(),
         aliases: all_parsed(matches, "network-alias", words::alias)?,
-        ipv4: parsed(matches, "ip", |text| {
-            text.parse().map_err(|_| format!("invalid IPv4 address: {text}"))
-        })?,
-        ipv6: parsed(matches, "ip6", |text| {
-            text.parse().map_err(|_| format!("invalid IPv6 address: {text}"))
-        })?,
+        ipv4: parsed(matches, "ip", words::ipv4)?,
+        ipv6: parsed(matches, "ip6", words::ipv6)?,
         mac: parsed(matches, "mac-address", words::mac_address)?,
     };
     let mut given = texts(matches, "network");

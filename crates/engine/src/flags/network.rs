@@ -1,11 +1,11 @@
-//! The texts of `--network`, `--publish` and `--expose`. Docker's sentences are those of go-connections' `nat` and docker/cli's
+//! The texts of `--network`, `--publish`, `--expose` and `--add-host`. Docker's sentences are those of go-connections' `nat` and docker/cli's
 //! `opts`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use onggi_net::address::Mac;
 
-use crate::request::{Network, NetworkRequest, Protocol, PublishRequest};
+use crate::request::{ExtraHost, Network, NetworkRequest, Protocol, PublishRequest};
 
 /// In place of an address in `--add-host`: the host's own in the container's network.
 pub const HOST_GATEWAY: &str = "host-gateway";
@@ -98,6 +98,25 @@ fn network(text: &str) -> Result<NetworkRequest, String> {
     Ok(wanted)
 }
 
+/// `--add-host NAME:ADDRESS` or `NAME=ADDRESS`.
+///
+/// # Errors
+/// No separator, an address that is none.
+pub fn add_host(text: &str) -> Result<ExtraHost, String> {
+    let (name, address) = text
+        .split_once('=')
+        .or_else(|| text.split_once(':'))
+        .filter(|(name, address)| !name.is_empty() && !address.is_empty())
+        .ok_or_else(|| format!("bad format for add-host: \"{text}\""))?;
+    // The host's address in the container's network, which is known when it starts.
+    if address == HOST_GATEWAY {
+        return Ok(ExtraHost { name: name.to_owned(), address: address.to_owned() });
+    }
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    bare.parse::<IpAddr>().map_err(|_| format!("invalid IP address in add-host: \"{address}\""))?;
+    Ok(ExtraHost { name: name.to_owned(), address: bare.to_owned() })
+}
+
 /// `--network-alias`: it becomes the name of a file.
 ///
 /// # Errors
@@ -105,6 +124,22 @@ fn network(text: &str) -> Result<NetworkRequest, String> {
 pub fn alias(text: &str) -> Result<String, String> {
     onggi_net::endpoint::file_name(text).ok_or_else(|| format!("invalid network alias: {text:?}"))?;
     Ok(text.to_owned())
+}
+
+/// `--ip`.
+///
+/// # Errors
+/// It is no address of IPv4.
+pub fn ipv4(text: &str) -> Result<Ipv4Addr, String> {
+    text.parse().map_err(|_| format!("invalid IPv4 address: {text}"))
+}
+
+/// `--ip6`.
+///
+/// # Errors
+/// It is no address of IPv6.
+pub fn ipv6(text: &str) -> Result<Ipv6Addr, String> {
+    text.parse().map_err(|_| format!("invalid IPv6 address: {text}"))
 }
 
 /// `--mac-address`, as it will be written.
@@ -287,5 +322,13 @@ mod tests {
         let single = NetworkRequest { aliases: vec!["db".into()], ..NetworkRequest::default() };
         assert_eq!(networks(&["a".to_owned()], single.clone()).unwrap().1[0].aliases, ["db"]);
         assert!(networks(&["host".to_owned()], single).is_err());
+    }
+
+    #[test]
+    fn hosts() {
+        assert_eq!(add_host("a:::1").unwrap().address, "::1");
+        assert_eq!(add_host("a=[::1]").unwrap().address, "::1");
+        assert_eq!(add_host("a:host-gateway").unwrap().address, HOST_GATEWAY);
+        assert!(add_host("a:b").is_err() && add_host(":1.2.3.4").is_err());
     }
 }
