@@ -108,7 +108,7 @@ pub(crate) fn extra(record: &Record, facts: &Facts, timings: bool) -> Result<pla
         init: request.init,
         seccomp,
         seccomp_flags,
-        isolation: if container { plan::Isolation::Container } else { plan::Isolation::Process },
+        isolation: request.isolation,
         timings,
     })
 }
