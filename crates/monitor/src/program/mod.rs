@@ -246,6 +246,7 @@ impl<'a> Monitor<'a> {
                 names.server.rest();
             }
             onggi_sys::memory::trim();
+            onggi_sys::memory::release_stack();
         }
         if self.listen_again_at.is_some_and(|at| at <= now) {
             self.listen_again_at = None;
