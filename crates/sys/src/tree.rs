@@ -6,11 +6,12 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, SeekFrom};
 use rustix::io::Errno;
 
 /// Directories below one another that are held open at once. What lies deeper is moved up and removed there, so that no depth
@@ -62,7 +63,7 @@ pub fn empty(directory: &Path, known: &dyn Fn(&str) -> Option<Known>) -> io::Res
         other => other?,
     };
     let mut left = Vec::new();
-    for name in list(&root)? {
+    for Entry { name, .. } in list(&root)? {
         let path = directory.join(OsStr::from_bytes(name.to_bytes()));
         match name.to_str().ok().and_then(known) {
             None => left.push(foreign(&path)),
@@ -83,7 +84,7 @@ fn remove_those(parent: BorrowedFd<'_>, name: &CStr, path: &Path, is_known: fn(&
         Ok(found) => found,
         Err(errno) => return vec![stays(path, errno)],
     };
-    for name in names {
+    for Entry { name, .. } in names {
         let path = path.join(OsStr::from_bytes(name.to_bytes()));
         match name.to_str() {
             Ok(text) if is_known(text) => left.extend(remove_at(directory.as_fd(), &name, &path)),
@@ -99,7 +100,8 @@ fn remove_those(parent: BorrowedFd<'_>, name: &CStr, path: &Path, is_known: fn(&
 
 fn remove_at(parent: BorrowedFd<'_>, name: &CStr, path: &Path) -> Vec<Left> {
     let mut left = Vec::new();
-    Removal { top: None, moved: 0 }.remove(parent, name, path, 0, &mut left);
+    let entry = Entry { name: name.to_owned(), is_directory: false };
+    Removal { top: None, moved: 0, has_moved: false }.remove(parent, &entry, path, 0, &mut left);
     left
 }
 
@@ -108,58 +110,67 @@ struct Removal {
     /// The directory that everything is in, to which the deepest are moved.
     top: Option<OwnedFd>,
     moved: u64,
+    /// Since the top was last looked through.
+    has_moved: bool,
 }
 
 impl Removal {
-    fn remove(&mut self, parent: BorrowedFd<'_>, name: &CStr, path: &Path, depth: u32, left: &mut Vec<Left>) {
-        match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => return,
-            // POSIX says EPERM for a directory, Linux EISDIR.
-            Err(Errno::ISDIR | Errno::PERM) => {}
-            Err(errno) => return left.push(stays(path, errno)),
+    fn remove(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        entry: &Entry,
+        path: &Path,
+        depth: u32,
+        left: &mut Vec<Left>,
+    ) {
+        let name = &entry.name;
+        if !entry.is_directory {
+            match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => return,
+                // POSIX says EPERM for a directory, Linux EISDIR.
+                Err(Errno::ISDIR | Errno::PERM) => {}
+                Err(errno) => return left.push(stays(path, errno)),
+            }
         }
         if depth >= MOST_OPEN && self.moved_up(parent, name) {
             return;
         }
-        let before = left.len();
-        match open(parent, name) {
-            Ok(directory) => self.empty(directory, path, depth, left),
+        let directory = match open(parent, name) {
+            Ok(directory) => directory,
             // Somebody else is removing it as well.
             Err(Errno::NOENT) => return,
-            Err(errno) => left.push(stays(path, errno)),
-        }
-        if left.len() > before {
-            return;
-        }
-        match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => left.push(stays(path, errno)),
-        }
-    }
-
-    /// Removes what is in a directory, as long as there is something that goes: others may still be putting things there.
-    fn empty(&mut self, directory: OwnedFd, path: &Path, depth: u32, left: &mut Vec<Left>) {
+            Err(errno) => return left.push(stays(path, errno)),
+        };
         if depth == 0 {
             self.top = directory.try_clone().ok();
         }
         let before = left.len();
         loop {
             left.truncate(before);
-            let names = match list(&directory) {
-                Ok(names) => names,
-                Err(Errno::NOENT) => return,
-                Err(errno) => return left.push(stays(path, errno)),
-            };
-            let moved = self.moved;
-            for name in &names {
-                let below = path.join(OsStr::from_bytes(name.to_bytes()));
-                self.remove(directory.as_fd(), name, &below, depth + 1, left);
-            }
-            // What was moved here is new; a name that stays has said why.
-            let done = names.is_empty() || left.len() > before;
-            if done && (depth > 0 || self.moved == moved) {
+            self.empty(&directory, path, depth, left);
+            // A name that stays has said why; where something was moved up to, there is more.
+            if left.len() > before && (depth > 0 || !std::mem::take(&mut self.has_moved)) {
                 return;
             }
+            match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => return,
+                // Others are still putting things there, or what was deep has been moved here.
+                Err(Errno::NOTEMPTY) => {}
+                Err(errno) => return left.push(stays(path, errno)),
+            }
+        }
+    }
+
+    /// Removes what is in a directory now.
+    fn empty(&mut self, directory: &OwnedFd, path: &Path, depth: u32, left: &mut Vec<Left>) {
+        let entries = match list(directory) {
+            Ok(entries) => entries,
+            Err(Errno::NOENT) => return,
+            Err(errno) => return left.push(stays(path, errno)),
+        };
+        for entry in &entries {
+            let below = path.join(OsStr::from_bytes(entry.name.to_bytes()));
+            self.remove(directory.as_fd(), entry, &below, depth + 1, left);
         }
     }
 
@@ -168,6 +179,7 @@ impl Removal {
         let Some(top) = &self.top else { return false };
         loop {
             self.moved += 1;
+            self.has_moved = true;
             let target = format!("moved-up-{}", self.moved);
             match rustix::fs::renameat_with(parent, name, top, target, RenameFlags::NOREPLACE) {
                 Err(Errno::EXIST) => {}
@@ -189,16 +201,26 @@ fn open(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     }
 }
 
-fn list(directory: &OwnedFd) -> Result<Vec<CString>, Errno> {
-    let mut names = Vec::new();
+/// What is in a directory. A file system that does not say what is one leaves it to be found out.
+struct Entry {
+    name: CString,
+    is_directory: bool,
+}
+
+fn list(directory: &OwnedFd) -> Result<Vec<Entry>, Errno> {
+    let mut entries = Vec::new();
     // From its beginning, whatever was read of it before.
-    for entry in Dir::read_from(directory)? {
+    rustix::fs::seek(directory, SeekFrom::Start(0))?;
+    let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 4096];
+    let mut found = RawDir::new(directory, &mut buffer);
+    while let Some(entry) = found.next() {
         let entry = entry?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            names.push(entry.file_name().to_owned());
+            let is_directory = entry.file_type() == FileType::Directory;
+            entries.push(Entry { name: entry.file_name().to_owned(), is_directory });
         }
     }
-    Ok(names)
+    Ok(entries)
 }
 
 fn stays(path: &Path, errno: Errno) -> Left {
