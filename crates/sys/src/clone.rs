@@ -60,6 +60,7 @@ pub fn clone3(options: &Clone<'_>) -> io::Result<Forked> {
         -1 => Err(io::Error::last_os_error()),
         0 => {
             BORN_HERE.store(true, Ordering::Relaxed);
+            crate::namespace::forget();
             Ok(Forked::Child)
         }
         pid => {

@@ -2,6 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// What [`in_user_namespace`] found last: it is asked many times on the way to a start, and changes only through this file.
+static FOUND: AtomicU8 = AtomicU8::new(NOT_ASKED);
+const NOT_ASKED: u8 = 0;
+const FIRST: u8 = 1;
+const INSIDE: u8 = 2;
 
 /// Enters the namespace behind a descriptor of `/proc/PID/ns/…`, or those named by `flags` of the process behind a pidfd
 /// (Linux 5.8).
@@ -9,6 +16,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// # Errors
 /// The kernel's: `EINVAL` if the descriptor is of another kind than `flags`, `EPERM`.
 pub fn setns(descriptor: BorrowedFd<'_>, flags: i32) -> io::Result<()> {
+    forget();
     // SAFETY: no memory is passed.
     check(unsafe { libc::setns(descriptor.as_raw_fd(), flags) })
 }
@@ -28,6 +36,7 @@ pub fn unshare(flags: i32) -> io::Result<()> {
     if flags & !namespaces != 0 {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
+    forget();
     // SAFETY: no memory is passed, and with these flags no descriptor table is unshared behind a thread's back.
     check(unsafe { libc::unshare(flags) })
 }
@@ -35,8 +44,22 @@ pub fn unshare(flags: i32) -> io::Result<()> {
 /// Whether this process is in a user namespace other than the host's first: root here is not root of the machine.
 #[must_use]
 pub fn in_user_namespace() -> bool {
-    // Without /proc nothing of Onggi works; root is then taken for root.
-    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !is_whole(&map))
+    match FOUND.load(Ordering::Relaxed) {
+        FIRST => false,
+        INSIDE => true,
+        _ => {
+            // Without /proc nothing of Onggi works; root is then taken for root.
+            let map = std::fs::read_to_string("/proc/self/uid_map");
+            let inside = map.is_ok_and(|map| !is_whole(&map));
+            FOUND.store(if inside { INSIDE } else { FIRST }, Ordering::Relaxed);
+            inside
+        }
+    }
+}
+
+/// For who is in another one now.
+pub(crate) fn forget() {
+    FOUND.store(NOT_ASKED, Ordering::Relaxed);
 }
 
 /// Whether a map is that of the first user namespace: every id is itself.
