@@ -170,8 +170,7 @@ pub(crate) fn kept_by_acts(layout: &Layout, _guard: &StoreLock) -> Result<Vec<(K
     Ok(kept)
 }
 
-/// Removes what dead acts have left. Where nothing is in progress and nothing is left that is one look into two directories, so that any command can do
-/// it.
+/// Removes what dead acts have left, and records that never came into their place, which takes a look at every image's name.
 pub(crate) fn sweep(layout: &Layout) -> Result<(), Error> {
     if act_directories(layout)?.is_empty() && half_written(layout)?.is_empty() {
         return Ok(());
@@ -179,22 +178,44 @@ pub(crate) fn sweep(layout: &Layout) -> Result<(), Error> {
     let guard = StoreLock::take(layout)?;
     let dead = dead_acts(layout)?;
     drop(guard);
+    clear(dead);
+    Ok(())
+}
+
+/// Removes what dead acts have left. Where nothing is in progress and nothing is left that is one look into a directory, so that any
+/// command can do it.
+pub(crate) fn sweep_acts(layout: &Layout) -> Result<(), Error> {
+    if act_directories(layout)?.is_empty() {
+        return Ok(());
+    }
+    let guard = StoreLock::take(layout)?;
+    let dead = abandoned(layout)?;
+    drop(guard);
+    clear(dead);
+    Ok(())
+}
+
+fn clear(dead: Vec<PathBuf>) {
     for leftover in dead {
         // Another command may be removing it at the same time; whatever stays is found by the next.
         let _ = remove_tree(&leftover);
     }
-    Ok(())
 }
 
 /// Directories of acts whose process is gone, anything else in `tmp/`, and records that never came into their place. The caller holds the store's mutex.
 pub(crate) fn dead_acts(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
+    let mut dead = abandoned(layout)?;
+    dead.extend(half_written(layout)?);
+    Ok(dead)
+}
+
+fn abandoned(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
     let mut dead = Vec::new();
     for directory in act_directories(layout)? {
         if !is_alive(&directory)? {
             dead.push(directory);
         }
     }
-    dead.extend(half_written(layout)?);
     Ok(dead)
 }
 

@@ -275,7 +275,8 @@ impl Store {
     /// # Errors
     /// [`Error::NoSuchImage`] if it is gone already.
     pub fn lease(&self, owner: &str, image: &Digest) -> Result<(), Error> {
-        self.sweep();
+        // What cannot be swept now is no reason against a container.
+        let _ = act::sweep_acts(&self.layout);
         self.index.lease(owner, &image.to_string())?;
         // Whoever removes an image looks at the leases first: either it saw this one, or the image is gone now.
         match records::read_image(&self.layout, image)? {
