@@ -33,6 +33,13 @@ impl AsFd for StateLock {
     }
 }
 
+/// A container that was just made, for its maker to start: nobody else has had its lock.
+#[derive(Debug)]
+pub(crate) struct Born {
+    pub record: Record,
+    pub lock: StateLock,
+}
+
 impl Engine {
     /// The container that a name, an id or the unique beginning of an id means.
     ///

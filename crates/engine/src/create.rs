@@ -11,14 +11,14 @@ use onggi_monitor::state::State;
 use onggi_store::{ContainerRow, Image, NameKind};
 
 use crate::Engine;
-use crate::container::StateLock;
+use crate::container::{Born, StateLock};
 use crate::error::Error;
 use crate::fitness;
 use crate::id::ContainerId;
 use crate::names;
 use crate::paths::make_directory;
 use crate::record::{self, MountKind, MountPoint, Record};
-use crate::request::{IpcMode, Network, PidMode, RunRequest, VolumesFrom};
+use crate::request::{IpcMode, Limits, Network, PidMode, RunRequest, VolumesFrom};
 use crate::resolve::{self, Facts};
 use crate::summary::{Created, Row};
 
@@ -31,7 +31,7 @@ impl Engine {
     /// # Errors
     /// The name is taken, the image is not here, the request means nothing on this host.
     pub fn create(&self, request: &RunRequest) -> Result<Created, Error> {
-        self.make(request, false).map(|(created, _lock)| created)
+        self.make(request, false).map(|(created, _)| created)
     }
 
     /// As [`Engine::create`], for a caller that starts the container next: should it die before that, and the container be one with
@@ -40,12 +40,12 @@ impl Engine {
     /// # Errors
     /// As [`Engine::create`].
     pub fn create_to_start(&self, request: &RunRequest) -> Result<Created, Error> {
-        let (created, lock) = self.make(request, request.remove)?;
-        self.keep_lock(&created.id, lock);
+        let (created, born) = self.make(request, request.remove)?;
+        self.keep_born(born);
         Ok(created)
     }
 
-    fn make(&self, request: &RunRequest, run: bool) -> Result<(Created, StateLock), Error> {
+    fn make(&self, request: &RunRequest, run: bool) -> Result<(Created, Born), Error> {
         // Before anything is made: each later step would fail in its own words.
         if self.is_rootless() {
             crate::ordinary::check(request, self.cgroups()?)?;
@@ -71,7 +71,7 @@ impl Engine {
             Ok(()) => {
                 self.remember(image);
                 self.tell("container", "create", id.as_str(), record.event_attributes());
-                Ok((Created { id, name: record.name, warnings }, lock))
+                Ok((Created { id, name: record.name.clone(), warnings }, Born { record, lock }))
             }
             Err(error) => {
                 // The failure is what matters; what cannot be undone now, the next command undoes.
@@ -114,7 +114,7 @@ impl Engine {
                 shared_hostname: shared_hostname.as_deref(),
                 processor_list: &online(request.resources.cpuset_cpus.is_some(), "cpu"),
                 memory_nodes: &online(request.resources.cpuset_mems.is_some(), "node"),
-                processors: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
+                processors: processors(&request.resources),
                 borrowed: &borrowed,
                 new_volume: &mut new_volume,
             },
@@ -373,6 +373,14 @@ pub(crate) fn row(record: &Record) -> ContainerRow {
 /// As Docker says it: with the tag that is meant.
 fn familiar(image: &str) -> String {
     onggi_image::Reference::parse(image).map_or_else(|_| image.to_owned(), |reference| reference.familiar())
+}
+
+/// How many processors there are, for a limit that is measured in them; 1 where there is none, as counting reads several files.
+pub(crate) fn processors(limits: &Limits) -> u64 {
+    match limits.nano_cpus {
+        Some(_) => std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
+        None => 1,
+    }
 }
 
 /// Which processors (`cpu`) or memory nodes (`node`) are there, if it matters. Where the kernel does not say, it judges by itself.

@@ -92,8 +92,8 @@ pub struct Engine {
     cgroups: Arc<OnceLock<onggi_cgroup::Layout>>,
     /// The image of the container that this process has just created, for its start.
     image: Arc<Mutex<Option<Image>>>,
-    /// The lock of a container that this process has made and is about to start.
-    born: Arc<Mutex<Option<(ContainerId, container::StateLock)>>>,
+    /// A container that this process has made and is about to start.
+    born: Arc<Mutex<Option<container::Born>>>,
     /// An ordinary user's namespace must not end while a command is in it.
     namespace: Arc<Option<onggi_rootless::Entered>>,
 }

@@ -115,7 +115,7 @@ impl Engine {
         let id = &record.id;
         let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
         let (container, sandbox, events) = self.directories(id)?;
-        let mut connection = client::spawn(&self.monitor_program()?).map_err(fail)?;
+        let mut connection = client::spawn(&self.monitor_program()?, self.cgroups().ok()).map_err(fail)?;
         let request = Request::Adopt { pid: state.pid, pid_start_time: state.pid_start_time };
         let mut descriptors = vec![container.as_fd(), sandbox.as_fd(), events.as_fd()];
         // Without a plan it is watched all the same, and its end is the last.

@@ -106,7 +106,7 @@ impl Engine {
             return Ok(());
         }
         if record.request.remove && !(status(&state) == Status::Created && state.error.is_empty()) {
-            return self.take_away(&record, lock, true);
+            return self.take_away_from(&record, lock, true, state);
         }
         self.unmount_shared_memory(id)
     }
@@ -152,8 +152,19 @@ impl Engine {
 
     /// Needs no room on the disk: on a full one, removing is what helps.
     pub(crate) fn take_away(&self, record: &Record, lock: StateLock, volumes: bool) -> Result<(), Error> {
+        let state = self.written_state(&record.id)?;
+        self.take_away_from(record, lock, volumes, state)
+    }
+
+    /// As [`Engine::take_away`], for who has read the state under the lock.
+    fn take_away_from(
+        &self,
+        record: &Record,
+        lock: StateLock,
+        volumes: bool,
+        mut state: State,
+    ) -> Result<(), Error> {
         let id = &record.id;
-        let mut state = self.written_state(id)?;
         if status(&state).is_live() && !self.is_watched(id) {
             // Its monitor died, or could not write the end.
             state = self.write_lost_end(record, state)?;

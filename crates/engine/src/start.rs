@@ -18,7 +18,7 @@ use onggi_runtime::plan::{self, Plan};
 use onggi_store::Image;
 
 use crate::Engine;
-use crate::container::{StateLock, status};
+use crate::container::{Born, StateLock, status};
 use crate::error::Error;
 use crate::id::ContainerId;
 use crate::networks::{Connections, Leases};
@@ -35,11 +35,11 @@ impl Engine {
     /// # Errors
     /// It runs, or a step failed: [`Error::Start`] says which.
     pub fn start(&self, id: &ContainerId, options: &StartOptions) -> Result<Session, Error> {
-        let lock = match self.kept_lock(id) {
-            Some(lock) => lock,
-            None => self.lock(id)?,
-        };
-        self.start_locked(id, options, lock, 0)
+        match self.take_born(id) {
+            // Nobody but this process has had a hand in it.
+            Some(Born { record, lock }) => self.begin(&record, lock, options, 0),
+            None => self.start_locked(id, options, self.lock(id)?, 0),
+        }
     }
 
     /// As [`Engine::start`], for who has the container's lock already. `restarts`: how often its policy has started it.
@@ -77,20 +77,31 @@ impl Engine {
         if self.paths.sandbox(id).exists() {
             self.clear_kernel(&record)?;
         }
-        let started = self.prepare(&record).and_then(|connections| {
+        self.begin(&record, lock, options, restarts)
+    }
+
+    /// Starts a container that does not run and has left nothing of an earlier life.
+    fn begin(
+        &self,
+        record: &Record,
+        lock: StateLock,
+        options: &StartOptions,
+        restarts: u32,
+    ) -> Result<Session, Error> {
+        let started = self.prepare(record).and_then(|connections| {
             onggi_sys::fault::point("engine.start.prepared");
-            let plan = self.plan(&record, options.timings)?;
-            let _parents = self.mark_parents(&record)?;
-            self.launch(&record, &lock, &plan, options, restarts, connections)
+            let plan = self.plan(record, options.timings)?;
+            let _parents = self.mark_parents(record)?;
+            self.launch(record, &lock, &plan, options, restarts, connections)
         });
         match started {
             Ok(session) => Ok(session),
             Err(error) => {
                 // The error is what matters; what cannot be written or cleared now is found by the next command.
-                let _ = self.note_failed_start(&record, &error);
+                let _ = self.note_failed_start(record, &error);
                 drop(lock);
                 if record.request.remove {
-                    let _ = self.finish(id);
+                    let _ = self.finish(&record.id);
                 }
                 Err(error)
             }
@@ -289,7 +300,8 @@ impl Engine {
             onggi_runtime::encode(plan).map_err(|source| Error::Kernel { act: "memfd_create", source })?;
         let (container, sandbox, events) = self.directories(id)?;
         let program = self.monitor_program()?;
-        let mut connection = client::spawn(&program).map_err(|error| not_spawned(program, error))?;
+        let mut connection =
+            client::spawn(&program, self.cgroups().ok()).map_err(|error| not_spawned(program, error))?;
         onggi_sys::fault::point("engine.start.monitor-spawned");
         let stream = if options.attach.any() {
             let (ours, theirs) =
@@ -405,15 +417,14 @@ impl Engine {
         }
     }
 
-    /// The lock of the container that this engine has just made, once.
-    fn kept_lock(&self, id: &ContainerId) -> Option<StateLock> {
+    /// The container that this engine has just made, once.
+    fn take_born(&self, id: &ContainerId) -> Option<Born> {
         let mut kept = self.born.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        kept.take_if(|(born, _)| born == id).map(|(_, lock)| lock)
+        kept.take_if(|born| born.record.id == *id)
     }
 
-    pub(crate) fn keep_lock(&self, id: &ContainerId, lock: StateLock) {
-        let mut kept = self.born.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *kept = Some((id.clone(), lock));
+    pub(crate) fn keep_born(&self, born: Born) {
+        *self.born.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(born);
     }
 
     /// For a start right behind the creation.

@@ -102,7 +102,7 @@ impl Engine {
     }
 
     fn check_update(&self, limits: &Limits) -> Result<(), Error> {
-        let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+        let processors = crate::create::processors(limits);
         let online = crate::create::online;
         // A swap limit alone belongs to the memory limit that the container has.
         let memory = limits.memory.or(limits.memory_swap.and_then(|swap| u64::try_from(swap).ok()));

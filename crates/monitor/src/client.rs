@@ -12,6 +12,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::time::Duration;
 
+use onggi_cgroup::{Cgroup, Layout};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -43,11 +44,12 @@ pub struct Connection {
 
 /// Starts a monitor and returns the connection on which it expects `start` or `adopt` (no `hello` is needed: it is the version of
 /// the program that was just executed). The monitor has left the caller's session when this returns; of the environment it keeps
-/// `PATH` and what begins with `ONGGI_`. The caller reaps it ([`Connection::pid`]) if it means to outlive it.
+/// `PATH` and what begins with `ONGGI_`. The caller reaps it ([`Connection::pid`]) if it means to outlive it. With the host's control
+/// groups it is born in its own where the kernel can do that.
 ///
 /// # Errors
 /// [`Error::Spawn`] if the program cannot be executed.
-pub fn spawn(program: &Path) -> Result<Connection, Error> {
+pub fn spawn(program: &Path, cgroups: Option<&Layout>) -> Result<Connection, Error> {
     let fail = |source| Error::Spawn { program: program.to_owned(), source };
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -62,7 +64,7 @@ pub fn spawn(program: &Path) -> Result<Connection, Error> {
     let arguments = [path.as_c_str()];
     // Whatever stands against it (the first monitor since the boot, a caller with threads, an ordinary user), the other way stays open:
     // the monitor moves by itself, which costs 7 ms after an idle moment (docs/decisions/0006-cgroup-join.md).
-    let born = v2_group().and_then(|group| {
+    let born = cgroups.and_then(v2_group).and_then(|group| {
         onggi_sys::spawn_into::detached_into(
             group.as_fd(),
             &executed,
@@ -82,9 +84,8 @@ pub fn spawn(program: &Path) -> Result<Connection, Error> {
 }
 
 /// The monitors' directory in the v2 tree, if there is one already.
-fn v2_group() -> Option<OwnedFd> {
-    let layout = onggi_cgroup::detect().ok()?;
-    onggi_cgroup::Cgroup::open_v2_dir(&layout, CGROUP).ok()?
+fn v2_group(cgroups: &Layout) -> Option<OwnedFd> {
+    Cgroup::open_v2_dir(cgroups, CGROUP).ok()?
 }
 
 /// Connects to the monitor of a sandbox and says hello.

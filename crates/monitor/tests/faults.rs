@@ -161,7 +161,7 @@ fn one_adoption() {
     let descriptors = [open(base.join("container")), open(sandbox.into()), open(base.join("events"))];
     let descriptors = descriptors.each_ref().map(AsFd::as_fd);
     let state = State::read(descriptors[0]).unwrap();
-    let mut monitor = onggi_monitor::client::spawn(&common::program()).unwrap();
+    let mut monitor = onggi_monitor::client::spawn(&common::program(), None).unwrap();
     let adopt = Request::Adopt { pid: state.pid, pid_start_time: state.pid_start_time };
     match monitor.call(&adopt, &descriptors) {
         Ok(Reply::Started { .. }) => {

@@ -114,7 +114,7 @@ impl Fixture {
     }
 
     pub fn spawn(&self) -> Connection {
-        client::spawn(&program()).unwrap()
+        client::spawn(&program(), onggi_cgroup::detect().ok().as_ref()).unwrap()
     }
 
     /// Sends `start` without waiting for its answer.
