@@ -174,7 +174,8 @@ fn what_a_cut_short_act_has_left_is_removed() {
 /// What any command does in passing, not only a check. A container's start does not look at every image's name for it.
 #[test]
 fn what_a_killed_command_has_left_goes_with_the_next_one() {
-    let ordinary: [(fn(&Store), bool); 3] = [
+    type Act = fn(&Store);
+    let ordinary: [(Act, bool); 3] = [
         (|store| drop(store.images().unwrap()), true),
         (
             |store| {
