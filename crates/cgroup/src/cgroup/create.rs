@@ -1,0 +1,140 @@
+//! Making a cgroup by its plan: the directories, then each limit.
+
+use std::os::fd::OwnedFd;
+
+use super::{Cgroup, ENOENT, open_roots, read_pids};
+use crate::plan::{IfMissing, Plan, Step};
+use crate::{Error, Layout, directory, v1, v2};
+
+impl Plan {
+    /// Does every step. What was made stays if one fails: the caller removes it by [`Plan::open`], as after a crash.
+    ///
+    /// # Errors
+    /// The step that failed; [`Error::NotEmpty`] if processes live in a cgroup of this name already.
+    pub fn create(&self) -> Result<Cgroup, Error> {
+        self.create_as(false)
+    }
+
+    /// As [`Plan::create`], for a group that many share: processes may live in it already, and another may be making it just now.
+    ///
+    /// # Errors
+    /// As [`Plan::create`], but never [`Error::NotEmpty`].
+    pub fn ensure(&self) -> Result<Cgroup, Error> {
+        self.create_as(true)
+    }
+
+    fn create_as(&self, shared: bool) -> Result<Cgroup, Error> {
+        let roots = self.open_roots()?;
+        let mut directories: Vec<Option<OwnedFd>> = roots.iter().map(|_| None).collect();
+        for step in &self.steps {
+            match step {
+                Step::EnableControllers { controllers } => v2::enable(&roots[0], self, controllers)?,
+                Step::MakeDirectory { hierarchy } => {
+                    let root = roots.get(*hierarchy).ok_or_else(|| self.misfit())?;
+                    directories[*hierarchy] = Some(self.make(root, *hierarchy, shared)?);
+                    onggi_sys::fault::point("cgroup.create.made");
+                }
+                Step::InheritCpuset { hierarchy } => {
+                    let root = roots.get(*hierarchy).ok_or_else(|| self.misfit())?;
+                    v1::inherit(root, &self.path).map_err(|source| Error::Act {
+                        act: "inherit the processors and memory nodes of",
+                        path: self.directory(*hierarchy).display().to_string(),
+                        source,
+                    })?;
+                }
+                other => apply(&self.layout, &self.path, &directories, other)?,
+            }
+        }
+        onggi_sys::fault::point("cgroup.create.limited");
+        Ok(Cgroup { layout: self.layout.clone(), path: self.path.clone(), directories })
+    }
+
+    /// The cgroup that an earlier [`Plan::create`] made, whole or not.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if it is in no hierarchy.
+    pub fn open(&self) -> Result<Cgroup, Error> {
+        Cgroup::open(&self.layout, &self.path)
+    }
+
+    fn open_roots(&self) -> Result<Vec<OwnedFd>, Error> {
+        open_roots(&self.layout)
+    }
+
+    fn make(&self, root: &OwnedFd, hierarchy: usize, shared: bool) -> Result<OwnedFd, Error> {
+        let path = || self.directory(hierarchy);
+        let (opened, new) = directory::make(root, &self.path)
+            .map_err(|source| Error::MakeDirectory { path: path(), source })?;
+        // An empty one of this name is what a crash left between making it and starting the process.
+        if !new && !shared {
+            let pids = read_pids(&opened)
+                .map_err(|source| Error::Read { path: path().join("cgroup.procs"), source })?;
+            if !pids.is_empty() {
+                return Err(Error::NotEmpty { path: path().display().to_string(), count: pids.len() });
+            }
+        }
+        Ok(opened)
+    }
+
+    /// A plan that was edited, or made for another host.
+    fn misfit(&self) -> Error {
+        Error::BadPath {
+            path: self.path.clone(),
+            reason: "the plan names a hierarchy that its layout does not have",
+        }
+    }
+}
+
+/// One limit.
+pub(super) fn apply(
+    layout: &Layout,
+    path: &str,
+    directories: &[Option<OwnedFd>],
+    step: &Step,
+) -> Result<(), Error> {
+    let at = |hierarchy: usize| {
+        directories
+            .get(hierarchy)
+            .and_then(Option::as_ref)
+            .ok_or_else(|| Error::Missing { path: path.into() })
+    };
+    let full = |hierarchy: usize, file: &str| layout.roots()[hierarchy].join(path).join(file);
+    let write = |hierarchy: usize, file: &str, value: &str| {
+        directory::write(at(hierarchy)?, file, value).map_err(|source| match source.raw_os_error() {
+            Some(ENOENT) => Error::NoFile { file: file.into(), value: value.into() },
+            _ => Error::Write { path: full(hierarchy, file), value: value.into(), source },
+        })
+    };
+    match step {
+        Step::Write { hierarchy, file, value, if_missing } => {
+            match (write(*hierarchy, file, value), if_missing) {
+                (Err(Error::NoFile { .. }), IfMissing::Skip) => Ok(()),
+                (Err(Error::NoFile { .. }), IfMissing::Instead { file, value }) => {
+                    write(*hierarchy, file, value)
+                }
+                (result, _) => result,
+            }
+        }
+        Step::DeviceList { hierarchy, allow_by_default, exceptions } => {
+            let (all, each) = if *allow_by_default {
+                ("devices.allow", "devices.deny")
+            } else {
+                ("devices.deny", "devices.allow")
+            };
+            write(*hierarchy, all, "a")?;
+            let fail = |value: &str, source| Error::Write {
+                path: full(*hierarchy, each),
+                value: value.into(),
+                source,
+            };
+            let file = directory::open_write(at(*hierarchy)?, each).map_err(|source| fail("", source))?;
+            exceptions
+                .iter()
+                .try_for_each(|line| directory::write_open(&file, line).map_err(|source| fail(line, source)))
+        }
+        Step::DeviceProgram { rules } => v2::devices::attach(at(0)?, path, rules),
+        Step::EnableControllers { .. } | Step::MakeDirectory { .. } | Step::InheritCpuset { .. } => {
+            Err(Error::BadPath { path: path.into(), reason: "a step that makes the group is out of place" })
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! A living cgroup: made by a plan, held by one directory descriptor for each hierarchy.
+//!
+//! Its life: [`Plan::create`] makes the directories and sets the limits; a process joins (born inside by `clone3` where there is a v2
+//! directory, and by [`Cgroup::join_self`] for what is left); [`Cgroup::kill`] ends every process; [`Cgroup::remove`] takes the
+//! directories away. Creating is safe to repeat after a crash, and whatever is left over can be opened and removed by name alone.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use onggi_oci::Resources;
+use rustix::io::Errno;
+
+use crate::plan::Plan;
+use crate::stats::Stats;
+use crate::{Error, Layout, directory, oom, plan, v1, v2};
+
+mod create;
+mod end;
+
+use create::apply;
+
+/// A group of processes in every hierarchy of the host.
+#[derive(Debug)]
+pub struct Cgroup {
+    layout: Layout,
+    path: String,
+    /// One for each root of the layout; `None` where the directory is not there (after half a creation or removal).
+    directories: Vec<Option<OwnedFd>>,
+}
+
+impl Cgroup {
+    /// The cgroup of this path, whole or what is left of it.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if it is in no hierarchy.
+    pub fn open(layout: &Layout, path: &str) -> Result<Cgroup, Error> {
+        let path = plan::parse_path(path)?;
+        let mut directories = Vec::new();
+        for (root, name) in open_roots(layout)?.iter().zip(layout.roots()) {
+            directories.push(match directory::open_beneath(root, &path) {
+                Ok(directory) => Some(directory),
+                Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => None,
+                Err(source) => return Err(Error::OpenDirectory { path: name.join(&path), source }),
+            });
+        }
+        if directories.iter().all(Option::is_none) && !layout.is_none() {
+            return Err(Error::Missing { path });
+        }
+        Ok(Cgroup { layout: layout.clone(), path, directories })
+    }
+
+    /// Only the v2 directory of this path, for who starts a program in it; `None` on a v1 host without a v2 tree.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if it is not there.
+    pub fn open_v2_dir(layout: &Layout, path: &str) -> Result<Option<OwnedFd>, Error> {
+        let path = plan::parse_path(path)?;
+        let Some(name) = layout.unified_index().and_then(|index| layout.roots().get(index).copied()) else {
+            return Ok(None);
+        };
+        let fail = |source| Error::OpenDirectory { path: name.join(&path), source };
+        match directory::open_beneath(&directory::open_root(name).map_err(fail)?, &path) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(error) if error.raw_os_error() == Some(ENOENT) => Err(Error::Missing { path }),
+            Err(source) => Err(fail(source)),
+        }
+    }
+
+    /// Beneath the mount points, without a leading slash.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The v2 directory, on a v2 host and beside v1 alike: give it to `clone3` as `CLONE_INTO_CGROUP` (Linux 5.7). Entering a v2
+    /// cgroup in any other way takes a lock over all forks of the machine, up to 14 ms after an idle moment.
+    #[must_use]
+    pub fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
+        self.directory_at(self.layout.unified_index()?).map(AsFd::as_fd)
+    }
+
+    /// Everything that is held open, for a child that closes all but what it needs.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.directories.iter().flatten().map(AsFd::as_fd)
+    }
+
+    /// Moves the calling process, which must have one thread, into the group: in all v1 hierarchies, and in the v2 one unless it was
+    /// born there. To be called in the child after `clone3` with [`Cgroup::v2_dir`]; on a v2 host it then does nothing.
+    ///
+    /// On v1 it writes `0` to `tasks`: a thread that moves only itself skips the lock over all forks (Linux 5.19,
+    /// `cgroup_procs_write_start`), see docs/decisions/0006-cgroup-join.md.
+    ///
+    /// # Errors
+    /// [`Error::Write`], with `ENOSPC` if the cpuset is empty, or [`Error::Missing`].
+    pub fn join_self(&self) -> Result<(), Error> {
+        let unified = self.layout.unified_index();
+        for hierarchy in (0..self.directories.len()).filter(|&index| Some(index) != unified) {
+            self.join_by(hierarchy, "tasks")?;
+        }
+        match unified {
+            Some(hierarchy) if !self.is_born_in_v2() => self.join_by(hierarchy, "cgroup.procs"),
+            _ => Ok(()),
+        }
+    }
+
+    fn join_by(&self, hierarchy: usize, file: &str) -> Result<(), Error> {
+        let directory =
+            self.directory_at(hierarchy).ok_or_else(|| Error::Missing { path: self.name(hierarchy) })?;
+        directory::write(directory, file, "0").map_err(|source| Error::Write {
+            path: PathBuf::from(self.name(hierarchy)).join(file),
+            value: "0".into(),
+            source,
+        })
+    }
+
+    /// Whether the caller is in the v2 directory already. Asked of the host's /proc, which the child of a start still sees; if it
+    /// cannot be read, joining again is slow but right.
+    fn is_born_in_v2(&self) -> bool {
+        let Ok(text) = std::fs::read_to_string("/proc/self/cgroup") else { return false };
+        text.lines().any(|line| line.strip_prefix("0::/").is_some_and(|path| path == self.path))
+    }
+
+    /// Every process in the group and in groups beneath it, in no order.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn pids(&self) -> Result<Vec<u32>, Error> {
+        let Some(directory) = self.main_directory() else { return Ok(Vec::new()) };
+        let mut pids = Vec::new();
+        collect_pids(directory, &mut pids)
+            .map_err(|source| Error::Read { path: self.name(self.main_index()).into(), source })?;
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
+    /// How many processes of the group (v2: and of groups beneath it) the kernel has killed for want of memory.
+    ///
+    /// # Errors
+    /// [`Error::Read`] once the group is removed; [`Error::NoController`] without `memory`.
+    pub fn oom_kills(&self) -> Result<u64, Error> {
+        oom::kills(&self.layout, self.memory()?)
+            .map_err(|source| Error::Read { path: self.path.clone().into(), source })
+    }
+
+    /// A descriptor that becomes readable whenever memory may have run out (and when the group is removed). Read it empty (up to 4096
+    /// bytes, it does not block) and ask [`Cgroup::oom_kills`]; on v1 the event comes just before the kill is counted, so ask again at
+    /// the end of the process.
+    ///
+    /// # Errors
+    /// [`Error::NoController`] without `memory`, else what failed.
+    pub fn watch_oom(&self) -> Result<OwnedFd, Error> {
+        oom::watch(&self.layout, self.memory()?).map_err(|source| Error::Act {
+            act: "watch the memory of",
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// What the group has used so far. A figure whose controller is missing is zero or `None`.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if a file that is there cannot be read.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        let directory =
+            |controller: &str| self.layout.index_of(controller).and_then(|index| self.directory_at(index));
+        let stats = match &self.layout {
+            Layout::V2 { .. } => Stats::read_v2(self.v2_directory()),
+            Layout::V1 { .. } => Stats::read_v1(directory),
+        };
+        stats.map_err(|source| Error::Read { path: self.path.clone().into(), source })
+    }
+
+    /// Changes the limits that are given, and leaves the others. All are checked before the first is written; if the kernel refuses
+    /// one, those before it stay changed.
+    ///
+    /// # Errors
+    /// As [`crate::plan()`]; [`Error::Unsupported`] for devices, which no runtime changes in a living container; [`Error::BelowUsage`]
+    /// if `checkBeforeUpdate` asks for it.
+    pub fn update(&self, resources: &Resources) -> Result<(), Error> {
+        if resources.devices.is_some() {
+            let reason = "the device list of a living container does not change";
+            return Err(Error::Unsupported { limit: "a new device list".into(), reason });
+        }
+        let mut steps = plan::limits(&self.layout, resources)?;
+        if let Some(memory) = resources.memory.as_ref() {
+            if let (Some(limit), Some(true)) = (memory.limit, memory.check_before_update) {
+                let usage = self.stats()?.memory.usage;
+                if u64::try_from(limit).is_ok_and(|limit| limit != 0 && limit < usage) {
+                    return Err(Error::BelowUsage { limit, usage });
+                }
+            }
+            if let Layout::V1 { .. } = self.layout {
+                let now = directory::read(self.memory()?, v1::memory::WITH_SWAP).ok();
+                v1::memory::order_for_update(&mut steps, now.and_then(|text| text.trim().parse().ok()));
+            }
+        }
+        if let Layout::V2 { .. } = self.layout {
+            let controllers = v2::controllers_of(&steps);
+            let plan = Plan { layout: self.layout.clone(), path: self.path.clone(), steps: Vec::new() };
+            v2::enable(&open_roots(&self.layout)?[0], &plan, &controllers)?;
+        }
+        steps.iter().try_for_each(|step| apply(&self.layout, &self.path, &self.directories, step))
+    }
+
+    fn directory_at(&self, hierarchy: usize) -> Option<&OwnedFd> {
+        self.directories.get(hierarchy)?.as_ref()
+    }
+
+    fn v2_directory(&self) -> Option<&OwnedFd> {
+        self.directory_at(self.layout.unified_index()?)
+    }
+
+    fn memory(&self) -> Result<&OwnedFd, Error> {
+        let missing = || Error::no_controller("counting kills for want of memory", "memory");
+        self.layout.index_of("memory").and_then(|index| self.directory_at(index)).ok_or_else(missing)
+    }
+
+    /// Where processes are listed: the freezer's on v1, so that what is listed is what is frozen.
+    fn main_index(&self) -> usize {
+        let preferred = match self.layout {
+            Layout::V2 { .. } => Some(0),
+            Layout::V1 { .. } => self.layout.index_of("freezer"),
+        };
+        preferred
+            .filter(|&index| self.directory_at(index).is_some())
+            .or_else(|| self.directories.iter().position(Option::is_some))
+            .unwrap_or(0)
+    }
+
+    fn main_directory(&self) -> Option<&OwnedFd> {
+        self.directory_at(self.main_index())
+    }
+
+    fn name(&self, hierarchy: usize) -> String {
+        self.layout
+            .roots()
+            .get(hierarchy)
+            .map_or_else(String::new, |root| root.join(&self.path).display().to_string())
+    }
+}
+
+const ENOENT: i32 = Errno::NOENT.raw_os_error();
+const EOPNOTSUPP: i32 = Errno::OPNOTSUPP.raw_os_error();
+const ENODEV: i32 = Errno::NODEV.raw_os_error();
+
+fn open_roots(layout: &Layout) -> Result<Vec<OwnedFd>, Error> {
+    let open = |path: &std::path::Path| {
+        directory::open_root(path).map_err(|source| Error::OpenDirectory { path: path.into(), source })
+    };
+    layout.roots().into_iter().map(open).collect()
+}
+
+fn read_pids(directory: &OwnedFd) -> io::Result<Vec<u32>> {
+    // ENODEV: the group is gone. EOPNOTSUPP: a threaded v2 group, whose processes its parent lists.
+    let text = match directory::read(directory, "cgroup.procs") {
+        Err(error) if matches!(error.raw_os_error(), Some(ENODEV | ENOENT | EOPNOTSUPP)) => {
+            return Ok(Vec::new());
+        }
+        other => other?,
+    };
+    // 0 is a process outside our pid namespace.
+    Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|&pid| pid != 0).collect())
+}
+
+fn collect_pids(directory: &OwnedFd, pids: &mut Vec<u32>) -> io::Result<()> {
+    pids.extend(read_pids(directory)?);
+    for name in children(directory)? {
+        match directory::open_beneath(directory, &name) {
+            Ok(child) => collect_pids(&child, pids)?,
+            // Removed since it was listed.
+            Err(error) if error.raw_os_error() == Some(ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn children(directory: &OwnedFd) -> io::Result<Vec<String>> {
+    match directory::children(directory) {
+        Err(error) if matches!(error.raw_os_error(), Some(ENODEV | ENOENT)) => Ok(Vec::new()),
+        other => other,
+    }
+}
