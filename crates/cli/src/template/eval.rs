@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::functions::{self, Problem};
-use super::parser::{Command, Definitions, Node, Operand, OperandKind, Pipeline, Place};
+use super::tree::{Command, Definitions, Node, Operand, OperandKind, Pipeline, Place};
 use super::{Error, Options, format};
 
 /// A value of the data, or a computed one.

@@ -11,6 +11,7 @@ mod format;
 mod functions;
 mod lexer;
 mod parser;
+mod tree;
 
 use std::fmt;
 
@@ -19,8 +20,8 @@ use serde_json::Value;
 /// A parsed template. Parse once, render for each row.
 #[derive(Debug)]
 pub(crate) struct Template {
-    nodes: Vec<parser::Node>,
-    definitions: parser::Definitions,
+    nodes: Vec<tree::Node>,
+    definitions: tree::Definitions,
 }
 
 /// What the data offers beyond its keys.
@@ -86,8 +87,8 @@ impl Template {
     /// of a `table` format, from which its header is made.
     pub(crate) fn columns(&self) -> impl Iterator<Item = Column<'_>> {
         self.nodes.iter().map(|node| match node {
-            parser::Node::Text(text) => Column::Text(text),
-            parser::Node::Action(pipeline) => pipeline.first_field().map_or(Column::Other, Column::Field),
+            tree::Node::Text(text) => Column::Text(text),
+            tree::Node::Action(pipeline) => pipeline.first_field().map_or(Column::Other, Column::Field),
             _ => Column::Other,
         })
     }
