@@ -2,55 +2,8 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
-
 use common::busybox;
-use onggi_testkit::{PATIENCE, TestEnv};
-
-/// A server that answers each connection with one word, and does so when this returns.
-fn serve(onggi: &TestEnv, name: &str, flags: &[&str]) {
-    let script = format!("mkdir -p /w && echo {name} > /w/index.html && exec httpd -f -p 80 -h /w");
-    let words = [&["run", "-d", "--name", name][..], flags, &["busybox", "sh", "-c", &script]].concat();
-    onggi.ok(words);
-    assert_eq!(fetch(&format!("{}:80", address(onggi, name))), name);
-}
-
-/// What is answered at this address of the host's; waits until somebody listens behind it.
-fn fetch(address: &str) -> String {
-    let address: SocketAddr = address.parse().expect("an address");
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let mut text = String::new();
-        let fetched = TcpStream::connect_timeout(&address, Duration::from_secs(5)).and_then(|mut stream| {
-            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-            stream.read_to_string(&mut text)
-        });
-        match fetched {
-            Ok(count) if count > 0 => return text.lines().last().unwrap_or_default().to_owned(),
-            _ if Instant::now() > deadline => panic!("{address} does not answer: {fetched:?}"),
-            _ => std::thread::yield_now(),
-        }
-    }
-}
-
-/// The port of the host's at which a container's is reached.
-fn port(onggi: &TestEnv, name: &str, of: &str) -> String {
-    let place = onggi.ok(["port", name, of]);
-    let line = place.lines().next().expect("it is published");
-    line.rsplit_once(':').expect("a port").1.to_owned()
-}
-
-fn address(onggi: &TestEnv, name: &str) -> String {
-    onggi.inspect(name, "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
-}
-
-/// Tried from inside a container: whether a server at an address answers.
-fn reaches(onggi: &TestEnv, from: &str, address: &str) -> bool {
-    let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 {address} 80");
-    onggi.run(["exec", from, "sh", "-c", &script]).stdout.contains("200 OK")
-}
+use common::network::{address, fetch, port, reaches, serve};
 
 #[test]
 fn a_published_port_is_reached_and_held() {

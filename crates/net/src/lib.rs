@@ -7,6 +7,7 @@
 pub mod address;
 pub mod attachment;
 pub mod bridge;
+pub mod conntrack;
 pub mod endpoint;
 mod error;
 pub mod instance;
@@ -16,6 +17,7 @@ mod netlink;
 pub mod nftables;
 pub mod plan;
 pub mod port;
+pub mod turn;
 pub mod wire;
 
 pub use error::Error;

@@ -9,12 +9,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::Error;
 use crate::attachment::Attachment;
-use crate::endpoint::{self, Directory};
+use crate::conntrack;
+use crate::endpoint::{self, Directory, Protocol};
 use crate::instance::Instance;
 use crate::link::{self, Pair};
 use crate::netlink::Socket;
 use crate::nftables::{Change, Published};
 use crate::plan::wiring::{Step, plan};
+use crate::turn;
 
 /// `CLONE_NEWNET`
 const NETWORK: i32 = 0x4000_0000;
@@ -59,11 +61,35 @@ impl Namespace {
     }
 }
 
-/// Connects the namespace to a network whose bridge and table are there.
+/// A socket to nf_tables, made on first use and kept: its end waits until nobody on any processor looks at what was last taken out of a table
+/// (10 to 75 ms), so it should come when nobody waits for who holds this.
+#[derive(Debug, Default)]
+pub struct Firewall(Option<Socket>);
+
+impl Firewall {
+    /// The socket.
+    ///
+    /// # Errors
+    /// [`Error::Socket`].
+    pub fn socket(&mut self) -> Result<&mut Socket, Error> {
+        match &mut self.0 {
+            Some(socket) => Ok(socket),
+            empty => Ok(empty.insert(Socket::netfilter()?)),
+        }
+    }
+}
+
+/// Connects the namespace to a network whose bridge and table are there. Should somebody have taken the table away this very moment, the
+/// ports are in it as soon as it is made again.
 ///
 /// # Errors
 /// [`Error::Netlink`], which says the step.
-pub fn connect(host: &mut Socket, namespace: &mut Namespace, attachment: &Attachment) -> Result<(), Error> {
+pub fn connect(
+    host: &mut Socket,
+    firewall: &mut Firewall,
+    namespace: &mut Namespace,
+    attachment: &Attachment,
+) -> Result<(), Error> {
     for step in plan(attachment) {
         match step {
             Step::Links { name, bridge, inside, mac, mtu, ipv6, hairpin } => {
@@ -104,9 +130,13 @@ pub fn connect(host: &mut Socket, namespace: &mut Namespace, attachment: &Attach
                 link::add_default_route(&mut namespace.socket, index, gateway)?;
             }
             Step::Publish { ports } => {
-                let changes = Change::of_ports(&ports);
+                let _turn = turn::change(&attachment.run_root)?;
                 let table = Instance::new(&attachment.run_root).table();
-                table.apply(&mut Socket::netfilter()?, &changes, &[])?;
+                match table.apply(firewall.socket()?, &Change::of_ports(&ports), &[]) {
+                    Err(error) if error.errno() == Some(ENOENT) => {}
+                    other => other?,
+                }
+                conntrack::forget_early(firewall.socket()?, &ports, Protocol::Udp)?;
             }
         }
         onggi_sys::fault::point("net.wire.step");
@@ -118,9 +148,12 @@ pub fn connect(host: &mut Socket, namespace: &mut Namespace, attachment: &Attach
 ///
 /// # Errors
 /// The first failure, after everything that could be undone was.
-pub fn disconnect(attachment: &Attachment, links: bool) -> Result<(), Error> {
+pub fn disconnect(firewall: &mut Firewall, attachment: &Attachment, links: bool) -> Result<(), Error> {
     let endpoint = &attachment.endpoint;
-    let unpublished = unpublish(attachment);
+    let ports: Vec<Published> = endpoint.published().collect();
+    // Ports and the file that they follow from go in one turn. Without one they go all the same.
+    let turn = (!ports.is_empty()).then(|| turn::change(&attachment.run_root)).transpose();
+    let unpublished = unpublish(firewall, attachment, &ports);
     onggi_sys::fault::point("net.wire.unpublished");
     let unlinked = if links {
         Socket::route().and_then(|mut socket| link::delete(&mut socket, &endpoint.interface))
@@ -128,30 +161,30 @@ pub fn disconnect(attachment: &Attachment, links: bool) -> Result<(), Error> {
         Ok(())
     };
     let released = endpoint::release(&Directory::new(&attachment.run_root, &endpoint.network), endpoint);
-    unpublished.and(unlinked).and(released)
+    turn.map(drop).and(unpublished).and(unlinked).and(released)
 }
 
 /// All elements in one batch; if one of them is gone already, each by itself.
-fn unpublish(attachment: &Attachment) -> Result<(), Error> {
-    let ports: Vec<Published> = attachment.endpoint.published().collect();
-    let changes = Change::of_ports(&ports);
-    if changes.is_empty() {
+fn unpublish(firewall: &mut Firewall, attachment: &Attachment, ports: &[Published]) -> Result<(), Error> {
+    if ports.is_empty() {
         return Ok(());
     }
+    let changes = Change::of_ports(ports);
     let table = Instance::new(&attachment.run_root).table();
-    let mut socket = Socket::netfilter()?;
+    let socket = firewall.socket()?;
     let gone = |error: &Error| error.errno() == Some(ENOENT);
-    match table.apply(&mut socket, &[], &changes) {
-        Err(error) if gone(&error) => {}
-        other => return other,
-    }
-    for change in changes {
-        match table.apply(&mut socket, &[], &[change]) {
-            Err(error) if gone(&error) => {}
-            other => other?,
+    match table.apply(socket, &[], &changes) {
+        Err(error) if gone(&error) => {
+            for change in changes {
+                match table.apply(socket, &[], &[change]) {
+                    Err(error) if gone(&error) => {}
+                    other => other?,
+                }
+            }
         }
+        other => other?,
     }
-    Ok(())
+    conntrack::forget_led(socket, ports)
 }
 
 fn index(socket: &mut Socket, name: &str) -> Result<u32, Error> {

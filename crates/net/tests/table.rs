@@ -7,7 +7,7 @@ mod common;
 use common::{leave_network, output, without_root};
 use onggi_net::Socket;
 use onggi_net::endpoint::Protocol;
-use onggi_net::nftables::{Change, Published, Table};
+use onggi_net::nftables::{Change, Published, Table, Watch};
 
 fn port(protocol: Protocol, host: &str, container: &str) -> Change<'static> {
     Change::Port(Published { protocol, host: host.parse().unwrap(), container: container.parse().unwrap() })
@@ -104,4 +104,41 @@ fn ten_thousand_ports_are_one_batch() {
     assert_eq!(list().matches("10.192.0.2").count(), 10_000);
     table.apply(&mut socket, &[], &many).unwrap();
     assert!(!list().contains("10.192.0.2"));
+}
+
+#[test]
+fn deletions_wake_and_elements_do_not() {
+    if without_root() {
+        return;
+    }
+    leave_network();
+    let (mut socket, table) = (Socket::netfilter().unwrap(), Table::new("onggi"));
+    table.rebuild(&mut socket, &[]).unwrap();
+    let watch = Watch::open().unwrap();
+    let web = port(Protocol::Tcp, "0.0.0.0:8080", "10.192.0.2:80");
+    table.apply(&mut socket, std::slice::from_ref(&web), &[]).unwrap();
+    table.apply(&mut socket, &[], &[web]).unwrap();
+    output("nft", &["add", "table", "ip", "other"]);
+    output("nft", &["add", "chain", "ip", "other", "one"]);
+    assert!(!watch.heard(), "nothing was deleted");
+    // The kernel tells of all changes of a transaction in one packet, or several.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "table ip new {}\ndelete chain inet onggi layout-1\n").unwrap();
+    let others = ["-f", file.path().to_str().unwrap()];
+    for damage in [
+        &["delete", "chain", "ip", "other", "one"][..],
+        &["delete", "table", "ip", "other"],
+        &others,
+        &["flush", "chain", "inet", "onggi", "forward"],
+        &["flush", "ruleset"],
+    ] {
+        output("nft", damage);
+        assert!(watch.heard(), "after {damage:?}");
+        assert!(!watch.heard(), "once");
+    }
+    // More than the socket holds.
+    for _ in 0..20 {
+        table.rebuild(&mut socket, &[]).unwrap();
+    }
+    assert!(watch.heard());
 }

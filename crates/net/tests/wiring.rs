@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use onggi_net::bridge::{self, Bridge};
 use onggi_net::endpoint::{self, Directory, Endpoint, Port, Protocol};
 use onggi_net::instance::{self, Instance};
 use onggi_net::nftables::Change;
-use onggi_net::wire::{self, Namespace};
+use onggi_net::wire::{self, Firewall, Namespace};
 
 /// What is dropped is not answered; everything else here is answered in microseconds.
 const LONG_ENOUGH: Duration = Duration::from_millis(400);
@@ -107,7 +107,7 @@ impl Host {
         endpoint::claim(&Directory::new(&self.run_root(), &network.id), &attachment.endpoint).unwrap();
         let room = Room::new();
         let mut namespace = Namespace::of(room.as_fd()).unwrap();
-        wire::connect(&mut self.socket, &mut namespace, &attachment).unwrap();
+        wire::connect(&mut self.socket, &mut Firewall::default(), &mut namespace, &attachment).unwrap();
         Container { room, attachment }
     }
 
@@ -165,10 +165,14 @@ impl Container {
 
 /// `address:host:container`
 fn port(text: &str) -> Port {
+    let (text, protocol) = match text.strip_suffix("/udp") {
+        Some(text) => (text, Protocol::Udp),
+        None => (text, Protocol::Tcp),
+    };
     let (host, container) = text.rsplit_once(':').unwrap();
     let host: SocketAddr = host.parse().unwrap();
     Port {
-        protocol: Protocol::Tcp,
+        protocol,
         host_address: host.ip(),
         host: host.port(),
         container: container.parse().unwrap(),
@@ -247,11 +251,45 @@ fn published_ports_are_reached_where_they_were_published_and_nowhere_else() {
     });
     assert_eq!(sneak, None);
 
-    wire::disconnect(&web.attachment, true).unwrap();
+    wire::disconnect(&mut Firewall::default(), &web.attachment, true).unwrap();
     assert_eq!(seen_by(to("127.0.0.1:8080")), None);
-    wire::disconnect(&web.attachment, true).unwrap();
+    wire::disconnect(&mut Firewall::default(), &web.attachment, true).unwrap();
     let directory = Directory::new(&host.run_root(), &one.id);
     assert_eq!(endpoint::list(&directory).unwrap().len(), 1);
+}
+
+#[test]
+fn who_goes_on_sending_to_a_udp_port_reaches_who_has_it_now() {
+    if without_root() {
+        return;
+    }
+    let mut host = Host::new();
+    let one = host.network('1', &["10.200.1.0/24", "fd00:1::/64"], false);
+    let beyond = host.beyond();
+    let socket = |room: &Room, address: &str| {
+        let address: SocketAddr = address.parse().unwrap();
+        room.run(|| {
+            let socket = UdpSocket::bind(address).unwrap();
+            socket.set_read_timeout(Some(LONG_ENOUGH)).unwrap();
+            socket
+        })
+    };
+    for (at, place) in [("192.0.2.9:4000", "192.0.2.1:5353"), ("[2001:db8::9]:4000", "[2001:db8::1]:5353")] {
+        let client = socket(&beyond, at);
+        let say = |word: &str| client.send_to(word.as_bytes(), to(place)).unwrap();
+        // Nobody is there yet, and the kernel remembers that.
+        say("early");
+        for (digit, number) in [('a', 2), ('b', 3)] {
+            let any = if at.starts_with('[') { "[::]" } else { "0.0.0.0" };
+            let container = host.container(digit, &one, number, &[&format!("{any}:5353:53/udp")]);
+            let server = socket(&container.room, &format!("{any}:53"));
+            say(&digit.to_string());
+            let mut bytes = [0; 8];
+            let (count, _) = server.recv_from(&mut bytes).expect("it arrives");
+            assert_eq!(&bytes[..count], digit.to_string().as_bytes());
+            wire::disconnect(&mut Firewall::default(), &container.attachment, true).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -22,14 +22,14 @@ pub fn lock(file: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Opens a file that is to be locked, for writing, and makes it if it is not there: never through a link, and for its owner alone, since
+/// Opens a file that is to be locked, for reading and writing, and makes it if it is not there: never through a link, and for its owner alone, since
 /// whoever may read it can share the lock and so keep everybody waiting. One that others may read is narrowed.
 ///
 /// # Errors
 /// Those of open(2); `ELOOP` for a link.
 pub fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
-    options.create(true).truncate(false).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.create(true).truncate(false).read(true).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     let file = options.open(path)?;
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         // Another's file stays as it is.

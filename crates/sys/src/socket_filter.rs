@@ -16,7 +16,13 @@ impl Instruction {
     /// `BPF_RET | BPF_K`: takes so many bytes of the packet; 0 is none, and the packet is dropped.
     #[must_use]
     pub const fn take(bytes: u32) -> Instruction {
-        Instruction { code: 0x06, jump_true: 0, jump_false: 0, k: bytes }
+        Instruction::plain(0x06, bytes)
+    }
+
+    /// One that does not jump: its code and its number (`linux/bpf_common.h`).
+    #[must_use]
+    pub const fn plain(code: u16, k: u32) -> Instruction {
+        Instruction { code, jump_true: 0, jump_false: 0, k }
     }
 }
 

@@ -31,6 +31,17 @@ use std::time::Duration;
 /// and CI machines share their cores.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Puts the test's thread, and whatever it starts, into a network namespace of its own with loopback: for tests that do to the firewall
+/// what no other test beside it could bear.
+///
+/// # Panics
+/// If the kernel refuses.
+pub fn leave_network() {
+    const NEW_NETWORK: i32 = 0x4000_0000;
+    onggi_sys::namespace::unshare(NEW_NETWORK).expect("a network namespace");
+    onggi_sys::interface::loopback_up().expect("loopback");
+}
+
 /// True when the long forms of the tests are asked for: gigabytes through pipes, hundreds of containers.
 #[must_use]
 pub fn full() -> bool {

@@ -1,4 +1,4 @@
-//! `onggi network rebuild`: the firewall's rules again, after somebody has flushed them. The next start makes them by itself.
+//! `onggi network rebuild`: the firewall's rules again, after somebody has flushed them. A monitor runs it; so may a person.
 
 use clap::ArgMatches;
 

@@ -7,9 +7,10 @@ use std::path::Path;
 use onggi_net::address::Mac;
 use onggi_net::attachment::Attachment;
 use onggi_net::endpoint::{self, Directory, Endpoint, Port};
+use onggi_net::instance;
 use onggi_net::names::resolve;
 use onggi_net::plan::{pool, wiring};
-use onggi_net::{instance, wire};
+use onggi_net::wire::{self, Firewall};
 
 use super::ports::{self, Families};
 use super::{Network, Range};
@@ -65,7 +66,7 @@ impl Engine {
         });
         if let Err(error) = attached.and_then(|()| self.check_published(record, &connections)) {
             for attachment in connections.attachments.iter().filter(|_| leases == Leases::Taken) {
-                let _ = wire::disconnect(attachment, false);
+                let _ = wire::disconnect(&mut Firewall::default(), attachment, false);
             }
             return Err(error);
         }
@@ -200,7 +201,7 @@ impl Engine {
     }
 
     pub(crate) fn clear_endpoint(&self, endpoint: &Endpoint) -> Result<(), Error> {
-        Ok(wire::disconnect(&self.bare_attachment(endpoint), true)?)
+        Ok(wire::disconnect(&mut Firewall::default(), &self.bare_attachment(endpoint), true)?)
     }
 
     /// The endpoints of a network whose containers do not run.
@@ -234,7 +235,7 @@ impl Engine {
         for network in crate::check::names(&self.paths.run.join("networks"))? {
             let directory = Directory::new(&self.paths.run, &network);
             if let Some(endpoint) = endpoint::find(&directory, id.as_str()) {
-                let done = wire::disconnect(&self.bare_attachment(&endpoint), true);
+                let done = wire::disconnect(&mut Firewall::default(), &self.bare_attachment(&endpoint), true);
                 result = result.and(done.map_err(Error::from));
             }
         }

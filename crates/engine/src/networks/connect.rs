@@ -2,7 +2,7 @@
 
 use onggi_monitor::protocol::{Reply, Request};
 use onggi_net::endpoint::{self, Endpoint};
-use onggi_net::wire;
+use onggi_net::wire::{self, Firewall};
 
 use super::{Leases, Network};
 use crate::Engine;
@@ -76,7 +76,7 @@ impl Engine {
         };
         onggi_sys::fault::point("engine.connect.leased");
         if let Err(error) = self.order_monitor(&record.id, &request) {
-            let _ = wire::disconnect(&attachment, true);
+            let _ = wire::disconnect(&mut Firewall::default(), &attachment, true);
             return Err(error);
         }
         onggi_sys::fault::point("engine.connect.connected");

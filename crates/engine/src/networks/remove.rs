@@ -3,7 +3,7 @@
 use onggi_error::{Diagnose, Kind};
 use onggi_net::endpoint;
 use onggi_net::nftables::Change;
-use onggi_net::{Socket, link};
+use onggi_net::{Socket, link, turn};
 
 use super::{BUILT_IN, Network};
 use crate::Engine;
@@ -114,6 +114,7 @@ impl Engine {
             link::find(&mut socket, &bridge)?.is_some_and(|link| link.alias == instance.alias(&network.id));
         if ours {
             let change = Change::Bridge { name: &bridge, internal: network.internal };
+            let _turn = turn::change(&self.paths.run)?;
             match instance.table().apply(&mut Socket::netfilter()?, &[], &[change]) {
                 // Somebody has flushed the firewall.
                 Err(error) if error.kind() == Kind::NotFound => {}

@@ -55,6 +55,9 @@ impl Monitor<'_> {
             }
             let stray = ended.and_then(Pid::from_raw);
             let reaped = stray.map(|pid| waitpid(Some(pid), WaitOptions::NOHANG));
+            if let (Some(pid), Some(Ok(Some(_)))) = (stray, &reaped) {
+                self.rebuild_ended(pid);
+            }
             self.strays_due = matches!(reaped, Some(Ok(Some(_))));
         }
     }
@@ -137,8 +140,9 @@ impl Monitor<'_> {
     /// It has ended for good.
     pub(super) fn close(&mut self) {
         self.tell_networks("disconnect");
+        self.leave_firewall();
         let Some(watched) = &mut self.watched else { return };
-        watched.disconnect();
+        watched.disconnect(&mut self.firewall.calls);
         onggi_sys::fault::point("monitor.end.disconnected");
         watched.ended = true;
         if !watched.must_stay() && !watched.backlog.has_state() {

@@ -9,6 +9,7 @@ mod container;
 mod detach;
 mod end;
 mod exec;
+mod firewall;
 pub mod isolation;
 mod log;
 mod names;
@@ -39,6 +40,7 @@ use crate::protocol::{CONTROL_DESCRIPTOR, Reply, Start};
 use crate::state::State;
 use attached::Attached;
 use backlog::Backlog;
+use firewall::Firewall;
 use isolation::Isolation;
 use names::Names;
 use peer::Peer;
@@ -83,6 +85,7 @@ struct Monitor<'a> {
     watched: Option<Watched>,
     ended_execs: VecDeque<(String, i32)>,
     names: Option<Names>,
+    firewall: Firewall,
     /// For whatever passes through; empty in quiet moments.
     buffer: Vec<u8>,
     /// When (monotonic nanoseconds) to give memory back.
@@ -178,6 +181,7 @@ impl<'a> Monitor<'a> {
             watched: None,
             ended_execs: VecDeque::new(),
             names: None,
+            firewall: Firewall::default(),
             buffer: Vec::new(),
             quiet_at: None,
             listen_again_at: None,
@@ -212,6 +216,7 @@ impl<'a> Monitor<'a> {
             Token::Memory => self.memory_ran_out(),
             Token::Names => self.serve_names(),
             Token::Endings => self.some_child_ended(),
+            Token::Firewall => self.firewall_changed(),
             Token::Peer(number) => {
                 self.hear(number, ready);
             }
@@ -229,7 +234,8 @@ impl<'a> Monitor<'a> {
         let backlog = self.watched.as_ref().and_then(|watched| watched.backlog.again_at);
         let restart = self.watched.as_ref().and_then(|watched| watched.lives.again_at);
         let names = self.names.as_ref().and_then(|names| names.server.deadline());
-        let next = [stop, backlog, restart, names, self.quiet_at, self.listen_again_at];
+        let next =
+            [stop, backlog, restart, names, self.firewall.look_at, self.quiet_at, self.listen_again_at];
         let next = next.into_iter().flatten().min()?;
         Some(next.saturating_sub(monotonic()))
     }
@@ -261,6 +267,9 @@ impl<'a> Monitor<'a> {
         if self.names.as_ref().and_then(|names| names.server.deadline()).is_some_and(|at| at <= now) {
             self.serve_names();
             self.quiet_at = Some(now + QUIET);
+        }
+        if self.firewall.look_at.is_some_and(|at| at <= now) {
+            self.look_at_firewall();
         }
         let stop = self.watched.as_mut().and_then(|watched| watched.stop.as_mut());
         if let Some(stop) = stop

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use onggi_error::{Diagnose, Kind};
 use onggi_net::attachment::Attachment;
 use onggi_net::names::resolve::Config;
-use onggi_net::wire::{self, Namespace};
+use onggi_net::wire::{self, Firewall, Namespace};
 use onggi_net::{Socket, port};
 use onggi_sys::process;
 
@@ -137,7 +137,11 @@ const FEW: usize = 256;
 const SPARE: u64 = 256;
 
 /// Connects the network namespace of a process to all the networks of its container.
-pub(super) fn connect(target: BorrowedFd<'_>, networks: &[Attachment]) -> Result<(), Refusal> {
+pub(super) fn connect(
+    firewall: &mut Firewall,
+    target: BorrowedFd<'_>,
+    networks: &[Attachment],
+) -> Result<(), Refusal> {
     if networks.is_empty() {
         return Ok(());
     }
@@ -148,7 +152,7 @@ pub(super) fn connect(target: BorrowedFd<'_>, networks: &[Attachment]) -> Result
     };
     let mut host = Socket::route().map_err(|error| refusal(&error))?;
     for attachment in networks {
-        wire::connect(&mut host, &mut namespace, attachment).map_err(|error| refusal(&error))?;
+        wire::connect(&mut host, firewall, &mut namespace, attachment).map_err(|error| refusal(&error))?;
     }
     onggi_sys::fault::point("monitor.network.connected");
     Ok(())
@@ -157,7 +161,7 @@ pub(super) fn connect(target: BorrowedFd<'_>, networks: &[Attachment]) -> Result
 /// `ESRCH`
 const NO_PROCESS: i32 = 3;
 
-fn refusal(error: &onggi_net::Error) -> Refusal {
+pub(super) fn refusal(error: &onggi_net::Error) -> Refusal {
     Refusal {
         kind: error.kind(),
         step: "network".to_owned(),
@@ -168,10 +172,10 @@ fn refusal(error: &onggi_net::Error) -> Refusal {
 
 impl Watched {
     /// Gives up addresses, names and ports, for good. The links go with the namespace.
-    pub(super) fn disconnect(&mut self) {
+    pub(super) fn disconnect(&mut self, firewall: &mut Firewall) {
         self.ports = Ports::default();
         for attachment in std::mem::take(&mut self.start.networks) {
-            if let Err(error) = wire::disconnect(&attachment, false) {
+            if let Err(error) = wire::disconnect(firewall, &attachment, false) {
                 self.problem = Some(error.to_string());
             }
         }
@@ -197,10 +201,11 @@ impl Monitor<'_> {
             ));
         }
         watched.ports.add(&attachment, &watched.start.name)?;
-        connect(main.pidfd.as_fd(), std::slice::from_ref(&attachment))?;
+        connect(&mut self.firewall.calls, main.pidfd.as_fd(), std::slice::from_ref(&attachment))?;
         let extra = network_event(&attachment);
         watched.start.networks.push(attachment);
         watched.sandbox.write_start(&watched.start)?;
+        self.watch_firewall();
         self.emit_network("connect", extra);
         self.change_names(names)?;
         Ok(Some(Reply::Ok))
@@ -221,7 +226,7 @@ impl Monitor<'_> {
                 "the container is not on this network",
             ));
         };
-        wire::disconnect(&networks[at], true).map_err(|error| refusal(&error))?;
+        wire::disconnect(&mut self.firewall.calls, &networks[at], true).map_err(|error| refusal(&error))?;
         let gone = networks.remove(at);
         watched.ports.release(&networks[..at], &gone);
         watched.sandbox.write_start(&watched.start)?;

@@ -21,6 +21,7 @@ pub(crate) enum Token {
     Memory,
     Names,
     Endings,
+    Firewall,
     Peer(u32),
     Process(u32),
     Report(u32),
@@ -44,6 +45,7 @@ impl Token {
             Token::Attached(number) => (8, number),
             Token::Names => (9, 0),
             Token::Endings => (10, 0),
+            Token::Firewall => (11, 0),
         };
         kind << 32 | u64::from(number)
     }
@@ -61,7 +63,8 @@ impl Token {
             7 => Token::Stdin(number),
             8 => Token::Attached(number),
             9 => Token::Names,
-            _ => Token::Endings,
+            10 => Token::Endings,
+            _ => Token::Firewall,
         }
     }
 }

@@ -279,6 +279,7 @@ impl Monitor<'_> {
     fn watch_all(&mut self) {
         self.watch_sandbox();
         self.watch_names();
+        self.watch_firewall();
         let sessions: Vec<u32> = self.sessions.iter().map(|session| session.number).collect();
         for number in sessions {
             self.watch_process(number);

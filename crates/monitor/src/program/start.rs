@@ -87,6 +87,7 @@ impl Monitor<'_> {
             Err(refusal) => return self.abandon(peer, question, refusal),
         };
         self.add_main(process.pid, process.pidfd, has_terminal, ends, Some(starting));
+        self.watch_firewall();
         // The container's steps run on another processor meanwhile.
         if let Err(refusal) = self.settle() {
             self.reap_failed(MAIN);
@@ -113,7 +114,7 @@ impl Monitor<'_> {
         parts.end("clone");
         watched.sandbox.write_plan(&self.isolation.description())?;
         // The container's steps go on meanwhile, up to the one that waits for this.
-        networks::connect(process.pidfd.as_fd(), &watched.start.networks)?;
+        networks::connect(&mut self.firewall.calls, process.pidfd.as_fd(), &watched.start.networks)?;
         self.open_names(process.pidfd.as_fd(), watched.start.names.clone())?;
         if let Some(network) = process.network.take() {
             network.tell();
@@ -312,7 +313,7 @@ impl Monitor<'_> {
         self.close_names();
         onggi_sys::fault::point("monitor.start.undone");
         if let Some(mut watched) = self.watched.take() {
-            watched.disconnect();
+            watched.disconnect(&mut self.firewall.calls);
             watched.sandbox.clear();
         }
         self.give_up(peer, question, refusal);
@@ -400,6 +401,7 @@ impl Monitor<'_> {
         watched.memory_kills = self.isolation.memory_kills();
         self.watched = Some(watched);
         self.add_main(pid, pidfd, has_terminal, ends, None);
+        self.watch_firewall();
         if let Err(refusal) = self.settle() {
             // The container goes on without; the next command tries again.
             self.close_names();

@@ -5,7 +5,7 @@ use crate::netlink::Socket;
 use crate::netlink::message::{ACK, APPEND, CREATE, EXCLUSIVE, Message};
 
 /// `NFNL_SUBSYS_NFTABLES`
-const SUBSYSTEM: u8 = 10;
+pub(crate) const SUBSYSTEM: u8 = 10;
 /// `NFNL_MSG_BATCH_BEGIN` and `…_END`
 const BEGIN: u16 = 0x10;
 const END: u16 = 0x11;
@@ -16,8 +16,10 @@ pub(crate) mod kind {
     pub(crate) const DELETE_TABLE: u8 = 2;
     pub(crate) const NEW_CHAIN: u8 = 3;
     pub(crate) const GET_CHAIN: u8 = 4;
+    pub(crate) const DELETE_CHAIN: u8 = 5;
     pub(crate) const NEW_RULE: u8 = 6;
     pub(crate) const GET_RULE: u8 = 7;
+    pub(crate) const DELETE_RULE: u8 = 8;
     pub(crate) const NEW_SET: u8 = 9;
     pub(crate) const NEW_ELEMENT: u8 = 12;
     pub(crate) const DELETE_ELEMENT: u8 = 14;

@@ -1,10 +1,12 @@
 //! nf_tables without its library: batches of changes that the kernel makes all or none of ([`batch`]), expressions of rules
-//! ([`expression`]), Onggi's one table ([`table`]) and the elements of its sets ([`element`]).
+//! ([`expression`]), Onggi's one table ([`table`]), the elements of its sets ([`element`]), and hearing of what others delete ([`watch`]).
 
 pub(crate) mod batch;
 pub(crate) mod element;
 pub(crate) mod expression;
 mod table;
+mod watch;
 
 pub use element::{Change, Published};
 pub use table::Table;
+pub use watch::Watch;

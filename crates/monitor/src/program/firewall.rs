@@ -1,0 +1,152 @@
+//! The host's table of networks, watched: should somebody delete it or rules of it (`nft flush ruleset`, a firewall that loads its rules
+//! again), it is made again within a second, and nobody types anything.
+//!
+//! Every monitor of a container with a network hears of it; one of them takes the turn ([`onggi_net::turn`]), asks the kernel whether the
+//! table is whole, and if it is not has `onggi network rebuild` make it. The others go on sleeping.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use onggi_net::instance::Instance;
+use onggi_net::nftables::Watch;
+use onggi_net::turn::{self, Watching};
+use onggi_net::wire;
+use rustix::event::epoll::EventFlags;
+use rustix::process::Pid;
+
+use super::poller::{Registered, Token};
+use super::{Monitor, monotonic};
+
+/// How long (nanoseconds) after it was first watched the table is looked at: somebody may have flushed it just before, and by then the
+/// start that waits for this monitor is over.
+const FIRST_LOOK: u64 = 50_000_000;
+
+/// What the loop knows of the host's firewall.
+#[derive(Debug, Default)]
+pub(super) struct Firewall {
+    /// For what the monitor itself asks and changes.
+    pub(super) calls: wire::Firewall,
+    /// Of the networks that are watched for.
+    run_root: Option<PathBuf>,
+    watch: Option<Watch>,
+    registered: Registered,
+    turn: Option<Turn>,
+    /// When (monotonic nanoseconds) to ask whether the table is whole.
+    pub(super) look_at: Option<u64>,
+}
+
+/// It is this monitor that sees to the table.
+#[derive(Debug)]
+struct Turn {
+    lock: Watching,
+    /// The program that makes the table; none: it waits for its moment.
+    program: Option<u32>,
+}
+
+impl Monitor<'_> {
+    /// Hears of deletions from now on, if the container has a network.
+    pub(super) fn watch_firewall(&mut self) {
+        let Some(watched) = &mut self.watched else { return };
+        let Some(attachment) = watched.start.networks.first() else { return };
+        if self.firewall.watch.is_some() {
+            return;
+        }
+        self.firewall.run_root = Some(attachment.run_root.clone());
+        match Watch::open() {
+            Ok(watch) => {
+                let wanted = Some(EventFlags::IN);
+                self.poller.set(&watch, Token::Firewall, &mut self.firewall.registered, wanted);
+                self.firewall.watch = Some(watch);
+            }
+            // The container goes on, and whoever starts another makes the table again.
+            Err(error) => watched.problem = Some(format!("watch the firewall: {error}")),
+        }
+        self.firewall.look_at = Some(monotonic() + FIRST_LOOK);
+    }
+
+    /// Somebody has deleted something.
+    pub(super) fn firewall_changed(&mut self) {
+        let heard = self.firewall.watch.as_ref().is_some_and(Watch::heard);
+        // Whoever has the turn looks again in any case.
+        if heard && self.firewall.turn.is_none() {
+            self.look_at_firewall();
+        }
+    }
+
+    /// Has the table made again if it is not whole and nobody else sees to it.
+    pub(super) fn look_at_firewall(&mut self) {
+        self.firewall.look_at = None;
+        if let Err(error) = self.try_look_at_firewall()
+            && let Some(watched) = &mut self.watched
+        {
+            watched.problem = Some(format!("make the firewall's table again: {error}"));
+        }
+    }
+
+    fn try_look_at_firewall(&mut self) -> Result<(), String> {
+        let Some(run_root) = self.firewall.run_root.clone() else { return Ok(()) };
+        let text = |error: onggi_net::Error| error.to_string();
+        let had_turn = self.firewall.turn.take();
+        let pause_is_over = had_turn.is_some();
+        let lock = match had_turn {
+            Some(turn) => turn.lock,
+            None => match turn::watch(&run_root).map_err(text)? {
+                Some(lock) => lock,
+                None => return Ok(()),
+            },
+        };
+        let socket = self.firewall.calls.socket().map_err(text)?;
+        if Instance::new(&run_root).table().is_whole(socket).map_err(text)? {
+            return Ok(());
+        }
+        let now = monotonic();
+        let pause = if pause_is_over { 0 } else { lock.pause(now) };
+        let spawned = if pause == 0 { self.spawn_rebuild().map(Some) } else { Ok(None) };
+        self.firewall.look_at = match &spawned {
+            Ok(Some(_)) => None,
+            Ok(None) => Some(now + pause),
+            Err(_) => Some(now + lock.pause(now)),
+        };
+        let (program, failure) =
+            spawned.map_or_else(|error| (None, Err(error.to_string())), |id| (id, Ok(())));
+        self.firewall.turn = Some(Turn { lock, program });
+        failure
+    }
+
+    fn spawn_rebuild(&mut self) -> std::io::Result<u32> {
+        let start = self.watched.as_ref().map(|watched| &watched.start);
+        let Some(start) = start else { return Err(std::io::ErrorKind::NotFound.into()) };
+        let mut command = Command::new(&start.finish_program);
+        command.args(&start.finish_args).args(["network", "rebuild"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // It is no monitor, so the kernel may choose it.
+        self.oom_score.restore();
+        let child = command.spawn();
+        self.oom_score.protect();
+        child.map(|child| child.id())
+    }
+
+    /// A child without a session has ended.
+    pub(super) fn rebuild_ended(&mut self, pid: Pid) {
+        let ended = pid.as_raw_nonzero().get().unsigned_abs();
+        if self.firewall.turn.as_ref().is_some_and(|turn| turn.program == Some(ended)) {
+            // It may have failed, or somebody has flushed once more meanwhile.
+            self.firewall.turn = None;
+            self.look_at_firewall();
+        }
+    }
+
+    /// The container ends. Should it be this monitor's turn, nobody else will see to it.
+    pub(super) fn leave_firewall(&mut self) {
+        self.firewall_changed();
+        if self.firewall.turn.as_ref().is_some_and(|turn| turn.program.is_none()) {
+            // Earlier than it should, and once. It goes on without this monitor.
+            let _ = self.spawn_rebuild();
+        }
+        self.firewall.turn = None;
+        self.firewall.look_at = None;
+        if let Some(watch) = self.firewall.watch.take() {
+            self.poller.set(&watch, Token::Firewall, &mut self.firewall.registered, None);
+        }
+    }
+}
