@@ -150,10 +150,10 @@ pub(crate) fn allows(rules: &[Rule], kind: DeviceKind, major: u32, minor: u32, a
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn rule(allow: bool, kind: &str, major: i64, minor: i64, access: &str) -> DeviceRule {
+    pub(crate) fn rule(allow: bool, kind: &str, major: i64, minor: i64, access: &str) -> DeviceRule {
         DeviceRule {
             allow,
             kind: Some(kind.into()),

@@ -38,7 +38,7 @@ mod info;
 mod inspect;
 mod list;
 mod logs;
-pub mod names;
+mod names;
 mod networks;
 mod ordinary;
 mod parents;

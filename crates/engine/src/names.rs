@@ -4,8 +4,7 @@
 //! the form keep working; the words are our own choice.
 
 /// Docker's rule: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`.
-#[must_use]
-pub fn is_valid(name: &str) -> bool {
+pub(crate) fn is_valid(name: &str) -> bool {
     let bytes = name.as_bytes();
     bytes.len() >= 2
         && bytes[0].is_ascii_alphanumeric()
@@ -13,8 +12,7 @@ pub fn is_valid(name: &str) -> bool {
 }
 
 /// A name from 64 random bits; from the fifth attempt on with a number behind, so that a full house still finds one.
-#[must_use]
-pub fn generate(random: u64, attempt: u32) -> String {
+pub(crate) fn generate(random: u64, attempt: u32) -> String {
     let adjective = ADJECTIVES[(random % ADJECTIVES.len() as u64) as usize];
     let random = random / ADJECTIVES.len() as u64;
     let surname = SURNAMES[(random % SURNAMES.len() as u64) as usize];

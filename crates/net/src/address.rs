@@ -207,14 +207,14 @@ fn from_bits(bits: u128, like: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn subnet(text: &str) -> Subnet {
+    pub(crate) fn subnet(text: &str) -> Subnet {
         text.parse().unwrap()
     }
 
-    fn ip(text: &str) -> IpAddr {
+    pub(crate) fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 

@@ -43,23 +43,9 @@ pub enum Durability {
 /// [`Error::Io`] names the step; the old record, if any, is then still there.
 pub fn write<T: Serialize>(path: &Path, body: &T, durability: Durability) -> Result<(), Error> {
     let (directory, name) = open_parent(path)?;
-    write_at(directory.as_fd(), name, body, durability)
-}
-
-/// Writes a record into an open directory, for those who hold one.
-///
-/// # Errors
-/// As [`write`], with the name alone as the path.
-pub fn write_at<T: Serialize>(
-    directory: BorrowedFd<'_>,
-    name: &str,
-    body: &T,
-    durability: Durability,
-) -> Result<(), Error> {
-    let prepared = Prepared::new(directory, name, body, durability)?;
-    prepared.publish()?;
+    Prepared::new(directory.as_fd(), name, body, durability)?.publish()?;
     if durability == Durability::Synced {
-        sync_directory(directory, name)?;
+        sync_directory(directory.as_fd(), name)?;
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ impl ReadOnlyProgram {
 ///
 /// # Errors
 /// The kernel's, if `/proc` is not mounted.
-pub fn is_read_only() -> io::Result<bool> {
+fn is_read_only() -> io::Result<bool> {
     Ok(rustix::fs::statvfs("/proc/self/exe")?.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 

@@ -3,21 +3,10 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use onggi_oci::Cpu;
-
-use crate::Error;
 use crate::directory;
-use crate::plan::Limits;
 
-pub(super) fn limits(limits: &mut Limits<'_>, cpu: &Cpu) -> Result<(), Error> {
-    if let Some(cpus) = cpu.cpus.as_deref().filter(|list| !list.is_empty()) {
-        limits.write("cpuset cpus", "cpuset", "cpuset.cpus", cpus)?;
-    }
-    if let Some(mems) = cpu.mems.as_deref().filter(|list| !list.is_empty()) {
-        limits.write("cpuset mems", "cpuset", "cpuset.mems", mems)?;
-    }
-    Ok(())
-}
+/// The files have the same names on both versions.
+pub(super) use crate::v2::cpuset::limits;
 
 /// Fills what is empty from the parent, the parents first. What somebody has set is left alone.
 pub(crate) fn inherit(root: &OwnedFd, path: &str) -> io::Result<()> {

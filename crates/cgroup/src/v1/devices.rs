@@ -87,13 +87,8 @@ fn overlap(a: &Rule, b: &Rule) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::tests::rule;
     use crate::devices::{allows, parse};
-    use onggi_oci::DeviceRule;
-
-    fn rule(allow: bool, kind: &str, major: i64, minor: i64, access: &str) -> DeviceRule {
-        let (kind, access) = (Some(kind.into()), Some(access.into()));
-        DeviceRule { allow, kind, major: Some(major), minor: Some(minor), access }
-    }
 
     #[test]
     fn exceptions_mean_what_the_rules_mean() {

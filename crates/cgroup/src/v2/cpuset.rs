@@ -5,7 +5,7 @@ use onggi_oci::Cpu;
 use crate::Error;
 use crate::plan::Limits;
 
-pub(super) fn limits(limits: &mut Limits<'_>, cpu: &Cpu) -> Result<(), Error> {
+pub(crate) fn limits(limits: &mut Limits<'_>, cpu: &Cpu) -> Result<(), Error> {
     if let Some(cpus) = cpu.cpus.as_deref().filter(|list| !list.is_empty()) {
         limits.write("cpuset cpus", "cpuset", "cpuset.cpus", cpus)?;
     }

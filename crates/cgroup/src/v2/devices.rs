@@ -103,8 +103,8 @@ impl Instruction {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::tests::rule;
     use crate::devices::{allows, parse};
-    use onggi_oci::DeviceRule;
 
     /// Just the instructions above, on the words of a context.
     fn run(program: &[Instruction], context: [u32; 3]) -> u32 {
@@ -132,11 +132,6 @@ mod tests {
             }
         }
         panic!("it does not end")
-    }
-
-    fn rule(allow: bool, kind: &str, major: i64, minor: i64, access: &str) -> DeviceRule {
-        let (kind, access) = (Some(kind.into()), Some(access.into()));
-        DeviceRule { allow, kind, major: Some(major), minor: Some(minor), access }
     }
 
     #[test]

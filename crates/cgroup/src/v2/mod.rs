@@ -2,7 +2,7 @@
 //! `Documentation/admin-guide/cgroup-v2.rst`).
 
 mod cpu;
-mod cpuset;
+pub(crate) mod cpuset;
 pub(crate) mod devices;
 pub(crate) mod freezer;
 mod hugetlb;

@@ -19,7 +19,7 @@ pub use limits::{cpus, ulimit};
 pub use mount::{mount, tmpfs};
 pub use network::{HOST_GATEWAY, add_host, alias, exposed, ipv4, ipv6, mac_address, networks, publish};
 pub use restart::restart;
-pub use signal::{signal, signal_name};
+pub use signal::signal;
 pub use volume::{volume, volumes_from};
 
 fn boolean(text: &str) -> Result<bool, String> {

@@ -24,15 +24,6 @@ pub fn signal(text: &str) -> Result<i32, String> {
     real_time.filter(|number| (34..=64).contains(number)).ok_or_else(invalid)
 }
 
-/// `SIGTERM` for 15; the number itself for one without a name.
-#[must_use]
-pub fn signal_name(number: i32) -> String {
-    match SIGNALS.iter().find(|(_, known)| *known == number) {
-        Some((name, _)) => format!("SIG{name}"),
-        None => number.to_string(),
-    }
-}
-
 const SIGNALS: &[(&str, i32)] = &[
     ("HUP", 1),
     ("INT", 2),
@@ -85,6 +76,5 @@ mod tests {
         for text in ["", "0", "65", "SIGFOO", "RTMIN+31", "-9"] {
             assert!(signal(text).is_err(), "{text}");
         }
-        assert_eq!(signal_name(15), "SIGTERM");
     }
 }

@@ -67,7 +67,7 @@ impl BlockLimits {
     }
 
     /// Every amount for one device.
-    pub fn of_devices(&self) -> impl Iterator<Item = &DeviceAmount> {
+    pub(crate) fn of_devices(&self) -> impl Iterator<Item = &DeviceAmount> {
         [&self.weight_device, &self.read_bps, &self.write_bps, &self.read_iops, &self.write_iops]
             .into_iter()
             .flatten()

@@ -24,8 +24,7 @@ pub enum Network {
 
 impl Network {
     /// Whether the container has a network namespace of its own.
-    #[must_use]
-    pub fn is_private(&self) -> bool {
+    pub(crate) fn is_private(&self) -> bool {
         matches!(self, Network::None | Network::Bridge)
     }
 

@@ -100,14 +100,7 @@ pub fn choose_address(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn subnet(text: &str) -> Subnet {
-        text.parse().unwrap()
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
+    use crate::address::tests::{ip, subnet};
 
     #[test]
     fn pools_are_read() {
