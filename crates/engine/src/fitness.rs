@@ -7,6 +7,7 @@ use std::path::Path;
 use onggi_image::Platform;
 use onggi_store::Image;
 
+use crate::emulation::{self, Emulation};
 use crate::error::Error;
 use crate::request::{MountRequest, RunRequest};
 
@@ -17,7 +18,11 @@ use crate::request::{MountRequest, RunRequest};
 /// where SELinux is.
 pub(crate) fn check(request: &RunRequest, image: &Image) -> Result<Vec<String>, Error> {
     check_labels(request, Path::new("/sys/fs/selinux/enforce").exists())?;
-    let mut warnings = platform(request, &image.config.platform(), &Platform::host())?;
+    let (found, host) = (image.config.platform(), Platform::host());
+    let mut warnings = platform(request, &found, &host)?;
+    if !found.agrees_with(&host) {
+        warnings.extend(not_emulated(&found, &emulation::of_architecture(&found.architecture)));
+    }
     if request.healthcheck.as_ref().is_some_and(|check| check.test.first().is_none_or(|word| word != "NONE"))
     {
         warnings.push("health checks are kept and shown, but not run yet".to_owned());
@@ -52,6 +57,19 @@ fn platform(request: &RunRequest, image: &Platform, host: &Platform) -> Result<V
     Ok(vec![format!(
         "The requested image's platform ({image}) does not match the detected host platform ({host}) and no specific platform was requested"
     )])
+}
+
+/// Why an image for another processor will not start, and what to do about it.
+fn not_emulated(image: &Platform, emulation: &Emulation) -> Option<String> {
+    match emulation {
+        Emulation::Runs => None,
+        Emulation::None => Some(format!(
+            "no emulator is registered for programs of {image}: `apt-get install qemu-user-static binfmt-support` registers one"
+        )),
+        Emulation::InterpreterInside { interpreter } => Some(format!(
+            "the emulator for programs of {image} is looked for inside the container, as {interpreter}: register it with the flag F              (binfmt_misc), as Debian's qemu-user-static does"
+        )),
+    }
 }
 
 /// Without SELinux there is no label to change, and Docker takes `:z` for nothing; with it, a label left as it is would be a surprise.
@@ -102,6 +120,17 @@ mod tests {
         );
         assert!(asking(None, "windows/amd64").unwrap_err().contains("operating system is not supported"));
         assert!(asking(Some("a/b/c/d"), "linux/amd64").is_err());
+    }
+
+    #[test]
+    fn what_no_emulator_runs_is_told() {
+        let image: Platform = "linux/arm64".parse().unwrap();
+        assert_eq!(not_emulated(&image, &Emulation::Runs), None);
+        assert!(
+            not_emulated(&image, &Emulation::None).unwrap().contains("programs of linux/arm64: `apt-get")
+        );
+        let inside = Emulation::InterpreterInside { interpreter: "/usr/bin/qemu".to_owned() };
+        assert!(not_emulated(&image, &inside).unwrap().contains("as /usr/bin/qemu"));
     }
 
     #[test]

@@ -40,17 +40,25 @@ impl Platform {
             && (self.architecture.is_empty() || self.architecture == host.architecture)
     }
 
-    /// How well an image for this platform runs on `host`: `None` not at all, and of several the smallest is the best. A plain
-    /// processor is taken before one of its variants (`amd64/v3` may need instructions that the host lacks).
+    /// How well an image for this platform runs on `host`: `None` not at all, and of several the smallest is the best. First comes the
+    /// variant that `host` has, then the plain processor, then other variants (`amd64/v3` may need instructions that the host lacks).
     #[must_use]
     pub fn rank_for(&self, host: &Platform) -> Option<u32> {
         if self.os != host.os || self.architecture != host.architecture {
             return None;
         }
-        match (self.architecture.as_str(), self.variant.as_deref()) {
-            (_, None | Some("")) | ("arm64", Some("v8")) | ("amd64", Some("v1")) => Some(0),
-            (_, Some(_)) => Some(1),
-        }
+        Some(match (self.distinct_variant(), host.distinct_variant()) {
+            (image, host) if image == host => 0,
+            (None, _) => 1,
+            _ => 2,
+        })
+    }
+
+    /// The variant, unless it is what the plain processor means.
+    fn distinct_variant(&self) -> Option<&str> {
+        let variant = self.variant.as_deref().filter(|variant| !variant.is_empty())?;
+        let plain = matches!((self.architecture.as_str(), variant), ("arm64", "v8") | ("amd64", "v1"));
+        (!plain).then_some(variant)
     }
 }
 
@@ -114,7 +122,7 @@ mod tests {
         for (image, rank) in [
             ("linux/amd64", Some(0)),
             ("linux/amd64/v1", Some(0)),
-            ("linux/amd64/v3", Some(1)),
+            ("linux/amd64/v3", Some(2)),
             ("linux/arm64", None),
             ("windows/amd64", None),
             ("unknown/unknown", None),
@@ -122,6 +130,15 @@ mod tests {
             assert_eq!(platform(image).rank_for(&host), rank, "{image}");
             assert_eq!(platform(image).to_string(), image);
             assert_eq!(platform(image).agrees_with(&host), rank.is_some(), "{image}");
+        }
+        let second = platform("linux/arm/v7");
+        for (image, rank) in [
+            ("linux/arm/v7", Some(0)),
+            ("linux/arm", Some(1)),
+            ("linux/arm/v6", Some(2)),
+            ("linux/arm64/v8", None),
+        ] {
+            assert_eq!(platform(image).rank_for(&second), rank, "{image}");
         }
         assert!(Platform::default().agrees_with(&host), "what is not said is not contradicted");
     }

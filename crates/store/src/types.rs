@@ -138,6 +138,8 @@ impl std::fmt::Display for Removed {
 pub struct LoadOptions {
     /// What to call the image, in place of the names that the archive gives it; only for an archive of one image.
     pub name: Option<Reference>,
+    /// Of images for several machines the one for this; otherwise the host's.
+    pub platform: Option<Platform>,
 }
 
 /// What kind of thing has a name in the index. Volumes are not among them: a volume's name is that of its directory, which is unique by itself.

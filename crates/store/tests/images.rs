@@ -539,7 +539,7 @@ fn a_bare_tag_names_nothing_and_is_told() {
     assert_eq!((loaded.len(), loaded[0].names.len(), &loaded[0].bare_tags), (1, 0, &vec!["1.0".to_owned()]));
     assert!(names(&store).is_empty());
     let name = Reference::parse("given:2").unwrap();
-    let options = LoadOptions { name: Some(name.clone()) };
+    let options = LoadOptions { name: Some(name.clone()), ..LoadOptions::default() };
     let loaded = store.load(&mut layout.as_slice(), &options, &Silent).unwrap();
     assert_eq!((&loaded[0].names, loaded[0].bare_tags.len()), (&vec![name], 0));
     assert_eq!(store.resolve("given:2").unwrap().id, loaded[0].id);

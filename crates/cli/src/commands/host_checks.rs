@@ -57,6 +57,7 @@ pub(super) fn all(settings: &Settings) -> Vec<Check> {
     checks.push(seccomp(&fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default()));
     checks.extend(cgroups());
     checks.push(memory(&meminfo));
+    checks.push(processors(&onggi_engine::emulated()));
     checks.push(data_root(&settings.root));
     checks.push(run_root(&settings.run_root));
     checks.push(monitor(settings));
@@ -257,6 +258,15 @@ fn memory(meminfo: &str) -> Check {
 const OVERLAYFS: u64 = 0x794c_7630;
 const NFS: u64 = 0x6969;
 const TMPFS: u64 = 0x0102_1994;
+
+fn processors(emulated: &[&str]) -> Check {
+    const NAME: &str = "other processors";
+    if emulated.is_empty() {
+        let found = "none: images for them need `apt-get install qemu-user-static binfmt-support`";
+        return Check::ok(NAME, found);
+    }
+    Check::ok(NAME, format!("{} by emulation", emulated.join(", ")))
+}
 
 fn data_root(root: &Path) -> Check {
     const NAME: &str = "data root";

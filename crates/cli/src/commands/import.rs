@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 
 use clap::{Arg, ArgMatches};
-use onggi_image::Reference;
+use onggi_image::{Platform, Reference};
 use onggi_store::ImportOptions;
 
 use crate::command::{Command, Group};
@@ -35,21 +35,18 @@ fn build() -> clap::Command {
             "A Dockerfile instruction: 'CMD [\"sh\"]', 'ENV A=1'",
         ))
         .arg(value("message", Some('m'), "TEXT", "A comment for the image's history"))
-        .arg(value("platform", None, "OS/ARCH", "Not built: other platforms").hide(true))
+        .arg(value("platform", None, "OS/ARCH", "What machine it is for, in place of the host's"))
         .arg(switch("quiet", Some('q'), "No progress"))
         .arg(argument("file", "FILE|-", "The tar; gzip and zstd too"))
         .arg(Arg::new("name").value_name("REPOSITORY[:TAG]").help("What to call the image"))
 }
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
-    if text(matches, "platform").is_some() {
-        return Err(CliError::unsupported("--platform: images of other platforms are not built yet"));
-    }
     let options = ImportOptions {
         name: parsed(matches, "name", Reference::parse)?,
         changes: texts(matches, "change"),
         message: text(matches, "message").unwrap_or_default().to_owned(),
-        platform: None,
+        platform: parsed(matches, "platform", str::parse::<Platform>)?,
         created: None,
     };
     let source = text(matches, "file").unwrap_or_default();

@@ -33,19 +33,19 @@ fn build() -> clap::Command {
         .arg(value("input", Some('i'), "FILE", "Read this file or directory in place of standard input"))
         .arg(value("tag", Some('t'), "NAME[:TAG]", "Call the image so, in place of the names in the archive"))
         .arg(switch("quiet", Some('q'), "No progress"))
-        .arg(value("platform", None, "OS/ARCH", "Not built: other platforms").hide(true))
+        .arg(value("platform", None, "OS/ARCH", "Of images for several machines the one for this"))
 }
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
-    if text(matches, "platform").is_some() {
-        return Err(CliError::unsupported("--platform: images of other platforms are not built yet"));
-    }
     let input = text(matches, "input").filter(|path| *path != "-");
     if input.is_none() && io::stdin().is_terminal() {
         return Err(CliError::invalid("requested load from stdin, but stdin is a terminal")
             .hint("name the archive with -i"));
     }
-    let options = LoadOptions { name: parsed(matches, "tag", Reference::parse)? };
+    let options = LoadOptions {
+        name: parsed(matches, "tag", Reference::parse)?,
+        platform: parsed(matches, "platform", str::parse::<Platform>)?,
+    };
     // First of all, so that an early Ctrl-C cuts nothing short.
     let bars = Bars::new(is(matches, "quiet"))?;
     let engine = context.engine()?;
@@ -83,7 +83,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         if image.names.is_empty() {
             context.line(&format!("Loaded image ID: {}", image.id))?;
         }
-        if !image.platform.agrees_with(&host) {
+        if options.platform.is_none() && !image.platform.agrees_with(&host) {
             let name = image.names.first().map_or_else(|| image.id.short().to_owned(), Reference::familiar);
             context.warn(&format!("image {name} is for {}, this host is {host}", image.platform));
         }

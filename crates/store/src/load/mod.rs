@@ -321,6 +321,17 @@ fn commit_all(
     brought: Vec<Brought>,
     others: &[Platform],
 ) -> Result<Vec<Loaded>, Error> {
+    // An entry does not always say what its image is for; the image does.
+    let asked = |image: &Brought| {
+        let asked = loading.options.platform.as_ref();
+        asked.is_none_or(|asked| image.config.platform().agrees_with(asked))
+    };
+    let (brought, wrong): (Vec<_>, Vec<_>) = brought.into_iter().partition(asked);
+    let others: Vec<Platform> =
+        others.iter().cloned().chain(wrong.iter().map(|image| image.config.platform())).collect();
+    if let (true, Some(asked)) = (brought.is_empty(), &loading.options.platform) {
+        return Err(Error::NoPlatform { host: Box::new(asked.clone()), others });
+    }
     let mut loaded: Vec<Loaded> = Vec::new();
     let mut seen = HashSet::new();
     for mut image in brought {
@@ -337,7 +348,7 @@ fn commit_all(
         }
         let platform = image.config.platform();
         let (names, bare_tags) = (image.names, image.bare_tags);
-        loaded.push(Loaded { id, names, bare_tags, platform, other_platforms: others.to_vec() });
+        loaded.push(Loaded { id, names, bare_tags, platform, other_platforms: others.clone() });
     }
     Ok(loaded)
 }

@@ -12,7 +12,7 @@ const DEPTH: u32 = 4;
 
 pub(super) fn load(loading: &Loading<'_>, index: &[u8]) -> Result<Vec<Loaded>, Error> {
     check_layout_version(loading)?;
-    let host = Platform::host();
+    let host = loading.options.platform.clone().unwrap_or_else(Platform::host);
     let index = match Document::parse(index, Some("")).map_err(Error::image("index.json"))? {
         Document::Index(index) => index,
         Document::Manifest(_) => {
