@@ -6,7 +6,7 @@ use onggi_engine::request::{AttachOptions, Streams};
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::flags::{self, argument, container, is, switch, text, value};
+use crate::flags::{self, argument, is, request, switch, text, value};
 use crate::terminal::raw;
 use crate::terminal::session::{Wishes, follow};
 
@@ -41,7 +41,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     raw::check(tty, stdin, false)?;
     let options = AttachOptions {
         streams: Streams { stdin, stdout: true, stderr: true },
-        detach_keys: container::keys(matches)?,
+        detach_keys: request::keys(matches)?,
     };
     let session = engine.attach(&id, &options)?;
     let proxy_signals = matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true);

@@ -7,7 +7,7 @@ use super::run::CidFile;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::flags::{container, is, text};
+use crate::flags::{container, is, request, text};
 
 pub(crate) const COMMAND: Command = Command {
     names: &["create", "container create"],
@@ -20,7 +20,7 @@ pub(crate) const COMMAND: Command = Command {
 };
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
-    let mut request = container::request(matches, true, &context.settings()?.network_default)?;
+    let mut request = request::container(matches, true, &context.settings()?.network_default)?;
     // Docker's `create -i` is meant for `start -i`: its first client's end is the input's end.
     request.stdin_once = request.interactive;
     let cidfile = text(matches, "cidfile").map(CidFile::reserve).transpose()?;

@@ -6,7 +6,7 @@ use onggi_engine::request::ExecRequest;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::flags::{self, container, is, switch, text, texts, value, values};
+use crate::flags::{self, is, request, switch, text, texts, value, values};
 use crate::terminal::raw;
 use crate::terminal::session::{Wishes, follow};
 
@@ -56,11 +56,11 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         detach,
         interactive,
         tty,
-        env: container::variables(matches)?,
+        env: request::variables(matches)?,
         user: text(matches, "user").map(str::to_owned),
         workdir: text(matches, "workdir").map(str::to_owned),
         privileged: is(matches, "privileged"),
-        detach_keys: container::keys(matches)?,
+        detach_keys: request::keys(matches)?,
         size: if tty { raw::size() } else { None },
     };
     let engine = context.engine()?;

@@ -13,7 +13,7 @@ use super::pull::with_image;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::flags::{container, is, text};
+use crate::flags::{container, is, request, text};
 use crate::output::plain::plain;
 use crate::terminal::raw;
 use crate::terminal::session::{Wishes, follow};
@@ -36,7 +36,7 @@ pub(crate) const COMMAND: Command = Command {
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let began = Instant::now();
     let detached = is(matches, "detach");
-    let request = container::request(matches, !detached, &context.settings()?.network_default)?;
+    let request = request::container(matches, !detached, &context.settings()?.network_default)?;
     if detached && !crate::flags::texts(matches, "attach").is_empty() {
         return Err(CliError::invalid("conflicting options: cannot specify both --attach and --detach"));
     }

@@ -6,7 +6,7 @@ use onggi_engine::request::{StartOptions, Streams};
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::flags::{self, arguments, container, is, switch, texts, value};
+use crate::flags::{self, arguments, is, request, switch, texts, value};
 use crate::terminal::raw;
 use crate::terminal::session::{Wishes, follow};
 
@@ -60,7 +60,7 @@ fn attached(context: &Context, matches: &ArgMatches, name: &str, interactive: bo
     raw::check(tty, stdin, false)?;
     let options = StartOptions {
         attach: Streams { stdin, stdout: true, stderr: true },
-        detach_keys: container::keys(matches)?,
+        detach_keys: request::keys(matches)?,
         size: if tty { raw::size() } else { None },
         timings: false,
     };

@@ -6,7 +6,7 @@ use onggi_engine::request::UpdateRequest;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::flags::{self, arguments, container, texts, value};
+use crate::flags::{self, arguments, container, request, texts, value};
 
 pub(crate) const COMMAND: Command = Command {
     names: &["update", "container update"],
@@ -41,7 +41,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         return Err(CliError::unsupported(format!("--{name}: {reason}")));
     }
     let request = UpdateRequest {
-        limits: container::changes(matches)?,
+        limits: request::changes(matches)?,
         restart: flags::parsed(matches, "restart", onggi_engine::flags::restart)?,
     };
     if request == UpdateRequest::default() {
