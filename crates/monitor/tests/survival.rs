@@ -188,8 +188,8 @@ fn the_container_s_lock_is_held_until_it_runs() {
     rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
     assert!(matches!(monitor.reply_to(started).unwrap(), Reply::Started { .. }));
     assert!(!is_held(), "the state says that it runs");
-    monitor.order(&Request::Signal { signal: 9, exec: None, all: false }, &[]).unwrap();
     let wait = monitor.order(&Request::Wait { condition: Condition::Exited, finish: false }, &[]).unwrap();
+    monitor.order(&Request::Signal { signal: 9, exec: None, all: false }, &[]).unwrap();
     assert!(matches!(monitor.reply_to(wait).unwrap(), Reply::Exited { code: 137, .. }));
     fixture.assert_nothing_left();
 }
