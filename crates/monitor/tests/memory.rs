@@ -3,12 +3,15 @@
 
 mod common;
 
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use common::{Fixture, output};
-use onggi_monitor::protocol::{Condition, Reply, Request};
+use onggi_monitor::protocol::{Condition, LogDriver, Reply, Request, Streams};
 
 /// Private dirty memory after an exec, an attach and a log rotation (KiB).
 const PRIVATE_DIRTY: u64 = 128;
@@ -24,11 +27,10 @@ fn field(pid: i32, name: &str) -> u64 {
 #[test]
 fn a_monitor_stays_within_its_budget() {
     // Pages of a program that the linker has just written count as dirty until they are on the disk.
-    std::fs::File::open(common::program()).unwrap().sync_all().unwrap();
+    File::open(common::program()).unwrap().sync_all().unwrap();
     let mut fixture = Fixture::new("read line; seq 1 20000; read line");
     (fixture.start.stdin_open, fixture.start.log.max_size) = (true, 100_000);
-    let mut running =
-        fixture.run_attached(Some(onggi_monitor::protocol::Streams { stdin: true, ..output() }));
+    let mut running = fixture.run_attached(Some(Streams { stdin: true, ..output() }));
     let monitor = running.monitor.pid();
     let report = |when: &str| {
         let [dirty, pss] = ["Private_Dirty", "Pss"].map(|name| field(monitor, name));
@@ -62,11 +64,46 @@ fn a_monitor_stays_within_its_budget() {
     assert!(report("after a rotation") <= BUSY);
 
     // In the first quiet moment it gives back what it does not need; until then a poll is all that can be done from outside.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while field(monitor, "Private_Dirty") > PRIVATE_DIRTY && std::time::Instant::now() < deadline {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while field(monitor, "Private_Dirty") > PRIVATE_DIRTY && Instant::now() < deadline {
         std::thread::yield_now();
     }
     assert!(report("quiet") <= PRIVATE_DIRTY);
+    std::io::Write::write_all(running.stream.as_mut().unwrap(), b"\n").unwrap();
+    assert_eq!(running.code(), 0);
+    fixture.assert_nothing_left();
+}
+
+/// What a pipe holds by default, and what the monitor makes of it (bytes).
+const PIPE: usize = 64 * 1024;
+const GROWN_PIPE: usize = 256 * 1024;
+
+#[test]
+fn a_burst_for_a_client_that_does_not_read_waits_in_the_kernel() {
+    const BYTES: usize = 8_000_000;
+    let mut fixture = Fixture::new(&format!("head -c {BYTES} /dev/zero; read line"));
+    (fixture.start.stdin_open, fixture.start.log.driver) = (true, LogDriver::None);
+    let streams = Streams { stdin: true, stdout: true, ..Streams::default() };
+    let mut running = fixture.run_attached(Some(streams));
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let pipe =
+        File::options().read(true).custom_flags(nonblock).open(fixture.sandbox().join("stdout")).unwrap();
+    let room = || rustix::pipe::fcntl_getpipe_size(&pipe).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while rustix::io::ioctl_fionread(&pipe).unwrap() < 3 * PIPE as u64 && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert_eq!(room(), GROWN_PIPE, "it has more to take than it takes at once");
+    let dirty = field(running.monitor.pid(), "Private_Dirty");
+    println!("{dirty} KiB private dirty while a client does not read");
+    assert!(dirty <= BUSY);
+
+    running.stream.as_mut().unwrap().read_exact(&mut vec![0; BYTES]).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while room() != PIPE && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert_eq!(room(), PIPE, "what a burst has taken is given back");
     std::io::Write::write_all(running.stream.as_mut().unwrap(), b"\n").unwrap();
     assert_eq!(running.code(), 0);
     fixture.assert_nothing_left();
@@ -78,7 +115,7 @@ const PROPORTIONAL: u64 = 250;
 #[test]
 fn a_hundred_share_their_program() {
     let count = if onggi_testkit::full() { 100 } else { 12 };
-    std::fs::File::open(common::program()).unwrap().sync_all().unwrap();
+    File::open(common::program()).unwrap().sync_all().unwrap();
     let fixtures: Vec<Fixture> = (0..count).map(|_| Fixture::new("exec sleep 1000")).collect();
     let mut running: Vec<_> = fixtures.iter().map(Fixture::run).collect();
     let sum: u64 = running.iter().map(|running| field(running.monitor.pid(), "Pss")).sum();

@@ -7,6 +7,7 @@ use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::isolation::{Refusal, Stdio};
+use super::pace::Pace;
 use super::poller::Registered;
 use super::requests::check_streams;
 use super::session::{Input, MAIN, Output, Session, Starting};
@@ -78,6 +79,7 @@ impl Monitor<'_> {
             pidfd_registered: Registered::default(),
             has_terminal: terminal,
             outputs,
+            pace: Pace::default(),
             stdin,
             stdin_once: true,
             start: Some(starting),

@@ -14,6 +14,7 @@ pub mod isolation;
 mod log;
 mod names;
 mod networks;
+mod pace;
 mod peer;
 mod poller;
 mod pump;
@@ -245,6 +246,7 @@ impl<'a> Monitor<'a> {
         if self.quiet_at.is_some_and(|at| at <= now) {
             self.quiet_at = None;
             self.buffer = Vec::new();
+            self.sessions.iter_mut().for_each(Session::rest);
             if let Some(watched) = &mut self.watched {
                 watched.log.shrink();
             }

@@ -76,6 +76,8 @@ pub(crate) struct Registered(Option<Ready>);
 pub(crate) struct Poller {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
+    /// How many the last wait found.
+    found: usize,
 }
 
 impl fmt::Debug for Poller {
@@ -86,7 +88,11 @@ impl fmt::Debug for Poller {
 
 impl Poller {
     pub(crate) fn new() -> Result<Poller, Errno> {
-        Ok(Poller { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(BATCH) })
+        Ok(Poller {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            events: Vec::with_capacity(BATCH),
+            found: 0,
+        })
     }
 
     /// Makes the set want this of the descriptor, and no call if it does already.
@@ -126,7 +132,13 @@ impl Poller {
         }
         // The kernel tells first what was ready first, and [`Poller::next`] takes from the end.
         self.events.reverse();
+        self.found = self.events.len();
         Ok(())
+    }
+
+    /// Whether nothing else was ready at the last wait.
+    pub(crate) fn found_one(&self) -> bool {
+        self.found == 1
     }
 
     /// The events of the last wait, one after the other, in the order in which the descriptors became ready.

@@ -8,11 +8,14 @@
 
 use std::os::fd::AsFd;
 
-use super::Monitor;
+use rustix::thread::{Timespec, nanosleep};
+
 use super::attached::Attached;
 use super::log::Stream;
+use super::pace::GATHER;
 use super::poller::{Ready, Token};
-use super::session::{Got, MAIN};
+use super::session::{GROWN_PIPE, Got, MAIN, Session};
+use super::{Monitor, monotonic};
 use crate::clock::Moment;
 use crate::protocol::Reply;
 
@@ -30,8 +33,52 @@ impl Monitor<'_> {
             // Its program runs, or it could not speak; the record shall say so before the log has its first line.
             self.read_report(number);
         }
-        self.move_output(number, stream);
+        self.let_gather(number, stream);
+        let moved = self.move_outputs(number, stream);
+        if let Some(session) = self.session(number) {
+            session.pace.was_read(monotonic(), moved >= PIECE);
+            if let (true, Some(output)) = (moved >= PIECE, &mut session.outputs[stream as usize]) {
+                output.grow();
+            }
+        }
         self.update_session(number);
+    }
+
+    /// Lets a stream that goes on in small pieces become a large one, while its process has room to write on.
+    fn let_gather(&mut self, number: u32, stream: Stream) {
+        let Some(session) = self.session(number) else { return };
+        let is_pipe = !session.has_terminal;
+        let Some(output) = session.outputs[stream as usize].as_mut().filter(|_| is_pipe) else { return };
+        if session.pace.ready(stream, monotonic()) {
+            output.grow();
+            let moment = Timespec { tv_sec: 0, tv_nsec: GATHER.cast_signed() };
+            // A signal would end it early, and all of them are told by descriptors.
+            let _ = nanosleep(&moment);
+        }
+    }
+
+    /// Moves one piece of an output, and if nobody else had anything to say all that it has, until a client has to catch up.
+    /// Answers how many bytes.
+    fn move_outputs(&mut self, number: u32, stream: Stream) -> usize {
+        let mut moved = 0;
+        while let Got::Bytes(count) = self.move_output(number, stream) {
+            moved += count;
+            // More than a pipe holds comes only from one who writes on and on, and the others have their turn.
+            let goes_on = count == PIECE && moved < GROWN_PIPE && self.poller.found_one();
+            if !goes_on || self.is_held_up(number, stream) {
+                break;
+            }
+        }
+        if let Some(watched) = self.watched.as_mut().filter(|_| number == MAIN) {
+            watched.log.flush();
+        }
+        moved
+    }
+
+    /// Whether a client has not yet taken what it got of this stream.
+    fn is_held_up(&self, number: u32, stream: Stream) -> bool {
+        let mut clients = self.attached.iter();
+        clients.any(|client| client.session == number && client.wants(stream) && !client.pending.is_empty())
     }
 
     /// Reads what is left in the outputs of an ended process, without waiting and without regard for slow clients: it is at most what
@@ -74,6 +121,10 @@ impl Monitor<'_> {
                     && let Some(watched) = &mut self.watched
                 {
                     watched.log.write(stream, &self.buffer[HEADER..HEADER + count], Moment::now());
+                    if count < PIECE {
+                        // There is no more; a client that has seen it finds it in the log.
+                        watched.log.flush();
+                    }
                 }
                 // A piece is far smaller than 4 GiB.
                 let length = u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes();
@@ -125,7 +176,7 @@ impl Monitor<'_> {
         }
         if self.attached[at].stdin && ready.intersects(Ready::IN | Ready::HUP | Ready::ERR) {
             if !gone {
-                self.read_client(number);
+                self.read_client_out(number);
             }
         } else if ready.intersects(Ready::HUP | Ready::ERR) {
             gone = true;
@@ -145,12 +196,21 @@ impl Monitor<'_> {
         self.answer_waits();
     }
 
-    fn read_client(&mut self, number: u32) {
+    /// Takes what a client has said, until standard input is full.
+    fn read_client_out(&mut self, number: u32) {
+        let mut pieces = GROWN_PIPE / PIECE;
+        while self.read_client(number) && pieces > 0 {
+            pieces -= 1;
+        }
+    }
+
+    /// Takes one piece. `true`: there may be more, and room for it.
+    fn read_client(&mut self, number: u32) -> bool {
         if self.buffer.is_empty() {
             self.buffer = vec![0; HEADER + PIECE];
         }
         let Some(client) = self.attached.iter_mut().find(|attached| attached.number == number) else {
-            return;
+            return false;
         };
         let session_number = client.session;
         match client.receive(&mut self.buffer[..PIECE]) {
@@ -168,8 +228,12 @@ impl Monitor<'_> {
                 let buffer = std::mem::take(&mut self.buffer);
                 self.take_input(number, &buffer[..count]);
                 self.buffer = buffer;
+                return count == PIECE
+                    && self.attached.iter().any(|client| client.number == number && client.stdin)
+                    && self.session(session_number).is_some_and(Session::takes_input);
             }
         }
+        false
     }
 
     /// What a client has typed.
@@ -193,6 +257,7 @@ impl Monitor<'_> {
     /// Gives bytes to standard input. If nobody reads it any more, its clients are told.
     fn feed(&mut self, number: u32, bytes: &[u8]) {
         let Some(session) = self.session(number) else { return };
+        session.pace.asked();
         let Some(input) = &mut session.stdin else {
             self.refuse_stdin(number);
             return;
@@ -261,15 +326,13 @@ impl Monitor<'_> {
         while let Some(done) = self.attached.iter().find(|client| through(client)) {
             self.drop_client(done.number);
         }
+        let held_up = [Stream::Stdout, Stream::Stderr].map(|stream| self.is_held_up(number, stream));
         let session = self.sessions.iter_mut().find(|session| session.number == number);
         let mut input_is_full = true;
         if let Some(session) = session {
             for stream in [Stream::Stdout, Stream::Stderr] {
-                let blocked = self.attached.iter().any(|client| {
-                    client.session == number && client.wants(stream) && !client.pending.is_empty()
-                });
                 if let Some(output) = &mut session.outputs[stream as usize] {
-                    let wanted = (!blocked).then_some(Ready::IN);
+                    let wanted = (!held_up[stream as usize]).then_some(Ready::IN);
                     let token = output_token(number, stream);
                     self.poller.set(output.descriptor.as_fd(), token, &mut output.registered, wanted);
                 }

@@ -26,11 +26,12 @@ use super::isolation::{Isolation, Refusal};
 use super::log::{Log, Unfinished};
 use super::names::{Names, NamesSnapshot};
 use super::networks::Ports;
+use super::pace::Pace;
 use super::peer::{Peer, Waiting};
 use super::poller::Registered;
 use super::restart::Lives;
 use super::sandbox::Sandbox;
-use super::session::{Input, Output, Session};
+use super::session::{Input, Output, Room, Session};
 use super::surroundings::{self, OomScore};
 use super::{Monitor, Stop, Watched, monotonic};
 use crate::events::Writer;
@@ -413,6 +414,7 @@ impl SessionSnapshot {
                 registered: Registered::default(),
                 pending: input.pending,
                 close_when_empty: input.close_when_empty,
+                room: Room::UNKNOWN,
             }),
         };
         Ok(Session {
@@ -423,7 +425,8 @@ impl SessionSnapshot {
             pidfd: take_inherited(self.pidfd)?,
             pidfd_registered: Registered::default(),
             has_terminal: self.has_terminal,
-            outputs: [stdout?.map(Output::new), stderr?.map(Output::new)],
+            outputs: [stdout?.map(Output::taken_over), stderr?.map(Output::taken_over)],
+            pace: Pace::default(),
             stdin,
             stdin_once: self.stdin_once,
             start: None,

@@ -7,7 +7,15 @@ use rustix::process::{WaitId, WaitIdOptions};
 
 use super::isolation::{Refusal, Terminal};
 use super::log::Stream;
+use super::pace::Pace;
 use super::poller::Registered;
+
+/// What a pipe holds by default (bytes, `pipe(7)`).
+const PIPE: usize = 64 * 1024;
+/// What one holds while more passes through it than its reader takes at once (bytes). Each time that it is full or empty somebody waits
+/// for a processor, on a busy machine for milliseconds; the larger it is, the fewer times that is. An ordinary user may have a few of
+/// this size (`pipe-user-pages-soft`), so it is not for quiet ones; and what is left in it at the end must fit a slow client's rest.
+pub(crate) const GROWN_PIPE: usize = 256 * 1024;
 
 /// The number of the container's own session.
 pub(crate) const MAIN: u32 = 0;
@@ -25,6 +33,7 @@ pub(crate) struct Session {
     pub(crate) has_terminal: bool,
     /// Standard output, or the terminal, and standard error.
     pub(crate) outputs: [Option<Output>; 2],
+    pub(crate) pace: Pace,
     pub(crate) stdin: Option<Input>,
     /// Standard input ends when the first client has closed its side or left.
     pub(crate) stdin_once: bool,
@@ -65,6 +74,38 @@ impl Starting {
 pub(crate) struct Output {
     pub(crate) descriptor: OwnedFd,
     pub(crate) registered: Registered,
+    pub(crate) room: Room,
+}
+
+/// How much a pipe holds. A terminal is never asked for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    Usual,
+    Grown,
+    /// The kernel does not give more: it is no pipe, or its user has too many.
+    Fixed,
+}
+
+impl Room {
+    /// What is known of one that another monitor had: the next quiet moment makes it usual.
+    pub(crate) const UNKNOWN: Room = Room::Grown;
+
+    /// Makes room for a burst. `true`: there is more than before.
+    fn grow(&mut self, pipe: &OwnedFd) -> bool {
+        if *self != Room::Usual {
+            return false;
+        }
+        let grown = rustix::pipe::fcntl_setpipe_size(pipe, GROWN_PIPE).is_ok();
+        *self = if grown { Room::Grown } else { Room::Fixed };
+        grown
+    }
+
+    /// Gives the room back. A pipe that holds more than that stays as it is until the next quiet moment.
+    fn shrink(&mut self, pipe: &OwnedFd) {
+        if *self == Room::Grown && rustix::pipe::fcntl_setpipe_size(pipe, PIPE) != Err(Errno::BUSY) {
+            *self = Room::Usual;
+        }
+    }
 }
 
 /// What a read of an output found.
@@ -77,7 +118,17 @@ pub(crate) enum Got {
 
 impl Output {
     pub(crate) fn new(descriptor: OwnedFd) -> Output {
-        Output { descriptor, registered: Registered::default() }
+        Output { descriptor, registered: Registered::default(), room: Room::Usual }
+    }
+
+    /// One that another monitor has read until now.
+    pub(crate) fn taken_over(descriptor: OwnedFd) -> Output {
+        Output { room: Room::UNKNOWN, ..Output::new(descriptor) }
+    }
+
+    /// More comes than is taken.
+    pub(crate) fn grow(&mut self) {
+        self.room.grow(&self.descriptor);
     }
 
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Got {
@@ -99,11 +150,18 @@ pub(crate) struct Input {
     /// At most one piece that the pipe did not take yet.
     pub(crate) pending: Vec<u8>,
     pub(crate) close_when_empty: bool,
+    pub(crate) room: Room,
 }
 
 impl Input {
     pub(crate) fn new(descriptor: OwnedFd) -> Input {
-        Input { descriptor, registered: Registered::default(), pending: Vec::new(), close_when_empty: false }
+        Input {
+            descriptor,
+            registered: Registered::default(),
+            pending: Vec::new(),
+            close_when_empty: false,
+            room: Room::Usual,
+        }
     }
 
     /// Writes as much as the pipe takes and keeps the rest. `false`: nobody reads any more.
@@ -112,13 +170,15 @@ impl Input {
             self.pending.extend_from_slice(bytes);
             return true;
         }
-        match write_some(self.descriptor.as_fd(), bytes) {
-            Ok(written) => {
-                self.pending.extend_from_slice(&bytes[written..]);
-                true
+        let Ok(mut written) = write_some(self.descriptor.as_fd(), bytes) else { return false };
+        if written < bytes.len() && self.room.grow(&self.descriptor) {
+            match write_some(self.descriptor.as_fd(), &bytes[written..]) {
+                Ok(more) => written += more,
+                Err(_) => return false,
             }
-            Err(_) => false,
         }
+        self.pending.extend_from_slice(&bytes[written..]);
+        true
     }
 
     /// Writes what waits. `false`: nobody reads any more.
@@ -150,9 +210,24 @@ fn write_some(descriptor: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> 
 }
 
 impl Session {
+    /// Gives back what a burst has taken in the kernel.
+    pub(crate) fn rest(&mut self) {
+        for output in self.outputs.iter_mut().flatten() {
+            output.room.shrink(&output.descriptor);
+        }
+        if let Some(input) = &mut self.stdin {
+            input.room.shrink(&input.descriptor);
+        }
+    }
+
     /// The descriptor of one of its streams.
     pub(crate) fn output(&self, stream: Stream) -> Option<&Output> {
         self.outputs[stream as usize].as_ref()
+    }
+
+    /// Whether standard input takes more now.
+    pub(crate) fn takes_input(&mut self) -> bool {
+        self.stdin.as_ref().is_some_and(|input| input.pending.is_empty())
     }
 
     /// Whether its program runs, as far as is known.

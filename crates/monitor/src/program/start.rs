@@ -14,6 +14,7 @@ use super::backlog::Backlog;
 use super::isolation::{Process, Refusal, Stdio, Terminal};
 use super::log::Log;
 use super::networks::{self, Ports};
+use super::pace::Pace;
 use super::poller::{Registered, Token};
 use super::restart::NOBODY;
 use super::sandbox::{Sandbox, check_version};
@@ -170,6 +171,7 @@ impl Monitor<'_> {
             pidfd_registered: Registered::default(),
             has_terminal,
             outputs: ends.outputs.map(|end| end.map(Output::new)),
+            pace: Pace::default(),
             stdin: ends.stdin.map(Input::new),
             stdin_once,
             start,

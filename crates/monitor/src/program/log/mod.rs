@@ -68,7 +68,7 @@ impl Log {
         Ok(Log { file, unfinished: Default::default() })
     }
 
-    /// Takes what one of the streams said.
+    /// Takes what one of the streams said; all of it is in the file after the next [`Log::flush`].
     pub(crate) fn write(&mut self, stream: Stream, mut bytes: &[u8], now: Moment) {
         let Some(file) = &mut self.file else { return };
         let line = &mut self.unfinished[stream as usize];
@@ -97,7 +97,13 @@ impl Log {
                 line.text.clear();
             }
         }
-        file.flush();
+    }
+
+    /// Writes what was gathered.
+    pub(crate) fn flush(&mut self) {
+        if let Some(file) = &mut self.file {
+            file.flush();
+        }
     }
 
     /// The streams have ended: what has no newline is written without one.
@@ -115,7 +121,7 @@ impl Log {
 
     /// Writes how many records a full disk has cost, if there is room for that by now. Answers the same words if there is not.
     pub(crate) fn say_loss(&mut self) -> Option<String> {
-        self.file.as_mut().map(LogFile::flush);
+        self.flush();
         self.loss()
     }
 
@@ -155,6 +161,11 @@ mod tests {
         Log::open(&container, &LogConfig { driver: LogDriver::JsonFile, max_size, max_file }).unwrap()
     }
 
+    fn say(log: &mut Log, stream: Stream, text: &[u8], now: Moment) {
+        log.write(stream, text, now);
+        log.flush();
+    }
+
     fn read(path: std::path::PathBuf) -> Vec<(String, String, String)> {
         let text = fs::read_to_string(path).unwrap();
         text.lines()
@@ -171,9 +182,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut log = log(directory.path(), 0, 1);
         let time = Moment::from_nanoseconds;
-        log.write(Stream::Stdout, b"one\ntw", time(1));
-        log.write(Stream::Stderr, b"oops\n", time(2));
-        log.write(Stream::Stdout, b"o\nthree", time(3));
+        say(&mut log, Stream::Stdout, b"one\ntw", time(1));
+        say(&mut log, Stream::Stderr, b"oops\n", time(2));
+        say(&mut log, Stream::Stdout, b"o\nthree", time(3));
         log.finish(time(4));
         let lines: Vec<_> = read(directory.path().join("log/json.log"))
             .into_iter()
@@ -190,11 +201,11 @@ mod tests {
         let mut line = vec![b'x'; 2 * LONGEST_PIECE + 5];
         line.push(b'\n');
         for (at, piece) in line.chunks(5000).enumerate() {
-            log.write(Stream::Stdout, piece, Moment::from_nanoseconds(at as i64));
+            say(&mut log, Stream::Stdout, piece, Moment::from_nanoseconds(at as i64));
         }
         let mut exact = vec![b'y'; LONGEST_PIECE];
         exact.push(b'\n');
-        log.write(Stream::Stdout, &exact, Moment::from_nanoseconds(50));
+        say(&mut log, Stream::Stdout, &exact, Moment::from_nanoseconds(50));
         let records = read(directory.path().join("log/json.log"));
         let lengths: Vec<_> = records.iter().map(|(text, ..)| text.len()).collect();
         assert_eq!(lengths, [LONGEST_PIECE, LONGEST_PIECE, 6, LONGEST_PIECE, 1]);
@@ -208,7 +219,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut log = log(directory.path(), 1000, 3);
         for n in 0..40 {
-            log.write(Stream::Stdout, format!("line {n}\n").as_bytes(), Moment::from_nanoseconds(n));
+            say(&mut log, Stream::Stdout, format!("line {n}\n").as_bytes(), Moment::from_nanoseconds(n));
         }
         let mut all = Vec::new();
         for name in ["json.log.2", "json.log.1", "json.log"] {
@@ -229,9 +240,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut log = log(directory.path(), 100, 1);
         let inode = || fs::metadata(directory.path().join("log/json.log")).unwrap().ino();
-        log.write(Stream::Stdout, b"first\n", Moment::from_nanoseconds(1));
+        say(&mut log, Stream::Stdout, b"first\n", Moment::from_nanoseconds(1));
         let before = fs::File::open(directory.path().join("log/json.log")).unwrap();
-        log.write(Stream::Stdout, b"second\n", Moment::from_nanoseconds(2));
+        say(&mut log, Stream::Stdout, b"second\n", Moment::from_nanoseconds(2));
         assert_ne!(before.metadata().unwrap().ino(), inode(), "a follower can tell that it is another file");
         assert!(before.metadata().unwrap().len() > 0, "and can read the old one to its end");
         assert_eq!(read(directory.path().join("log/json.log")).len(), 1);
@@ -243,7 +254,7 @@ mod tests {
         fs::create_dir(directory.path().join("log")).unwrap();
         fs::write(directory.path().join("log/json.log"), "{\"log\":\"torn").unwrap();
         let mut log = log(directory.path(), 0, 1);
-        log.write(Stream::Stdout, b"whole\n", Moment::from_nanoseconds(1));
+        say(&mut log, Stream::Stdout, b"whole\n", Moment::from_nanoseconds(1));
         let text = fs::read_to_string(directory.path().join("log/json.log")).unwrap();
         assert_eq!(text.lines().next(), Some("{\"log\":\"torn"));
         assert!(text.lines().nth(1).unwrap().starts_with("{\"log\":\"whole\\n\""));
@@ -254,10 +265,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log/json.log");
         let mut log = log(directory.path(), 0, 1);
-        log.write(Stream::Stdout, b"a\n", Moment::from_nanoseconds(1));
+        say(&mut log, Stream::Stdout, b"a\n", Moment::from_nanoseconds(1));
         fs::rename(&path, directory.path().join("moved")).unwrap();
         log.reopen().unwrap();
-        log.write(Stream::Stdout, b"b\n", Moment::from_nanoseconds(1));
+        say(&mut log, Stream::Stdout, b"b\n", Moment::from_nanoseconds(1));
         assert_eq!(read(path)[0].0, "b\n");
         assert_eq!(read(directory.path().join("moved"))[0].0, "a\n");
     }
