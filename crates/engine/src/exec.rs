@@ -1,7 +1,6 @@
 //! A second process in a container that runs: planned here from the container's record, started and kept by its monitor.
 
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 
 use onggi_monitor::protocol::{Condition, Reply, Request, Streams};
 use onggi_oci as oci;
@@ -13,7 +12,7 @@ use crate::error::Error;
 use crate::id::ContainerId;
 use crate::record::Record;
 use crate::request::ExecRequest;
-use crate::session::{Session, Target, Timings};
+use crate::session::{Session, Target, Timings, stream_pair};
 use crate::spec;
 use crate::state::Status;
 
@@ -46,8 +45,7 @@ impl Engine {
         let (stream, theirs) = if request.detach {
             (None, None)
         } else {
-            let (ours, theirs) =
-                UnixStream::pair().map_err(|source| Error::Kernel { act: "socketpair", source })?;
+            let (ours, theirs) = stream_pair()?;
             (Some(ours), Some(theirs))
         };
         let question = Request::Exec {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use onggi_monitor::client::{self, Connection};
 use onggi_monitor::protocol::{Reply, Request};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use crate::Engine;
 use crate::error::Error;
@@ -34,6 +35,21 @@ pub struct Session {
     pub(crate) remove: bool,
     pub(crate) target: Target,
     pub(crate) engine: Engine,
+}
+
+/// How much of a stream waits in each direction for who is slower (bytes; the kernel doubles it for what it keeps beside them). A
+/// quarter of it by default, and on a busy machine each time that it is full is a wait of milliseconds.
+const STREAM_ROOM: usize = 512 * 1024;
+
+/// The two ends of a stream: ours, and the one to hand over.
+pub(crate) fn stream_pair() -> Result<(UnixStream, UnixStream), Error> {
+    let (ours, theirs) = UnixStream::pair().map_err(|source| Error::Kernel { act: "socketpair", source })?;
+    for end in [&ours, &theirs] {
+        // More than the host allows becomes what it allows (`net.core.wmem_max`).
+        set_socket_send_buffer_size(end, STREAM_ROOM)
+            .map_err(|errno| Error::Kernel { act: "setsockopt(SO_SNDBUF)", source: errno.into() })?;
+    }
+    Ok((ours, theirs))
 }
 
 /// Which process of which container.

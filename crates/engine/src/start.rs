@@ -6,7 +6,6 @@
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use onggi_image::Digest;
@@ -25,7 +24,7 @@ use crate::networks::{Connections, Leases};
 use crate::paths::make_directory;
 use crate::record::Record;
 use crate::request::{AttachOptions, IpcMode, Network, PidMode, RunRequest, StartOptions};
-use crate::session::{Session, Target, Timings};
+use crate::session::{Session, Target, Timings, stream_pair};
 use crate::spec::{self, files};
 use crate::state::{Actor, Status};
 
@@ -144,8 +143,7 @@ impl Engine {
         }
         let mut connection = self.connect(id)?;
         let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
-        let (ours, theirs) =
-            UnixStream::pair().map_err(|source| Error::Kernel { act: "socketpair", source })?;
+        let (ours, theirs) = stream_pair()?;
         let streams = wanted_streams(&record, options.streams, options.detach_keys.as_ref());
         let request = Request::Attach { exec: None, streams };
         // Before the attach, so that an end right behind it is heard on this connection with all output before it.
@@ -304,8 +302,7 @@ impl Engine {
             client::spawn(&program, self.cgroups().ok()).map_err(|error| not_spawned(program, error))?;
         onggi_sys::fault::point("engine.start.monitor-spawned");
         let stream = if options.attach.any() {
-            let (ours, theirs) =
-                UnixStream::pair().map_err(|source| Error::Kernel { act: "socketpair", source })?;
+            let (ours, theirs) = stream_pair()?;
             let streams = wanted_streams(record, options.attach, options.detach_keys.as_ref());
             let attach =
                 connection.send(&Request::Attach { exec: None, streams }, &[theirs.as_fd()]).map_err(fail)?;

@@ -4,7 +4,7 @@
 //! stops only its own direction, and never the passing on of signals. Output without a terminal comes in
 //! Docker's frames: a byte for the stream, three zeroes, the length as four bytes, big end first.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
@@ -12,6 +12,9 @@ use std::os::unix::net::UnixStream;
 const BUFFER: usize = 1 << 20;
 
 const HEADER: usize = 8;
+
+/// So many payloads are written at once.
+const TOGETHER: usize = 64;
 
 /// How copying the output ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,44 +45,100 @@ pub(crate) fn copy_raw(from: &mut impl Read, out: &mut impl Write) -> Ended {
 /// Takes the frames apart and copies what is in them to the stream that they name.
 pub(crate) fn copy_framed(from: &mut impl Read, out: &mut impl Write, err: &mut impl Write) -> Ended {
     let mut buffer = vec![0; BUFFER];
-    let mut header = [0; HEADER];
-    let mut header_filled = 0;
-    // What is still to come of the frame that is being copied.
-    let mut left: usize = 0;
+    let mut frames = Frames::default();
     loop {
         let length = match from.read(&mut buffer) {
-            Ok(0) if left == 0 && header_filled == 0 => return Ended::Drained,
+            Ok(0) if frames.are_whole() => return Ended::Drained,
             Ok(0) => return Ended::Failed("the stream ended within a frame".to_owned()),
             Ok(length) => length,
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return end_of_stream(&error),
         };
         let mut rest = &buffer[..length];
-        while !rest.is_empty() {
-            if left == 0 {
-                let taken = rest.len().min(HEADER - header_filled);
-                header[header_filled..header_filled + taken].copy_from_slice(&rest[..taken]);
-                header_filled += taken;
-                rest = &rest[taken..];
-                if header_filled < HEADER {
-                    break;
-                }
-                header_filled = 0;
-                left = u32::from_be_bytes([header[4], header[5], header[6], header[7]]) as usize;
-                if !matches!(header[0], 1 | 2) || header[1..4] != [0, 0, 0] {
-                    return Ended::Failed("the stream is not in frames".to_owned());
-                }
-                continue;
+        let mut payload = frames.next(&mut rest);
+        // What goes to one stream without a break is one write, so that its reader is woken once and not for each frame.
+        while let Ok(Some((stream, first))) = payload {
+            let mut together = vec![IoSlice::new(first)];
+            payload = frames.next(&mut rest);
+            while let Ok(Some((same, next))) = payload
+                && same == stream
+                && together.len() < TOGETHER
+            {
+                together.push(IoSlice::new(next));
+                payload = frames.next(&mut rest);
             }
-            let (now, after) = rest.split_at(rest.len().min(left));
-            let written = if header[0] == 1 { out.write_all(now) } else { err.write_all(now) };
+            let written = match stream {
+                Stream::Out => write_together(out, &mut together),
+                Stream::Err => write_together(err, &mut together),
+            };
             if let Err(error) = written {
                 return writing(&error);
             }
-            left -= now.len();
-            rest = after;
+        }
+        if payload.is_err() {
+            return Ended::Failed("the stream is not in frames".to_owned());
         }
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Out,
+    Err,
+}
+
+/// The bytes are not Docker's frames.
+struct Foreign;
+
+/// Where in a frame the last reading has ended.
+#[derive(Default)]
+struct Frames {
+    header: [u8; HEADER],
+    header_filled: usize,
+    /// What is still to come of the payload.
+    left: usize,
+}
+
+impl Frames {
+    fn are_whole(&self) -> bool {
+        self.left == 0 && self.header_filled == 0
+    }
+
+    /// Takes the next payload, or the part of it that is there. `None`: all is taken.
+    fn next<'b>(&mut self, rest: &mut &'b [u8]) -> Result<Option<(Stream, &'b [u8])>, Foreign> {
+        while self.left == 0 {
+            let (taken, after) = rest.split_at(rest.len().min(HEADER - self.header_filled));
+            self.header[self.header_filled..self.header_filled + taken.len()].copy_from_slice(taken);
+            self.header_filled += taken.len();
+            *rest = after;
+            if self.header_filled < HEADER {
+                return Ok(None);
+            }
+            self.header_filled = 0;
+            let [1 | 2, 0, 0, 0, length @ ..] = self.header else { return Err(Foreign) };
+            self.left = u32::from_be_bytes(length) as usize;
+        }
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let (payload, after) = rest.split_at(rest.len().min(self.left));
+        self.left -= payload.len();
+        *rest = after;
+        Ok(Some((if self.header[0] == 1 { Stream::Out } else { Stream::Err }, payload)))
+    }
+}
+
+/// Writes all of the pieces, in as few calls as it takes.
+fn write_together(to: &mut impl Write, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+    while !pieces.is_empty() {
+        match to.write_vectored(pieces) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut pieces, written),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Copies standard input until it ends, then closes that direction, which ends the program's input too.
