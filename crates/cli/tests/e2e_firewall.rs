@@ -2,13 +2,14 @@
 
 mod common;
 
-use std::net::TcpStream;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::busybox;
 use common::network::{fetch, port, serve};
-use onggi_testkit::{PATIENCE, TestEnv, leave_network};
+use onggi_testkit::{Beyond, PATIENCE, TestEnv, leave_network};
 
 /// Runs nft, which has to succeed.
 fn nft(arguments: &[&str]) -> String {
@@ -73,5 +74,90 @@ fn a_flushed_firewall_is_made_again_with_nobody_typing() {
     nft(&["delete", "table", "inet", "other"]);
     assert_eq!(nft(&["list", "table", "inet", &name]), whole);
     onggi.ok(["rm", "-f", "one", "two"]);
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+/// Docker's table as it makes it, without what is for its own bridges.
+const DOCKER: &str = "table ip filter {
+    chain DOCKER-USER {}
+    chain DOCKER-FORWARD { iifname docker0 counter accept; }
+    chain FORWARD { type filter hook forward priority filter; policy drop; jump DOCKER-USER; jump DOCKER-FORWARD; }
+}";
+
+/// Whether a container reaches the machine beyond.
+fn goes_out(onggi: &TestEnv) -> bool {
+    let words = ["run", "--rm", "busybox", "nc", "-w", "1", "192.0.2.9", "80"];
+    onggi.run(words).stdout.contains("hello")
+}
+
+/// Answers everybody with a word.
+fn greet(beyond: &Beyond) {
+    let listener = beyond.run(|| TcpListener::bind("192.0.2.9:80").expect("a listener"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(b"hello\n");
+        }
+    });
+}
+
+#[test]
+fn docker_s_place_for_rules_is_used_and_left_as_it_was() {
+    leave_network();
+    let beyond = Beyond::new();
+    greet(&beyond);
+    let onggi = busybox();
+    nft(&[DOCKER]);
+    let before = nft(&["list", "table", "ip", "filter"]);
+    assert!(goes_out(&onggi));
+    serve(&onggi, "web", &["-p", "80"]);
+    let place = format!("192.0.2.1:{}", port(&onggi, "web", "80"));
+    assert_eq!(beyond.run(|| fetch(&place)), "web");
+    let rules = nft(&["list", "chain", "ip", "filter", "DOCKER-USER"]);
+    assert_eq!(rules.matches(" comment \"onggi-").count(), 4, "{rules}");
+
+    // What Docker does when it starts beside containers, and what iptables -F does.
+    nft(&["flush", "chain", "ip", "filter", "DOCKER-USER"]);
+    beyond.run(|| assert!(back(&place) < Duration::from_secs(1)));
+    nft(&["delete", "table", "ip", "filter"]);
+    nft(&[DOCKER]);
+    beyond.run(|| assert!(back(&place) < Duration::from_secs(1)));
+
+    onggi.ok(["rm", "-f", "web"]);
+    onggi.ok(["network", "prune", "-f"]);
+    assert_eq!(nft(&["list", "table", "ip", "filter"]), before);
+    assert_eq!(table(), None, "it goes with the last bridge");
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_chain_that_drops_is_named_with_its_cure() {
+    leave_network();
+    let beyond = Beyond::new();
+    greet(&beyond);
+    let onggi = busybox();
+    nft(&["table inet mine { chain gate { type filter hook forward priority 10; policy drop; }; }"]);
+    let warned = onggi.run(["run", "--rm", "busybox", "true"]).code(0);
+    let bridge = onggi.ok([
+        "network",
+        "inspect",
+        "-f",
+        "{{index .Options \"com.docker.network.bridge.name\"}}",
+        "bridge",
+    ]);
+    let mend = format!(
+        "nft insert rule inet mine gate iifname {bridge} accept && nft insert rule inet mine gate oifname {bridge} accept"
+    );
+    let sentence = format!(
+        "the firewall (table inet mine, chain gate) drops what containers on the network bridge send to others: {mend}"
+    );
+    assert!(warned.stderr.contains(&sentence), "{warned}");
+    assert!(!goes_out(&onggi));
+    let doctor = onggi.run(["doctor"]);
+    assert!(doctor.stdout.contains(&format!("mend: {mend}")), "{doctor}");
+    for command in mend.split(" && ") {
+        nft(&[command.strip_prefix("nft ").expect("of nft")]);
+    }
+    assert!(goes_out(&onggi));
+    assert_eq!(onggi.run(["run", "--rm", "busybox", "true"]).code(0).stderr, "");
     assert_eq!(onggi.leftovers(), Vec::<String>::new());
 }

@@ -87,6 +87,7 @@ impl Engine {
             tty: request.tty,
             stream,
             timings: Timings::default(),
+            warnings: Vec::new(),
             connection,
             wait: Some(wait),
             attach: Some(start),

@@ -74,7 +74,7 @@ pub use emulation::emulated;
 pub use error::Error;
 pub use id::ContainerId;
 pub use images::Archive;
-pub use networks::{NetworkSummary, PublishedPorts};
+pub use networks::{FirewallFacts, NetworkSummary, PublishedPorts};
 pub use prune::{PruneOptions, Pruned};
 pub use pull::{LayerStep, Pulled, TransferWatch};
 pub use push::Pushed;

@@ -26,6 +26,8 @@ pub struct Session {
     pub stream: Option<UnixStream>,
     /// If they were asked for.
     pub timings: Timings,
+    /// What a person should know of this start.
+    pub warnings: Vec<String>,
     pub(crate) connection: Connection,
     /// The question whose answer is the end.
     pub(crate) wait: Option<u32>,

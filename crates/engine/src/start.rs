@@ -157,6 +157,7 @@ impl Engine {
             tty: record.request.tty,
             stream: Some(ours),
             timings: Timings::default(),
+            warnings: Vec::new(),
             connection,
             wait: Some(wait),
             attach: Some(attach),
@@ -290,9 +291,10 @@ impl Engine {
         plan: &Plan,
         options: &StartOptions,
         restarts: u32,
-        connections: Connections,
+        mut connections: Connections,
     ) -> Result<Session, Error> {
         let id = &record.id;
+        let warnings = std::mem::take(&mut connections.warnings);
         let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
         let memory =
             onggi_runtime::encode(plan).map_err(|source| Error::Kernel { act: "memfd_create", source })?;
@@ -334,6 +336,7 @@ impl Engine {
             tty: record.request.tty,
             stream,
             timings,
+            warnings,
             connection,
             wait,
             attach,

@@ -107,7 +107,7 @@ fn ten_thousand_ports_are_one_batch() {
 }
 
 #[test]
-fn deletions_wake_and_elements_do_not() {
+fn deletions_and_chains_wake_and_elements_do_not() {
     if without_root() {
         return;
     }
@@ -119,8 +119,9 @@ fn deletions_wake_and_elements_do_not() {
     table.apply(&mut socket, std::slice::from_ref(&web), &[]).unwrap();
     table.apply(&mut socket, &[], &[web]).unwrap();
     output("nft", &["add", "table", "ip", "other"]);
-    output("nft", &["add", "chain", "ip", "other", "one"]);
     assert!(!watch.heard(), "nothing was deleted");
+    output("nft", &["add", "chain", "ip", "other", "one"]);
+    assert!(watch.heard(), "a chain");
     // The kernel tells of all changes of a transaction in one packet, or several.
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "table ip new {}\ndelete chain inet onggi layout-1\n").unwrap();

@@ -14,6 +14,7 @@ mod leaks;
 mod ordinary;
 mod process;
 mod registry;
+mod room;
 mod terminal;
 
 pub use archive::{Compression, ImageArchive, sha256_hex};
@@ -23,6 +24,7 @@ pub use images::image;
 pub use leaks::Snapshot;
 pub use process::{Process, processes_mentioning};
 pub use registry::{Registry, RegistryAccess};
+pub use room::{Beyond, leave_network};
 pub use terminal::Terminal;
 
 use std::time::Duration;
@@ -30,17 +32,6 @@ use std::time::Duration;
 /// How long anything may take before a test gives up on it. Generous: it is only ever waited for in full when something hangs,
 /// and CI machines share their cores.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Puts the test's thread, and whatever it starts, into a network namespace of its own with loopback: for tests that do to the firewall
-/// what no other test beside it could bear.
-///
-/// # Panics
-/// If the kernel refuses.
-pub fn leave_network() {
-    const NEW_NETWORK: i32 = 0x4000_0000;
-    onggi_sys::namespace::unshare(NEW_NETWORK).expect("a network namespace");
-    onggi_sys::interface::loopback_up().expect("loopback");
-}
 
 /// True when the long forms of the tests are asked for: gigabytes through pipes, hundreds of containers.
 #[must_use]

@@ -26,6 +26,7 @@ mod load;
 mod login;
 mod logs;
 mod man;
+mod network_checks;
 mod network_connect;
 mod network_create;
 mod network_inspect;

@@ -85,6 +85,9 @@ pub(crate) fn execute(
         let code = error.exit_code();
         CliError::of_start(error, &created.name).code(code)
     })?;
+    for warning in &session.warnings {
+        context.warn(warning);
+    }
     if let Some(began) = timings {
         report_timings(context, &session, began, parsed, created_at);
     }

@@ -44,8 +44,12 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     context.each(&names, |name| {
         let id = engine.resolve(name)?;
         match engine.start(&id, &options) {
+            Ok(session) => {
+                session.warnings.iter().for_each(|warning| context.warn(warning));
+                context.line(name)
+            }
             // Docker answers 304, and its client says nothing of it.
-            Ok(_) | Err(onggi_engine::Error::AlreadyRunning { .. }) => context.line(name),
+            Err(onggi_engine::Error::AlreadyRunning { .. }) => context.line(name),
             Err(error) => Err(CliError::of_start(error, name)),
         }
     })
@@ -69,6 +73,7 @@ fn attached(context: &Context, matches: &ArgMatches, name: &str, interactive: bo
         let error = CliError::of_start(error, name);
         if code == 125 { error } else { error.code(code) }
     })?;
+    session.warnings.iter().for_each(|warning| context.warn(warning));
     let proxy_signals = matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true);
     follow(context, session, Wishes { stdin, proxy_signals, redraw: false, exec: false })
 }

@@ -26,6 +26,8 @@ pub(crate) struct Connections {
     pub attachments: Vec<Attachment>,
     /// From what names are answered, if they are.
     pub names: Option<resolve::Config>,
+    /// For a person.
+    pub warnings: Vec<String>,
 }
 
 impl Connections {
@@ -61,6 +63,9 @@ impl Engine {
                 connections.attachments.iter().flat_map(|other| &other.gateways).copied().collect();
             let attachment = self.attach_network(record, &network, wanted, inside, &ways, leases)?;
             connections.attachments.push(attachment);
+            if leases == Leases::Taken {
+                connections.warnings.extend(self.warn_of_obstacles(&network)?);
+            }
             onggi_sys::fault::point("engine.network.attached");
             Ok(())
         });

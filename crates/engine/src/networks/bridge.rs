@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use onggi_error::{Diagnose, Kind};
 use onggi_net::address::Mac;
 use onggi_net::bridge::{self, Bridge};
 use onggi_net::endpoint::{Endpoint, Protocol};
@@ -36,8 +37,18 @@ impl Engine {
         // One that is known already costs as little as a question would.
         let change = Change::Bridge { name: &wanted.name, internal: network.internal };
         self.make_live_directory()?;
-        let _turn = turn::change(&self.paths.run)?;
-        Ok(table.apply(&mut socket, &[change], &[])?)
+        let turn = turn::change(&self.paths.run)?;
+        let applied = table.apply(&mut socket, std::slice::from_ref(&change), &[]);
+        drop(turn);
+        match applied {
+            // Somebody has taken the table away since the look at it: whoever flushes, or the removal of what was the last bridge.
+            Err(error) if error.kind() == Kind::NotFound => {
+                self.rebuild_table(false)?;
+                table.apply(&mut socket, &[change], &[])?;
+            }
+            other => other?,
+        }
+        self.admit_bridge(&mut socket, network)
     }
 
     /// Where the live files of networks are, and the locks of the table.
@@ -52,7 +63,9 @@ impl Engine {
     /// What cannot be read or made.
     pub fn network_rebuild(&self) -> Result<(), Error> {
         self.refuse_bridges("the table of the networks")?;
-        self.rebuild_table(false)
+        self.rebuild_table(false)?;
+        let _turn = turn::rebuild(&self.paths.run)?;
+        self.admit_bridges(&mut Socket::netfilter()?)
     }
 
     pub(super) fn rebuild_table(&self, always: bool) -> Result<(), Error> {

@@ -7,6 +7,7 @@ mod attach;
 mod bridge;
 mod connect;
 mod create;
+mod foreign;
 mod inspect;
 mod ports;
 mod remove;
@@ -21,6 +22,7 @@ use onggi_net::instance::{self, Instance};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use attach::{Connections, Leases};
+pub use foreign::FirewallFacts;
 pub use inspect::{NetworkSummary, PublishedPorts};
 
 use crate::Engine;

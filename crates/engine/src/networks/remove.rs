@@ -44,6 +44,7 @@ impl Engine {
             used.extend(record.resolved.networks.into_iter().map(|wanted| wanted.name));
         }
         let mut removed = Vec::new();
+        self.put_default_away()?;
         for network in self.all_networks()? {
             let is_used =
                 used.iter().any(|name| *name == network.name || network.id.starts_with(name.as_str()));
@@ -58,6 +59,29 @@ impl Engine {
             }
         }
         Ok(removed)
+    }
+
+    /// The default network stays, and its bridge, which is made on first use, goes when nobody is on it.
+    fn put_default_away(&self) -> Result<(), Error> {
+        let _lock = self.lock_networks()?;
+        let Some(network) = self.read_network(super::DEFAULT)? else { return Ok(()) };
+        self.sweep_network(&network, None);
+        if endpoint::all_traces(&self.endpoints(&network))?.is_empty() {
+            self.take_down(&network)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A bridge has gone: its rules in others' chains go, and with the last one the table.
+    fn leave_firewall(&self) -> Result<(), Error> {
+        let mut socket = Socket::netfilter()?;
+        // Who brings a bridge up makes the link first and then looks for the table, so one of both is seen.
+        let _turn = turn::rebuild(&self.paths.run)?;
+        if self.bridges()?.is_empty() {
+            self.instance().table().delete(&mut socket)?;
+        }
+        self.admit_bridges(&mut socket)
     }
 
     fn remove_network(&self, network: &Network) -> Result<(), Error> {
@@ -101,7 +125,9 @@ impl Engine {
         for network in self.all_networks()? {
             result = result.and(self.take_down(&network));
         }
-        result.and(self.instance().table().delete(&mut Socket::netfilter()?).map_err(Error::from))
+        let mut socket = Socket::netfilter()?;
+        let admitted = self.admit_bridges(&mut socket);
+        result.and(admitted).and(self.instance().table().delete(&mut socket).map_err(Error::from))
     }
 
     /// What the kernel and the run root have of a network that nobody is on.
@@ -114,13 +140,16 @@ impl Engine {
             link::find(&mut socket, &bridge)?.is_some_and(|link| link.alias == instance.alias(&network.id));
         if ours {
             let change = Change::Bridge { name: &bridge, internal: network.internal };
-            let _turn = turn::change(&self.paths.run)?;
-            match instance.table().apply(&mut Socket::netfilter()?, &[], &[change]) {
+            let turn = turn::change(&self.paths.run)?;
+            let applied = instance.table().apply(&mut Socket::netfilter()?, &[], &[change]);
+            drop(turn);
+            match applied {
                 // Somebody has flushed the firewall.
                 Err(error) if error.kind() == Kind::NotFound => {}
                 other => other?,
             }
             link::delete(&mut socket, &bridge)?;
+            self.leave_firewall()?;
         }
         crate::disk::remove_tree(self.endpoints(network).path())
     }

@@ -1,5 +1,5 @@
 //! The host's table of networks, watched: should somebody delete it or rules of it (`nft flush ruleset`, a firewall that loads its rules
-//! again), it is made again within a second, and nobody types anything.
+//! again), it is made again within a second, and nobody types anything. So are the rules that Docker has a place for.
 //!
 //! Every monitor of a container with a network hears of it; one of them takes the turn ([`onggi_net::turn`]), asks the kernel whether the
 //! table is whole, and if it is not has `onggi network rebuild` make it. The others go on sleeping.
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use onggi_net::instance::Instance;
-use onggi_net::nftables::Watch;
+use onggi_net::nftables::{Watch, docker};
 use onggi_net::turn::{self, Watching};
 use onggi_net::wire;
 use rustix::event::epoll::EventFlags;
@@ -96,7 +96,13 @@ impl Monitor<'_> {
             },
         };
         let socket = self.firewall.calls.socket().map_err(text)?;
-        if Instance::new(&run_root).table().is_whole(socket).map_err(text)? {
+        let table = Instance::new(&run_root).table();
+        let mut whole = table.is_whole(socket).map_err(text)?;
+        for attachment in self.watched.iter().flat_map(|watched| &watched.start.networks) {
+            let (bridge, ipv6) = (attachment.bridge.as_str(), attachment.prefix6 != 0);
+            whole = whole && docker::is_admitted(socket, table.name(), bridge, ipv6).map_err(text)?;
+        }
+        if whole {
             return Ok(());
         }
         let now = monotonic();

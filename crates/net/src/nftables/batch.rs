@@ -27,11 +27,26 @@ pub(crate) mod kind {
 
 /// `NFPROTO_…`: what a table is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Family {
-    Inet = 1,
-    Ipv4 = 2,
-    Ipv6 = 10,
+    Inet,
+    Ipv4,
+    Ipv6,
+    /// In questions: all of them.
+    Any,
+    /// By its number.
+    Other(u8),
+}
+
+impl Family {
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Family::Any => 0,
+            Family::Inet => 1,
+            Family::Ipv4 => 2,
+            Family::Ipv6 => 10,
+            Family::Other(number) => number,
+        }
+    }
 }
 
 /// Where a base chain is entered.
@@ -130,6 +145,40 @@ impl<'a> Batch<'a> {
         });
     }
 
+    /// At the end of its chain, or before the rule with this handle. `comment` is what nft and iptables show behind it.
+    pub(crate) fn rule_before(
+        &mut self,
+        chain: &str,
+        before: Option<u64>,
+        comment: &str,
+        expressions: super::expression::Rule,
+    ) {
+        let table = self.table;
+        let flags = if before.is_some() { CREATE } else { CREATE | APPEND };
+        // `NFTNL_UDATA_RULE_COMMENT`: a type, a length, a text with its zero.
+        let length = u8::try_from(comment.len() + 1).unwrap_or(u8::MAX);
+        let text = comment.as_bytes().iter().take(usize::from(length) - 1).copied();
+        let user: Vec<u8> = [0, length].into_iter().chain(text).chain([0]).collect();
+        self.add(kind::NEW_RULE, flags, |message| {
+            let message = message
+                .text(1, table)
+                .text(2, chain)
+                .nest(4, |list| expressions.write(list))
+                .attribute(7, &user);
+            match before {
+                Some(handle) => message.attribute(6, &handle.to_be_bytes()),
+                None => message,
+            }
+        });
+    }
+
+    pub(crate) fn delete_rule(&mut self, chain: &str, handle: u64) {
+        let table = self.table;
+        self.add(kind::DELETE_RULE, 0, |message| {
+            message.text(1, table).text(2, chain).attribute(3, &handle.to_be_bytes())
+        });
+    }
+
     /// A set, or with `data` a map. `number` tells it from the other new ones of this batch.
     pub(crate) fn set(&mut self, number: u32, name: &str, key: Type, data: Option<Type>) {
         const MAP: u32 = 8;
@@ -205,7 +254,7 @@ const ORDINARY: usize = 64 * 1024;
 /// A message outside of a batch: a question.
 pub(crate) fn message(family: Family, kind: u8, flags: u16) -> Message {
     // struct nfgenmsg: family, version 0, no resource.
-    Message::new(u16::from(SUBSYSTEM) << 8 | u16::from(kind), flags).raw(&[family as u8, 0, 0, 0])
+    Message::new(u16::from(SUBSYSTEM) << 8 | u16::from(kind), flags).raw(&[family.number(), 0, 0, 0])
 }
 
 fn edge(kind: u16) -> Vec<u8> {

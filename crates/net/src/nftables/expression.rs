@@ -23,6 +23,8 @@ const VERDICT_REGISTER: u32 = 0;
 pub(crate) enum Verdict {
     Drop = 0,
     Accept = 1,
+    /// Back to the chain that led here.
+    Return = (-5_i32).cast_unsigned(),
 }
 
 /// `NFT_META_…`
@@ -57,12 +59,25 @@ impl Rule {
 
     /// `meta nfproto ipv4`
     pub(crate) fn of_family(self, family: Family) -> Rule {
-        self.load_meta(Meta::Family, 0).compare(&[family as u8])
+        self.load_meta(Meta::Family, 0).compare(&[family.number()])
     }
 
     /// `iifname @set`, `oifname @set`
     pub(crate) fn interface_in(self, meta: Meta, set: &str) -> Rule {
         self.load_meta(meta, 0).lookup(set, false)
+    }
+
+    /// `iifname NAME`, or with `beginning` all whose names begin so: `iifname NAME*`
+    pub(crate) fn interface_is(self, meta: Meta, name: &str, beginning: bool) -> Rule {
+        let mut bytes = name.as_bytes().to_vec();
+        if !beginning {
+            bytes.push(0);
+        }
+        self.load_meta(meta, 0).compare(&bytes)
+    }
+
+    pub(crate) fn counter(self) -> Rule {
+        self.add("counter", |body| body)
     }
 
     /// `oifname != @set`
@@ -127,7 +142,10 @@ impl Rule {
             .payload(TRANSPORT, DESTINATION_PORT, 2, next + 1)
             .add("lookup", |body| body.text(1, map).big(2, FIRST).big(3, FIRST))
             .add("nat", |body| {
-                body.big(1, NAT_DESTINATION).big(2, family as u32).big(3, FIRST).big(5, FIRST + port_behind)
+                body.big(1, NAT_DESTINATION)
+                    .big(2, u32::from(family.number()))
+                    .big(3, FIRST)
+                    .big(5, FIRST + port_behind)
             })
     }
 
@@ -154,7 +172,10 @@ impl Rule {
         };
         let rule = load(self, FIRST, &address.octets());
         load(rule, FIRST + 1, &port.to_be_bytes()).add("nat", |body| {
-            body.big(1, NAT_DESTINATION).big(2, Family::Ipv4 as u32).big(3, FIRST).big(5, FIRST + 1)
+            body.big(1, NAT_DESTINATION)
+                .big(2, u32::from(Family::Ipv4.number()))
+                .big(3, FIRST)
+                .big(5, FIRST + 1)
         })
     }
 

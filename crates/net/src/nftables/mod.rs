@@ -2,11 +2,14 @@
 //! ([`expression`]), Onggi's one table ([`table`]), the elements of its sets ([`element`]), and hearing of what others delete ([`watch`]).
 
 pub(crate) mod batch;
+pub mod docker;
 pub(crate) mod element;
 pub(crate) mod expression;
+mod foreign;
 mod table;
 mod watch;
 
 pub use element::{Change, Published};
+pub use foreign::{Obstacle, obstacles};
 pub use table::Table;
 pub use watch::Watch;

@@ -1,8 +1,8 @@
 //! Hearing that somebody deletes tables, chains or rules, whoever's they are: `nft flush ruleset` does, and so does a firewall that
-//! loads its rules again.
+//! loads its rules again. And of chains that are made or get another policy, as Docker's do when it starts.
 //!
 //! The kernel tells everybody who listens of every change. What containers do all the time, adding and taking away elements, is kept
-//! from waking anybody by a filter that the kernel runs. What was deleted is not read: a question to the kernel is surer.
+//! from waking anybody by a filter that the kernel runs. What has changed is not read: a question to the kernel is surer.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,12 +19,12 @@ use crate::netlink::message::HEADER;
 /// `NFNLGRP_NFTABLES`
 const GROUP: u32 = 7;
 /// What wakes.
-const DELETIONS: [u8; 3] = [kind::DELETE_TABLE, kind::DELETE_CHAIN, kind::DELETE_RULE];
+const WAKING: [u8; 4] = [kind::DELETE_TABLE, kind::DELETE_CHAIN, kind::DELETE_RULE, kind::NEW_CHAIN];
 /// The kernel puts as many messages into a packet as a page takes. So many are looked at; a packet with more (ports by the dozen are one)
 /// wakes in any case.
 const LOOKED_AT: usize = 16;
 
-/// A socket that becomes readable when something was deleted, in the network namespace in which it was made.
+/// A socket that becomes readable when something of that happens, in the network namespace in which it was made.
 #[derive(Debug)]
 pub struct Watch {
     descriptor: OwnedFd,
@@ -73,7 +73,7 @@ impl AsFd for Watch {
     }
 }
 
-/// Takes a packet with a deletion in one of its messages. A load from beyond the packet's end ends the program with 0, which drops it.
+/// Takes a packet with such a message in it. A load from beyond the packet's end ends the program with 0, which drops it.
 fn program() -> Vec<Instruction> {
     // `linux/bpf_common.h`. X is the place of a message in the packet, A what is being computed.
     const X_IS: u16 = 0x01;
@@ -96,8 +96,8 @@ fn program() -> Vec<Instruction> {
     let mut program = vec![plain(X_IS, 0)];
     for _ in 0..LOOKED_AT {
         program.push(plain(HALF_AT_X, 4));
-        for deletion in DELETIONS {
-            let kind = u16::from(SUBSYSTEM) << 8 | u16::from(deletion);
+        for waking in WAKING {
+            let kind = u16::from(SUBSYSTEM) << 8 | u16::from(waking);
             program.push(skip_unless(u16::from_be_bytes(kind.to_ne_bytes())));
             program.push(Instruction::take(HEADER as u32));
         }
