@@ -93,13 +93,11 @@ impl Engine {
     }
 
     pub(crate) fn record(&self, id: &ContainerId) -> Result<Record, Error> {
-        match onggi_record::read::<Record>(&self.paths.record(id)) {
-            Ok(record) if record.version > record::VERSION => Err(Error::TooNew {
-                what: "a container's record",
-                found: record.version,
-                known: record::VERSION,
-            }),
+        match onggi_record::read_up_to::<Record>(&self.paths.record(id), record::VERSION) {
             Ok(record) => Ok(record),
+            Err(onggi_record::Error::Newer { found, known, .. }) => {
+                Err(Error::TooNew { what: "a container's record", found, known })
+            }
             Err(error) if is_missing(&error) => Err(Error::NoSuchContainer { name: id.to_string() }),
             Err(error) => Err(error.into()),
         }
@@ -118,8 +116,9 @@ impl Engine {
 
     /// The state that a monitor could not write where it is kept.
     pub(crate) fn waiting_state(&self, id: &ContainerId) -> Option<State> {
-        let state = onggi_record::read::<State>(&self.paths.sandbox(id).join(state::FILE)).ok()?;
-        (state.version <= state::VERSION && state.boot_id == state::boot_id()).then_some(state)
+        let path = self.paths.sandbox(id).join(state::FILE);
+        let state = onggi_record::read_up_to::<State>(&path, state::VERSION).ok()?;
+        (state.boot_id == state::boot_id()).then_some(state)
     }
 
     fn kept_state(&self, id: &ContainerId) -> Result<State, Error> {
@@ -135,13 +134,12 @@ impl Engine {
 
     /// `None`: there is a container, and no state.
     fn read_state(&self, id: &ContainerId) -> Result<Option<State>, Error> {
-        match onggi_record::read::<State>(&self.paths.container(id).join(state::FILE)) {
-            Ok(state) if state.version > state::VERSION => Err(Error::TooNew {
-                what: "a container's state",
-                found: state.version,
-                known: state::VERSION,
-            }),
+        let path = self.paths.container(id).join(state::FILE);
+        match onggi_record::read_up_to::<State>(&path, state::VERSION) {
             Ok(state) => Ok(Some(state)),
+            Err(onggi_record::Error::Newer { found, known, .. }) => {
+                Err(Error::TooNew { what: "a container's state", found, known })
+            }
             Err(error) if is_missing(&error) && self.paths.record(id).exists() => Ok(None),
             Err(error) if is_missing(&error) => Err(Error::NoSuchContainer { name: id.to_string() }),
             Err(error) => Err(error.into()),

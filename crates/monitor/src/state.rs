@@ -13,8 +13,11 @@ use crate::protocol::Durability;
 
 /// The file's name.
 pub const FILE: &str = "state.json";
-/// The version of [`State`] written here.
-pub const VERSION: u32 = 1;
+/// The newest version of [`State`] that is understood here. What is written has the oldest that says it all ([`State::needs`]), so
+/// that a program of the release before still reads what it can.
+pub const VERSION: u32 = 2;
+/// The first version with [`Phase::Restarting`].
+const RESTARTING: u32 = 2;
 
 /// The state of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +85,7 @@ impl Default for State {
     /// Created, and never started.
     fn default() -> State {
         State {
-            version: VERSION,
+            version: 1,
             status: Phase::Created,
             pid: 0,
             pid_start_time: 0,
@@ -104,7 +107,8 @@ impl State {
     /// # Errors
     /// [`Error::Record`]: the old record, if any, is then still there.
     pub fn write(&self, directory: BorrowedFd<'_>, durability: Durability) -> Result<(), Error> {
-        let prepared = Prepared::new(directory, FILE, self, durability)?;
+        let state = State { version: self.needs(), ..self.clone() };
+        let prepared = Prepared::new(directory, FILE, &state, durability)?;
         onggi_sys::fault::point("monitor.state.written");
         prepared.publish()?;
         if durability == Durability::Synced {
@@ -118,7 +122,12 @@ impl State {
     /// # Errors
     /// [`Error::Record`]: it cannot be read, or is damaged.
     pub fn read(directory: BorrowedFd<'_>) -> Result<State, Error> {
-        Ok(onggi_record::read_at(directory, FILE)?)
+        Ok(onggi_record::read_at(directory, FILE, VERSION)?)
+    }
+
+    /// The oldest version that has a word for this.
+    fn needs(&self) -> u32 {
+        if self.status == Phase::Restarting { RESTARTING } else { 1 }
     }
 }
 
@@ -158,7 +167,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let handle = std::fs::File::open(directory.path()).unwrap();
         let state = State { status: Phase::Exited, exit_code: 137, oom_killed: true, ..State::default() };
+        let restarting = State { status: Phase::Restarting, ..state.clone() };
+        restarting.write(handle.as_fd(), Durability::Volatile).unwrap();
+        let read = State::read(handle.as_fd()).unwrap();
+        assert_eq!((read.version, read.status), (2, Phase::Restarting));
+        // Back in a phase that the release before knows, whatever version it was read with.
+        let state = State { status: Phase::Exited, ..read };
         state.write(handle.as_fd(), Durability::Synced).unwrap();
+        let state = State { version: 1, ..state };
         assert_eq!(State::read(handle.as_fd()).unwrap(), state);
         let text = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
         assert!(text.contains(r#""version":1,"status":"exited","pid":0"#), "{text}");

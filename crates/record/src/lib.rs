@@ -55,18 +55,27 @@ pub fn write<T: Serialize>(path: &Path, body: &T, durability: Durability) -> Res
 /// # Errors
 /// [`Error::Io`] (a missing file is its kind not-found), [`Error::Damaged`], [`Error::Newer`].
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    parse(path, &read_limited(file, path)?)
+    read_up_to(path, u32::MAX)
 }
 
-/// Reads a record from an open directory.
+/// As [`read`], of a record whose own field `version` the caller knows up to `newest`. It is looked at before all else: what a newer
+/// program has written may hold words that are not known here, and is not damaged for that.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_at<T: DeserializeOwned>(directory: BorrowedFd<'_>, name: &str) -> Result<T, Error> {
+pub fn read_up_to<T: DeserializeOwned>(path: &Path, newest: u32) -> Result<T, Error> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    parse(path, &read_limited(file, path)?, newest)
+}
+
+/// As [`read_up_to`], from an open directory.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_at<T: DeserializeOwned>(directory: BorrowedFd<'_>, name: &str, newest: u32) -> Result<T, Error> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(Error::io("open", name))?;
-    parse(Path::new(name), &read_limited(File::from(file), Path::new(name))?)
+    parse(Path::new(name), &read_limited(File::from(file), Path::new(name))?, newest)
 }
 
 /// A record that is written and, if asked, synced, but not yet in its place: so that only a rename is left for the moment when a lock is held.
@@ -174,7 +183,7 @@ fn seal<T: Serialize>(body: &T) -> Result<Vec<u8>, serde_json::Error> {
     Ok(bytes)
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error> {
+fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8], newest: u32) -> Result<T, Error> {
     let damaged = |reason: &str| Error::Damaged { path: path.to_owned(), reason: reason.to_owned() };
     let end =
         bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("there is no first line"))?;
@@ -195,8 +204,20 @@ fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, Error> {
     if !digest.matches(body) {
         return Err(damaged("its content does not have the digest of its seal"));
     }
+    if newest < u32::MAX
+        && let Ok(Versioned { version }) = serde_json::from_slice(body)
+        && version > newest
+    {
+        return Err(Error::Newer { path: path.to_owned(), found: version, known: newest });
+    }
     serde_json::from_slice(body)
         .map_err(|error| damaged(&format!("its content is not what it should be: {error}")))
+}
+
+/// The only field that every version of a record has.
+#[derive(serde::Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 fn read_limited(file: File, path: &Path) -> Result<Vec<u8>, Error> {
@@ -261,5 +282,21 @@ mod tests {
         let path = directory.path().join("a.json");
         std::fs::write(&path, "onggi-record v9 blake3:whatever\nwhatever").unwrap();
         assert!(matches!(read::<Value>(&path), Err(Error::Newer { known: 1, .. })));
+    }
+
+    #[test]
+    fn words_of_a_newer_version_are_not_damage() {
+        #[derive(serde::Deserialize)]
+        struct Known {
+            #[allow(dead_code)]
+            word: bool,
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.json");
+        write(&path, &json!({ "version": 3, "word": "unheard-of" }), Durability::Volatile).unwrap();
+        assert!(matches!(read_up_to::<Known>(&path, 2), Err(Error::Newer { found: 3, known: 2, .. })));
+        assert!(matches!(read_up_to::<Known>(&path, 3), Err(Error::Damaged { .. })));
+        write(&path, &json!({ "version": 2, "word": true }), Durability::Volatile).unwrap();
+        assert!(read_up_to::<Known>(&path, 2).is_ok());
     }
 }
