@@ -143,7 +143,7 @@ impl Writer {
     pub(crate) fn append_line(&self, line: &[u8]) -> Result<(), Error> {
         let fail = |step| move |errno: rustix::io::Errno| Error::EventLog { step, source: errno.into() };
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::openat(&self.directory, FILE, flags, Mode::from_raw_mode(0o640))
+        let file = rustix::fs::openat(&self.directory, FILE, flags, Mode::from_raw_mode(0o600))
             .map_err(fail("open"))?;
         let size = u64::try_from(rustix::fs::fstat(&file).map_err(fail("stat"))?.st_size).unwrap_or(0);
         let mut last = [b'\n'];
@@ -167,7 +167,7 @@ impl Writer {
     /// A writer that opened the file just before the rename adds its line to the previous log, which readers read to its end first.
     fn rotate(&self) -> io::Result<()> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let lock = rustix::fs::openat(&self.directory, LOCK_FILE, flags, Mode::from_raw_mode(0o640))?;
+        let lock = rustix::fs::openat(&self.directory, LOCK_FILE, flags, Mode::from_raw_mode(0o600))?;
         if !onggi_sys::ofd::try_lock(lock.as_fd())? {
             return Ok(()); // somebody else is at it
         }
