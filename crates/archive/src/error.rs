@@ -7,6 +7,11 @@ use onggi_error::{Diagnose, Kind};
 /// Why an archive was refused or a form of it could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The stream ended before the first header did.
+    #[error(
+        "this is not a tar: it ends after {length} bytes, which is less than the header of a first entry"
+    )]
+    NotATar { length: u64 },
     /// The stream ended inside a header, an entry's data or its padding.
     #[error("the tar ends in the middle of an entry, at byte {at}")]
     Truncated { at: u64 },

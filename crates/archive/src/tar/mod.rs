@@ -171,7 +171,7 @@ impl Parser {
     /// an empty layer may be no bytes at all.
     ///
     /// # Errors
-    /// [`Error::Truncated`] inside an entry.
+    /// [`Error::Truncated`] inside an entry, [`Error::NotATar`] inside the first header.
     pub fn finish(&self) -> Result<(), Error> {
         let between = matches!(
             self.state,
@@ -182,6 +182,9 @@ impl Parser {
             && self.pending.long_link.is_none();
         if between && nothing_pending && self.filled == 0 {
             return Ok(());
+        }
+        if self.offset < BLOCK {
+            return Err(Error::NotATar { length: self.offset });
         }
         Err(Error::Truncated { at: self.offset })
     }
