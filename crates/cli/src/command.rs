@@ -204,7 +204,13 @@ fn run(context: &Context, command: &Command, path: &'static str, rest: &[OsStrin
         rest.to_vec()
     };
     match tree.try_get_matches_from(std::iter::once(OsString::from("onggi")).chain(words)) {
-        Ok(matches) => (command.run)(context, &matches),
+        Ok(matches) => {
+            // What shells and monitors call has nobody to read a warning.
+            if command.group != Group::Hidden {
+                context.warn_of_unknown_variables();
+            }
+            (command.run)(context, &matches)
+        }
         Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
             context.print(&help::of(command, path)).map(|()| 0)
         }

@@ -79,6 +79,13 @@ impl Context {
         self.complain(&format!("{yellow}warning:{end} {}\n", plain(text)));
     }
 
+    /// A variable that is misspelled would otherwise be ignored in silence; a misspelled key of a file is an error.
+    pub(crate) fn warn_of_unknown_variables(&self) {
+        for name in onggi_settings::environment::unknown() {
+            self.warn(&format!("the environment variable {name} means nothing to onggi: `onggi config show` lists what can be set"));
+        }
+    }
+
     /// Does `act` for each name, prints each failure at once and goes on, as Docker does with many names.
     pub(crate) fn each<'n>(
         &self,

@@ -40,3 +40,49 @@ pub const CONFIG: &str = "ONGGI_CONFIG";
 pub const FAULT: &str = "ONGGI_FAULT";
 /// A file to which each step passed is appended (`onggi_sys::fault`); for tests.
 pub const FAULT_TRACE: &str = "ONGGI_FAULT_TRACE";
+
+/// Beginnings of those that the project's scripts, tests and benchmarks read, which a program started by them finds as well.
+const OF_SCRIPTS: [&str; 8] = [
+    "ONGGI_TEST_",
+    "ONGGI_BENCH_",
+    "ONGGI_GUEST_",
+    "ONGGI_IMAGES",
+    "ONGGI_PEERS",
+    "ONGGI_REGENERATE",
+    "ONGGI_STARTED_",
+    "ONGGI_SUDO",
+];
+
+/// Those of this process that look like Onggi's and that it does not know: misspelled, or of another version.
+#[must_use]
+pub fn unknown() -> Vec<String> {
+    let mut names: Vec<String> =
+        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    names.retain(|name| is_unknown(name));
+    names.sort();
+    names
+}
+
+fn is_unknown(name: &str) -> bool {
+    name.starts_with("ONGGI_")
+        && ![MONITOR, CONFIG, FAULT, FAULT_TRACE].contains(&name)
+        && !crate::KEYS.iter().any(|key| key.variable == name)
+        && !OF_SCRIPTS.iter().any(|beginning| name.starts_with(beginning))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_nobody_reads_is_unknown() {
+        for name in
+            ["ONGGI_ROOT", "ONGGI_LOG_MAX_SIZE", "ONGGI_CONFIG", "ONGGI_TEST_FULL", "DOCKER_HOST", "ONGGI"]
+        {
+            assert!(!is_unknown(name), "{name}");
+        }
+        for name in ["ONGGI_ROOTS", "ONGGI_LOG_SIZE", "ONGGI_", "ONGGI_FAULTS"] {
+            assert!(is_unknown(name), "{name}");
+        }
+    }
+}
