@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 
 use clap::ArgMatches;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use onggi_engine::request::EventOptions;
 use serde_json::Value;
 
@@ -52,10 +53,11 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     };
     let fail = |error| CliError::invalid(format!("template parsing error: {error}"));
     let template = format.map(Template::parse).transpose().map_err(fail)?;
+    let zone = TimeZone::system();
     let mut failed = None;
     let result = context.engine()?.events(&options, &mut |event| {
         let line = match &template {
-            None => sentence(&event),
+            None => sentence(&event, &zone),
             Some(template) => match template.render(&with_field_names(event, format), &Options::default()) {
                 Ok(line) => line,
                 Err(error) => {
@@ -78,13 +80,15 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
 }
 
 /// Docker's line: `2026-01-31T12:00:00.123456789Z container start ID (image=busybox, name=x)`.
-fn sentence(event: &Value) -> String {
+fn sentence(event: &Value, zone: &TimeZone) -> String {
     let time = Timestamp::from_nanosecond(event["timeNano"].as_i64().unwrap_or(0).into()).unwrap_or_default();
-    let zoned = time.to_zoned(jiff::tz::TimeZone::system());
+    let zoned = time.to_zoned(zone.clone());
+    // Go writes an offset of zero as "Z".
+    let offset = if zoned.offset().is_zero() { "Z" } else { "%:z" };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut line = format!(
         "{} {} {} {}",
-        zoned.strftime("%Y-%m-%dT%H:%M:%S.%9f%:z"),
+        zoned.strftime(&format!("%Y-%m-%dT%H:%M:%S.%9f{offset}")),
         text(&event["Type"]),
         text(&event["Action"]),
         text(&event["Actor"]["ID"])
@@ -119,12 +123,15 @@ mod tests {
             "Type": "container", "Action": "start", "time": 0, "timeNano": 1_500_000_000,
             "Actor": {"ID": "abc", "Attributes": {"name": "x", "image": "busybox"}},
         });
-        let line = sentence(&event);
-        assert!(line.ends_with(" container start abc (image=busybox, name=x)"), "{line}");
-        assert!(line.contains(".500000000"), "{line}");
+        assert_eq!(
+            sentence(&event, &TimeZone::UTC),
+            "1970-01-01T00:00:01.500000000Z container start abc (image=busybox, name=x)"
+        );
+        let east = TimeZone::fixed(jiff::tz::offset(2));
+        assert!(sentence(&event, &east).starts_with("1970-01-01T02:00:01.500000000+02:00 container"));
         let event = serde_json::json!({"Type": "container", "Action": "start",
             "Actor": {"ID": "abc", "Attributes": {"label": "x)\n2026 container die \x1b[8m"}}});
-        let line = sentence(&event);
+        let line = sentence(&event, &TimeZone::UTC);
         assert!(line.ends_with(" container start abc (label=x)\\n2026 container die \\x1b[8m)"), "{line}");
     }
 }

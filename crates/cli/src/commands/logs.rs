@@ -62,7 +62,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let mut err = io::stderr().lock();
     let mut failed = None;
     let mut write = |line: LogLine| -> io::Result<()> {
-        let stamp = if timestamps { format!("{} ", line.time) } else { String::new() };
+        let stamp = if timestamps { format!("{} ", nine_digits(&line.time)) } else { String::new() };
         match line.stream {
             LogStream::Stdout => {
                 out.write_all(stamp.as_bytes())?;
@@ -92,10 +92,27 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     Ok(0)
 }
 
+/// As Docker's client: nine digits always, so that lines stand in columns, where the file has as many as it needs.
+fn nine_digits(time: &str) -> String {
+    time.parse::<Timestamp>().map_or_else(|_| time.to_owned(), |time| format!("{time:.9}"))
+}
+
 /// `all` and negative numbers are all.
 fn tail(text: &str) -> Result<Option<u64>, String> {
     match text {
         "all" => Ok(None),
         _ => flags::number::<i64>(text).map(|n| u64::try_from(n).ok()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_nine_digits() {
+        assert_eq!(nine_digits("2026-01-31T12:00:00.5Z"), "2026-01-31T12:00:00.500000000Z");
+        assert_eq!(nine_digits("2026-01-31T12:00:00Z"), "2026-01-31T12:00:00.000000000Z");
+        assert_eq!(nine_digits("damaged"), "damaged");
     }
 }
