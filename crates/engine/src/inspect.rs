@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::id::ContainerId;
 use crate::paths::Paths;
 use crate::record::{MountKind, MountPoint, Record};
-use crate::request::{DeviceAmount, Relabel, VolumesFrom};
+use crate::request::{DeviceAmount, MountRequest, Relabel, VolumesFrom};
 use crate::request::{IpcMode, Isolation, Network, PidMode, RunRequest, SeccompChoice, UtsMode};
 use crate::state::Status;
 
@@ -89,7 +89,9 @@ fn describe(record: &Record, state: &State, paths: &Paths, network: Value) -> Va
             },
             "Name": "overlay",
         },
-        "Mounts": record.resolved.mounts.iter().map(|mount| describe_mount(mount, paths)).collect::<Vec<_>>(),
+        "Mounts": record.resolved.mounts.iter()
+            .filter(|mount| !by_tmpfs(&record.request).contains_key(&mount.destination))
+            .map(|mount| describe_mount(mount, paths)).collect::<Vec<_>>(),
         "Config": config(record),
         "NetworkSettings": network,
     })
@@ -234,8 +236,8 @@ fn host_config(record: &Record) -> Value {
         "OomKillDisable": limits.oom_kill_disable.then_some(true),
         "PidsLimit": if resolved.pids_limit > 0 { json!(resolved.pids_limit) } else { Value::Null },
         "Ulimits": request.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
-        "Mounts": mounts_asked(&resolved.mounts),
-        "Tmpfs": tmpfs(&resolved.mounts),
+        "Mounts": mounts_asked(record),
+        "Tmpfs": by_tmpfs(request),
         "Sysctls": request.sysctls,
         "Init": request.init,
         "CpuCount": 0,
@@ -356,23 +358,34 @@ fn binds(mounts: &[MountPoint]) -> Value {
     list(&mounts.iter().filter_map(form).collect::<Vec<_>>())
 }
 
-/// What `--mount` gave for binds.
-fn mounts_asked(mounts: &[MountPoint]) -> Vec<Value> {
-    let form = |mount: &MountPoint| match &mount.kind {
+/// What `--mount` gave for binds and file systems in memory.
+fn mounts_asked(record: &Record) -> Vec<Value> {
+    let binds = record.resolved.mounts.iter().filter_map(|mount| match &mount.kind {
         MountKind::Bind { source, create_source: false, .. } => Some(
             json!({ "Type": "bind", "Source": source, "Target": mount.destination, "ReadOnly": mount.read_only }),
         ),
         _ => None,
-    };
-    mounts.iter().filter_map(form).collect()
+    });
+    let memory = record.request.mounts.iter().filter_map(|mount| match mount {
+        MountRequest::Tmpfs { destination, size, mode, text: None, .. } => Some(json!({
+            "Type": "tmpfs",
+            "Target": destination,
+            "TmpfsOptions": { "SizeBytes": size.unwrap_or(0), "Mode": mode.unwrap_or(0) },
+        })),
+        _ => None,
+    });
+    binds.chain(memory).collect()
 }
 
-fn tmpfs(mounts: &[MountPoint]) -> BTreeMap<String, String> {
-    let form = |mount: &MountPoint| match &mount.kind {
-        MountKind::Tmpfs { options } => Some((mount.destination.clone(), options.join(","))),
+/// What `--tmpfs` gave, in its own words. As in Docker, it is not among the mounts.
+fn by_tmpfs(request: &RunRequest) -> BTreeMap<String, String> {
+    let form = |mount: &MountRequest| match mount {
+        MountRequest::Tmpfs { destination, text: Some(text), .. } => {
+            Some((destination.clone(), text.clone()))
+        }
         _ => None,
     };
-    mounts.iter().filter_map(form).collect()
+    request.mounts.iter().filter_map(form).collect()
 }
 
 fn log_options(record: &Record) -> BTreeMap<String, String> {

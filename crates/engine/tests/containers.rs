@@ -291,6 +291,7 @@ fn volumes_are_filled_kept_and_removed() {
                 size: Some(1 << 20),
                 mode: Some(0o700),
                 options: vec![],
+                text: None,
             },
         ],
         ..shell(

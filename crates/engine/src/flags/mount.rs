@@ -49,6 +49,9 @@ pub fn mount(text: &str, here: &dyn Fn() -> Result<String, String>) -> Result<Mo
     if !labels.is_empty() && kind != "volume" {
         return Err(format!("invalid mount: volume-label does not go with type={kind}"));
     }
+    if let Some(key) = fields.keys().find(|key| UNBUILT_MOUNT_KEYS.contains(key)) {
+        return Err(format!("the mount option {key} is not built yet"));
+    }
     if let Some(key) = fields.keys().find(|key| !MOUNT_KEYS.contains(key)) {
         return Err(format!("invalid mount: unexpected key '{key}' for type={kind}"));
     }
@@ -90,6 +93,7 @@ pub fn mount(text: &str, here: &dyn Fn() -> Result<String, String>) -> Result<Mo
             size: take("tmpfs-size").map(bytes::parse).transpose()?,
             mode: take("tmpfs-mode").map(octal).transpose()?,
             options: if read_only { vec!["ro".to_owned()] } else { Vec::new() },
+            text: None,
         },
         "image" | "cluster" | "npipe" => return Err(format!("mounts of type {kind} are not built yet")),
         other => return Err(format!("invalid mount type: {other}")),
@@ -114,6 +118,10 @@ const MOUNT_KEYS: [&str; 10] = [
     "volume-label",
 ];
 
+/// Those that Docker has beyond them.
+const UNBUILT_MOUNT_KEYS: [&str; 5] =
+    ["volume-subpath", "volume-driver", "volume-opt", "image-subpath", "bind-nonrecursive"];
+
 /// `--tmpfs DESTINATION[:OPTIONS]`.
 ///
 /// # Errors
@@ -123,6 +131,8 @@ pub fn tmpfs(text: &str) -> Result<MountRequest, String> {
     let (mut size, mut mode, mut rest) = (None, None, Vec::new());
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
+            // Of the memory, which the kernel works out.
+            Some(("size", text)) if text.ends_with('%') => rest.push(option.to_owned()),
             Some(("size", text)) => size = Some(bytes::parse(text)?),
             Some(("mode", text)) => mode = Some(octal(text)?),
             Some(("uid" | "gid" | "nr_inodes" | "nr_blocks", _)) => rest.push(option.to_owned()),
@@ -130,7 +140,8 @@ pub fn tmpfs(text: &str) -> Result<MountRequest, String> {
             _ => return Err(format!("invalid tmpfs option: {option}")),
         }
     }
-    Ok(MountRequest::Tmpfs { destination: absolute(destination)?, size, mode, options: rest })
+    let text = Some(options.to_owned());
+    Ok(MountRequest::Tmpfs { destination: absolute(destination)?, size, mode, options: rest, text })
 }
 
 const TMPFS_FLAGS: &[&str] = &[
@@ -195,7 +206,8 @@ mod tests {
                 destination: "/t".into(),
                 size: Some(1 << 20),
                 mode: Some(0o700),
-                options: vec![]
+                options: vec![],
+                text: None
             })
         );
         let MountRequest::Bind { source, .. } = mount("type=bind,src=../a,dst=/b", &here).unwrap() else {
@@ -210,6 +222,7 @@ mod tests {
             "type=bind,dst=/b",
             "type=bind,src=/a",
             "type=tmpfs,dst=/t,src=/a",
+            "type=volume,dst=/t,volume-subpath=x",
             "type=image,src=a,dst=/b",
             "type=bind,src=/a,dst=/b,tmpfs-size=1m",
             "type=bind,src=/a,src=/a,dst=/b",
@@ -240,9 +253,14 @@ mod tests {
                 destination: "/run".into(),
                 size: Some(64 << 10),
                 mode: Some(0o755),
-                options: vec!["noexec".into(), "uid=3".into()]
+                options: vec!["noexec".into(), "uid=3".into()],
+                text: Some("size=64k,mode=755,noexec,uid=3".into())
             })
         );
+        let Ok(MountRequest::Tmpfs { size: None, options, .. }) = tmpfs("/run:size=50%") else {
+            panic!("half of the memory")
+        };
+        assert_eq!(options, ["size=50%"]);
         assert!(tmpfs("/run:huge=always").is_err());
     }
 }

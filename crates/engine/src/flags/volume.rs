@@ -19,29 +19,34 @@ pub fn volume(text: &str, here: &dyn Fn() -> Result<String, String>) -> Result<M
         _ => return Err(format!("invalid volume specification: '{text}'")),
     };
     let destination = absolute(destination)?;
-    let mut read_only = false;
-    let mut no_copy = false;
-    let mut propagation = Propagation::default();
-    let mut relabel = None;
+    let (mut access, mut copy, mut propagation, mut relabel) = (None, None, None, None);
     for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" | "readonly" => read_only = true,
-            "rw" => read_only = false,
-            "nocopy" => no_copy = true,
-            "copy" => no_copy = false,
-            "z" => relabel = Some(Relabel::Shared),
-            "Z" => relabel = Some(Relabel::Private),
+        // As in Docker, of each sort there is one: `ro,rw` has no meaning.
+        let twice = match option {
+            "ro" | "readonly" => access.replace(true).is_some(),
+            "rw" => access.replace(false).is_some(),
+            "nocopy" => copy.replace(false).is_some(),
+            "copy" => copy.replace(true).is_some(),
+            "z" => relabel.replace(Relabel::Shared).is_some(),
+            "Z" => relabel.replace(Relabel::Private).is_some(),
             "U" | "O" | "idmap" => return Err(format!("the mount option {option} is not built yet")),
-            "cached" | "delegated" | "consistent" => {} // macOS only; Docker on Linux takes and ignores them too.
-            other => propagation = propagation_of(other).ok_or(format!("invalid mount option: {other}"))?,
+            "cached" | "delegated" | "consistent" => false, // macOS only; Docker on Linux takes and ignores them too.
+            other => {
+                let named = propagation_of(other).ok_or(format!("invalid mount option: {other}"))?;
+                propagation.replace(named).is_some()
+            }
+        };
+        if twice {
+            return Err(format!("invalid mode: {options}"));
         }
     }
+    let read_only = access.unwrap_or(false);
     match source.map(|source| from_here(source, here)).transpose()?.as_deref() {
         Some(source) if source.starts_with('/') => Ok(MountRequest::Bind {
             source: source.to_owned(),
             destination,
             read_only,
-            propagation,
+            propagation: propagation.unwrap_or_default(),
             recursive: true,
             create_source: true,
             relabel,
@@ -50,11 +55,13 @@ pub fn volume(text: &str, here: &dyn Fn() -> Result<String, String>) -> Result<M
         Some(source) if source.contains('/') => Err(format!(
             "invalid volume specification: '{text}': write ./{source} for a directory from here, or an absolute path"
         )),
+        // Nothing is mounted inside a volume that could show elsewhere.
+        _ if propagation.is_some() => Err(format!("invalid mode: {options}: a volume has no propagation")),
         name => Ok(MountRequest::Volume {
             name: name.map(volume_name).transpose()?,
             destination,
             read_only,
-            no_copy,
+            no_copy: copy == Some(false),
             labels: BTreeMap::new(),
             relabel,
         }),
@@ -190,6 +197,12 @@ mod tests {
             "/a:/b/../c",
             "a/b:/c",
             "~/a:/b",
+            "/a:/b:ro,rw",
+            "/a:/b:z,Z",
+            "/a:/b:rshared,rslave",
+            "box:/b:copy,nocopy",
+            "box:/b:rshared",
+            "/b:ro:rslave",
         ] {
             assert!(volume(text, &here).is_err(), "{text}");
         }

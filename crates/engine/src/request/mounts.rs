@@ -47,12 +47,15 @@ pub enum MountRequest {
         /// Bytes; `None`: half of the memory, the kernel's default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         size: Option<u64>,
-        /// Permission bits; `None`: 1777.
+        /// Permission bits; `None`: those of the image's directory there, or 1777.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mode: Option<u32>,
         /// Further mount options as `--tmpfs` takes them (`noexec`, `uid=…`).
         #[serde(default)]
         options: Vec<String>,
+        /// What `--tmpfs` had behind the path; `None` for `--mount`, which `inspect` shows elsewhere, as Docker.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
     },
 }
 

@@ -68,7 +68,13 @@ pub(super) fn refused(cases: &[(RunRequest, &str)]) {
 }
 
 pub(crate) fn tmpfs(destination: &str) -> MountRequest {
-    MountRequest::Tmpfs { destination: destination.into(), size: None, mode: None, options: vec![] }
+    MountRequest::Tmpfs {
+        destination: destination.into(),
+        size: None,
+        mode: None,
+        options: vec![],
+        text: None,
+    }
 }
 
 /// A request with something in every field.
@@ -127,6 +133,7 @@ pub(crate) fn full_request() -> RunRequest {
                 size: Some(4096),
                 mode: Some(0o755),
                 options: texts(&["ro"]),
+                text: Some("size=4k,mode=755,ro".into()),
             },
             tmpfs("/dev/shm"),
         ],

@@ -143,11 +143,8 @@ fn wanted_mount(point: &MountPoint, facts: &Facts) -> oci::Mount {
             mount(destination, "bind", &source.to_string_lossy(), &["bind", access, "rprivate"])
         }
         MountKind::Tmpfs { options } => {
+            // Without a mode it is the one of the directory below, or 1777: the runtime's rule, as runc's.
             let mut all = vec!["noexec", "nosuid", "nodev"];
-            // Docker's documented default: a tmpfs for everybody.
-            if !options.iter().any(|option| option.starts_with("mode=")) {
-                all.push("mode=1777");
-            }
             all.extend(options.iter().map(String::as_str));
             if point.read_only {
                 all.push("ro");

@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
@@ -97,12 +97,21 @@ pub(super) fn mount(child: &Child<'_>, mount: &Mount) -> Outcome {
             finish(tree.as_fd(), target.as_fd(), mount)
         }
         Source::New { kind, source, options } => {
+            let there =
+                if kind == "tmpfs" { child.root()?.open(destination, OFlags::PATH).ok() } else { None };
             let target = new_target(child, kind, destination)?;
             let mut options = options.clone();
-            if kind == "tmpfs" && !options.iter().any(|option| option.starts_with("mode=")) {
-                let stat = rustix::fs::statat(&target, "", AtFlags::EMPTY_PATH)
+            if let Some(there) = there {
+                let stat = rustix::fs::statat(&there, "", AtFlags::EMPTY_PATH)
                     .doing(|| format!("fstat {destination}"))?;
-                options.push(format!("mode={:o}", stat.st_mode & 0o7777));
+                if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                    let message = format!("mount {kind} at {destination}: not a directory");
+                    return Err(Problem { errno: Errno::NOTDIR.raw_os_error(), message });
+                }
+                // As runc: it takes the mode of what it hides. Where there was nothing the kernel's 1777 stands.
+                if !options.iter().any(|option| option.starts_with("mode=")) {
+                    options.push(format!("mode={:o}", stat.st_mode & 0o7777));
+                }
             }
             let tree = new(kind, source.as_deref(), &options, mount.attributes)
                 .map_err(|problem| problem.below(&format!("mount {kind} at {destination}")))?;
