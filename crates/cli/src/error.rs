@@ -75,10 +75,7 @@ impl CliError {
 
     /// A failed input or output; `act` says of what: `read /tmp/env`.
     pub(crate) fn io(act: impl Display, source: &io::Error) -> CliError {
-        let problem = source.to_string();
-        // "(os error 2)" tells a person nothing that the words have not said.
-        let problem = problem.split(" (os error").next().unwrap_or_default();
-        let mut error = CliError::new(Kind::of_io(source), format!("{act}: {problem}"));
+        let mut error = CliError::new(Kind::of_io(source), io_sentence(act, source));
         error.silent = source.kind() == io::ErrorKind::BrokenPipe;
         if error.silent {
             error.code = Some(0);
@@ -203,6 +200,12 @@ impl CliError {
         }
         result
     }
+}
+
+/// `open /none: No such file or directory`: "(os error 2)" tells a person nothing that the words have not said.
+pub(crate) fn io_sentence(act: impl Display, source: &io::Error) -> String {
+    let problem = source.to_string();
+    format!("{act}: {}", problem.split(" (os error").next().unwrap_or_default())
 }
 
 /// The names of arguments as clap spells them (`<CONTAINER COMMAND [ARG...]>...`), without its brackets and without

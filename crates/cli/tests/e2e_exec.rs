@@ -95,3 +95,29 @@ fn it_ends_with_the_container() {
     onggi.ok(["kill", "jar"]);
     session.wait().code(137);
 }
+
+#[test]
+fn a_variable_without_a_value_is_the_caller_s_or_none() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "jar", "-e", "KNOWN=1", "busybox", "sleep", "1000"]);
+    let env = |name: &str| {
+        let words = ["exec", "-e", name, "-e", "CALLERS", "jar", "env"];
+        onggi.command(words).env("CALLERS", "2").success()
+    };
+    assert!(env("NOBODYS").contains("\nCALLERS=2\n") && env("NOBODYS").contains("\nKNOWN=1\n"));
+    assert!(!env("KNOWN").contains("KNOWN"));
+    onggi.ok(["rm", "-f", "jar"]);
+}
+
+#[test]
+fn what_does_not_run_cannot_be_attached_to_nor_sent_no_signal() {
+    let onggi = with_jar();
+    for signal in ["BOGUS", "0", "99"] {
+        let refused = onggi.fails(["kill", "-s", signal, "jar"]).code(1).stderr;
+        assert_eq!(refused, format!("onggi: Invalid signal: {signal}\n"));
+    }
+    onggi.ok(["stop", "-t", "0", "jar"]);
+    let refused = onggi.fails(["attach", "jar"]).code(1).stderr;
+    assert_eq!(refused, "onggi: You cannot attach to a stopped container, start it first\n");
+    onggi.ok(["rm", "jar"]);
+}

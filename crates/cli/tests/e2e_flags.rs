@@ -314,3 +314,87 @@ fn a_container_made_with_a_terminal_says_what_to_leave_out() {
     let refused = onggi.command(["run", "-it", "busybox"]).input("").output().code(1).stderr;
     assert!(refused.contains("leave out -t"), "{refused}");
 }
+
+#[test]
+fn a_file_system_in_memory_takes_the_mode_of_what_it_hides() {
+    let onggi = busybox();
+    let flags = ["--tmpfs", "/root", "--tmpfs", "/new", "--tmpfs", "/var:mode=710,size=10%"];
+    let script = "stat -c '%a %n' /root /new /var; grep -c ' /var tmpfs .*size=' /proc/mounts";
+    let image = shell(&onggi, &[], "stat -c %a /root");
+    assert_ne!(image, "1777");
+    let found = shell(&onggi, &flags, script);
+    assert_eq!(found, format!("{image} /root\n1777 /new\n710 /var\n1"));
+    let refused = onggi.fails(["run", "--rm", "--tmpfs", "/bin/busybox", "busybox", "true"]).code(125).stderr;
+    assert!(refused.contains("mount tmpfs at /bin/busybox: not a directory"), "{refused}");
+}
+
+#[test]
+fn inspect_shows_tmpfs_as_docker() {
+    let onggi = busybox();
+    let long = "type=tmpfs,dst=/long,tmpfs-size=1m,tmpfs-mode=1770";
+    onggi.ok([
+        "create",
+        "--name",
+        "jar",
+        "--tmpfs",
+        "/short:size=3m,noexec",
+        "--tmpfs",
+        "/bare",
+        "--mount",
+        long,
+        "busybox",
+        "true",
+    ]);
+    assert_eq!(
+        onggi.inspect("jar", "{{json .HostConfig.Tmpfs}}"),
+        r#"{"/bare":"","/short":"size=3m,noexec"}"#
+    );
+    assert_eq!(
+        onggi.inspect("jar", "{{json .HostConfig.Mounts}}"),
+        r#"[{"Type":"tmpfs","Target":"/long","TmpfsOptions":{"SizeBytes":1048576,"Mode":1016}}]"#
+    );
+    assert_eq!(onggi.inspect("jar", "{{range .Mounts}}{{.Type}} {{.Destination}};{{end}}"), "tmpfs /long;");
+}
+
+#[test]
+fn empty_names_are_none() {
+    let onggi = busybox();
+    let flags = ["--hostname", "", "--cgroup-parent", ""];
+    let name = shell(&onggi, &flags, "hostname");
+    assert_eq!(name.trim().len(), 12, "{name}");
+}
+
+#[test]
+fn a_working_directory_that_is_none_is_named() {
+    let onggi = busybox();
+    let refused =
+        onggi.fails(["run", "--rm", "--name", "jar", "-w", "/bin/busybox", "busybox", "true"]).code(125);
+    assert_eq!(
+        refused.stderr,
+        "onggi: failed to start container \"jar\": chdir to the working directory \"/bin/busybox\": not a directory\n"
+    );
+    let refused = onggi.fails(["run", "--rm", "-w", "here", "busybox", "true"]).code(125).stderr;
+    assert!(
+        refused.contains("the working directory 'here' is invalid, it needs to be an absolute path"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_variable_of_the_environment_that_nobody_knows_is_named() {
+    let onggi = busybox();
+    let output = onggi.command(["ps"]).env("ONGGI_ROOTS", "/x").env("ONGGI_TEST_ANY", "1").output().code(0);
+    assert_eq!(
+        output.stderr,
+        "warning: the environment variable ONGGI_ROOTS means nothing to onggi: `onggi config show` lists what can be set\n"
+    );
+    let output = onggi.command(["__complete", "--", "ps"]).env("ONGGI_ROOTS", "/x").output().code(0);
+    assert_eq!(output.stderr, "");
+}
+
+#[test]
+fn options_for_no_log_are_refused() {
+    let onggi = busybox();
+    let flags = ["run", "--log-driver", "none", "--log-opt", "max-size=1m", "busybox", "true"];
+    onggi.fails(flags).code(125).says("invalid logging opts for driver none");
+}

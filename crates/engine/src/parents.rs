@@ -12,6 +12,7 @@ use crate::Engine;
 use crate::error::Error;
 use crate::paths::make_directory;
 use crate::record::Record;
+use crate::resolve;
 
 /// Held while parents are made and filled, or removed.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ impl Engine {
     /// Marks the parents that are not there yet. The lock is to be held until the container's own cgroup is in them; `None` where nobody
     /// asked for a parent.
     pub(crate) fn mark_parents(&self, record: &Record) -> Result<Option<ParentsLock>, Error> {
-        if record.request.cgroup_parent.is_none() {
+        if resolve::cgroup_parent(&record.request).is_none() {
             return Ok(None);
         }
         let lock = self.lock_parents()?;
@@ -40,7 +41,7 @@ impl Engine {
 
     /// Removes the parents that Onggi made and that nothing is in any more. What cannot be removed does no harm.
     pub(crate) fn remove_parents(&self, record: &Record) -> Result<(), Error> {
-        if record.request.cgroup_parent.is_none() {
+        if resolve::cgroup_parent(&record.request).is_none() {
             return Ok(());
         }
         let _lock = self.lock_parents()?;

@@ -139,7 +139,11 @@ impl Engine {
         match status(&self.state(id)?) {
             Status::Restarting => return Err(crate::exec::restarting(id, &record.name)),
             status if status.is_live() => {}
-            _ => return Err(Error::NotRunning { id: id.to_string() }),
+            _ => {
+                // In the words of Docker's client.
+                let message = "You cannot attach to a stopped container, start it first".to_owned();
+                return Err(Error::Refused { id: id.to_string(), message });
+            }
         }
         let mut connection = self.connect(id)?;
         let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);

@@ -87,7 +87,7 @@ fn what_is_not_there_is_said_in_gos_words() {
     jar.exec("")["process"]["cwd"] = json!("/none");
     let (step, errno, message) = jar.failure();
     assert_eq!((step.as_str(), errno), ("working-directory", 2));
-    assert_eq!(message, "chdir to cwd (\"/none\") set in config.json failed: no such file or directory");
+    assert_eq!(message, "chdir to the working directory \"/none\": no such file or directory");
 }
 
 #[test]

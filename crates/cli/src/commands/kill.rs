@@ -6,7 +6,7 @@ use onggi_engine::flags::signal;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::flags::{self, arguments, parsed, texts, value};
+use crate::flags::{self, arguments, text, texts, value};
 
 pub(crate) const COMMAND: Command = Command {
     names: &["kill", "container kill"],
@@ -26,7 +26,9 @@ fn build() -> clap::Command {
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     const SIGKILL: i32 = 9;
-    let signal = parsed(matches, "signal", signal)?.unwrap_or(SIGKILL);
+    // Docker's client leaves the word to its engine, whose refusal ends with 1.
+    let named = text(matches, "signal").map(signal).transpose();
+    let signal = named.map_err(CliError::invalid)?.unwrap_or(SIGKILL);
     let engine = context.engine()?;
     context.each(&texts(matches, "containers"), |name| {
         engine.kill(&engine.resolve(name)?, signal)?;

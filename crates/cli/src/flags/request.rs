@@ -13,7 +13,7 @@ use onggi_engine::request::{
 use onggi_settings::{bytes, detach_keys};
 
 use super::{all_parsed, environment, health, is, number, pairs, parsed, text, texts, unbuilt};
-use crate::error::CliError;
+use crate::error::{CliError, io_sentence};
 
 /// The request that the flags make. `attached`: `run` without `-d`.
 pub(crate) fn container(
@@ -200,7 +200,10 @@ fn isolation(text: &str) -> Result<Isolation, String> {
 fn security(matches: &ArgMatches) -> Result<Security, CliError> {
     let mut security = Security::default();
     for option in texts(matches, "security-opt") {
-        let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("open {path}: {error}"));
+        let read = |path: &str| {
+            fs::read_to_string(path)
+                .map_err(|error| format!("seccomp profile: {}", io_sentence(format!("open {path}"), &error)))
+        };
         words::security_option(&option, &mut security, read)
             .map_err(|problem| CliError::flag("security-opt", problem))?;
     }

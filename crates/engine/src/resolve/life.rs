@@ -79,6 +79,9 @@ pub(super) fn log(request: &RunRequest, settings: &Settings) -> Result<Log, Erro
         Some(name) => name.parse().map_err(|reason| invalid(format!("log driver {name}: {reason}")))?,
     };
     let max_file = request.log.max_file.unwrap_or(settings.log_max_file);
+    if driver.name() == "none" && (request.log.max_size.is_some() || request.log.max_file.is_some()) {
+        return Err(invalid("invalid logging opts for driver none"));
+    }
     if max_file == 0 {
         return Err(invalid("invalid log option max-file: it must be at least 1"));
     }

@@ -109,6 +109,11 @@ pub(super) fn pids(request: &RunRequest, settings: &Settings) -> i64 {
     }
 }
 
+/// The one asked for. As in Docker, an empty one is none.
+pub(crate) fn cgroup_parent(request: &RunRequest) -> Option<&str> {
+    request.cgroup_parent.as_deref().filter(|parent| !parent.is_empty())
+}
+
 /// The path of its cgroup, from the root of the hierarchy.
 ///
 /// # Errors
@@ -217,6 +222,10 @@ mod tests {
             ),
             (
                 RunRequest { cgroup_parent: Some("/a/../b".into()), ..RunRequest::default() },
+                "invalid cgroup parent",
+            ),
+            (
+                RunRequest { cgroup_parent: Some("/".into()), ..RunRequest::default() },
                 "invalid cgroup parent",
             ),
             (

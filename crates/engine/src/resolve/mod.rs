@@ -23,7 +23,7 @@ mod process;
 pub(crate) mod samples;
 
 pub(crate) use life::check_restart;
-pub(crate) use limits::{cgroup, check_cpuset, check_limits};
+pub(crate) use limits::{cgroup, cgroup_parent, check_cpuset, check_limits};
 pub(crate) use process::variable;
 
 /// What is given besides the request.
@@ -81,7 +81,7 @@ pub(crate) fn resolve(request: &RunRequest, facts: &mut Facts<'_>) -> Result<Res
         capabilities: capabilities::resolve(request, settings.compat).map_err(invalid)?,
         shm_size: mounts::shm_size(request, settings),
         pids_limit: limits::pids(request, settings),
-        cgroup: cgroup(request.cgroup_parent.as_deref().unwrap_or(&settings.cgroup_parent), facts.id)?,
+        cgroup: cgroup(cgroup_parent(request).unwrap_or(&settings.cgroup_parent), facts.id)?,
         log: life::log(request, settings)?,
         detach_keys: match &request.detach_keys {
             Some(keys) => keys.clone(),

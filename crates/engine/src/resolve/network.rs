@@ -78,12 +78,12 @@ pub(super) fn exposed_ports(request: &RunRequest, image: &RunConfig) -> Result<V
 
 pub(super) fn hostname(request: &RunRequest, facts: &Facts<'_>) -> Result<String, Error> {
     let shares = request.uts == UtsMode::Host || request.isolation == Isolation::Process;
-    match &request.hostname {
+    // As in Docker, an empty one is none: scripts pass on variables that may be empty.
+    match request.hostname.as_ref().filter(|name| !name.is_empty()) {
         Some(_) if shares => Err(invalid("conflicting options: hostname and the UTS mode")),
         Some(name) => {
             // 64 bytes are the kernel's limit, and a NUL or a line end would forge lines of /etc/hosts.
-            let sound =
-                !name.is_empty() && name.len() <= 64 && !name.bytes().any(|byte| byte <= b' ' || byte == 127);
+            let sound = name.len() <= 64 && !name.bytes().any(|byte| byte <= b' ' || byte == 127);
             if sound { Ok(name.clone()) } else { Err(invalid(format!("invalid hostname: {name:?}"))) }
         }
         None if shares || request.network == Network::Host => Ok(facts.host_name.to_owned()),

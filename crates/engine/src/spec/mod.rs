@@ -132,9 +132,13 @@ pub(crate) fn environment(record: &Record) -> Vec<String> {
     env
 }
 
-/// Adds variables; one that is there already changes in its place.
+/// Adds variables; one that is there already changes in its place, a name alone takes one away.
 pub(crate) fn set_variables(env: &mut Vec<String>, entries: &[String]) {
     for entry in entries {
+        if !entry.contains('=') {
+            env.retain(|known| variable(known) != entry);
+            continue;
+        }
         match env.iter_mut().find(|known| variable(known) == variable(entry)) {
             Some(known) => known.clone_from(entry),
             None => env.push(entry.clone()),

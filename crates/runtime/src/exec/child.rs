@@ -297,7 +297,7 @@ impl Child<'_> {
         {
             return Err(Problem {
                 errno: rustix::io::Errno::ACCESS.raw_os_error(),
-                message: format!("chdir to cwd ({path:?}) set in config.json failed: permission denied"),
+                message: format!("chdir to the working directory {path:?}: permission denied"),
             });
         }
         self.program = Some(program::find(self, args, env, home)?);

@@ -43,15 +43,13 @@ pub(super) fn execute(program: &Program) -> Problem {
 pub(super) fn change_directory(root: &Root, path: &str) -> Outcome<bool> {
     let directory = match root.open(path, OFlags::PATH | OFlags::DIRECTORY) {
         Err(error) if is(&error, Errno::ACCESS) || is(&error, Errno::PERM) => return Ok(false),
-        other => other.map_err(|error| {
-            Problem::of(format_args!("chdir to cwd ({path:?}) set in config.json failed"), error)
-        })?,
+        other => other
+            .map_err(|error| Problem::of(format_args!("chdir to the working directory {path:?}"), error))?,
     };
     match rustix::process::fchdir(&directory) {
         Err(Errno::ACCESS | Errno::PERM) => return Ok(false),
-        other => other.map_err(|error| {
-            Problem::of(format_args!("chdir to cwd ({path:?}) set in config.json failed"), error)
-        })?,
+        other => other
+            .map_err(|error| Problem::of(format_args!("chdir to the working directory {path:?}"), error))?,
     }
     // CVE-2024-21626: the kernel says "(unreachable)/…" of a directory outside the root.
     match rustix::process::getcwd(Vec::new()) {
