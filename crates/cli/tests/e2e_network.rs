@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::net::TcpListener;
+
 use common::busybox;
-use common::network::{address, fetch, port, reaches, serve};
+use common::network::{address, fetch, port, reaches, serve, watcher};
 
 #[test]
 fn a_published_port_is_reached_and_held() {
@@ -19,10 +21,17 @@ fn a_published_port_is_reached_and_held() {
     assert!(shown.contains("->80/tcp"), "{shown}");
 
     let twice = format!("{}:80", ports[0]);
+    onggi.run(["run", "--rm", "-p", &twice, "busybox", "true"]).code(125).says(&format!(
+        "Bind for 0.0.0.0:{} failed: port is already allocated (container web has it)",
+        ports[0]
+    ));
+    let program = TcpListener::bind("127.77.0.1:0").expect("a port");
+    let taken = program.local_addr().expect("its address");
     onggi
-        .run(["run", "--rm", "-p", &twice, "busybox", "true"])
+        .run(["run", "--rm", "-p", &format!("{taken}:80"), "busybox", "true"])
         .code(125)
-        .says(&format!("Bind for 0.0.0.0:{} failed: port is already allocated", ports[0]));
+        .says("port is already allocated (no container of Onggi's has it");
+    drop(program);
     for (place, words) in [("[::1]::80", "[::1] are not built yet"), ("[::]::80", "its network has none")] {
         onggi.run(["run", "--rm", "-p", place, "busybox", "true"]).code(125).says(words);
     }
@@ -131,6 +140,28 @@ fn a_dead_monitor_s_container_keeps_its_place() {
     onggi.ok(["stop", "-t", "0", "web"]);
     onggi.ok(["start", "web"]);
     assert_eq!(fetch(&format!("127.0.0.1:{}", port(&onggi, "web", "80"))), "web");
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn the_port_of_one_whose_monitor_died_is_its_own_while_it_lives() {
+    let onggi = busybox();
+    serve(&onggi, "web", &["-p", "80"]);
+    let host = port(&onggi, "web", "80");
+    let place = format!("127.0.0.1:{host}");
+    let (monitor, first) = (onggi.monitor("web"), onggi.first_process("web"));
+    monitor.kill();
+    // Nobody has looked at it since: its port is held by nobody, and in the table.
+    let other = ["run", "-d", "--name", "other", "-p", &format!("{host}:80"), "busybox", "httpd", "-f"];
+    onggi.run(other).code(125).says("port is already allocated (container web has it)");
+    assert_eq!(fetch(&place), "web");
+    watcher(&onggi, "web").kill();
+    first.kill();
+    onggi.ok(["rm", "other"]);
+    serve(&onggi, "new", &["-p", &format!("{host}:80")]);
+    assert_eq!(fetch(&place), "new", "it does not live any more");
+    onggi.ok(["rm", "-f", "web"]);
+    assert_eq!(fetch(&place), "new", "what the dead one gives back is not its own");
     assert_eq!(onggi.leftovers(), Vec::<String>::new());
 }
 

@@ -91,7 +91,10 @@ impl Engine {
             onggi_sys::fault::point("engine.start.prepared");
             let plan = self.plan(record, options.timings)?;
             let _parents = self.mark_parents(record)?;
+            self.settle_ports(&connections);
+            let claimed = connections.clone();
             self.launch(record, &lock, &plan, options, restarts, connections)
+                .map_err(|error| self.name_holder(error, &claimed))
         });
         match started {
             Ok(session) => Ok(session),

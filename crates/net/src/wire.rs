@@ -176,6 +176,12 @@ fn unpublish(firewall: &mut Firewall, attachment: &Attachment, ports: &[Publishe
     match table.apply(socket, &[], &changes) {
         Err(error) if gone(&error) => {
             for change in changes {
+                // One that leads elsewhere is another's: who was refused it must not take it away.
+                if let Change::Port(port) = &change
+                    && table.leads_there(socket, port)? != Some(true)
+                {
+                    continue;
+                }
                 match table.apply(socket, &[], &[change]) {
                     Err(error) if gone(&error) => {}
                     other => other?,

@@ -60,6 +60,12 @@ fn elements_come_and_go_all_or_none() {
     assert!(list().contains("tcp . 8080 : 10.192.0.2 . 80"), "{}", list());
     let other = port(Protocol::Tcp, "0.0.0.0:8080", "10.192.0.3:80");
     table.apply(&mut socket, std::slice::from_ref(&other), &[]).unwrap_err();
+    for (change, leads) in [(&web, Some(true)), (&other, Some(false))] {
+        let Change::Port(port) = change else { continue };
+        assert_eq!(table.leads_there(&mut socket, port).unwrap(), leads);
+        let elsewhere = Published { host: "0.0.0.0:1".parse().unwrap(), ..*port };
+        assert_eq!(table.leads_there(&mut socket, &elsewhere).unwrap(), None);
+    }
     // One of them is not there: neither goes.
     table
         .apply(&mut socket, &[], &[web.clone(), port(Protocol::Tcp, "0.0.0.0:1", "10.192.0.2:1")])

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use onggi_testkit::{PATIENCE, TestEnv};
+use onggi_testkit::{PATIENCE, Process, TestEnv};
 
 /// A server that answers each connection with one word, and does so when this returns.
 pub(crate) fn serve(onggi: &TestEnv, name: &str, flags: &[&str]) {
@@ -47,4 +47,13 @@ pub(crate) fn address(onggi: &TestEnv, name: &str) -> String {
 pub(crate) fn reaches(onggi: &TestEnv, from: &str, address: &str) -> bool {
     let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 {address} 80");
     onggi.run(["exec", from, "sh", "-c", &script]).stdout.contains("200 OK")
+}
+
+/// The monitor of a container, also one that has adopted it and so is nobody's parent.
+pub(crate) fn watcher(onggi: &TestEnv, name: &str) -> Process {
+    let id = onggi.inspect(name, "{{.Id}}");
+    let place = onggi.run_root().join("sandboxes").join(id).join("monitor.json");
+    let text = std::fs::read_to_string(&place).expect("it is watched");
+    let pid = text.split("\"pid\":").nth(1).and_then(|rest| rest.split([',', '}']).next()).expect("a pid");
+    Process::open(pid.trim().parse().expect("a number")).expect("it lives")
 }

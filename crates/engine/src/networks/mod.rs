@@ -8,6 +8,7 @@ mod bridge;
 mod connect;
 mod create;
 mod foreign;
+mod holders;
 mod inspect;
 mod ports;
 mod remove;

@@ -22,6 +22,7 @@ pub(crate) mod kind {
     pub(crate) const DELETE_RULE: u8 = 8;
     pub(crate) const NEW_SET: u8 = 9;
     pub(crate) const NEW_ELEMENT: u8 = 12;
+    pub(crate) const GET_ELEMENT: u8 = 13;
     pub(crate) const DELETE_ELEMENT: u8 = 14;
 }
 

@@ -127,6 +127,14 @@ pub(super) fn delete(batch: &mut Batch<'_>, changes: &[Change<'_>]) {
     }
 }
 
+/// The one element of a map that a change is about: the map, the key, the value.
+pub(super) fn in_map(change: &Change<'_>) -> Option<(&'static str, Vec<u8>, Vec<u8>)> {
+    sorted(std::slice::from_ref(change)).into_iter().find_map(|(set, elements)| {
+        let (key, data) = elements.into_iter().next()?;
+        Some((set, key, data?))
+    })
+}
+
 fn sorted(changes: &[Change<'_>]) -> Elements {
     let mut all: Elements = SETS.iter().map(|(name, ..)| (*name, Vec::new())).collect();
     let mut put = |set: &str, key: Vec<u8>, data: Option<Vec<u8>>| {

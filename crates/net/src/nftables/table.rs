@@ -3,7 +3,8 @@
 
 use super::batch::{BaseChain, Batch, Family, Hook, kind, message};
 use super::element::{
-    self, BRIDGES, Change, INSIDE, INTERNAL, ITSELF4, ITSELF6, PORTS4, PORTS4_AT, PORTS6, PORTS6_AT, SETS,
+    self, BRIDGES, Change, INSIDE, INTERNAL, ITSELF4, ITSELF6, PORTS4, PORTS4_AT, PORTS6, PORTS6_AT,
+    Published, SETS,
 };
 use super::expression::{Meta, Rule, Tracked, Verdict};
 use crate::Error;
@@ -102,6 +103,33 @@ impl Table {
             return Ok(());
         }
         batch.send(socket, || format!("change the elements of the nf_tables table inet {}", self.name))
+    }
+
+    /// Where a port leads by the table, told by whether that is where this one does; `None`: nowhere.
+    ///
+    /// # Errors
+    /// [`Error::Netlink`].
+    pub fn leads_there(&self, socket: &mut Socket, port: &Published) -> Result<Option<bool>, Error> {
+        let Some((map, key, value)) = element::in_map(&Change::Port(*port)) else { return Ok(None) };
+        let question = message(Family::Inet, kind::GET_ELEMENT, 0)
+            .text(1, &self.name)
+            .text(2, map)
+            .nest(3, |list| list.nest(1, |element| element.nest(1, |part| part.attribute(1, &key))));
+        let mut found = None;
+        let asked = socket.query(
+            question,
+            || format!("look for a port in the nf_tables table inet {}", self.name),
+            |each| {
+                let list = each.body.get(4..).map(Attributes).and_then(|all| all.find(3));
+                let element = list.and_then(|list| Attributes(list).find(1));
+                let data = element.and_then(|element| Attributes(Attributes(element).find(2)?).find(1));
+                found = found.or(data.map(|data| data == value));
+            },
+        );
+        match asked {
+            Err(error) if error.errno() == Some(ENOENT) => Ok(None),
+            other => other.map(|()| found),
+        }
     }
 
     /// Makes the table anew with these elements, in one transaction: packets meet the old one or the new one.
