@@ -22,6 +22,8 @@ use onggi_net::wire::{self, Firewall, Namespace};
 
 /// What is dropped is not answered; everything else here is answered in microseconds.
 const LONG_ENOUGH: Duration = Duration::from_millis(400);
+/// For what does come.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Host {
     run: tempfile::TempDir,
@@ -285,7 +287,9 @@ fn who_goes_on_sending_to_a_udp_port_reaches_who_has_it_now() {
             let server = socket(&container.room, &format!("{any}:53"));
             say(&digit.to_string());
             let mut bytes = [0; 8];
-            let (count, _) = server.recv_from(&mut bytes).expect("it arrives");
+            server.set_read_timeout(Some(PATIENCE)).unwrap();
+            let received = server.recv_from(&mut bytes);
+            let (count, _) = received.unwrap_or_else(|error| panic!("{digit} at {at}: {error}"));
             assert_eq!(&bytes[..count], digit.to_string().as_bytes());
             wire::disconnect(&mut Firewall::default(), &container.attachment, true).unwrap();
         }
