@@ -152,6 +152,27 @@ fn start() {
 }
 
 #[test]
+fn fill_a_volume() {
+    const LIST: &[&str] = &["run", "--rm", "-v", "data:/etc", "busybox", "ls", "-A", "/etc"];
+    Act {
+        before: &[],
+        words: |_| words(&["run", "-d", "--name", "jar", "-v", "data:/etc", "busybox", "sleep", "1000"]),
+        sound: |onggi, fault| {
+            let image = after(onggi, fault, &["run", "--rm", "busybox", "ls", "-A", "/etc"]).stdout;
+            // Half of a fill passes for all of it nowhere.
+            assert_eq!(after(onggi, fault, LIST).stdout, image, "after a kill at {fault}");
+            removable(onggi, fault);
+            let volume = onggi.data().join("volumes/data");
+            let mut left: Vec<_> =
+                fs::read_dir(volume).expect("a volume").flatten().map(|e| e.file_name()).collect();
+            left.sort();
+            assert_eq!(left, ["_data", "volume.json"], "after a kill at {fault}");
+        },
+    }
+    .is_killed_at_each_step();
+}
+
+#[test]
 fn run_with_rm() {
     Act {
         before: &[],

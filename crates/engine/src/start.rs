@@ -267,7 +267,7 @@ impl Engine {
             swap_limit: swap_matters && crate::host::can_limit_swap(self.cgroups()?),
             empty_volumes: record
                 .volumes()
-                .filter(|(name, _)| self.volume_is_empty(name))
+                .filter(|(name, _)| self.volume_wants_filling(name))
                 .map(|(name, _)| name.to_owned())
                 .collect(),
             bounding: if all_but_default { Some(crate::host::bounding_capabilities()?) } else { None },

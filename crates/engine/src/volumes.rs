@@ -198,10 +198,11 @@ impl Engine {
         Ok(users.get(name).is_some_and(|users| users.iter().any(|user| user != holder.as_str())))
     }
 
-    /// Whether there is nothing in it, so that it may be filled from an image.
-    pub(crate) fn volume_is_empty(&self, name: &str) -> bool {
-        let data = self.paths.volume(name).join(DATA);
-        std::fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_none())
+    /// Whether it may be filled from an image: there is nothing in it, or a fill was cut short that the runtime has yet to end.
+    pub(crate) fn volume_wants_filling(&self, name: &str) -> bool {
+        let volume = self.paths.volume(name);
+        let empty = std::fs::read_dir(volume.join(DATA)).is_ok_and(|mut entries| entries.next().is_none());
+        empty || volume.join(onggi_runtime::FILLED).exists()
     }
 
     /// Which containers mount which volume, by the containers' records: a creation that was cut short has left one without a row,

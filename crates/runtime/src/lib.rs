@@ -11,5 +11,7 @@ mod wire;
 pub use plan::{Launch, Plan, Step};
 pub use wire::{decode_filter, decode_launch, decode_steps, encode};
 
+/// What is to be moved into a volume whose filling from an image was cut short; it lies beside the volume's directory.
+pub const FILLED: &str = "_filled";
 /// Version of the encoded plan: a program refuses one that is newer than itself.
 pub const VERSION: u32 = 1;

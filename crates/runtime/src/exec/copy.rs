@@ -11,15 +11,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
+    AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat,
+    Timespec, Timestamps, Uid, XattrFlags, flock,
 };
 use rustix::io::Errno;
 
 use super::child::Child;
 use super::problem::{Doing, Outcome, Problem};
 use super::root::is;
+use crate::FILLED;
 use crate::plan::Populate;
 
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// A fill that goes on, or one that nobody uses.
+const FILLING: &str = "_filling";
 /// Each level holds two descriptors.
 const DEEPEST: usize = 200;
 
@@ -27,17 +32,80 @@ const DEEPEST: usize = 200;
 pub(super) fn populate(child: &Child<'_>, populate: &Populate) -> Outcome {
     let Populate { destination, volume } = populate;
     let from = match child.root()?.open(destination, OFlags::RDONLY | OFlags::DIRECTORY) {
-        Err(error) if is(&error, Errno::NOENT) || is(&error, Errno::NOTDIR) => return Ok(()),
-        other => other.doing(|| format!("open {destination}"))?,
+        Err(error) if is(&error, Errno::NOENT) || is(&error, Errno::NOTDIR) => None,
+        other => Some(other.doing(|| format!("open {destination}"))?),
     };
-    let to =
-        rustix::fs::openat(CWD, volume, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let to = rustix::fs::openat(CWD, volume, DIRECTORY, Mode::empty());
     let to = to.doing(|| format!("open the volume {}", volume.display()))?;
-    if !is_empty(&to)? {
+    let beside = volume.parent().unwrap_or(Path::new("/"));
+    fill(from.as_ref(), &to, beside)
+        .map_err(|problem| problem.below(&format!("fill the volume {}", volume.display())))
+}
+
+/// Any moment may be the last, and half of a fill must not pass for all of it: the copy is made beside the volume, gets its second name when
+/// it is whole, and is moved into the volume from there. What was cut short before that is thrown away by the next start, what was cut
+/// short after it is moved on. Whoever else starts with the volume waits meanwhile. `from`: `None` where the image has nothing.
+fn fill(from: Option<&OwnedFd>, to: &OwnedFd, beside: &Path) -> Outcome {
+    let (filling, filled) = (beside.join(FILLING), beside.join(FILLED));
+    if !filled.exists() && (from.is_none() || !is_empty(to)?) {
         return Ok(());
     }
-    copy_tree(&from, to.as_fd())
-        .map_err(|problem| problem.below(&format!("fill the volume {}", volume.display())))
+    let parent = rustix::fs::openat(CWD, beside, DIRECTORY, Mode::empty());
+    let parent = parent.doing(|| format!("open {}", beside.display()))?;
+    flock(&parent, FlockOperation::LockExclusive).doing(|| format!("lock {}", beside.display()))?;
+    if !filled.exists() {
+        let Some(from) = from else { return Ok(()) };
+        if !is_empty(to)? {
+            return Ok(());
+        }
+        let disk = |directory: &OwnedFd| rustix::fs::fstat(directory).map(|stat| stat.st_dev);
+        if disk(to).doing(|| "fstat")? != disk(&parent).doing(|| "fstat")? {
+            // Somebody has mounted a disk there, into which nothing can be moved.
+            return copy_tree(from, to.as_fd());
+        }
+        remove(&filling)?;
+        rustix::fs::mkdirat(&parent, FILLING, Mode::from_raw_mode(0o700))
+            .doing(|| format!("mkdir {}", filling.display()))?;
+        let copy = rustix::fs::openat(&parent, FILLING, DIRECTORY, Mode::empty());
+        let copy = copy.doing(|| format!("open {}", filling.display()))?;
+        if let Err(problem) = copy_tree(from, copy.as_fd()) {
+            // What filled the disk shall not stay on it; if it cannot be removed, the next start tries again.
+            let _ = remove(&filling);
+            return Err(problem);
+        }
+        onggi_sys::fault::point("runtime.fill.copied");
+        rustix::fs::renameat(&parent, FILLING, &parent, FILLED)
+            .doing(|| format!("rename {}", filling.display()))?;
+        onggi_sys::fault::point("runtime.fill.whole");
+    }
+    let copy = rustix::fs::openat(&parent, FILLED, DIRECTORY, Mode::empty());
+    let copy = copy.doing(|| format!("open {}", filled.display()))?;
+    let stat = rustix::fs::fstat(&copy).doing(|| format!("fstat {}", filled.display()))?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&copy).doing(|| format!("read {}", filled.display()))? {
+        let name = entry.doing(|| format!("read {}", filled.display()))?.file_name().to_owned();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(name);
+        }
+    }
+    for name in names {
+        match rustix::fs::renameat_with(&copy, &name, to, &name, RenameFlags::NOREPLACE) {
+            // What somebody has put there since is theirs.
+            Ok(()) | Err(Errno::EXIST) => onggi_sys::fault::point("runtime.fill.moved"),
+            Err(error) => return Err(Problem::of(format_args!("move {}", name.to_string_lossy()), error)),
+        }
+    }
+    attributes(copy.as_fd(), to.as_fd(), &stat, Path::new("."))?;
+    remove(&filled)
+}
+
+fn remove(tree: &Path) -> Outcome {
+    match std::fs::remove_dir_all(tree) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Problem::of(format_args!("remove {}", tree.display()), error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Copies the contents and the attributes of a directory.
