@@ -202,10 +202,22 @@ impl CliError {
     }
 }
 
-/// `open /none: No such file or directory`: "(os error 2)" tells a person nothing that the words have not said.
+/// `open /none: No such file or directory`.
 pub(crate) fn io_sentence(act: impl Display, source: &io::Error) -> String {
-    let problem = source.to_string();
-    format!("{act}: {}", problem.split(" (os error").next().unwrap_or_default())
+    without_numbers(&format!("{act}: {source}"))
+}
+
+/// "(os error 2)" tells a person nothing that the words before it have not said.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => plain.push_str(rest),
+            _ => plain.push_str(&format!(" (os error {part}")),
+        }
+    }
+    plain
 }
 
 /// The names of arguments as clap spells them (`<CONTAINER COMMAND [ARG...]>...`), without its brackets and without
@@ -260,7 +272,7 @@ const ROOTS_STORE: &str = "/var/lib/onggi";
 
 impl<E: Diagnose> From<E> for CliError {
     fn from(error: E) -> CliError {
-        let mut result = CliError::new(error.kind(), shorten_ids(&error.to_string()));
+        let mut result = CliError::new(error.kind(), shorten_ids(&without_numbers(&error.to_string())));
         result.hint = error.hint();
         if result.message.starts_with("No such image") {
             result.hint = other_store().or(result.hint);
@@ -296,6 +308,18 @@ mod tests {
             ("<NAME>...", "NAME"),
         ] {
             assert_eq!(needed(spelled), named);
+        }
+    }
+
+    #[test]
+    fn numbers_of_errors_are_left_out() {
+        for (text, wanted) in [
+            ("write a: No space left on device (os error 28)", "write a: No space left on device"),
+            ("a (os error 2): b (os error 13); c", "a: b; c"),
+            ("what (os error no", "what (os error no"),
+            ("what (os error x) y", "what (os error x) y"),
+        ] {
+            assert_eq!(without_numbers(text), wanted);
         }
     }
 

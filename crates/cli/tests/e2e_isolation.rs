@@ -266,3 +266,24 @@ fn host_capabilities() -> String {
     let status = fs::read_to_string("/proc/self/status").expect("/proc");
     status.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).expect("CapBnd").to_owned()
 }
+
+/// A caller in a broken chroot, or in an early boot, has none; the container's own and its masks are made from it.
+#[test]
+fn without_a_null_device_nothing_is_started_and_nothing_left() {
+    let onggi = busybox();
+    for (null, wanted) in [
+        ("true", "open /dev/null: No such file or directory"),
+        ("ln -s /etc/passwd /dev/null", "the host's /dev/null is not the null device"),
+        ("echo > /dev/null", "the host's /dev/null is not the null device"),
+    ] {
+        let script = format!("mount -t tmpfs none /dev && {null} && exec \"$@\"");
+        let inner = onggi.command(["run", "--rm", "busybox", "true"]).into_command();
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(inner.get_program()).args(inner.get_args());
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.output().expect("unshare");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(errors.contains(wanted) && output.status.code() == Some(125), "{null}: {errors}");
+        assert_eq!(onggi.ok(["ps", "-aq"]), "");
+    }
+}
