@@ -5,9 +5,14 @@
 
 /// Docker's rule: `[a-zA-Z0-9][a-zA-Z0-9_.-]+`.
 pub(crate) fn is_valid(name: &str) -> bool {
+    name.len() >= 2 && is_plain(name)
+}
+
+/// Whether a network may be called so: Podman's rule, since Docker has none; and it names a directory.
+pub(crate) fn is_plain(name: &str) -> bool {
     let bytes = name.as_bytes();
-    bytes.len() >= 2
-        && bytes[0].is_ascii_alphanumeric()
+    bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.len() <= 255
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
 }
 
@@ -102,6 +107,8 @@ mod tests {
             ("ö1", false),
         ] {
             assert_eq!(is_valid(name), valid, "{name}");
+            assert_eq!(is_plain(name), valid || name == "a", "{name}");
         }
+        assert!(is_plain(&"a".repeat(255)) && !is_plain(&"a".repeat(256)));
     }
 }

@@ -41,9 +41,9 @@ impl Engine {
         if name == DEFAULT || name == "default" || BUILT_IN.contains(&name.as_str()) {
             return Err(invalid(format!("operation is not permitted on predefined {name} network")));
         }
-        if !names::is_valid(name) {
+        if !names::is_plain(name) {
             return Err(invalid(format!(
-                "invalid network name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+                "invalid network name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed, 255 characters at most"
             )));
         }
         check_options(&request.options)?;
@@ -106,6 +106,11 @@ impl Engine {
     /// What the user said, and what is free for the rest.
     fn subnets(&self, request: &NetworkCreate, id: &str, used: &[Subnet]) -> Result<Vec<Range>, Error> {
         let mut subnets = request.subnets.clone();
+        if let Some(subnet) = subnets.iter().find(|subnet| !is_for_hosts(**subnet)) {
+            return Err(invalid(format!(
+                "invalid subnet {subnet}: the addresses of a loopback, of groups and of nobody belong to no network"
+            )));
+        }
         let has = |subnets: &[Subnet], ipv4: bool| subnets.iter().any(|subnet| subnet.is_ipv4() == ipv4);
         if subnets.iter().filter(|subnet| subnet.is_ipv4()).count() > 1
             || subnets.iter().filter(|subnet| !subnet.is_ipv4()).count() > 1
@@ -180,6 +185,12 @@ impl Engine {
     }
 }
 
+/// Whether hosts may have addresses of it: the whole of it lies outside what RFC 6890 sets apart for other ends.
+fn is_for_hosts(subnet: Subnet) -> bool {
+    let apart = ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "ff00::/8"];
+    apart.iter().filter_map(|text| text.parse::<Subnet>().ok()).all(|apart| !apart.overlaps(subnet))
+}
+
 fn check_options(options: &BTreeMap<String, String>) -> Result<(), Error> {
     for (key, value) in options {
         let wrong = || invalid(format!("invalid value for option {key}: {value}"));
@@ -209,4 +220,28 @@ fn check_options(options: &BTreeMap<String, String>) -> Result<(), Error> {
 
 fn invalid(what: impl Into<String>) -> Error {
     Error::Invalid { what: what.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subnets_of_hosts() {
+        for (text, is) in [
+            ("10.0.0.0/8", true),
+            ("169.254.0.0/16", true),
+            ("fd00:1::/64", true),
+            ("2001:db8::/64", true),
+            ("127.0.0.0/8", false),
+            ("127.0.0.8/29", false),
+            ("224.0.0.0/24", false),
+            ("255.255.255.0/24", false),
+            ("0.0.0.0/0", false),
+            ("::/0", false),
+            ("ff02::/64", false),
+        ] {
+            assert_eq!(is_for_hosts(text.parse().unwrap()), is, "{text}");
+        }
+    }
 }
