@@ -12,6 +12,9 @@ pub(crate) const GATHER: u64 = 100_000;
 const MANY: u32 = 16;
 /// A reading this long (nanoseconds) after the one before belongs to the same row.
 const CLOSE: u64 = 100_000;
+/// So long (nanoseconds) may a stream that gathers say nothing before it has to show again that it goes on: its process waits for the
+/// processor as well, on a busy machine for some milliseconds.
+const PAUSE: u64 = 10_000_000;
 
 /// The readings of one process's outputs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,7 +30,8 @@ pub(crate) struct Pace {
 impl Pace {
     /// There is something to read. Whether to let more gather first.
     pub(crate) fn ready(&mut self, stream: Stream, now: u64) -> bool {
-        if self.stream != Some(stream) || now.saturating_sub(self.last) > CLOSE {
+        let patience = if self.row > MANY { PAUSE } else { CLOSE };
+        if self.stream != Some(stream) || now.saturating_sub(self.last) > patience {
             self.row = 0;
         }
         self.stream = Some(stream);
@@ -71,6 +75,22 @@ mod tests {
         assert_eq!(first_gathering(numbers().map(|n| (Stdout, n, true))), None, "much at a time");
         let in_turn = numbers().map(|n| (if n % 8 == 0 { Stderr } else { Stdout }, n, false));
         assert_eq!(first_gathering(in_turn), None, "two streams in turn");
+    }
+
+    #[test]
+    fn a_stream_that_gathers_may_wait_for_the_processor() {
+        let mut pace = Pace::default();
+        let mut now = 1;
+        let mut gathers_after = |gap: u64| {
+            now += gap;
+            let gathers = pace.ready(Stdout, now);
+            pace.was_read(now, false);
+            gathers
+        };
+        (0..=MANY).for_each(|_| _ = gathers_after(CLOSE));
+        assert!(gathers_after(PAUSE));
+        assert!(!gathers_after(PAUSE + 1));
+        assert!(!gathers_after(CLOSE), "from the beginning");
     }
 
     #[test]
