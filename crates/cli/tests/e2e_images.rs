@@ -351,3 +351,24 @@ fn import_takes_changes_and_pipes() {
     onggi.fails(["import", "/no/such.tar", "x"]);
     assert_eq!(onggi.ok(["images", "-q"]).lines().count(), 1);
 }
+
+#[test]
+fn an_archive_that_is_cut_short_leaves_no_file() {
+    let onggi = busybox();
+    std::fs::create_dir(onggi.file("kept")).expect("a directory");
+    let path = onggi.write("kept/image.tar", "an earlier one");
+    let path = path.to_str().expect("text");
+    // Killed where the archive is half written, which no handler sees.
+    let killed =
+        onggi.command(["save", "-o", path, "busybox"]).env("ONGGI_FAULT", "store.save.member-written:2");
+    assert_ne!(killed.output().code, 0);
+    let names = || -> Vec<_> {
+        let entries = std::fs::read_dir(onggi.file("kept")).expect("a directory");
+        entries.map(|entry| entry.expect("an entry").file_name()).collect()
+    };
+    assert_eq!(names(), ["image.tar"]);
+    assert_eq!(std::fs::read_to_string(path).expect("a file"), "an earlier one");
+    onggi.ok(["save", "-o", path, "busybox"]);
+    assert_eq!(names(), ["image.tar"]);
+    assert!(std::fs::metadata(path).expect("a file").len() > 1 << 20);
+}
