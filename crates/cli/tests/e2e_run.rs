@@ -179,6 +179,13 @@ fn explain_says_the_steps_and_does_none() {
     assert!(text.lines().count() > 10, "{text}");
     assert!(text.contains("busybox") || text.contains("true"), "{text}");
     assert_eq!(onggi.ok(["ps", "-aq"]), "");
+    // A volume that is not there yet is one that would be filled.
+    let text = onggi.ok(["run", "--explain", "-v", "new:/etc", "busybox", "true"]);
+    assert!(
+        text.contains("fill the empty volume ") && text.contains("/volumes/new/_data from the image's /etc"),
+        "{text}"
+    );
+    assert_eq!(onggi.ok(["volume", "ls", "-q"]), "");
 }
 
 #[test]

@@ -201,7 +201,11 @@ impl Engine {
     /// Whether it may be filled from an image: there is nothing in it, or a fill was cut short that the runtime has yet to end.
     pub(crate) fn volume_wants_filling(&self, name: &str) -> bool {
         let volume = self.paths.volume(name);
-        let empty = std::fs::read_dir(volume.join(DATA)).is_ok_and(|mut entries| entries.next().is_none());
+        let empty = match std::fs::read_dir(volume.join(DATA)) {
+            Ok(mut entries) => entries.next().is_none(),
+            // Of a run that is only explained: it would be made.
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        };
         empty || volume.join(onggi_runtime::FILLED).exists()
     }
 

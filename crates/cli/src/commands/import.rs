@@ -52,7 +52,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let source = text(matches, "file").unwrap_or_default();
     if source.starts_with("http://") || source.starts_with("https://") {
         let hint = "fetch it first, or pipe it: curl … | onggi import - NAME";
-        return Err(CliError::unsupported("importing from an address arrives with networks").hint(hint));
+        return Err(CliError::unsupported("importing from an address is not built yet").hint(hint));
     }
     // First of all, so that an early Ctrl-C cuts nothing short.
     let bars = Bars::new(is(matches, "quiet"))?;
