@@ -144,6 +144,29 @@ fn a_dead_monitor_s_container_keeps_its_place() {
 }
 
 #[test]
+fn the_way_out_passes_to_the_next_network() {
+    let onggi = busybox();
+    for network in ["front", "back"] {
+        onggi.ok(["network", "create", network]);
+    }
+    serve(&onggi, "web", &["--network", "front", "-p", "80"]);
+    onggi.ok(["network", "connect", "back", "web"]);
+    let place = format!("127.0.0.1:{}", port(&onggi, "web", "80"));
+    let way = || onggi.ok(["exec", "web", "ip", "route", "show", "default"]);
+    assert!(way().contains("dev eth0"), "{}", way());
+    onggi.ok(["network", "disconnect", "front", "web"]);
+    assert!(way().contains("dev eth1"), "{}", way());
+    assert_eq!(fetch(&place), "web");
+    assert!(place.ends_with(&port(&onggi, "web", "80")));
+    let held = format!("{}:80", place.rsplit_once(':').expect("a port").1);
+    onggi.run(["run", "--rm", "-p", &held, "busybox", "true"]).code(125).says("container web has it");
+    onggi.ok(["network", "disconnect", "back", "web"]);
+    assert_eq!(way(), "");
+    onggi.ok(["run", "--rm", "-p", &held, "busybox", "true"]);
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
 fn the_port_of_one_whose_monitor_died_is_its_own_while_it_lives() {
     let onggi = busybox();
     serve(&onggi, "web", &["-p", "80"]);

@@ -4,6 +4,7 @@
 //! around them, so a field may be added (with a default) but never change its meaning; anything else needs a new [`VERSION`].
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use onggi_net::attachment::Attachment;
@@ -155,6 +156,9 @@ pub enum Request {
         network: String,
         #[serde(default)]
         names: Option<Config>,
+        /// Who comes after it, should it have been the way out.
+        #[serde(default)]
+        way_out: Option<WayOut>,
     },
     /// Executes a new program in place of this one. Descriptor, optional: the new program; else the file at the monitor's own path.
     /// → [`Reply::Ok`], from the new program.
@@ -187,6 +191,13 @@ impl Request {
             Request::Reexec => "reexec",
         }
     }
+}
+
+/// A network of the container's by which the rest of the world is reached: its id, and the gateways.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WayOut {
+    pub network: String,
+    pub gateways: Vec<IpAddr>,
 }
 
 /// Which streams a client wants and in what form.

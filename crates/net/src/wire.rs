@@ -90,57 +90,80 @@ pub fn connect(
     namespace: &mut Namespace,
     attachment: &Attachment,
 ) -> Result<(), Error> {
-    for step in plan(attachment) {
-        match step {
-            Step::Links { name, bridge, inside, mac, mtu, ipv6, hairpin } => {
-                within(namespace.descriptor.as_fd(), || set_ipv6(ipv6))??;
-                let bridge = link::find(host, &bridge)?.ok_or_else(|| missing(&bridge))?.index;
-                let inside = (namespace.descriptor.as_fd(), inside.as_str());
-                let pair = Pair {
-                    name: &name,
-                    bridge,
-                    mtu,
-                    inside: inside.0,
-                    inside_name: inside.1,
-                    inside_mac: mac,
-                };
-                match link::create_pair(host, &pair) {
-                    // Of the container's last life: the kernel takes it away in its own time.
-                    Err(error) if error.errno() == Some(EEXIST) => {
-                        link::delete(host, &name)?;
-                        link::create_pair(host, &pair)?;
-                    }
-                    other => other?,
+    plan(attachment).into_iter().try_for_each(|step| carry_out(step, host, firewall, namespace, attachment))
+}
+
+/// Has a connection that is there become the container's way out, and lead its ports: its gateways are the default routes from now on. The
+/// endpoint's file says so already.
+///
+/// # Errors
+/// As [`connect`].
+pub fn lead_out(
+    host: &mut Socket,
+    firewall: &mut Firewall,
+    namespace: &mut Namespace,
+    attachment: &Attachment,
+) -> Result<(), Error> {
+    if !attachment.endpoint.ports.is_empty() {
+        let name = &attachment.endpoint.interface;
+        let outside = link::find(host, name)?.ok_or_else(|| missing(name))?.index;
+        link::set_hairpin(host, outside)?;
+    }
+    let steps = plan(attachment).into_iter();
+    let mut steps = steps.filter(|step| matches!(step, Step::DefaultRoute { .. } | Step::Publish { .. }));
+    steps.try_for_each(|step| carry_out(step, host, firewall, namespace, attachment))
+}
+
+fn carry_out(
+    step: Step,
+    host: &mut Socket,
+    firewall: &mut Firewall,
+    namespace: &mut Namespace,
+    attachment: &Attachment,
+) -> Result<(), Error> {
+    match step {
+        Step::Links { name, bridge, inside, mac, mtu, ipv6, hairpin } => {
+            within(namespace.descriptor.as_fd(), || set_ipv6(ipv6))??;
+            let bridge = link::find(host, &bridge)?.ok_or_else(|| missing(&bridge))?.index;
+            let inside = (namespace.descriptor.as_fd(), inside.as_str());
+            let pair =
+                Pair { name: &name, bridge, mtu, inside: inside.0, inside_name: inside.1, inside_mac: mac };
+            match link::create_pair(host, &pair) {
+                // Of the container's last life: the kernel takes it away in its own time.
+                Err(error) if error.errno() == Some(EEXIST) => {
+                    link::delete(host, &name)?;
+                    link::create_pair(host, &pair)?;
                 }
-                let index = index(&mut namespace.socket, inside.1)?;
-                link::set_up(&mut namespace.socket, index)?;
-                // Asked about a link, the kernel (6.8) first makes the carrier that has just come true, which else waits for a worker; until
-                // then what is sent is lost, and the first connection of all takes a second.
-                let outside = link::find(host, &name)?.ok_or_else(|| missing(&name))?.index;
-                if hairpin {
-                    link::set_hairpin(host, outside)?;
-                }
+                other => other?,
             }
-            Step::Address { inside, address, prefix } => {
-                let index = index(&mut namespace.socket, &inside)?;
-                link::add_address(&mut namespace.socket, index, address, prefix)?;
-            }
-            Step::DefaultRoute { inside, gateway } => {
-                let index = index(&mut namespace.socket, &inside)?;
-                link::add_default_route(&mut namespace.socket, index, gateway)?;
-            }
-            Step::Publish { ports } => {
-                let _turn = turn::change(&attachment.run_root)?;
-                let table = Instance::new(&attachment.run_root).table();
-                match table.apply(firewall.socket()?, &Change::of_ports(&ports), &[]) {
-                    Err(error) if error.errno() == Some(ENOENT) => {}
-                    other => other?,
-                }
-                conntrack::forget_early(firewall.socket()?, &ports, Protocol::Udp)?;
+            let index = index(&mut namespace.socket, inside.1)?;
+            link::set_up(&mut namespace.socket, index)?;
+            // Asked about a link, the kernel (6.8) first makes the carrier that has just come true, which else waits for a worker; until
+            // then what is sent is lost, and the first connection of all takes a second.
+            let outside = link::find(host, &name)?.ok_or_else(|| missing(&name))?.index;
+            if hairpin {
+                link::set_hairpin(host, outside)?;
             }
         }
-        onggi_sys::fault::point("net.wire.step");
+        Step::Address { inside, address, prefix } => {
+            let index = index(&mut namespace.socket, &inside)?;
+            link::add_address(&mut namespace.socket, index, address, prefix)?;
+        }
+        Step::DefaultRoute { inside, gateway } => {
+            let index = index(&mut namespace.socket, &inside)?;
+            link::add_default_route(&mut namespace.socket, index, gateway)?;
+        }
+        Step::Publish { ports } => {
+            let _turn = turn::change(&attachment.run_root)?;
+            let table = Instance::new(&attachment.run_root).table();
+            match table.apply(firewall.socket()?, &Change::of_ports(&ports), &[]) {
+                Err(error) if error.errno() == Some(ENOENT) => {}
+                other => other?,
+            }
+            conntrack::forget_early(firewall.socket()?, &ports, Protocol::Udp)?;
+        }
     }
+    onggi_sys::fault::point("net.wire.step");
     Ok(())
 }
 

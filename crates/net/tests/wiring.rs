@@ -76,14 +76,14 @@ impl Host {
         Network { id, bridge: bridge.name, subnets }
     }
 
-    fn container(&mut self, digit: char, network: &Network, number: u128, ports: &[&str]) -> Container {
+    fn attachment(&self, digit: char, network: &Network, number: u128, ports: &[&str]) -> Attachment {
         let id = String::from(digit).repeat(64);
         let address = |ipv4: bool| {
             let subnet = network.subnets.iter().find(|subnet| subnet.is_ipv4() == ipv4)?;
             Some((subnet.at(number)?, subnet.prefix()))
         };
         let (ipv4, ipv6) = (address(true), address(false));
-        let attachment = Attachment {
+        Attachment {
             run_root: self.run_root(),
             bridge: network.bridge.clone(),
             mtu: 1500,
@@ -105,7 +105,11 @@ impl Host {
                 inside: "eth0".to_owned(),
                 ports: ports.iter().map(|text| port(text)).collect(),
             },
-        };
+        }
+    }
+
+    fn container(&mut self, digit: char, network: &Network, number: u128, ports: &[&str]) -> Container {
+        let attachment = self.attachment(digit, network, number, ports);
         endpoint::claim(&Directory::new(&self.run_root(), &network.id), &attachment.endpoint).unwrap();
         let room = Room::new();
         let mut namespace = Namespace::of(room.as_fd()).unwrap();
@@ -258,6 +262,38 @@ fn published_ports_are_reached_where_they_were_published_and_nowhere_else() {
     wire::disconnect(&mut Firewall::default(), &web.attachment, true).unwrap();
     let directory = Directory::new(&host.run_root(), &one.id);
     assert_eq!(endpoint::list(&directory).unwrap().len(), 1);
+}
+
+#[test]
+fn a_second_network_takes_the_way_out_and_the_ports_over() {
+    if without_root() {
+        return;
+    }
+    let mut host = Host::new();
+    let one = host.network('1', &["10.200.1.0/24"], false);
+    let two = host.network('2', &["10.200.2.0/24"], false);
+    let web = host.container('a', &one, 2, &["0.0.0.0:8080:80"]);
+    let beyond = host.beyond();
+    web.serve(80);
+    // As on a start with two networks: the second has neither routes nor ports.
+    let (mut second, gateways) = (host.attachment('a', &two, 2, &[]), vec!["10.200.2.1".parse().unwrap()]);
+    second.endpoint.inside = "eth1".to_owned();
+    second.gateways.clear();
+    endpoint::claim(&Directory::new(&host.run_root(), &two.id), &second.endpoint).unwrap();
+    let mut namespace = Namespace::of(web.room.as_fd()).unwrap();
+    let mut firewall = Firewall::default();
+    wire::connect(&mut host.socket, &mut firewall, &mut namespace, &second).unwrap();
+    wire::disconnect(&mut firewall, &web.attachment, true).unwrap();
+    assert!(web.room.run(|| TcpStream::connect_timeout(&to("192.0.2.9:1"), LONG_ENOUGH)).is_err());
+    assert_eq!(beyond.run(|| seen_by(to("192.0.2.1:8080"))), None);
+
+    second.gateways = gateways;
+    second.endpoint.ports = web.attachment.endpoint.ports.clone();
+    wire::lead_out(&mut host.socket, &mut firewall, &mut namespace, &second).unwrap();
+    let _listener = beyond.run(|| TcpListener::bind("192.0.2.9:80").unwrap());
+    web.room.run(|| drop(TcpStream::connect_timeout(&to("192.0.2.9:80"), LONG_ENOUGH).unwrap()));
+    assert_eq!(beyond.run(|| seen_by(to("192.0.2.1:8080"))).as_deref(), Some("192.0.2.9"));
+    assert!(web.room.run(|| seen_by(to("192.0.2.1:8080"))).is_some(), "itself");
 }
 
 #[test]

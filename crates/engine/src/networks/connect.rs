@@ -1,6 +1,6 @@
 //! Connecting a container that is there to another network, and taking it off one: in its record and, if it runs, by its monitor.
 
-use onggi_monitor::protocol::{Reply, Request};
+use onggi_monitor::protocol::{Reply, Request, WayOut};
 use onggi_net::endpoint::{self, Endpoint};
 use onggi_net::wire::{self, Firewall};
 
@@ -98,7 +98,11 @@ impl Engine {
         if live {
             let endpoints = self.live_endpoints(&record)?;
             let names = self.names_for(&record)?;
-            self.order_monitor(id, &Request::DisconnectNetwork { network: network.id.clone(), names })?;
+            let way_out = self.way_out(&record)?;
+            self.order_monitor(
+                id,
+                &Request::DisconnectNetwork { network: network.id.clone(), names, way_out },
+            )?;
             onggi_sys::fault::point("engine.disconnect.disconnected");
             let gone = endpoints.into_iter().filter(|(known, _)| known.id == network.id);
             let gone: Vec<Endpoint> = gone.map(|(_, endpoint)| endpoint).collect();
@@ -106,6 +110,18 @@ impl Engine {
             self.change_hosts(&record, |text| text.replace(&lines, ""))?;
         }
         self.write_connected(&record)
+    }
+
+    /// The first of a container's networks that lead out.
+    fn way_out(&self, record: &Record) -> Result<Option<WayOut>, Error> {
+        for wanted in &record.resolved.networks {
+            let network = self.find_network(&wanted.name)?;
+            if !network.internal {
+                let gateways = network.subnets.iter().map(|range| range.gateway).collect();
+                return Ok(Some(WayOut { network: network.id, gateways }));
+            }
+        }
+        Ok(None)
     }
 
     /// The container is found by its new name, and no more by the old one.

@@ -3,11 +3,12 @@
 //! What to connect is in the record that the monitor was started with; addresses and names were leased before. The leases and the
 //! elements live as long as the container does, its pauses between two lives included; the links live as long as a namespace.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use onggi_error::{Diagnose, Kind};
 use onggi_net::attachment::Attachment;
+use onggi_net::endpoint::{self, Directory};
 use onggi_net::names::resolve::Config;
 use onggi_net::wire::{self, Firewall, Namespace};
 use onggi_net::{Socket, port};
@@ -16,7 +17,7 @@ use onggi_sys::process;
 use super::isolation::Refusal;
 use super::session::MAIN;
 use super::{Monitor, Watched};
-use crate::protocol::{Reply, Start};
+use crate::protocol::{Reply, Start, WayOut};
 
 /// Sockets that hold the published ports.
 #[derive(Debug, Default)]
@@ -216,6 +217,7 @@ impl Monitor<'_> {
         &mut self,
         network: &str,
         names: Option<Config>,
+        way_out: Option<WayOut>,
     ) -> Result<Option<Reply>, Refusal> {
         let Some(watched) = &mut self.watched else { return Ok(None) };
         let networks = &mut watched.start.networks;
@@ -228,11 +230,32 @@ impl Monitor<'_> {
         };
         wire::disconnect(&mut self.firewall.calls, &networks[at], true).map_err(|error| refusal(&error))?;
         let gone = networks.remove(at);
-        watched.ports.release(&networks[..at], &gone);
+        let successor = way_out.and_then(|way| succeed(networks, &gone, &way));
+        match &successor {
+            // It has the ports now, and the sockets that hold them stay as they are.
+            Some(next) if !next.endpoint.ports.is_empty() => {}
+            _ => watched.ports.release(&networks[..at], &gone),
+        }
         watched.sandbox.write_start(&watched.start)?;
         self.emit_network("disconnect", network_event(&gone));
+        if let Some(next) = successor {
+            self.lead_out(&next)?;
+        }
         self.change_names(names)?;
         Ok(Some(Reply::Ok))
+    }
+
+    /// The default route, and the ports, by another network than before.
+    fn lead_out(&mut self, next: &Attachment) -> Result<(), Refusal> {
+        let Some(main) = self.sessions.iter().find(|session| session.number == MAIN) else { return Ok(()) };
+        let refuse = |error: onggi_net::Error| refusal(&error);
+        let directory = Directory::new(&next.run_root, &next.endpoint.network);
+        if !next.endpoint.ports.is_empty() {
+            endpoint::rename(&directory, &next.endpoint).map_err(refuse)?;
+        }
+        let mut namespace = Namespace::of(main.pidfd.as_fd()).map_err(refuse)?;
+        let mut host = Socket::route().map_err(refuse)?;
+        wire::lead_out(&mut host, &mut self.firewall.calls, &mut namespace, next).map_err(refuse)
     }
 
     /// An event for each network, of the kind that Docker's clients follow.
@@ -243,6 +266,26 @@ impl Monitor<'_> {
             self.emit_network(action, event);
         }
     }
+}
+
+/// Has a network take over what the one that has gone was: the way out of a family, and with that of IPv4 the ports. Answers as much of its
+/// attachment as is new, if anything is.
+fn succeed(networks: &mut [Attachment], gone: &Attachment, way: &WayOut) -> Option<Attachment> {
+    let next = networks.iter_mut().find(|next| next.endpoint.network == way.network)?;
+    let was = |ipv4: bool| gone.gateways.iter().any(|gateway| gateway.is_ipv4() == ipv4);
+    let gateways: Vec<IpAddr> =
+        way.gateways.iter().copied().filter(|gateway| was(gateway.is_ipv4())).collect();
+    if gateways.is_empty() {
+        return None;
+    }
+    next.gateways.extend(&gateways);
+    let mut new = next.clone();
+    new.gateways = gateways;
+    if was(true) && next.endpoint.ports.is_empty() {
+        next.endpoint.ports.clone_from(&gone.endpoint.ports);
+        new.endpoint.ports.clone_from(&gone.endpoint.ports);
+    }
+    Some(new)
 }
 
 /// The id and the name.
@@ -286,6 +329,28 @@ mod tests {
                 ports: vec![port],
             },
         }
+    }
+
+    #[test]
+    fn the_way_out_and_the_ports_pass_to_the_next() {
+        let way = |network: char, gateways: &[&str]| WayOut {
+            network: network.to_string().repeat(64),
+            gateways: gateways.iter().map(|text| text.parse().unwrap()).collect(),
+        };
+        let mut gone = attachment(8080, 1);
+        let mut other = attachment(1, 1);
+        other.endpoint.network = "e".repeat(64);
+        other.endpoint.ports.clear();
+        assert_eq!(succeed(&mut [other.clone()], &gone, &way('e', &["10.0.0.1"])), None, "it was none");
+        gone.gateways = vec!["10.1.0.1".parse().unwrap()];
+        assert_eq!(succeed(&mut [other.clone()], &gone, &way('f', &["10.0.0.1"])), None, "it is not there");
+        let mut networks = [other];
+        let new = succeed(&mut networks, &gone, &way('e', &["10.0.0.1", "fd00::1"])).unwrap();
+        assert_eq!(
+            (&new.gateways, &new.endpoint.ports),
+            (&way('e', &["10.0.0.1"]).gateways, &gone.endpoint.ports)
+        );
+        assert_eq!(networks, [new]);
     }
 
     #[test]

@@ -147,7 +147,9 @@ impl Monitor<'_> {
                 self.must_run()?;
                 self.connect_network(*attachment, names)
             }
-            Request::DisconnectNetwork { network, names } => self.disconnect_network(&network, names),
+            Request::DisconnectNetwork { network, names, way_out } => {
+                self.disconnect_network(&network, names, way_out)
+            }
             Request::Pause => self.pause(true),
             Request::Resume => self.pause(false),
             Request::Reexec => self.reexec(peer, question, descriptors),
