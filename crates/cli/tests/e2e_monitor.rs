@@ -186,3 +186,37 @@ fn stop_asks_first_and_kills_later() {
     onggi.ok(["stop", "chosen"]);
     assert_eq!(onggi.inspect("chosen", "{{.State.ExitCode}}"), "4");
 }
+
+#[test]
+fn another_program_goes_on_in_its_place() {
+    let onggi = busybox();
+    let installed = std::path::Path::new(env!("CARGO_BIN_EXE_onggi")).with_file_name("onggi-monitor");
+    let older = onggi.file("older");
+    fs::copy(&installed, &older).expect("a copy");
+    let script = "echo ready; while read x; do echo $x; done; exit 6";
+    let words = ["run", "-i", "--name", "jar", "busybox", "sh", "-c", script];
+    let mut run = onggi.command(words).env("ONGGI_MONITOR", &older).piped().spawn();
+    run.expect("ready");
+    let program = || {
+        let link = fs::read_link(format!("/proc/{}/exe", onggi.monitor("jar").pid)).expect("a program");
+        link.file_name().expect("a name").to_os_string()
+    };
+    let before = onggi.monitor("jar").pid;
+    assert_eq!(program(), "older");
+    let mut input = run.stdin();
+    let lines: String = (0..20_000).map(|number| format!("line {number}\n")).collect();
+    let half = lines.len() / 2;
+    std::io::Write::write_all(&mut input, &lines.as_bytes()[..half]).expect("a pipe");
+    assert_eq!(onggi.ok(["system", "upgrade"]), "jar");
+    assert_eq!(
+        (program(), onggi.monitor("jar").pid),
+        (installed.file_name().expect("a name").into(), before)
+    );
+    std::io::Write::write_all(&mut input, &lines.as_bytes()[half..]).expect("a pipe");
+    drop(input);
+    let output = run.wait().code(6);
+    assert_eq!(output.stdout, format!("ready\n{lines}"));
+    assert_eq!(onggi.ok(["logs", "jar"]).lines().count(), 20_001);
+    onggi.fails(["system", "upgrade", "jar"]).code(1).says("is not running");
+    assert_eq!(onggi.ok(["system", "upgrade"]), "");
+}

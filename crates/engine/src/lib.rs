@@ -63,6 +63,7 @@ mod state;
 mod summary;
 mod top;
 mod update;
+mod upgrade;
 mod usage;
 mod volumes;
 

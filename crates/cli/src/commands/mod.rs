@@ -53,6 +53,7 @@ mod system_check;
 mod system_df;
 mod system_prune;
 mod system_reset;
+mod system_upgrade;
 mod tag;
 mod top;
 mod update;
@@ -128,6 +129,7 @@ pub(crate) const TABLE: &[&Command] = &[
     &system_prune::COMMAND,
     &system_check::COMMAND,
     &system_reset::COMMAND,
+    &system_upgrade::COMMAND,
     &config_show::COMMAND,
     &completion::COMMAND,
     &complete::COMMAND,
