@@ -359,7 +359,7 @@ fn inspect_shows_tmpfs_as_docker() {
 #[test]
 fn empty_names_are_none() {
     let onggi = busybox();
-    let flags = ["--hostname", "", "--cgroup-parent", ""];
+    let flags = ["--hostname", "", "--cgroup-parent", "", "--detach-keys", ""];
     let name = shell(&onggi, &flags, "hostname");
     assert_eq!(name.trim().len(), 12, "{name}");
 }

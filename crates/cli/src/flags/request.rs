@@ -152,7 +152,9 @@ fn streams(matches: &ArgMatches, attached: bool, interactive: bool) -> Result<St
 /// `--detach-keys`, where the command has it.
 pub(crate) fn keys(matches: &ArgMatches) -> Result<Option<Vec<u8>>, CliError> {
     if matches.try_contains_id("detach-keys").unwrap_or(false) {
-        return parsed(matches, "detach-keys", detach_keys::parse);
+        // As for Docker, empty ones are those of the settings: `--detach-keys "$KEYS"`.
+        let some = |text: &str| if text.is_empty() { Ok(None) } else { detach_keys::parse(text).map(Some) };
+        return parsed(matches, "detach-keys", some).map(Option::flatten);
     }
     Ok(None)
 }
