@@ -218,5 +218,13 @@ fn another_program_goes_on_in_its_place() {
     assert_eq!(output.stdout, format!("ready\n{lines}"));
     assert_eq!(onggi.ok(["logs", "jar"]).lines().count(), 20_001);
     onggi.fails(["system", "upgrade", "jar"]).code(1).says("is not running");
+    // There would be no way back from a program that is none.
+    onggi.ok(["run", "-d", "--name", "next", "busybox", "sleep", "1000"]);
+    for (stranger, words) in [("/bin/true", "is no monitor"), ("/bin/false", "cannot go on from")] {
+        let upgrade = onggi.command(["system", "upgrade", "next"]).env("ONGGI_MONITOR", stranger);
+        upgrade.output().code(1).says(words);
+    }
+    assert_eq!(onggi.inspect("next", "{{.State.Running}}"), "true");
+    onggi.ok(["rm", "-f", "next"]);
     assert_eq!(onggi.ok(["system", "upgrade"]), "");
 }

@@ -327,21 +327,28 @@ fn capability() -> String {
     format!("form={FORM},protocol={}", protocol::VERSION)
 }
 
-/// There is no way back from an exec, so the new program is asked first.
+/// There is no way back from an exec, so the new program is asked first; and then about what nothing can go on from, since a program that
+/// says yes to anything (`true`) is no monitor.
 fn ask(program: &PathBuf) -> Result<(), Refusal> {
-    let status = Command::new(program)
-        .arg(CAN_RESUME)
-        .arg(capability())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .map_err(|error| Refusal::io("reexec", format!("execute {}", program.display()), &error))?;
-    if status.success() {
-        return Ok(());
+    let answer = |capability: &str| {
+        Command::new(program)
+            .arg(CAN_RESUME)
+            .arg(capability)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .map_err(|error| Refusal::io("reexec", format!("execute {}", program.display()), &error))
+    };
+    let status = answer(&capability())?;
+    if !status.success() {
+        let message = format!("{} cannot go on from {} ({status})", program.display(), capability());
+        return Err(refuse(Kind::Unsupported, message));
     }
-    let message = format!("{} cannot go on from {} ({status})", program.display(), capability());
-    Err(refuse(Kind::Unsupported, message))
+    if answer("form=0,protocol=0")?.success() {
+        return Err(refuse(Kind::Unsupported, format!("{} is no monitor", program.display())));
+    }
+    Ok(())
 }
 
 fn memory_file(bytes: &[u8]) -> std::io::Result<OwnedFd> {
