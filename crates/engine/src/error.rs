@@ -32,6 +32,10 @@ pub enum Error {
     OtherSystem { os: String, host: String },
     #[error("{what} needs root")]
     NeedsRoot { what: String },
+    #[error(
+        "port {port} is below {first}, the first that an ordinary user may have (sysctl net.ipv4.ip_unprivileged_port_start)"
+    )]
+    LowPort { port: u16, first: u16 },
     #[error("no command specified")]
     NoCommand,
     #[error("{what}")]
@@ -145,7 +149,7 @@ impl Diagnose for Error {
             Error::NameInUse { .. } | Error::NetworkExists { .. } | Error::AlreadyConnected { .. } => {
                 Kind::AlreadyExists
             }
-            Error::NeedsRoot { .. } => Kind::PermissionDenied,
+            Error::NeedsRoot { .. } | Error::LowPort { .. } => Kind::PermissionDenied,
             Error::AmbiguousPrefix { .. }
             | Error::InvalidName { .. }
             | Error::NoCommand
@@ -187,7 +191,10 @@ impl Diagnose for Error {
         Some(match self {
             Error::NoSuchContainer { .. } => "`onggi ps -a` lists every container".to_owned(),
             Error::NeedsRoot { .. } => {
-                "`sudo onggi …`; what an ordinary user has instead (--network host or none, among others) is in docs/rootless.md".to_owned()
+                "`sudo onggi …`; what an ordinary user has instead is in docs/rootless.md".to_owned()
+            }
+            Error::LowPort { port, .. } => {
+                format!("sudo sysctl net.ipv4.ip_unprivileged_port_start={port}; or publish on a higher port")
             }
             Error::OtherPlatform { found, .. } => {
                 format!("leave --platform out to run it as it is, or say --platform {found}")

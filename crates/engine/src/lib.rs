@@ -99,6 +99,7 @@ pub struct Engine {
     born: Arc<Mutex<Option<container::Born>>>,
     /// An ordinary user's namespace must not end while a command is in it.
     namespace: Arc<Option<onggi_rootless::Entered>>,
+    home: Arc<OnceLock<onggi_net::home::Home>>,
 }
 
 /// Linux's capabilities without `CAP_`, in the kernel's order: what `--cap-add` and `--cap-drop` take.
@@ -141,6 +142,7 @@ impl Engine {
             image: Arc::default(),
             born: Arc::default(),
             namespace: Arc::new(namespace),
+            home: Arc::default(),
         })
     }
 

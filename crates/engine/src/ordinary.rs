@@ -1,9 +1,10 @@
 //! What only root's containers have: refused by name to an ordinary user, before anything is made.
 
 use onggi_cgroup::Layout;
+use onggi_net::endpoint::Protocol;
 
 use crate::error::Error;
-use crate::request::{Isolation, Network, PidMode, RunRequest};
+use crate::request::{Isolation, PidMode, RunRequest};
 
 /// # Errors
 /// [`Error::NeedsRoot`], or [`onggi_cgroup::Error::NotDelegated`] for what a delegated control group makes possible.
@@ -12,12 +13,16 @@ pub(crate) fn check(request: &RunRequest, cgroups: &Layout) -> Result<(), Error>
         // Its procfs hides the host's processes, and only root can mount one of the host's process ids.
         return Err(Error::NeedsRoot { what: "--isolation process".to_owned() });
     }
-    if request.network == Network::Bridge {
-        let names: Vec<&str> = request.networks.iter().map(|network| network.name.as_str()).collect();
-        return Err(Error::NeedsRoot { what: format!("--network {}", names.join(",")) });
-    }
-    if request.publish_all || !request.publish.is_empty() {
-        return Err(Error::NeedsRoot { what: "--publish".to_owned() });
+    let first = first_port();
+    for port in &request.publish {
+        match port.host {
+            Some((port, _)) if port < first => return Err(Error::LowPort { port, first }),
+            // Their connections are not taken in and begun anew by a program in between, and only root's need none.
+            _ if port.protocol == Protocol::Sctp => {
+                return Err(Error::NeedsRoot { what: "--publish of SCTP ports".to_owned() });
+            }
+            _ => {}
+        }
     }
     if !request.device_rules.is_empty() {
         return Err(Error::NeedsRoot { what: "--device-cgroup-rule".to_owned() });
@@ -42,10 +47,22 @@ pub(crate) fn check(request: &RunRequest, cgroups: &Layout) -> Result<(), Error>
     Ok(())
 }
 
+/// The first port that an ordinary user may have.
+fn first_port() -> u16 {
+    const USUAL: u16 = 1024;
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
+    text.trim().parse().unwrap_or(USUAL)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::PublishRequest;
     use onggi_error::Diagnose;
+
+    fn publish(protocol: Protocol, host: Option<(u16, u16)>) -> PublishRequest {
+        PublishRequest { protocol, address: None, host, container: (80, 80) }
+    }
 
     #[test]
     fn what_cannot_be_had_is_named_with_what_would_help() {
@@ -59,10 +76,19 @@ mod tests {
         let (text, hint) = asking(|request| request.isolation = Isolation::Process).unwrap_err();
         assert_eq!(text, "--isolation process needs root");
         assert!(hint.contains("sudo"), "{hint}");
-        let (text, _) = asking(|request| request.network = Network::Bridge).unwrap_err();
-        assert_eq!(text, "--network  needs root");
-        let (text, _) = asking(|request| request.publish_all = true).unwrap_err();
-        assert_eq!(text, "--publish needs root");
+        let (text, hint) =
+            asking(|request| request.publish = vec![publish(Protocol::Tcp, Some((80, 80)))]).unwrap_err();
+        assert!(
+            text.starts_with("port 80 is below ") && text.contains("ip_unprivileged_port_start"),
+            "{text}"
+        );
+        assert_eq!(hint, "sudo sysctl net.ipv4.ip_unprivileged_port_start=80; or publish on a higher port");
+        assert_eq!(
+            asking(|request| request.publish = vec![publish(Protocol::Udp, Some((8080, 8080)))]),
+            Ok(())
+        );
+        let sctp = asking(|request| request.publish = vec![publish(Protocol::Sctp, None)]).unwrap_err();
+        assert_eq!(sctp.0, "--publish of SCTP ports needs root");
         let (text, hint) = asking(|request| request.pid = PidMode::Host).unwrap_err();
         assert_eq!(text, "--pid host cannot be had: no pids cgroup controller is delegated to this user");
         assert!(hint.contains("docs/rootless.md") || hint.contains("systemd-run"), "{hint}");

@@ -220,7 +220,7 @@ impl Engine {
         };
         let connections = self.attach_networks(record, Leases::Taken)?;
         for (name, text) in [
-            ("hosts", files::hosts(record, &host("/etc/hosts")?, &connections.attachments)),
+            ("hosts", files::hosts(record, &host("/etc/hosts")?, &connections)),
             ("hostname", files::hostname(record)),
             ("resolv.conf", files::resolv_conf(record, &host("/etc/resolv.conf")?, &connections)),
         ] {

@@ -31,8 +31,13 @@ fn fixture(script: &str, upstream: IpAddr) -> Fixture {
     };
     let run_root = fixture.path("run");
     endpoint::claim(&Directory::new(&run_root, &network.id), &endpoint).unwrap();
-    fixture.start.names =
-        Some(Config { run_root, networks: vec![network], servers: vec![upstream], dotted_only: false });
+    fixture.start.names = Some(Config {
+        run_root,
+        networks: vec![network],
+        servers: vec![upstream],
+        dotted_only: false,
+        asks_others: false,
+    });
     fixture
 }
 

@@ -10,6 +10,7 @@ pub mod bridge;
 pub mod conntrack;
 pub mod endpoint;
 mod error;
+pub mod home;
 pub mod instance;
 pub mod link;
 pub mod names;
@@ -17,6 +18,7 @@ mod netlink;
 pub mod nftables;
 pub mod plan;
 pub mod port;
+pub mod relay;
 pub mod turn;
 pub mod wire;
 

@@ -15,6 +15,7 @@ const SET_LINK: u16 = 19;
 const NEW_ADDRESS: u16 = 20;
 const NEW_ROUTE: u16 = 24;
 const GET_ROUTE: u16 = 26;
+const NEW_RULE: u16 = 32;
 
 /// `IFLA_…`
 mod link_attribute {
@@ -46,6 +47,9 @@ const LOOPBACK: u32 = 1;
 const STATIC: u8 = 4;
 const UNICAST: u8 = 1;
 const MAIN_TABLE: u8 = 254;
+/// `RTN_LOCAL`, `RT_SCOPE_HOST`
+const LOCAL: u8 = 2;
+const HOST_SCOPE: u8 = 254;
 
 /// A link that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,6 +202,32 @@ pub fn add_default_route(socket: &mut Socket, index: u32, gateway: IpAddr) -> Re
     socket.request(message, || format!("add the default route by {gateway}"))
 }
 
+/// A routing table by which everything is of this machine, for packets with this mark; what is there already is fine.
+pub fn add_local_table(socket: &mut Socket, ipv4: bool, mark: u32, table: u32) -> Result<(), Error> {
+    let act = || format!("lead what has mark {mark} to this machine itself");
+    let family = if ipv4 { INET } else { INET6 };
+    let mut rule = [0; 12];
+    (rule[0], rule[7]) = (family, rule_attribute::TO_TABLE);
+    let rule = Message::new(NEW_RULE, CREATE | EXCLUSIVE | ACK)
+        .raw(&rule)
+        .number(rule_attribute::MARK, mark)
+        .number(rule_attribute::TABLE, table);
+    let mut header = route_header(family);
+    // The table's number is in an attribute.
+    (header[4], header[6], header[7]) = (0, HOST_SCOPE, LOCAL);
+    let route = Message::new(NEW_ROUTE, CREATE | EXCLUSIVE | ACK)
+        .raw(&header)
+        .number(route_attribute::OUT, LOOPBACK)
+        .number(route_attribute::TABLE, table);
+    for message in [rule, route] {
+        match socket.request(message, act) {
+            Err(error) if error.errno() == Some(EEXIST) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
 /// Where the host's routes of both families lead, but for those of the default: what no new network may overlap.
 pub fn routed(socket: &mut Socket) -> Result<Vec<Subnet>, Error> {
     let mut subnets = Vec::new();
@@ -246,10 +276,19 @@ mod address_attribute {
     pub(super) const FLAGS: u16 = 8;
 }
 
+/// `FRA_…`
+mod rule_attribute {
+    pub(super) const MARK: u16 = 10;
+    pub(super) const TABLE: u16 = 15;
+    /// `FR_ACT_TO_TBL`
+    pub(super) const TO_TABLE: u8 = 1;
+}
+
 /// `RTA_…`
 mod route_attribute {
     pub(super) const DESTINATION: u16 = 1;
     pub(super) const OUT: u16 = 4;
+    pub(super) const TABLE: u16 = 15;
     pub(super) const GATEWAY: u16 = 5;
 }
 

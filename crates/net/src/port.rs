@@ -18,10 +18,7 @@ use onggi_sys::socket_filter::Instruction;
 /// # Errors
 /// [`Error::PortTaken`], [`Error::Bind`].
 pub fn reserve(protocol: Protocol, address: SocketAddr) -> Result<(OwnedFd, u16), Error> {
-    let fail = |errno: Errno| match errno {
-        Errno::ADDRINUSE => Error::PortTaken { address, protocol },
-        errno => Error::Bind { address, protocol, source: errno.into() },
-    };
+    let fail = |errno| failure(protocol, address, errno);
     let socket = bind(protocol, address).map_err(fail)?;
     // Nothing that comes by itself (while the table is being made anew, say) is taken in: no connection that nobody will ever
     // serve, no bytes that fill a buffer.
@@ -31,16 +28,63 @@ pub fn reserve(protocol: Protocol, address: SocketAddr) -> Result<(OwnedFd, u16)
         // Two sockets may be bound to one port if both may be used again and neither listens.
         rustix::net::listen(&socket, 0).map_err(fail)?;
     }
-    let bound = rustix::net::getsockname(&socket).map_err(fail)?;
-    let port = SocketAddr::try_from(bound).map_or(address.port(), |bound| bound.port());
+    let port = port_of(&socket, address).map_err(fail)?;
     Ok((socket, port))
 }
+
+fn port_of(socket: &OwnedFd, asked: SocketAddr) -> Result<u16, Errno> {
+    let bound = rustix::net::getsockname(socket)?;
+    Ok(SocketAddr::try_from(bound).map_or(asked.port(), |bound| bound.port()))
+}
+
+fn failure(protocol: Protocol, address: SocketAddr, errno: Errno) -> Error {
+    match errno {
+        Errno::ADDRINUSE => Error::PortTaken { address, protocol },
+        errno => Error::Bind { address, protocol, source: errno.into() },
+    }
+}
+
+/// As [`reserve`], for who only wants to know: nobody is kept from the port, who holds it already is found out.
+///
+/// # Errors
+/// [`Error::PortTaken`], [`Error::Bind`].
+pub fn probe(protocol: Protocol, address: SocketAddr) -> Result<(OwnedFd, u16), Error> {
+    let socket = bind(protocol, address).map_err(|errno| failure(protocol, address, errno))?;
+    let port = port_of(&socket, address).map_err(|errno| failure(protocol, address, errno))?;
+    Ok((socket, port))
+}
+
+/// Takes a port as [`reserve`] does, for who means to take in what comes to it ([`crate::relay`]): the socket listens and does not wait.
+///
+/// # Errors
+/// [`Error::PortTaken`], [`Error::Bind`].
+pub fn open(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, Error> {
+    let fail = |errno| failure(protocol, address, errno);
+    let socket = bind(protocol, address).map_err(fail)?;
+    match protocol {
+        // From now on sockets for single clients may stand beside it; who comes to take the port does not ask to, and is refused.
+        Protocol::Udp => sockopt::set_socket_reuseaddr(&socket, true).map_err(fail)?,
+        _ => rustix::net::listen(&socket, BACKLOG).map_err(fail)?,
+    }
+    rustix::io::ioctl_fionbio(&socket, true).map_err(fail)?;
+    Ok(socket)
+}
+
+/// Connections that wait to be taken in: the kernel's own limit (`net.core.somaxconn`) on most machines.
+const BACKLOG: i32 = 4096;
 
 /// A socket at this address, not listening.
 ///
 /// # Errors
 /// The kernel's.
 pub(crate) fn bind(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let socket = unbound(protocol, address)?;
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket)
+}
+
+/// A socket for an address of this kind.
+pub(crate) fn unbound(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let (kind, number) = match protocol {
         Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
@@ -56,6 +100,5 @@ pub(crate) fn bind(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, E
         // Each family has its own.
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
-    rustix::net::bind(&socket, &address)?;
     Ok(socket)
 }

@@ -60,7 +60,13 @@ fn ask_by_stream(name: &str) -> Vec<u8> {
 fn while_serving(room: &Room, run_root: &Path, inside: impl FnOnce() + Send) {
     let network = Network { id: "1".repeat(64), name: "shop".into(), internal: false };
     let servers = vec!["127.0.0.1".parse().unwrap()];
-    let config = Config { run_root: run_root.into(), networks: vec![network], servers, dotted_only: false };
+    let config = Config {
+        run_root: run_root.into(),
+        networks: vec![network],
+        servers,
+        dotted_only: false,
+        asks_others: false,
+    };
     let mut server = Server::new(listen(room.as_fd()).unwrap(), config, Path::new("/nonexistent")).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

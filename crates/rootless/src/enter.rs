@@ -74,7 +74,7 @@ fn join_holder(files: &Files) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn read_pid(path: &Path) -> Option<i32> {
+pub(crate) fn read_pid(path: &Path) -> Option<i32> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
@@ -100,7 +100,7 @@ fn candidates(files: &Files, data: &Path) -> Vec<i32> {
 }
 
 /// The field `pid` of a record, sealed or not. Whether it is still true, the kernel says.
-fn pid_in(record: &str) -> Option<i32> {
+pub(crate) fn pid_in(record: &str) -> Option<i32> {
     let body: serde_json::Value = serde_json::from_str(&record[record.find('{')?..]).ok()?;
     body.get("pid")?.as_i64()?.try_into().ok().filter(|pid| *pid > 0)
 }

@@ -5,6 +5,11 @@ use std::path::PathBuf;
 
 use onggi_error::{Diagnose, Kind};
 
+use crate::way;
+
+/// Networks that need nothing.
+const WITHOUT: &str = "--network none or host";
+
 /// A failed step on the way into a user's namespace.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -27,6 +32,10 @@ pub enum Error {
     Foreign { path: PathBuf, owner: u32 },
     #[error("the process that holds the user namespace ended at once: {} hold", path.display())]
     Holder { path: PathBuf },
+    #[error("there is no network namespace of this user's")]
+    NoNetwork,
+    #[error("open {path}: {source}")]
+    Device { path: &'static str, source: io::Error },
     #[error("{what}: {source}")]
     Kernel { what: &'static str, source: io::Error },
 }
@@ -34,6 +43,7 @@ pub enum Error {
 impl Diagnose for Error {
     fn kind(&self) -> Kind {
         match self {
+            Error::Refused { program: way::PROGRAM, .. } | Error::NoNetwork => Kind::Unsupported,
             Error::NoRanges { .. } | Error::Foreign { .. } => Kind::PermissionDenied,
             Error::Refused { .. } | Error::Forbidden { .. } => Kind::PermissionDenied,
             Error::Holder { .. } => Kind::Internal,
@@ -42,6 +52,7 @@ impl Diagnose for Error {
             | Error::Make { source }
             | Error::Enter { source, .. }
             | Error::File { source, .. }
+            | Error::Device { source, .. }
             | Error::Kernel { source, .. } => Kind::of_io(source),
         }
     }
@@ -50,6 +61,18 @@ impl Diagnose for Error {
         Some(match self {
             Error::NoRanges { user, .. } => format!(
                 "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user} (a range that no other user has)"
+            ),
+            Error::Program { program: way::PROGRAM, source } if source.kind() == io::ErrorKind::NotFound => {
+                format!("an ordinary user's way out of a network is pasta: sudo apt-get install passt; or {WITHOUT}")
+            }
+            Error::Refused { program: way::PROGRAM, .. } => format!("pasta needs a default route on the host; or {WITHOUT}"),
+            Error::Device { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
+                format!("sudo chmod 666 {path}, as it is where udev runs; or {WITHOUT}")
+            }
+            Error::Device { .. } => format!("sudo modprobe tun; or {WITHOUT}"),
+            Error::NoNetwork => format!(
+                "look at sysctl user.max_net_namespaces. A namespace of an older Onggi's has none: stop its containers and wait ten \
+                 seconds; or {WITHOUT}"
             ),
             Error::Program { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "sudo apt-get install uidmap; or run Onggi as root".to_owned()

@@ -24,7 +24,7 @@ pub fn granted(settings: &[(&'static str, String)]) -> Result<u64, Error> {
     Ok(ranges.users.iter().map(|range| u64::from(range.count)).sum::<u64>() + 1)
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(program)).find(|path| path.is_file())
 }

@@ -1,6 +1,6 @@
-//! The holder: keeps a user namespace alive between two commands, and ends by itself.
+//! The holder: keeps a user's two namespaces alive between two commands, and ends by itself.
 //!
-//! It sleeps. Commands hold a shared lock on one file while they are inside; when the last of them has let go and no sandbox is
+//! It sleeps, and starts the way out again that has died. Commands hold a shared lock on one file while they are inside; when the last of them has let go and no sandbox is
 //! left, the holder waits [`LINGER`], takes the lock for itself so that nobody is between the door and the room, and ends.
 
 use std::fs::{self, File};
@@ -15,12 +15,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
 
+use crate::{network, way};
+
 /// The first argument of the program that holds: `onggi-monitor hold DIRECTORY DESCRIPTOR`.
 pub const HOLD: &str = "hold";
 /// How long nobody must have needed the namespace. Making it again costs some milliseconds, so there is no need for long.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// The files of a user's namespace, under `<run root>/user-namespace`.
+/// The files of a user's namespaces, under `<run root>/user-namespace`.
 #[derive(Debug)]
 pub(crate) struct Files {
     directory: PathBuf,
@@ -50,6 +52,26 @@ impl Files {
         self.directory.join("making")
     }
 
+    /// What the network namespace is called by the kernel.
+    pub(crate) fn network(&self) -> PathBuf {
+        self.directory.join("network")
+    }
+
+    /// The name by which the way out has the network namespace; it ends when this is removed.
+    pub(crate) fn way(&self) -> PathBuf {
+        self.directory.join("netns")
+    }
+
+    /// The process id of the way out.
+    pub(crate) fn way_pid(&self) -> PathBuf {
+        self.directory.join("pasta.pid")
+    }
+
+    /// Locked by who starts the way out.
+    pub(crate) fn way_lock(&self) -> PathBuf {
+        self.directory.join("pasta.lock")
+    }
+
     /// A sandbox that is there needs the namespace.
     pub(crate) fn sandboxes(&self) -> PathBuf {
         self.directory.with_file_name("sandboxes")
@@ -66,7 +88,7 @@ impl Files {
     }
 }
 
-/// The life of the holder. `run` is the run root; `ready` is closed once the namespace can be entered.
+/// The life of the holder. `run` is the run root; `ready` is closed once the namespaces can be entered.
 ///
 /// # Errors
 /// What the kernel refuses on the way. It ends then, and the next command makes a new one.
@@ -79,6 +101,8 @@ pub fn hold(run: &Path, ready: OwnedFd) -> io::Result<()> {
     if !ofd::try_lock(alive.as_fd())? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
+    // Of a holder that was killed there may be a network left, with containers on it. A user who may have none has containers without.
+    let network = network::take_or_make(&files).ok();
     alive.set_len(0)?;
     writeln!(alive, "{}", rustix::process::getpid().as_raw_nonzero())?;
     fs::create_dir_all(files.sandboxes())?;
@@ -86,22 +110,90 @@ pub fn hold(run: &Path, ready: OwnedFd) -> io::Result<()> {
     inotify::add_watch(&changes, files.users(), inotify::WatchFlags::CLOSE)?;
     let gone = inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVED_FROM;
     inotify::add_watch(&changes, files.sandboxes(), gone)?;
+    // Somebody has started a way out, and written its process id.
+    inotify::add_watch(&changes, files.directory(), inotify::WatchFlags::CLOSE_WRITE)?;
     let users = Files::open(&files.users())?;
     drop(ready);
+    let mut holder = Holder { files, alive, changes, network, way: None, again: false };
     loop {
-        wait_for_quiet(&changes)?;
-        // Removed with the run root, so nobody finds this holder any more; by now another may hold a namespace of its own there.
-        if !is_still(&alive, &files.alive()) {
+        holder.wait_for_quiet()?;
+        if !holder.is_found() {
             return Ok(());
         }
         if ofd::try_lock(users.as_fd())? {
-            if fs::read_dir(files.sandboxes())?.next().is_none() {
+            if fs::read_dir(holder.files.sandboxes())?.next().is_none() {
+                way::close(&holder.files);
                 return Ok(());
             }
             ofd::unlock(users.as_fd())?;
         }
         // Somebody is inside, and will be heard when he leaves.
-        wait(&changes, None)?;
+        holder.wait(None)?;
+    }
+}
+
+/// What a holder waits with.
+struct Holder {
+    files: Files,
+    alive: File,
+    changes: OwnedFd,
+    network: Option<File>,
+    /// The way out, to hear of its end.
+    way: Option<OwnedFd>,
+    /// It has died, and could not be started again: the machine may have no network just now.
+    again: bool,
+}
+
+impl Holder {
+    /// Once its files were removed with the run root nobody finds it any more; by now another may hold namespaces of its own there.
+    fn is_found(&self) -> bool {
+        is_still(&self.alive, &self.files.alive())
+    }
+
+    /// Until nothing has happened for a while.
+    fn wait_for_quiet(&mut self) -> io::Result<()> {
+        while self.wait(Some(LINGER))? {}
+        Ok(())
+    }
+
+    /// Waits for a change, and takes what there is to read; `false` if the time was up first.
+    fn wait(&mut self, time: Option<Duration>) -> io::Result<bool> {
+        loop {
+            self.look_at_way();
+            let limit = time.or(self.again.then_some(LINGER));
+            let limit = limit.map(|time| Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: 0 });
+            let mut ready: Vec<PollFd<'_>> = vec![PollFd::new(&self.changes, PollFlags::IN)];
+            ready.extend(self.way.as_ref().map(|way| PollFd::new(way, PollFlags::IN)));
+            let none = rustix::io::retry_on_intr(|| poll(&mut ready, limit.as_ref()))? == 0;
+            let (changed, ended) =
+                (!ready[0].revents().is_empty(), ready.len() > 1 && !ready[1].revents().is_empty());
+            if ended || (none && self.again) {
+                self.way = None;
+                self.start_way_again();
+            }
+            if changed {
+                return take(&self.changes).map(|()| true);
+            }
+            if none && time.is_some() {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn look_at_way(&mut self) {
+        if self.way.is_none() && self.is_found() {
+            self.way = way::process(&self.files);
+        }
+    }
+
+    /// Nobody is there to be told why it cannot be; the next command that needs it is.
+    fn start_way_again(&mut self) {
+        let wanted = self.is_found() && self.files.way().exists();
+        let Some(network) = self.network.as_ref().filter(|_| wanted) else {
+            self.again = false;
+            return;
+        };
+        self.again = way::ensure(&self.files, network).is_err();
     }
 }
 
@@ -114,24 +206,13 @@ fn is_still(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Until nothing has happened for a while.
-fn wait_for_quiet(changes: &OwnedFd) -> io::Result<()> {
-    let linger = Timespec { tv_sec: LINGER.as_secs().cast_signed(), tv_nsec: 0 };
-    while wait(changes, Some(&linger))? {}
-    Ok(())
-}
-
-/// Waits for a change, and takes what there is to read; `false` if the time was up first.
-fn wait(changes: &OwnedFd, time: Option<&Timespec>) -> io::Result<bool> {
-    let mut ready = [PollFd::new(changes, PollFlags::IN)];
-    if rustix::io::retry_on_intr(|| poll(&mut ready, time))? == 0 {
-        return Ok(false);
-    }
+/// Reads everything that there is.
+fn take(changes: &OwnedFd) -> io::Result<()> {
     let mut buffer = [0_u8; 1024];
     loop {
         match rustix::io::read(changes, &mut buffer[..]) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => return Ok(true),
+            Err(Errno::AGAIN) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
     }

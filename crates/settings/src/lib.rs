@@ -53,7 +53,7 @@ pub struct Settings {
     pub registry_insecure: Vec<String>,
     /// Directories with a directory for each registry's certificates, the one that wins first. No key of its own.
     pub certificate_directories: Vec<PathBuf>,
-    /// Of a container that asks for none; an ordinary user's is `none`.
+    /// Of a container that asks for none.
     pub network_default: String,
     /// Where new networks get their subnets from, as `10.192.0.0/11:22`, with commas between.
     pub network_pools: String,

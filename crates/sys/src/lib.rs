@@ -4,6 +4,7 @@
 //! returns the kernel's error as it is; what an error means is the caller's business.
 #![allow(unsafe_code)]
 
+pub mod apart;
 pub mod bpf;
 pub mod clone;
 pub mod descriptor;
@@ -24,4 +25,5 @@ pub mod signal_queue;
 pub mod socket_filter;
 pub mod spawn;
 pub mod spawn_into;
+pub mod transparent;
 pub mod tree;

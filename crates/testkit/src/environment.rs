@@ -259,6 +259,8 @@ impl TestEnv {
         // It would end by itself, ten seconds after the last command: a test of its own waits for that.
         if let Some(holder) = self.holder() {
             holder.kill();
+            // And with it would the way out.
+            let _ = fs::remove_file(self.run_root().join("user-namespace/netns"));
         }
         // A monitor may still be writing its last event when `rm` has its answer; it has nothing to wait for any more.
         for process in processes_mentioning(self.directory.path()) {

@@ -1,17 +1,20 @@
 //! An ordinary user for tests, whom the machine does not have: the three files that tell the system of users are the test's own, bound
-//! over /etc in a mount namespace that ends with the command.
+//! over /etc in a mount namespace that ends with the command. So is the device of tunnels, which only udev lets everybody use.
 
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, FileType, Mode, chmod, makedev, mknodat};
+
 /// The user's id and group, and the first of the ids that the user may give away.
 const USER: u32 = 54_321;
 const GRANTED: u32 = 1_500_000_000;
 
 /// Runs as the user what follows; `$1` is where the files are.
-const SCRIPT: &str = "set -e; for file in passwd subuid subgid; do mount --bind \"$1/$file\" /etc/$file; done; shift; \
+const SCRIPT: &str = "set -e; for file in passwd subuid subgid; do mount --bind \"$1/$file\" /etc/$file; done; \
+    if [ -e /dev/net/tun ]; then mount --bind \"$1/tun\" /dev/net/tun; fi; shift; \
     exec setpriv --reuid 54321 --regid 54321 --clear-groups -- \"$@\"";
 
 /// The user's files.
@@ -28,9 +31,17 @@ impl Ordinary {
         let passwd =
             format!("root:x:0:0::/root:/bin/sh\ntester:x:{USER}:{USER}::{}:/bin/sh\n", directory.display());
         fs::write(user.etc.join("passwd"), passwd).expect("a file of the test's");
+        user.make_tunnel_device();
         user.grant(&format!("tester:{GRANTED}:65536\n"));
         user.own(directory);
         user
+    }
+
+    fn make_tunnel_device(&self) {
+        let path = self.etc.join("tun");
+        let mode = Mode::from_raw_mode(0o666);
+        mknodat(CWD, &path, FileType::CharacterDevice, mode, makedev(10, 200)).expect("root may");
+        chmod(&path, mode).expect("root may");
     }
 
     /// What /etc/subuid and /etc/subgid say from now on.

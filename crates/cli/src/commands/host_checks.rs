@@ -56,6 +56,7 @@ pub(super) fn all(settings: &Settings) -> Vec<Check> {
         vec![kernel(&release), user(), overlay(&file_systems), erofs(&file_systems), namespaces()];
     checks.push(seccomp(&fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail").unwrap_or_default()));
     checks.extend(cgroups());
+    checks.extend(way_out());
     checks.push(memory(&meminfo));
     checks.push(processors(&onggi_engine::emulated()));
     checks.push(data_root(&settings.root));
@@ -87,6 +88,23 @@ fn user() -> Check {
             Check::fail(NAME, format!("an ordinary user; {error}"), mend)
         }
     }
+}
+
+/// What an ordinary user's networks need besides.
+fn way_out() -> Option<Check> {
+    const NAME: &str = "network";
+    if rustix::process::geteuid().is_root() {
+        return None;
+    }
+    Some(match onggi_rootless::can_go_out() {
+        Ok(program) => {
+            Check::ok(NAME, format!("{} leads out of a network of the user's own", program.display()))
+        }
+        Err(error) => {
+            let found = format!("{error}: only --network none, host and internal networks work");
+            Check::warn(NAME, found, error.hint().unwrap_or_default())
+        }
+    })
 }
 
 /// The settings of the kernel that can forbid ordinary users their namespaces, and what each says; those that it has.

@@ -126,7 +126,7 @@ fn shared() -> Vec<Arg> {
                     "network",
                     None,
                     "NETWORK",
-                    "A network, none, host, container:NAME; by default bridge (ordinary user: none)",
+                    "A network, none, host, container:NAME; by default bridge",
                 )
                 .alias("net"),
                 values("network-alias", None, "NAME", "Another name to be found by on the network")

@@ -105,8 +105,7 @@ fn networks(
         mac: parsed(matches, "mac-address", words::mac_address)?,
     };
     let mut given = texts(matches, "network");
-    // An ordinary user has no bridges.
-    let without = isolation == Isolation::Process || onggi_engine::is_ordinary_user();
+    let without = isolation == Isolation::Process;
     if given.is_empty() && without && single == NetworkRequest::default() {
         return Ok((Network::None, Vec::new()));
     }

@@ -1,7 +1,7 @@
 //! Connecting a container that starts: addresses and names are leased here, before anything of it runs; the monitor makes the links
 //! and gives the leases back at the end. What a command or a monitor that was killed has left is swept by whoever meets it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::Path;
 
 use onggi_net::address::Mac;
@@ -9,6 +9,7 @@ use onggi_net::attachment::Attachment;
 use onggi_net::endpoint::{self, Directory, Endpoint, Port};
 use onggi_net::instance;
 use onggi_net::names::resolve;
+use onggi_net::names::upstream::{RESOLV_CONF, Servers};
 use onggi_net::plan::{pool, wiring};
 use onggi_net::wire::{self, Firewall};
 
@@ -28,6 +29,8 @@ pub(crate) struct Connections {
     pub names: Option<resolve::Config>,
     /// For a person.
     pub warnings: Vec<String>,
+    /// Where the container reaches the host.
+    pub host: Vec<IpAddr>,
 }
 
 impl Connections {
@@ -46,6 +49,8 @@ pub(crate) enum Leases {
 
 /// The kernel's own for links of this kind.
 const USUAL_MTU: u32 = 1500;
+/// What an ordinary user's way out takes: it passes on what packets carry, and costs by the packet.
+const LARGEST_MTU: u32 = 65520;
 /// How often an address is looked for that others keep taking.
 const MOST_ATTEMPTS: u32 = 100;
 
@@ -71,11 +76,16 @@ impl Engine {
         });
         if let Err(error) = attached.and_then(|()| self.check_published(record, &connections)) {
             for attachment in connections.attachments.iter().filter(|_| leases == Leases::Taken) {
-                let _ = wire::disconnect(&mut Firewall::default(), attachment, false);
+                let _ = self.undo_at_home(|| wire::disconnect(&mut Firewall::default(), attachment, false));
             }
             return Err(error);
         }
         connections.names = self.names_for(record)?;
+        connections.host = if self.has_own_network() {
+            own_addresses()
+        } else {
+            connections.attachments.iter().flat_map(|attachment| &attachment.gateways).copied().collect()
+        };
         Ok(connections)
     }
 
@@ -123,7 +133,7 @@ impl Engine {
         Ok(Attachment {
             run_root: self.paths.run.clone(),
             bridge: network.bridge(&self.instance()),
-            mtu: network.mtu().unwrap_or(USUAL_MTU),
+            mtu: network.mtu().unwrap_or(if self.has_own_network() { LARGEST_MTU } else { USUAL_MTU }),
             prefix4: prefix(true),
             prefix6: prefix(false),
             gateways,
@@ -206,7 +216,8 @@ impl Engine {
     }
 
     pub(crate) fn clear_endpoint(&self, endpoint: &Endpoint) -> Result<(), Error> {
-        Ok(wire::disconnect(&mut Firewall::default(), &self.bare_attachment(endpoint), true)?)
+        let bare = self.bare_attachment(endpoint);
+        Ok(self.undo_at_home(|| wire::disconnect(&mut Firewall::default(), &bare, true))??)
     }
 
     /// The endpoints of a network whose containers do not run.
@@ -240,8 +251,7 @@ impl Engine {
         for network in crate::check::names(&self.paths.run.join("networks"))? {
             let directory = Directory::new(&self.paths.run, &network);
             if let Some(endpoint) = endpoint::find(&directory, id.as_str()) {
-                let done = wire::disconnect(&mut Firewall::default(), &self.bare_attachment(&endpoint), true);
-                result = result.and(done.map_err(Error::from));
+                result = result.and(self.clear_endpoint(&endpoint));
             }
         }
         result
@@ -260,7 +270,8 @@ impl Engine {
         }
     }
 
-    /// From what the names of a container's networks are answered; `None` on the default network alone, which has none in Docker.
+    /// From what the names of a container's networks are answered; `None` on the default network alone, which has none in Docker. But if
+    /// the host's server of names is on the host's loopback (systemd-resolved), who can ask it has to ask it for the container.
     pub(super) fn names_for(&self, record: &Record) -> Result<Option<resolve::Config>, Error> {
         let mut networks = Vec::new();
         for wanted in &record.resolved.networks {
@@ -270,7 +281,9 @@ impl Engine {
                 networks.push(resolve::Network { id, name, internal });
             }
         }
-        if networks.is_empty() {
+        let alone = networks.is_empty() && !record.resolved.networks.is_empty();
+        let asks_others = alone && record.request.dns.is_empty() && asks_itself();
+        if networks.is_empty() && !asks_others {
             return Ok(None);
         }
         let mut dots = record.request.dns_options.iter().filter_map(|option| option.strip_prefix("ndots:"));
@@ -278,12 +291,32 @@ impl Engine {
             run_root: self.paths.run.clone(),
             networks,
             servers: record.request.dns.iter().filter_map(|address| address.parse().ok()).collect(),
+            asks_others,
             dotted_only: dots
                 .next_back()
                 .and_then(|dots| dots.parse::<u32>().ok())
                 .is_some_and(|dots| dots > 0),
         }))
     }
+}
+
+/// Whether the host asks nobody but servers on its own loopback.
+fn asks_itself() -> bool {
+    let mut servers = Servers::new(&[], Path::new(RESOLV_CONF));
+    let servers = servers.current();
+    !servers.is_empty() && servers.iter().all(|server| server.ip().is_loopback())
+}
+
+/// The addresses that the host itself goes out with. Nothing is sent: the kernel is asked for the way.
+fn own_addresses() -> Vec<IpAddr> {
+    // Of ranges that nobody has (RFC 5737, RFC 3849).
+    let towards = |here: &str, there: &str| {
+        let socket = UdpSocket::bind(here).ok()?;
+        socket.connect(there).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    let all = [towards("0.0.0.0:0", "192.0.2.1:9"), towards("[::]:0", "[2001:db8::1]:9")];
+    all.into_iter().flatten().collect()
 }
 
 /// Docker's refusals.

@@ -8,6 +8,7 @@ use onggi_net::address::Mac;
 use onggi_net::bridge::{self, Bridge};
 use onggi_net::endpoint::{Endpoint, Protocol};
 use onggi_net::nftables::{Change, Published};
+use onggi_net::relay::way_back;
 use onggi_net::{Socket, conntrack, endpoint, turn};
 
 use super::Network;
@@ -17,6 +18,18 @@ use crate::error::Error;
 impl Engine {
     /// Makes the bridge of a network and sees that the table is whole and knows it.
     pub(super) fn bring_up(&self, network: &Network) -> Result<(), Error> {
+        if self.has_own_network() && !network.internal {
+            onggi_rootless::ensure_way_out(&self.paths.run, &onggi_rootless::network(&self.paths.run)?)?;
+        }
+        self.home()?.within(|| {
+            if self.has_own_network() {
+                way_back::prepare(network.ipv6)?;
+            }
+            self.bring_up_here(network)
+        })?
+    }
+
+    fn bring_up_here(&self, network: &Network) -> Result<(), Error> {
         let instance = self.instance();
         let wanted = Bridge {
             name: network.bridge(&instance),
@@ -62,10 +75,11 @@ impl Engine {
     /// # Errors
     /// What cannot be read or made.
     pub fn network_rebuild(&self) -> Result<(), Error> {
-        self.refuse_bridges("the table of the networks")?;
-        self.rebuild_table(false)?;
-        let _turn = turn::rebuild(&self.paths.run)?;
-        self.admit_bridges(&mut Socket::netfilter()?)
+        self.home()?.within(|| {
+            self.rebuild_table(false)?;
+            let _turn = turn::rebuild(&self.paths.run)?;
+            self.admit_bridges(&mut Socket::netfilter()?)
+        })?
     }
 
     pub(super) fn rebuild_table(&self, always: bool) -> Result<(), Error> {

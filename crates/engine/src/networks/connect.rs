@@ -19,7 +19,6 @@ impl Engine {
     /// # Errors
     /// It is on it already, or has no network namespace of its own.
     pub fn network_connect(&self, id: &ContainerId, wanted: &NetworkRequest) -> Result<(), Error> {
-        self.refuse_bridges("network connect")?;
         let network = self.find_network(&wanted.name)?;
         let (mut record, live, _lock) = self.hold(id)?;
         match &record.request.network {
@@ -76,7 +75,7 @@ impl Engine {
         };
         onggi_sys::fault::point("engine.connect.leased");
         if let Err(error) = self.order_monitor(&record.id, &request) {
-            let _ = wire::disconnect(&mut Firewall::default(), &attachment, true);
+            let _ = self.undo_at_home(|| wire::disconnect(&mut Firewall::default(), &attachment, true));
             return Err(error);
         }
         onggi_sys::fault::point("engine.connect.connected");

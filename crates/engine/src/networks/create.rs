@@ -37,7 +37,6 @@ impl Engine {
     /// The name is taken or none; a subnet is in use; an option that is not understood.
     pub fn network_create(&self, request: &NetworkCreate) -> Result<String, Error> {
         let name = &request.name;
-        self.refuse_bridges("network create")?;
         if name == DEFAULT || name == "default" || BUILT_IN.contains(&name.as_str()) {
             return Err(invalid(format!("operation is not permitted on predefined {name} network")));
         }
@@ -86,7 +85,10 @@ impl Engine {
             }
             used.extend(taken);
         }
-        used.extend(link::routed(&mut Socket::route()?)?);
+        let routed = || link::routed(&mut Socket::route()?);
+        used.extend(routed()?);
+        // An ordinary user's way out has routes of its own.
+        used.extend(self.home()?.within(routed)??);
         let network = Network {
             version: VERSION,
             subnets: self.subnets(request, id.as_str(), &used)?,

@@ -25,6 +25,10 @@ impl Engine {
     /// # Errors
     /// The kernel has no nf_tables, or only root may ask.
     pub fn firewall_facts(&self) -> Result<FirewallFacts, Error> {
+        self.home()?.within(|| self.firewall_facts_here())?
+    }
+
+    fn firewall_facts_here(&self) -> Result<FirewallFacts, Error> {
         let (table, mut socket) = (self.instance().table(), Socket::netfilter()?);
         let is_whole = table.is_whole(&mut socket)?;
         let bridges = self.bridges()?;
@@ -55,7 +59,7 @@ impl Engine {
             return Ok(Vec::new());
         }
         let found =
-            nftables::obstacles(&mut Socket::netfilter()?, instance.table().name(), &bridge, network.ipv6)?;
+            nftables::obstacles(&mut self.netfilter()?, instance.table().name(), &bridge, network.ipv6)?;
         let sentence = |obstacle: &nftables::Obstacle| {
             format!(
                 "the firewall ({}) drops what containers on the network {} send to others: {}",

@@ -1,7 +1,6 @@
 //! Who has a published port: so that one whose monitor was killed is asked for before another takes its place, and who is refused a port
 //! is told by whom.
 
-use onggi_net::Socket;
 use onggi_net::endpoint::{self, Endpoint, Port};
 use onggi_net::nftables::Published;
 
@@ -41,7 +40,7 @@ impl Engine {
     /// Whether one of these ports is in the table, or nobody can tell.
     fn is_led(&self, ports: &[Published]) -> bool {
         let table = self.instance().table();
-        let Ok(mut socket) = Socket::netfilter() else { return true };
+        let Ok(mut socket) = self.netfilter() else { return true };
         ports.len() > FEW
             || ports.iter().any(|port| !matches!(table.leads_there(&mut socket, port), Ok(None)))
     }

@@ -17,8 +17,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use onggi_net::Socket;
 use onggi_net::address::Subnet;
 use onggi_net::endpoint::Directory;
+use onggi_net::home::Home;
 use onggi_net::instance::{self, Instance};
 use serde::{Deserialize, Serialize};
 
@@ -102,9 +104,38 @@ impl Network {
 }
 
 impl Engine {
-    /// Bridges and the firewall are the machine's, and an ordinary user has no network namespace for them.
-    pub(crate) fn refuse_bridges(&self, what: &str) -> Result<(), Error> {
-        if self.is_rootless() { Err(Error::NeedsRoot { what: what.to_owned() }) } else { Ok(()) }
+    /// Whether there is a network namespace beside the host's. Root of somebody else's user namespace, a container's say, has the one
+    /// that it is in.
+    pub(crate) fn has_own_network(&self) -> bool {
+        self.is_rootless() && onggi_rootless::is_held(&self.paths.run)
+    }
+
+    /// Where bridges and the table are. An ordinary user's are in the user's own network namespace.
+    pub(crate) fn home(&self) -> Result<&Home, Error> {
+        if let Some(home) = self.home.get() {
+            return Ok(home);
+        }
+        let home = if self.has_own_network() {
+            Home::behind(onggi_rootless::network(&self.paths.run)?.into())
+        } else {
+            Home::here()
+        };
+        Ok(self.home.get_or_init(|| home))
+    }
+
+    /// A socket to the nf_tables of home.
+    fn netfilter(&self) -> Result<Socket, Error> {
+        Ok(self.home()?.within(Socket::netfilter)??)
+    }
+
+    /// Runs at home what undoes things. Where home itself is gone, everything in it is: then it is run where there is nothing.
+    pub(crate) fn undo_at_home<T>(&self, act: impl FnOnce() -> T) -> Result<T, Error> {
+        match self.home() {
+            Err(Error::Rootless { source }) if matches!(*source, onggi_rootless::Error::NoNetwork) => {
+                Ok(Home::nowhere()?.within(act)?)
+            }
+            home => Ok(home?.within(act)?),
+        }
     }
 
     pub(crate) fn instance(&self) -> Instance {

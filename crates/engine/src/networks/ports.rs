@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use onggi_net::endpoint::{Port, Protocol};
-use onggi_net::port::reserve;
+use onggi_net::port::probe;
 
 use super::PublishedPorts;
 use crate::error::Error;
@@ -111,7 +111,7 @@ fn addresses(wanted: &PublishRequest, families: Families) -> Vec<IpAddr> {
 }
 
 fn is_free(wanted: &PublishRequest, addresses: &[IpAddr], port: u16) -> bool {
-    addresses.iter().all(|&address| reserve(wanted.protocol, SocketAddr::new(address, port)).is_ok())
+    addresses.iter().all(|&address| probe(wanted.protocol, SocketAddr::new(address, port)).is_ok())
 }
 
 /// One that the kernel chooses, and that is free on all of the addresses. Between this and the monitor's taking it somebody else may
@@ -120,10 +120,10 @@ fn any_free(wanted: &PublishRequest, addresses: &[IpAddr]) -> Result<u16, Error>
     let Some((&first, rest)) = addresses.split_first() else { return Ok(0) };
     let mut last = None;
     for _ in 0..MOST_TRIED {
-        let (_socket, port) = reserve(wanted.protocol, SocketAddr::new(first, 0))?;
+        let (_socket, port) = probe(wanted.protocol, SocketAddr::new(first, 0))?;
         match rest
             .iter()
-            .try_for_each(|&address| reserve(wanted.protocol, SocketAddr::new(address, port)).map(drop))
+            .try_for_each(|&address| probe(wanted.protocol, SocketAddr::new(address, port)).map(drop))
         {
             Ok(()) => return Ok(port),
             Err(error) => last = Some(error),

@@ -117,21 +117,26 @@ impl Engine {
     /// # Errors
     /// The first failure, after everything that could be taken away was.
     pub fn network_reset(&self) -> Result<(), Error> {
-        if self.is_rootless() {
-            // An ordinary user has none.
-            return Ok(());
-        }
         let mut result = Ok(());
         for network in self.all_networks()? {
             result = result.and(self.take_down(&network));
         }
-        let mut socket = Socket::netfilter()?;
-        let admitted = self.admit_bridges(&mut socket);
-        result.and(admitted).and(self.instance().table().delete(&mut socket).map_err(Error::from))
+        let table = self.instance().table();
+        let deleted = self.undo_at_home(|| {
+            let mut socket = Socket::netfilter()?;
+            let admitted = self.admit_bridges(&mut socket);
+            admitted.and(table.delete(&mut socket).map_err(Error::from))
+        });
+        result.and(deleted.and_then(|done| done))
     }
 
     /// What the kernel and the run root have of a network that nobody is on.
     pub(crate) fn take_down(&self, network: &Network) -> Result<(), Error> {
+        self.undo_at_home(|| self.take_down_here(network))??;
+        crate::disk::remove_tree(self.endpoints(network).path())
+    }
+
+    fn take_down_here(&self, network: &Network) -> Result<(), Error> {
         let instance = self.instance();
         let bridge = network.bridge(&instance);
         let mut socket = Socket::route()?;
@@ -151,7 +156,7 @@ impl Engine {
             link::delete(&mut socket, &bridge)?;
             self.leave_firewall()?;
         }
-        crate::disk::remove_tree(self.endpoints(network).path())
+        Ok(())
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 
-use onggi_net::attachment::Attachment;
 use onggi_net::endpoint::Endpoint;
 use onggi_net::names::listen::ADDRESS as NAME_SERVER;
 
@@ -13,7 +12,7 @@ use crate::record::Record;
 use crate::request::Network;
 
 /// `host` is the host's own file, which a container on the host's network sees.
-pub(crate) fn hosts(record: &Record, host: &str, attachments: &[Attachment]) -> String {
+pub(crate) fn hosts(record: &Record, host: &str, connections: &Connections) -> String {
     let request = &record.request;
     let mut text = String::new();
     if request.network == Network::Host {
@@ -34,10 +33,9 @@ pub(crate) fn hosts(record: &Record, host: &str, attachments: &[Attachment]) -> 
             text.push('\n');
         }
     }
-    let gateways = || attachments.iter().flat_map(|attachment| &attachment.gateways);
     for extra in &request.add_hosts {
         if extra.address == HOST_GATEWAY {
-            text.extend(gateways().map(|gateway| format!("{gateway}\t{}\n", extra.name)));
+            text.extend(connections.host.iter().map(|address| format!("{address}\t{}\n", extra.name)));
         } else {
             text.push_str(&format!("{}\t{}\n", extra.address, extra.name));
         }
@@ -46,7 +44,8 @@ pub(crate) fn hosts(record: &Record, host: &str, attachments: &[Attachment]) -> 
         // There is no other address; Java and sudo fail when a host does not know its own name.
         text.push_str(&own_line(record, IpAddr::from([127, 0, 0, 1])));
     }
-    let endpoints: Vec<&Endpoint> = attachments.iter().map(|attachment| &attachment.endpoint).collect();
+    let endpoints: Vec<&Endpoint> =
+        connections.attachments.iter().map(|attachment| &attachment.endpoint).collect();
     text.push_str(&own_addresses(record, endpoints));
     text
 }
@@ -139,14 +138,17 @@ mod tests {
             add_hosts: vec![extra.clone()],
             ..RunRequest::default()
         };
-        let text = hosts(&record(&request), "ignored", &[]);
+        let text = hosts(&record(&request), "ignored", &Connections::default());
         assert!(
             text.starts_with("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"),
             "{text}"
         );
         assert!(text.ends_with("10.0.0.1\tdb\n127.0.0.1\tjar.example.org jar\n"), "{text}");
         let request = RunRequest { network: Network::Host, add_hosts: vec![extra], ..RunRequest::default() };
-        assert_eq!(hosts(&record(&request), "1.2.3.4 the-host", &[]), "1.2.3.4 the-host\n10.0.0.1\tdb\n");
+        assert_eq!(
+            hosts(&record(&request), "1.2.3.4 the-host", &Connections::default()),
+            "1.2.3.4 the-host\n10.0.0.1\tdb\n"
+        );
         assert_eq!(hostname(&record(&request)), "the-host\n");
     }
 

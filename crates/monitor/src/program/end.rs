@@ -143,6 +143,8 @@ impl Monitor<'_> {
         self.leave_firewall();
         let Some(watched) = &mut self.watched else { return };
         watched.disconnect(&mut self.firewall.calls);
+        self.close_relay();
+        let Some(watched) = &mut self.watched else { return };
         onggi_sys::fault::point("monitor.end.disconnected");
         watched.ended = true;
         if !watched.must_stay() && !watched.backlog.has_state() {

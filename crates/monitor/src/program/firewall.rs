@@ -48,11 +48,12 @@ impl Monitor<'_> {
     pub(super) fn watch_firewall(&mut self) {
         let Some(watched) = &mut self.watched else { return };
         let Some(attachment) = watched.start.networks.first() else { return };
-        if self.firewall.watch.is_some() {
+        // Into an ordinary user's own network namespace comes nobody's firewall.
+        if self.firewall.watch.is_some() || watched.home.namespace().is_some() {
             return;
         }
         self.firewall.run_root = Some(attachment.run_root.clone());
-        match Watch::open() {
+        match watched.home.within(Watch::open).and_then(|opened| opened) {
             Ok(watch) => {
                 let wanted = Some(EventFlags::IN);
                 self.poller.set(&watch, Token::Firewall, &mut self.firewall.registered, wanted);
@@ -95,14 +96,19 @@ impl Monitor<'_> {
                 None => return Ok(()),
             },
         };
-        let socket = self.firewall.calls.socket().map_err(text)?;
+        let Some(watched) = &self.watched else { return Ok(()) };
+        let calls = &mut self.firewall.calls;
         let table = Instance::new(&run_root).table();
-        let mut whole = table.is_whole(socket).map_err(text)?;
-        for attachment in self.watched.iter().flat_map(|watched| &watched.start.networks) {
-            let (bridge, ipv6) = (attachment.bridge.as_str(), attachment.prefix6 != 0);
-            whole = whole && docker::is_admitted(socket, table.name(), bridge, ipv6).map_err(text)?;
-        }
-        if whole {
+        let is_whole = || {
+            let socket = calls.socket()?;
+            let mut whole = table.is_whole(socket)?;
+            for attachment in &watched.start.networks {
+                let (bridge, ipv6) = (attachment.bridge.as_str(), attachment.prefix6 != 0);
+                whole = whole && docker::is_admitted(socket, table.name(), bridge, ipv6)?;
+            }
+            Ok(whole)
+        };
+        if watched.home.within(is_whole).and_then(|answer| answer).map_err(text)? {
             return Ok(());
         }
         let now = monotonic();

@@ -19,6 +19,7 @@ mod peer;
 mod poller;
 mod pump;
 mod reexec;
+mod relay;
 mod requests;
 mod restart;
 mod sandbox;
@@ -31,6 +32,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use onggi_net::home::Home;
 use onggi_sys::signal_queue::SignalQueue;
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
@@ -46,6 +48,7 @@ use isolation::Isolation;
 use names::Names;
 use peer::Peer;
 use poller::{Poller, Ready, Registered, Token};
+use relay::Relaying;
 use sandbox::Sandbox;
 use session::Session;
 use surroundings::OomScore;
@@ -87,6 +90,7 @@ struct Monitor<'a> {
     ended_execs: VecDeque<(String, i32)>,
     names: Option<Names>,
     firewall: Firewall,
+    relay: Option<Relaying>,
     /// For whatever passes through; empty in quiet moments.
     buffer: Vec<u8>,
     /// When (monotonic nanoseconds) to give memory back.
@@ -112,6 +116,8 @@ struct Watched {
     memory_registered: Registered,
     memory_kills: u64,
     stop: Option<Stop>,
+    /// Where the bridges of the container's networks are.
+    home: Home,
     ports: networks::Ports,
     lives: restart::Lives,
     adopted: bool,
@@ -183,6 +189,7 @@ impl<'a> Monitor<'a> {
             ended_execs: VecDeque::new(),
             names: None,
             firewall: Firewall::default(),
+            relay: None,
             buffer: Vec::new(),
             quiet_at: None,
             listen_again_at: None,
@@ -216,6 +223,7 @@ impl<'a> Monitor<'a> {
             Token::Listener => self.accept(),
             Token::Memory => self.memory_ran_out(),
             Token::Names => self.serve_names(),
+            Token::Relay => self.serve_relay(),
             Token::Endings => self.some_child_ended(),
             Token::Firewall => self.firewall_changed(),
             Token::Peer(number) => {
@@ -235,8 +243,9 @@ impl<'a> Monitor<'a> {
         let backlog = self.watched.as_ref().and_then(|watched| watched.backlog.again_at);
         let restart = self.watched.as_ref().and_then(|watched| watched.lives.again_at);
         let names = self.names.as_ref().and_then(|names| names.server.deadline());
-        let next =
-            [stop, backlog, restart, names, self.firewall.look_at, self.quiet_at, self.listen_again_at];
+        let relay = self.relay.as_ref().and_then(|relaying| relaying.relay.deadline());
+        let firewall = self.firewall.look_at;
+        let next = [stop, backlog, restart, names, relay, firewall, self.quiet_at, self.listen_again_at];
         let next = next.into_iter().flatten().min()?;
         Some(next.saturating_sub(monotonic()))
     }
@@ -252,6 +261,9 @@ impl<'a> Monitor<'a> {
             }
             if let Some(names) = &mut self.names {
                 names.server.rest();
+            }
+            if let Some(relaying) = &mut self.relay {
+                relaying.relay.rest();
             }
             onggi_sys::memory::trim();
             onggi_sys::memory::release_stack();
@@ -272,6 +284,10 @@ impl<'a> Monitor<'a> {
         }
         if self.firewall.look_at.is_some_and(|at| at <= now) {
             self.look_at_firewall();
+        }
+        if self.relay.as_ref().and_then(|relaying| relaying.relay.deadline()).is_some_and(|at| at <= now) {
+            self.serve_relay();
+            self.quiet_at = Some(now + QUIET);
         }
         let stop = self.watched.as_mut().and_then(|watched| watched.stop.as_mut());
         if let Some(stop) = stop

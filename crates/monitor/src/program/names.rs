@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 
 use onggi_error::Diagnose;
+use onggi_net::home::Home;
 use onggi_net::names::listen::listen;
 use onggi_net::names::resolve::Config;
 use onggi_net::names::server::{Pending, Server, Sockets};
@@ -39,12 +40,16 @@ impl Monitor<'_> {
     /// Makes the server, if the sandbox is on a network with names. Its first process is there, and its network namespace with it.
     pub(super) fn open_names(
         &mut self,
+        home: &Home,
         first: BorrowedFd<'_>,
         config: Option<Config>,
     ) -> Result<(), Refusal> {
         let Some(config) = config else { return Ok(()) };
-        let sockets =
-            listen(first).map_err(|error| Refusal::new(error.kind(), "monitor.names", error.to_string()))?;
+        // From home, from where the container's namespace can be entered and left again.
+        let sockets = home
+            .within(|| listen(first))
+            .and_then(|sockets| sockets)
+            .map_err(|error| Refusal::new(error.kind(), "monitor.names", error.to_string()))?;
         self.names = Some(Names::new(sockets, config)?);
         self.watch_names();
         Ok(())
@@ -62,7 +67,8 @@ impl Monitor<'_> {
                 let main = self.sessions.iter().find(|session| session.number == MAIN);
                 let first = main.and_then(|main| main.pidfd.try_clone().ok());
                 if let Some(first) = first {
-                    self.open_names(first.as_fd(), config)?;
+                    let home = watched.home.clone();
+                    self.open_names(&home, first.as_fd(), config)?;
                 }
             }
         }

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use onggi_error::{Diagnose, Kind};
 use onggi_net::attachment::Attachment;
 use onggi_net::endpoint::{self, Directory};
+use onggi_net::home::Home;
 use onggi_net::names::resolve::Config;
 use onggi_net::wire::{self, Firewall, Namespace};
 use onggi_net::{Socket, port};
@@ -27,20 +28,29 @@ pub(super) struct Ports {
 
 impl Ports {
     /// Takes every port that the networks publish.
-    pub(super) fn reserve(start: &Start) -> Result<Ports, Refusal> {
+    pub(super) fn reserve(home: &Home, start: &Start) -> Result<Ports, Refusal> {
         let mut ports = Ports::default();
         for attachment in &start.networks {
-            ports.add(attachment, &start.name)?;
+            ports.add(home, attachment, &start.name)?;
         }
         Ok(ports)
     }
 
-    fn add(&mut self, attachment: &Attachment, container: &str) -> Result<(), Refusal> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.reserved.is_empty()
+    }
+
+    fn add(&mut self, home: &Home, attachment: &Attachment, container: &str) -> Result<(), Refusal> {
         let room = Room::for_sockets(count(attachment))?;
         for wanted in &attachment.endpoint.ports {
             for offset in 0..wanted.count {
                 let address = SocketAddr::new(wanted.host_address, wanted.host + offset);
-                let (socket, _) = port::reserve(wanted.protocol, address).map_err(|error| {
+                // Nothing arrives at those of root, and everything at an ordinary user's, which the relay serves.
+                let taken = match home.namespace() {
+                    None => port::reserve(wanted.protocol, address).map(|(socket, _)| socket),
+                    Some(_) => port::open(wanted.protocol, address),
+                };
+                let socket = taken.map_err(|error| {
                     // Docker's sentence, on which its clients match.
                     let message = format!(
                         "driver failed programming external connectivity on endpoint {container} ({}): {error}",
@@ -137,8 +147,19 @@ const FEW: usize = 256;
 /// Open files that a monitor needs for all else, at least.
 const SPARE: u64 = 256;
 
+/// Where the bridges of these networks are: an ordinary user's in a network namespace of the user's own.
+pub(super) fn home(networks: &[Attachment]) -> Result<Home, Refusal> {
+    let run = networks.first().map(|attachment| attachment.run_root.as_path());
+    let run = run.filter(|run| onggi_sys::namespace::in_user_namespace() && onggi_rootless::is_held(run));
+    let Some(run) = run else { return Ok(Home::here()) };
+    let namespace = onggi_rootless::network(run)
+        .map_err(|error| Refusal::new(error.kind(), "network", error.to_string()))?;
+    Ok(Home::behind(namespace.into()))
+}
+
 /// Connects the network namespace of a process to all the networks of its container.
 pub(super) fn connect(
+    home: &Home,
     firewall: &mut Firewall,
     target: BorrowedFd<'_>,
     networks: &[Attachment],
@@ -146,6 +167,14 @@ pub(super) fn connect(
     if networks.is_empty() {
         return Ok(());
     }
+    home.within(|| connect_here(firewall, target, networks)).map_err(|error| refusal(&error))?
+}
+
+fn connect_here(
+    firewall: &mut Firewall,
+    target: BorrowedFd<'_>,
+    networks: &[Attachment],
+) -> Result<(), Refusal> {
     let mut namespace = match Namespace::of(target) {
         // It has ended already, and its report says why.
         Err(error) if error.errno() == Some(NO_PROCESS) => return Ok(()),
@@ -176,7 +205,8 @@ impl Watched {
     pub(super) fn disconnect(&mut self, firewall: &mut Firewall) {
         self.ports = Ports::default();
         for attachment in std::mem::take(&mut self.start.networks) {
-            if let Err(error) = wire::disconnect(firewall, &attachment, false) {
+            let done = self.home.within(|| wire::disconnect(firewall, &attachment, false));
+            if let Err(error) = done.and_then(|done| done) {
                 self.problem = Some(error.to_string());
             }
         }
@@ -201,13 +231,22 @@ impl Monitor<'_> {
                 "the container is on this network",
             ));
         }
-        watched.ports.add(&attachment, &watched.start.name)?;
-        connect(&mut self.firewall.calls, main.pidfd.as_fd(), std::slice::from_ref(&attachment))?;
+        if watched.home.namespace().is_none() {
+            watched.home = home(std::slice::from_ref(&attachment))?;
+        }
+        watched.ports.add(&watched.home, &attachment, &watched.start.name)?;
+        connect(
+            &watched.home,
+            &mut self.firewall.calls,
+            main.pidfd.as_fd(),
+            std::slice::from_ref(&attachment),
+        )?;
         let extra = network_event(&attachment);
         watched.start.networks.push(attachment);
         watched.sandbox.write_start(&watched.start)?;
         self.watch_firewall();
         self.emit_network("connect", extra);
+        self.change_relay()?;
         self.change_names(names)?;
         Ok(Some(Reply::Ok))
     }
@@ -228,7 +267,8 @@ impl Monitor<'_> {
                 "the container is not on this network",
             ));
         };
-        wire::disconnect(&mut self.firewall.calls, &networks[at], true).map_err(|error| refusal(&error))?;
+        let done = watched.home.within(|| wire::disconnect(&mut self.firewall.calls, &networks[at], true));
+        done.and_then(|done| done).map_err(|error| refusal(&error))?;
         let gone = networks.remove(at);
         let successor = way_out.and_then(|way| succeed(networks, &gone, &way));
         match &successor {
@@ -241,6 +281,7 @@ impl Monitor<'_> {
         if let Some(next) = successor {
             self.lead_out(&next)?;
         }
+        self.change_relay()?;
         self.change_names(names)?;
         Ok(Some(Reply::Ok))
     }
@@ -253,9 +294,13 @@ impl Monitor<'_> {
         if !next.endpoint.ports.is_empty() {
             endpoint::rename(&directory, &next.endpoint).map_err(refuse)?;
         }
-        let mut namespace = Namespace::of(main.pidfd.as_fd()).map_err(refuse)?;
-        let mut host = Socket::route().map_err(refuse)?;
-        wire::lead_out(&mut host, &mut self.firewall.calls, &mut namespace, next).map_err(refuse)
+        let home = self.watched.as_ref().map(|watched| watched.home.clone()).unwrap_or_default();
+        let calls = &mut self.firewall.calls;
+        let led = home.within(|| {
+            let mut namespace = Namespace::of(main.pidfd.as_fd())?;
+            wire::lead_out(&mut Socket::route()?, calls, &mut namespace, next)
+        });
+        led.and_then(|done| done).map_err(refuse)
     }
 
     /// An event for each network, of the kind that Docker's clients follow.
@@ -360,7 +405,7 @@ mod tests {
         let networks = [attachment(20_000, 10), attachment(21_000, 400), attachment(22_000, 10)];
         let mut ports = Ports::default();
         for network in &networks {
-            ports.add(network, "web").unwrap();
+            ports.add(&Home::here(), network, "web").unwrap();
         }
         let numbers = ports.numbers();
         assert_eq!(numbers.len(), 420);
@@ -370,9 +415,9 @@ mod tests {
 
         ports.release(&networks[..1], &networks[1]);
         assert_eq!(ports.numbers(), [&numbers[..10], &numbers[410..]].concat());
-        let taken = ports.add(&attachment(22_009, 1), "other").unwrap_err();
+        let taken = ports.add(&Home::here(), &attachment(22_009, 1), "other").unwrap_err();
         assert!(taken.message.contains("port is already allocated"), "{taken:?}");
-        ports.add(&attachment(21_000, 1), "other").unwrap();
+        ports.add(&Home::here(), &attachment(21_000, 1), "other").unwrap();
 
         let refused = Room::for_sockets(usize::try_from(before.1).unwrap()).unwrap_err();
         assert!(refused.message.contains("the hard limit is"), "{refused:?}");

@@ -20,6 +20,7 @@ pub(crate) enum Token {
     Listener,
     Memory,
     Names,
+    Relay,
     Endings,
     Firewall,
     Peer(u32),
@@ -46,6 +47,7 @@ impl Token {
             Token::Names => (9, 0),
             Token::Endings => (10, 0),
             Token::Firewall => (11, 0),
+            Token::Relay => (12, 0),
         };
         kind << 32 | u64::from(number)
     }
@@ -64,7 +66,8 @@ impl Token {
             8 => Token::Attached(number),
             9 => Token::Names,
             10 => Token::Endings,
-            _ => Token::Firewall,
+            11 => Token::Firewall,
+            _ => Token::Relay,
         }
     }
 }

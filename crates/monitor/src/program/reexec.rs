@@ -25,7 +25,7 @@ use super::detach::DetachKeys;
 use super::isolation::{Isolation, Refusal};
 use super::log::{Log, Unfinished};
 use super::names::{Names, NamesSnapshot};
-use super::networks::Ports;
+use super::networks::{self, Ports};
 use super::pace::Pace;
 use super::peer::{Peer, Waiting};
 use super::poller::Registered;
@@ -263,7 +263,13 @@ impl Monitor<'_> {
         let plan = watched.sandbox.read_plan().and_then(|plan| monitor.isolation.find(&plan));
         let names = snapshot.names.zip(watched.start.names.clone());
         let names = names.map(|(names, config)| names.restore(config)).transpose();
+        let home = networks::home(&watched.start.networks);
         monitor.watched = Some(watched);
+        match (home, &mut monitor.watched) {
+            (Ok(home), Some(watched)) => watched.home = home,
+            (Err(refusal), Some(watched)) => watched.problem = Some(refusal.to_string()),
+            (_, None) => {}
+        }
         // Without it exec and pause fail, and say so; the container and its output go on.
         if let (Err(refusal), Some(watched)) = (plan, &mut monitor.watched) {
             watched.problem = Some(refusal.to_string());
@@ -281,6 +287,11 @@ impl Monitor<'_> {
         self.watch_sandbox();
         self.watch_names();
         self.watch_firewall();
+        if let Err(refusal) = self.change_relay()
+            && let Some(watched) = &mut self.watched
+        {
+            watched.problem = Some(refusal.to_string());
+        }
         let sessions: Vec<u32> = self.sessions.iter().map(|session| session.number).collect();
         for number in sessions {
             self.watch_process(number);

@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use onggi_error::Kind;
+use onggi_net::home::Home;
 use rustix::event::epoll::EventFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
@@ -67,7 +68,11 @@ impl Monitor<'_> {
             State { restart_count: start.restart_count, boot_id: state::boot_id(), ..State::default() };
         let mut watched = Watched::new(start, directory, sandbox, Writer::new(events), log, state);
         watched.start_lock = lock;
-        watched.ports = match Ports::reserve(&watched.start) {
+        let reserved = networks::home(&watched.start.networks).and_then(|home| {
+            watched.home = home;
+            Ports::reserve(&watched.home, &watched.start)
+        });
+        watched.ports = match reserved {
             Ok(ports) => ports,
             Err(refusal) => {
                 self.watched = Some(watched);
@@ -115,8 +120,9 @@ impl Monitor<'_> {
         parts.end("clone");
         watched.sandbox.write_plan(&self.isolation.description())?;
         // The container's steps go on meanwhile, up to the one that waits for this.
-        networks::connect(&mut self.firewall.calls, process.pidfd.as_fd(), &watched.start.networks)?;
-        self.open_names(process.pidfd.as_fd(), watched.start.names.clone())?;
+        let first = process.pidfd.as_fd();
+        networks::connect(&watched.home, &mut self.firewall.calls, first, &watched.start.networks)?;
+        self.open_names(&watched.home, first, watched.start.names.clone())?;
         if let Some(network) = process.network.take() {
             network.tell();
             parts.end("network");
@@ -127,6 +133,7 @@ impl Monitor<'_> {
     /// What the monitor does for itself while the container starts.
     fn settle(&mut self) -> Result<(), Refusal> {
         surroundings::join_cgroup()?;
+        self.change_relay()?;
         self.oom_score.protect();
         let Some(watched) = &mut self.watched else { return Ok(()) };
         watched.sandbox.write_identity()?;
@@ -313,6 +320,7 @@ impl Monitor<'_> {
             refusal.message = format!("{}; and then {also}", refusal.message);
         }
         self.close_names();
+        self.close_relay();
         onggi_sys::fault::point("monitor.start.undone");
         if let Some(mut watched) = self.watched.take() {
             watched.disconnect(&mut self.firewall.calls);
@@ -396,10 +404,11 @@ impl Monitor<'_> {
         watched.lives.began = monotonic();
         watched.backlog = backlog;
         // The old monitor's sockets died with it.
-        let named = self.open_names(pidfd.as_fd(), watched.start.names.clone());
-        let reserved = Ports::reserve(&watched.start).map(|ports| watched.ports = ports);
+        let found = networks::home(&watched.start.networks).map(|home| watched.home = home);
+        let named = self.open_names(&watched.home, pidfd.as_fd(), watched.start.names.clone());
+        let reserved = Ports::reserve(&watched.home, &watched.start).map(|ports| watched.ports = ports);
         // A host without a freezer freezes nothing, and a container goes on without names and with ports that somebody else has.
-        watched.problem = named.and(reserved).and(frozen).err().map(|refusal| refusal.to_string());
+        watched.problem = found.and(named).and(reserved).and(frozen).err().map(|refusal| refusal.to_string());
         watched.memory_kills = self.isolation.memory_kills();
         self.watched = Some(watched);
         self.add_main(pid, pidfd, has_terminal, ends, None);
@@ -461,6 +470,7 @@ impl Watched {
             memory_registered: Registered::default(),
             memory_kills: 0,
             stop: None,
+            home: Home::here(),
             ports: Ports::default(),
             lives: super::restart::Lives::default(),
             adopted: false,

@@ -29,6 +29,9 @@ pub struct Config {
     /// domains; alone they are not for the world.
     #[serde(default)]
     pub dotted_only: bool,
+    /// Others are asked although there is no network with names: the sandbox is on one that leads out, and could not ask them itself.
+    #[serde(default)]
+    pub asks_others: bool,
 }
 
 /// A network that a sandbox is on.
@@ -129,7 +132,7 @@ fn wanted(endpoints: &[Addresses], kind: u16) -> Vec<IpAddr> {
 }
 
 fn elsewhere(config: &Config, query: &Query<'_>) -> Answer {
-    if config.networks.iter().all(|network| network.internal) {
+    if !config.asks_others && config.networks.iter().all(|network| network.internal) {
         return Answer::Keep;
     }
     let is_address = matches!(query.kind, kind::A | kind::AAAA);
@@ -289,6 +292,8 @@ mod tests {
         assert_eq!(ask(&config, &table, "db", kind::A), addresses(&["10.200.1.2"]));
         config.networks.clear();
         assert_eq!(ask(&config, &table, "db", kind::A), Answer::Keep);
+        config.asks_others = true;
+        assert_eq!(ask(&config, &table, "db", kind::A), Answer::Forward);
     }
 
     #[test]

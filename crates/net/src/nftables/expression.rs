@@ -31,6 +31,7 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Meta {
+    Mark = 3,
     InName = 6,
     OutName = 7,
     Family = 15,
@@ -165,18 +166,32 @@ impl Rule {
 
     /// `dnat to ADDRESS:PORT`
     pub(crate) fn redirect_to(self, address: Ipv4Addr, port: u16) -> Rule {
-        let load = |rule: Rule, register, value: &[u8]| {
-            rule.add("immediate", |body| {
-                body.big(1, register).nest(2, |data| data.attribute(DATA_VALUE, value))
-            })
-        };
-        let rule = load(self, FIRST, &address.octets());
-        load(rule, FIRST + 1, &port.to_be_bytes()).add("nat", |body| {
+        self.load(FIRST, &address.octets()).load(FIRST + 1, &port.to_be_bytes()).add("nat", |body| {
             body.big(1, NAT_DESTINATION)
                 .big(2, u32::from(Family::Ipv4.number()))
                 .big(3, FIRST)
                 .big(5, FIRST + 1)
         })
+    }
+
+    /// `meta mark MARK`
+    pub(crate) fn marked(self, mark: u32) -> Rule {
+        self.load_meta(Meta::Mark, 0).compare(&mark.to_ne_bytes())
+    }
+
+    /// `meta mark set MARK`
+    pub(crate) fn mark(self, mark: u32) -> Rule {
+        self.load(FIRST, &mark.to_ne_bytes()).add("meta", |body| body.big(2, Meta::Mark as u32).big(3, FIRST))
+    }
+
+    /// `ct mark MARK`
+    pub(crate) fn connection_marked(self, mark: u32) -> Rule {
+        self.add("ct", |body| body.big(1, FIRST).big(2, CONNECTION_MARK)).compare(&mark.to_ne_bytes())
+    }
+
+    /// `ct mark set MARK`
+    pub(crate) fn mark_connection(self, mark: u32) -> Rule {
+        self.load(FIRST, &mark.to_ne_bytes()).add("ct", |body| body.big(2, CONNECTION_MARK).big(4, FIRST))
     }
 
     pub(crate) fn masquerade(self) -> Rule {
@@ -195,6 +210,10 @@ impl Rule {
         self.expressions.into_iter().fold(list, |list, (name, body)| {
             list.nest(1, |element| element.text(1, name).nest(2, |data| data.raw(body.body())))
         })
+    }
+
+    fn load(self, register: u32, value: &[u8]) -> Rule {
+        self.add("immediate", |body| body.big(1, register).nest(2, |data| data.attribute(DATA_VALUE, value)))
     }
 
     fn load_meta(self, meta: Meta, register: u32) -> Rule {
@@ -234,6 +253,8 @@ impl Rule {
     }
 }
 
+/// `NFT_CT_MARK`
+const CONNECTION_MARK: u32 = 3;
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
 /// Where `payload` counts from.

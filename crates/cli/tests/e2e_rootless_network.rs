@@ -1,0 +1,253 @@
+//! An ordinary user's networks: bridges in a network namespace of the user's own, ports of the host's that lead there, pasta as the way
+//! out, and what becomes of these when somebody dies.
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use onggi_testkit::{PATIENCE, Process, TestEnv};
+
+fn fresh() -> TestEnv {
+    TestEnv::of_ordinary_user(env!("CARGO_BIN_EXE_onggi"))
+}
+
+fn busybox() -> TestEnv {
+    let onggi = fresh();
+    onggi.import("busybox");
+    onggi
+}
+
+/// httpd, which logs whom it serves.
+fn serve(onggi: &TestEnv, name: &str, flags: &[&str]) {
+    let script = format!("mkdir /w && echo {name} > /w/index.html && exec httpd -f -vv -p 80 -h /w");
+    let words = [&["run", "-d", "--name", name][..], flags, &["busybox", "sh", "-c", &script]].concat();
+    onggi.ok(words);
+}
+
+/// The port of the host's at which a container's is reached.
+fn port(onggi: &TestEnv, name: &str, of: &str) -> u16 {
+    let place = onggi.ok(["port", name, of]);
+    let line = place.lines().next().expect("it is published");
+    line.rsplit_once(':').expect("a port").1.parse().expect("a number")
+}
+
+/// What is answered at this address of the host's; waits until somebody listens behind it.
+fn fetch(address: SocketAddr) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut text = String::new();
+        let fetched = TcpStream::connect_timeout(&address, Duration::from_secs(5)).and_then(|mut stream| {
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            stream.read_to_string(&mut text)
+        });
+        match fetched {
+            Ok(count) if count > 0 => return text.lines().last().unwrap_or_default().to_owned(),
+            _ if Instant::now() > deadline => panic!("{address} does not answer: {fetched:?}"),
+            _ => std::thread::yield_now(),
+        }
+    }
+}
+
+/// The address that this host goes out with.
+fn own_address() -> IpAddr {
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    socket.connect("192.0.2.1:9").expect("a route");
+    socket.local_addr().expect("an address").ip()
+}
+
+fn pasta(onggi: &TestEnv) -> Process {
+    let text =
+        fs::read_to_string(onggi.run_root().join("user-namespace/pasta.pid")).expect("pasta's process id");
+    Process::open(text.trim().parse().expect("a number")).expect("pasta lives")
+}
+
+/// Whether a container gets an answer from a server on this host, by pasta.
+fn goes_out(onggi: &TestEnv, name: &str) -> bool {
+    let listener = TcpListener::bind((own_address(), 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = std::thread::spawn(move || {
+        listener.set_nonblocking(true).expect("a socket");
+        let deadline = Instant::now() + Duration::from_secs(8);
+        while Instant::now() < deadline {
+            if let Ok((mut stream, _)) = listener.accept() {
+                let _ = stream.write_all(b"here\n");
+                return;
+            }
+            std::thread::yield_now();
+        }
+    });
+    // pasta of 2023 loses the answers to who has said that nothing more will come.
+    let open = "mkfifo /open; sleep 1000 >/open &";
+    let script = format!("{open} nc -w 5 {} {} </open; kill $!; rm /open", address.ip(), address.port());
+    let said = onggi.run(["exec", name, "timeout", "7", "sh", "-c", &script]).stdout;
+    let _ = server.join();
+    said == "here\n"
+}
+
+#[test]
+fn a_port_of_the_host_leads_to_the_container_and_the_client_s_address_stays() {
+    let onggi = busybox();
+    serve(&onggi, "web", &["-p", "80", "-p", "127.0.0.1::80"]);
+    let (anywhere, local) = (port(&onggi, "web", "80"), {
+        let all = onggi.ok(["port", "web"]);
+        let line = all.lines().find(|line| line.contains("127.0.0.1")).expect("the second").to_owned();
+        line.rsplit_once(':').expect("a port").1.parse::<u16>().expect("a number")
+    });
+    let own = own_address();
+    assert_eq!(fetch(SocketAddr::new([127, 0, 0, 1].into(), anywhere)), "web");
+    assert_eq!(fetch(SocketAddr::new([127, 0, 0, 1].into(), local)), "web");
+    assert_eq!(fetch(SocketAddr::new(own, anywhere)), "web");
+    let refused = TcpStream::connect_timeout(&SocketAddr::new(own, local), Duration::from_secs(5));
+    assert!(refused.is_err(), "it was published on 127.0.0.1 alone");
+    onggi.spawn(["logs", "-f", "web"]).expect_error(&format!("[::ffff:{own}]:"));
+    let taken = format!("{anywhere}:80");
+    onggi
+        .run(["run", "--rm", "-p", &taken, "busybox", "true"])
+        .code(125)
+        .says(&format!("Bind for 0.0.0.0:{anywhere} failed: port is already allocated"));
+    onggi.ok(["rm", "-f", "web"]);
+    onggi.ok(["run", "--rm", "-p", &taken, "busybox", "true"]);
+}
+
+#[test]
+fn what_goes_through_a_port_arrives_whole_and_each_side_ends_by_itself() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "echo", "-p", "80", "busybox", "nc", "-ll", "-p", "80", "-e", "cat"]);
+    let address = SocketAddr::new([127, 0, 0, 1].into(), port(&onggi, "echo", "80"));
+    let deadline = Instant::now() + PATIENCE;
+    // Whoever comes before the container listens is sent away.
+    let talk = |bytes: &[u8]| -> std::io::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect(address)?;
+        let mut writer = stream.try_clone()?;
+        let bytes = bytes.to_vec();
+        let writing = std::thread::spawn(move || {
+            writer.write_all(&bytes).and_then(|()| writer.shutdown(Shutdown::Write))
+        });
+        let mut received = Vec::new();
+        let read = stream.read_to_end(&mut received);
+        writing.join().expect("a writer").and(read)?;
+        Ok(received)
+    };
+    while !talk(b"x").is_ok_and(|received| received == b"x") {
+        assert!(Instant::now() < deadline, "the container does not answer");
+    }
+    let sent: Vec<u8> = (0..4_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    let received = talk(&sent).expect("a connection");
+    assert!(received == sent, "{} bytes", received.len());
+}
+
+#[test]
+fn a_container_goes_out_by_pasta_and_comes_back_by_the_host() {
+    let onggi = busybox();
+    serve(&onggi, "web", &["-p", "80"]);
+    assert!(goes_out(&onggi, "web"));
+    let own = own_address();
+    let hosts =
+        onggi.ok(["run", "--rm", "--add-host", "outside:host-gateway", "busybox", "cat", "/etc/hosts"]);
+    assert!(hosts.contains(&format!("{own}\toutside")), "{hosts}");
+    assert_eq!(onggi.ok(["exec", "web", "cat", "/sys/class/net/eth0/mtu"]), "65520");
+    // The host's loopback is the host's.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let script = format!(
+        "for at in 169.254.254.2 $(ip route | awk '/default/ {{print $3}}'); do nc -w 1 $at {port} </dev/null && exit 1; done; exit 0"
+    );
+    onggi.ok(["exec", "web", "sh", "-c", &script]);
+}
+
+#[test]
+fn low_ports_are_refused_with_the_setting_that_allows_them() {
+    let onggi = busybox();
+    onggi
+        .run(["run", "--rm", "-p", "80:80", "busybox", "true"])
+        .code(125)
+        .says("port 80 is below 1024")
+        .says("sudo sysctl net.ipv4.ip_unprivileged_port_start=80");
+    onggi
+        .run(["run", "--rm", "-p", "8080:80/sctp", "busybox", "true"])
+        .code(125)
+        .says("SCTP")
+        .says("needs root");
+    assert_eq!(onggi.ok(["ps", "-aq"]), "");
+}
+
+#[test]
+fn without_pasta_the_way_to_it_is_said_and_the_rest_works() {
+    let onggi = busybox();
+    let programs = onggi.file("programs");
+    fs::create_dir(&programs).expect("a directory");
+    for name in ["unshare", "sh", "mount", "setpriv", "newuidmap", "newgidmap"] {
+        let found =
+            ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(|path| std::path::Path::new(path).join(name));
+        let found = found.iter().find(|path| path.exists()).expect("a program");
+        std::os::unix::fs::symlink(found, programs.join(name)).expect("a link");
+    }
+    let run = |words: &[&str]| onggi.command(words).env("PATH", &programs).output();
+    run(&["run", "--rm", "busybox", "true"])
+        .code(125)
+        .says("pasta")
+        .says("sudo apt-get install passt")
+        .says("--network none");
+    for network in ["none", "host"] {
+        run(&["run", "--rm", "--network", network, "busybox", "true"]).code(0);
+    }
+    run(&["network", "create", "--internal", "back"]).code(0);
+    run(&["run", "--rm", "--network", "back", "busybox", "true"]).code(0);
+}
+
+#[test]
+fn pasta_that_dies_is_started_again_by_nobody_s_hand() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    assert!(goes_out(&onggi, "jar"));
+    let first = pasta(&onggi);
+    first.kill();
+    let deadline = Instant::now() + PATIENCE;
+    let file = onggi.run_root().join("user-namespace/pasta.pid");
+    while fs::read_to_string(&file)
+        .is_ok_and(|text| text.trim() == first.pid.to_string() || text.trim().is_empty())
+    {
+        assert!(Instant::now() < deadline, "nobody starts it");
+        std::thread::yield_now();
+    }
+    assert!(goes_out(&onggi, "jar"));
+}
+
+#[test]
+fn a_network_outlives_its_holder_and_all_its_monitors() {
+    let onggi = busybox();
+    serve(&onggi, "web", &["-p", "80"]);
+    let address = SocketAddr::new([127, 0, 0, 1].into(), port(&onggi, "web", "80"));
+    assert_eq!(fetch(address), "web");
+    onggi.holder().expect("a holder").kill();
+    assert_eq!(fetch(address), "web");
+    onggi.ok(["ps"]);
+    onggi.holder().expect("another holder").kill();
+    onggi.monitor("web").kill();
+    // The next look at the container puts another monitor behind it, which takes the port again.
+    assert_eq!(onggi.inspect("web", "{{.State.Status}}"), "running");
+    assert_eq!(fetch(address), "web");
+    assert!(goes_out(&onggi, "web"));
+}
+
+#[test]
+fn nothing_is_left_when_the_last_container_has_ended() {
+    let onggi = busybox();
+    onggi.ok(["run", "--rm", "-p", "80", "busybox", "true"]);
+    let (holder, pasta) = (onggi.holder().expect("a holder"), pasta(&onggi));
+    let namespace = fs::read_to_string(onggi.run_root().join("user-namespace/network")).expect("a namespace");
+    assert!(holder.ends_within(Duration::from_secs(40)));
+    assert!(pasta.ends_within(PATIENCE));
+    let holds = |process: &Process| {
+        let files = fs::read_dir(format!("/proc/{}/fd", process.pid)).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| fs::read_link(file.path()).ok())
+            .any(|link| link.as_os_str() == namespace.as_str())
+    };
+    let own = onggi_testkit::processes_mentioning(&onggi.run_root());
+    assert!(!own.iter().any(holds), "somebody still has {namespace}");
+}
