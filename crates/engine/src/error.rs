@@ -209,6 +209,7 @@ impl Diagnose for Error {
             Error::NotRunning { id } | Error::KillNotRunning { id, .. } => {
                 format!("`onggi start {}` starts it", &id[..id.len().min(12)])
             }
+            Error::InvalidName { name } if name.len() == 1 => "two characters are the least".to_owned(),
             Error::RemoveRunning { name, .. } => format!("`onggi rm -f {name}` kills and removes it"),
             Error::NoCommand => "name the program to run behind the image".to_owned(),
             Error::Record { .. } => "`onggi system check` says what else is damaged".to_owned(),
