@@ -148,3 +148,22 @@ fn v2_root() -> String {
         if fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default() { "" } else { "/unified" };
     format!("/sys/fs/cgroup{root}")
 }
+
+#[test]
+fn a_parent_that_is_somebody_else_s_stays_and_no_other() {
+    let onggi = busybox();
+    let roots: Vec<std::path::PathBuf> = match onggi_cgroup::detect().expect("cgroups") {
+        onggi_cgroup::Layout::V2 { root, .. } => vec![root],
+        onggi_cgroup::Layout::V1 { hierarchies, unified } => {
+            hierarchies.into_iter().map(|hierarchy| hierarchy.root).chain(unified).collect()
+        }
+    };
+    let name = format!("onggi-test-{}", std::process::id());
+    let theirs = roots[0].join(&name);
+    std::fs::create_dir(&theirs).expect("a cgroup");
+    let parent = format!("/{name}/inner");
+    onggi.ok(["run", "--rm", "--cgroup-parent", &parent, "busybox", "true"]);
+    let left: Vec<_> = roots.iter().map(|root| root.join(&name)).filter(|cgroup| cgroup.exists()).collect();
+    std::fs::remove_dir(&theirs).expect("an empty cgroup");
+    assert_eq!(left, [theirs]);
+}

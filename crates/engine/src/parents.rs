@@ -29,10 +29,11 @@ impl Engine {
         }
         let lock = self.lock_parents()?;
         let roots = self.cgroup_roots()?;
+        // Each hierarchy by itself: somebody may have made a cgroup of that name in one of them.
         for parent in parents(&record.resolved.cgroup) {
-            if !roots.iter().any(|root| root.join(parent).exists()) {
-                let mark = self.parent_mark(parent);
-                std::fs::write(&mark, parent.as_os_str().as_encoded_bytes())
+            for cgroup in roots.iter().map(|root| root.join(parent)).filter(|cgroup| !cgroup.exists()) {
+                let mark = self.parent_mark(&cgroup);
+                std::fs::write(&mark, cgroup.as_os_str().as_encoded_bytes())
                     .map_err(Error::io("write", &mark))?;
             }
         }
@@ -47,18 +48,17 @@ impl Engine {
         let _lock = self.lock_parents()?;
         let roots = self.cgroup_roots()?;
         for parent in parents(&record.resolved.cgroup).into_iter().rev() {
-            let mark = self.parent_mark(parent);
-            if !mark.exists() {
-                continue;
-            }
-            for root in &roots {
+            for cgroup in roots.iter().map(|root| root.join(parent)) {
+                let mark = self.parent_mark(&cgroup);
+                if !mark.exists() {
+                    continue;
+                }
                 // The kernel refuses while there is a process or another cgroup inside.
-                let _ = std::fs::remove_dir(root.join(parent));
+                let _ = std::fs::remove_dir(&cgroup);
+                if !cgroup.exists() {
+                    std::fs::remove_file(&mark).map_err(Error::io("remove", mark))?;
+                }
             }
-            if roots.iter().any(|root| root.join(parent).exists()) {
-                break;
-            }
-            std::fs::remove_file(&mark).map_err(Error::io("remove", mark))?;
         }
         Ok(())
     }
@@ -70,8 +70,8 @@ impl Engine {
     }
 
     /// A cgroup's path may be longer than a file's name.
-    fn parent_mark(&self, parent: &Path) -> PathBuf {
-        let digest = Digest::of(parent.as_os_str().as_encoded_bytes()).to_string();
+    fn parent_mark(&self, cgroup: &Path) -> PathBuf {
+        let digest = Digest::of(cgroup.as_os_str().as_encoded_bytes()).to_string();
         self.paths.cgroup_parents().join(digest.replace(':', "-"))
     }
 
