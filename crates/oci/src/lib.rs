@@ -99,6 +99,28 @@ pub struct Hooks {
     pub poststop: Vec<Hook>,
 }
 
+/// What a hook gets on its standard input, and what `state` answers (`runtime.md`, "State").
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    pub oci_version: String,
+    pub id: String,
+    /// `creating`, `created`, `running` or `stopped`.
+    pub status: String,
+    /// On the host; 0 once there is no process.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pid: i32,
+    /// Absolute.
+    pub bundle: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(pid: &i32) -> bool {
+    *pid == 0
+}
+
 /// One hook.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Hook {

@@ -66,6 +66,21 @@ impl Cgroup {
         }
     }
 
+    /// Whether [`Cgroup::freeze`] has stopped it, or is about to.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn is_frozen(&self) -> Result<bool, Error> {
+        let (directory, file) = match &self.layout {
+            Layout::V2 { .. } => (self.v2_directory(), "cgroup.freeze"),
+            Layout::V1 { .. } => (self.freezer(), "freezer.state"),
+        };
+        let Some(directory) = directory else { return Ok(false) };
+        let text =
+            directory::read(directory, file).map_err(|source| Error::Read { path: file.into(), source })?;
+        Ok(matches!(text.trim(), "1" | "FROZEN" | "FREEZING"))
+    }
+
     /// Stops every process in the group where it stands, or lets them go on; returns when it is so.
     ///
     /// # Errors

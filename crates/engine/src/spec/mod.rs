@@ -110,6 +110,7 @@ pub(crate) fn extra(record: &Record, facts: &Facts, timings: bool) -> Result<pla
         seccomp_flags,
         isolation: request.isolation,
         timings,
+        bundle: plan::Bundle::default(),
     })
 }
 

@@ -7,20 +7,22 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use rustix::fs::OFlags;
 use rustix::process::DumpableBehavior;
 
 use onggi_cgroup::Cgroup;
+use onggi_oci as oci;
 use onggi_sys::clone::exit_now;
 use onggi_sys::process::{cloexec_range, close_range, reset_signals, set_io_priority, set_personality};
 
 use super::problem::{Doing, Outcome, Problem};
 use super::procfs::Procfs;
 use super::program::{self, Program};
-use super::report::{Failure, write_failure, write_timings};
+use super::report::{Failure, write_failure, write_hooks, write_timings};
 use super::root::{Root, Target};
 use super::user::{self, Resolved};
 use super::{
-    cgroups, copy, credentials, devices, host, init, masks, mount, namespaces, session, swap, terminal,
+    cgroups, copy, credentials, devices, hooks, host, init, masks, mount, namespaces, session, swap, terminal,
 };
 use crate::plan::{Capabilities, Step};
 
@@ -43,6 +45,8 @@ pub(super) struct Child<'a> {
     pub(super) terminal_socket: Option<OwnedFd>,
     pub(super) terminal_size: Option<(u16, u16)>,
     network: Option<OwnedFd>,
+    gate: Option<OwnedFd>,
+    preserved: u32,
     /// The container's side.
     pub(super) terminal: Option<OwnedFd>,
     pub(super) filter: Vec<u8>,
@@ -65,6 +69,8 @@ pub(super) struct Inheritance<'a> {
     pub(super) terminal_size: Option<(u16, u16)>,
     /// Where the word comes from that the network is there.
     pub(super) network: Option<OwnedFd>,
+    pub(super) gate: Option<OwnedFd>,
+    pub(super) preserved: u32,
     pub(super) report: OwnedFd,
     pub(super) timings: bool,
     /// For a process that joins: the root is the one it is in.
@@ -82,11 +88,12 @@ pub(super) struct BornThrough<'a> {
 
 /// Closes everything that is not needed, in the first moment of a child: whoever stops it in the container must not thereby keep the
 /// parent's locks and sockets alive beyond the parent. Only by number: what owned them in the parent is never dropped here.
-pub(super) fn let_go<'a>(needed: impl Iterator<Item = BorrowedFd<'a>>) -> Outcome {
+pub(super) fn let_go<'a>(preserved: u32, needed: impl Iterator<Item = BorrowedFd<'a>>) -> Outcome {
     let mut numbers: Vec<u32> = needed.map(|descriptor| descriptor.as_raw_fd() as u32).collect();
     numbers.sort_unstable();
-    let mut next = 3;
-    for number in numbers.into_iter().filter(|&number| number >= 3) {
+    let mut next = 3 + preserved;
+    let first = next;
+    for number in numbers.into_iter().filter(|&number| number >= first) {
         if number > next {
             close_range(next, number - 1).doing(|| "close_range")?;
         }
@@ -97,10 +104,10 @@ pub(super) fn let_go<'a>(needed: impl Iterator<Item = BorrowedFd<'a>>) -> Outcom
 
 /// Nothing of the container's may read this process's memory or open its files until it has become the program (CVE-2016-9962); its
 /// own descriptors end with it.
-pub(super) fn guard() -> Outcome {
+pub(super) fn guard(preserved: u32) -> Outcome {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .doing(|| "prctl PR_SET_DUMPABLE")?;
-    cloexec_range(3, u32::MAX).doing(|| "close_range")
+    cloexec_range(3 + preserved, u32::MAX).doing(|| "close_range")
 }
 
 /// Never returns.
@@ -126,17 +133,20 @@ struct Report {
 
 impl Report {
     fn fail(&mut self, failure: Failure) -> ! {
-        if let Some(file) = &mut self.file {
-            // If even this fails, the parent sees the end of the pipe and then the exit code.
-            let _ = write_failure(file, failure);
-        }
+        let Some(file) = &mut self.file else {
+            // Nobody reads reports any more: the program's own standard error is where its owner looks, and 255 is runc's code.
+            let _ = rustix::io::write(rustix::stdio::stderr(), format!("{failure}\n").as_bytes());
+            exit_now(255)
+        };
+        // If even this fails, the parent sees the end of the pipe and then the exit code.
+        let _ = write_failure(file, failure);
         exit_now(1)
     }
 }
 
 fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Child<'a>, Vec<Step>)> {
     report.file = Some(inheritance.report.into());
-    guard()?;
+    guard(inheritance.preserved)?;
     reset_signals();
     // Modes are what the plan says; the program's own umask comes with its credentials.
     rustix::process::umask(rustix::fs::Mode::empty());
@@ -155,6 +165,8 @@ fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Chil
         terminal_socket: inheritance.terminal_socket,
         terminal_size: inheritance.terminal_size,
         network: inheritance.network,
+        gate: inheritance.gate,
+        preserved: inheritance.preserved,
         terminal: None,
         filter,
         no_new_privileges: false,
@@ -204,7 +216,7 @@ impl Child<'_> {
         self.user.as_ref().ok_or_else(|| Problem::new("the plan has no user before this step"))
     }
 
-    fn carry_out(&mut self, step: &Step, steps: &[Step], report: &Report) -> Outcome {
+    fn carry_out(&mut self, step: &Step, steps: &[Step], report: &mut Report) -> Outcome {
         match step {
             Step::JoinCgroups => self
                 .cgroup
@@ -244,6 +256,27 @@ impl Child<'_> {
             Step::Sysctls { values } => host::sysctls(self, values),
             Step::Loopback => host::loopback(),
             Step::AwaitNetwork => host::await_network(self.network.take()),
+            Step::AwaitHooks => {
+                if let Some(file) = &mut report.file {
+                    write_hooks(file).doing(|| "ask for the hooks")?;
+                }
+                host::await_hooks(self.network.take())
+            }
+            Step::RunHooks { point, hooks, state } => {
+                let pid = self.procfs.own_pid().doing(|| "read /proc/self")?;
+                // Of its own environment there is nothing that a hook should see; once the program is known, the program's.
+                let environment = self.program.as_ref().map(Program::environment).unwrap_or_default();
+                let state = oci::State { pid, ..state.clone() };
+                hooks::run(point, hooks, &state, &environment).map_err(Problem::new)
+            }
+            Step::AwaitStart => {
+                // The end of the report is the word that all is ready.
+                report.file = None;
+                let gate = self.gate.take().ok_or_else(|| Problem::new("there is no gate to wait at"))?;
+                // Opening it waits for the other side.
+                let gate = self.procfs.reopen(&gate, OFlags::WRONLY).doing(|| "open the gate")?;
+                rustix::io::write(&gate, &[0]).map(drop).doing(|| "write to the gate")
+            }
             Step::OomScoreAdjustment { value } => self
                 .procfs
                 .write("self/oom_score_adj", &value.to_string())
@@ -280,7 +313,7 @@ impl Child<'_> {
                 credentials::take(self, capabilities, *umask, filtered && !self.no_new_privileges)
             }
             Step::FindProgram { args, env, home } => self.find_program(args, env, *home),
-            Step::CloseDescriptors => close_descriptors(report),
+            Step::CloseDescriptors => close_descriptors(self.preserved, report),
             Step::Seccomp { flags } => credentials::load_filter(self, *flags),
             Step::Execute => {
                 let program = self.program.as_ref();
@@ -316,12 +349,8 @@ fn command_of(steps: &[Step]) -> &[String] {
 
 /// For real, and not only at exec: a filter or a failing exec changes nothing about it (CVE-2024-21626). Nothing is dropped after this
 /// but by the end of the process.
-fn close_descriptors(report: &Report) -> Outcome {
-    let kept = report.file.as_ref().map_or(3, |file| file.as_fd().as_raw_fd()) as u32;
-    if kept > 3 {
-        close_range(3, kept - 1).doing(|| "close_range")?;
-    }
-    close_range(kept + 1, u32::MAX).doing(|| "close_range")
+fn close_descriptors(preserved: u32, report: &Report) -> Outcome {
+    let_go(preserved, report.file.iter().map(AsFd::as_fd))
 }
 
 fn errno_of(error: &(dyn std::error::Error + 'static)) -> i32 {

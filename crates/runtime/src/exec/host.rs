@@ -30,10 +30,19 @@ pub(super) fn loopback() -> Outcome {
 
 /// The parent hangs up without a word if it could not connect the namespace, and then tells itself why.
 pub(super) fn await_network(word: Option<OwnedFd>) -> Outcome {
-    let word = word.ok_or_else(|| Problem::new("nobody connects this container"))?;
+    await_word(word, "the networks could not be connected")
+}
+
+/// As [`await_network`]: what went wrong with its hooks the parent knows itself.
+pub(super) fn await_hooks(word: Option<OwnedFd>) -> Outcome {
+    await_word(word, "a hook has failed")
+}
+
+fn await_word(word: Option<OwnedFd>, without: &str) -> Outcome {
+    let word = word.ok_or_else(|| Problem::new("nobody would give the word that this step waits for"))?;
     let read = rustix::io::retry_on_intr(|| rustix::io::read(&word, &mut [0_u8; 1]));
-    match read.doing(|| "wait for the network")? {
-        0 => Err(Problem::new("the networks could not be connected")),
+    match read.doing(|| "wait for the parent's word")? {
+        0 => Err(Problem::new(without)),
         _ => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType,
@@ -222,7 +223,7 @@ fn start_in(
         Err(error) => Err(StartError::System { call: "clone3", error }),
         Ok(Forked::Child) => {
             // What this process must not hold must not keep it from starting either: it is closed at the exec all the same.
-            let _ = child::let_go(ends.needed(plan, cgroup));
+            let _ = child::let_go(launch.preserved, ends.needed(plan, cgroup));
             child::run(ends.inheritance(launch, plan, cgroup, false, None))
         }
         Ok(Forked::Parent { pid, pidfd }) => Ok(ends.finish(pid, pidfd)),
@@ -281,9 +282,9 @@ fn intermediate(
     entry: &Entry<'_>,
 ) -> ! {
     let needed = ends.needed(plan, cgroup).chain([socket.as_fd()]).chain(entry.needed.iter().copied());
-    let born = child::let_go(needed)
+    let born = child::let_go(launch.preserved, needed)
         .and_then(|()| rustix::process::setpgid(None, None).doing(|| "setpgid"))
-        .and_then(|()| child::guard())
+        .and_then(|()| child::guard(launch.preserved))
         .and_then(|()| Procfs::open().doing(|| "open /proc"))
         .and_then(|procfs| (entry.enter)().map(|()| procfs))
         .and_then(|procfs| {
@@ -314,6 +315,8 @@ fn intermediate(
 
 /// The pipe and sockets between parent and child.
 struct Ends {
+    /// The FIFO that the child waits at.
+    gate: Option<OwnedFd>,
     report_out: OwnedFd,
     report_in: OwnedFd,
     terminal: Option<(OwnedFd, OwnedFd)>,
@@ -329,6 +332,14 @@ impl Ends {
         let (report_out, report_in) =
             pipe.map_err(|error| StartError::System { call: "pipe2", error: error.into() })?;
         let terminal = if launch.terminal { Some(socket_pair()?) } else { None };
+        let gate = match &launch.gate {
+            Some(path) => {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let held = rustix::fs::openat(CWD, path, flags, Mode::empty());
+                Some(held.map_err(|error| StartError::System { call: "open the gate", error: error.into() })?)
+            }
+            None => None,
+        };
         let network = if launch.await_network {
             let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
             Some(pipe.map_err(|error| StartError::System { call: "pipe2", error: error.into() })?)
@@ -339,7 +350,7 @@ impl Ends {
             Stdio::Files(files) => (Streams::Files(files), None),
             Stdio::Terminal { size } => (Streams::Terminal, size),
         };
-        Ok(Ends { report_out, report_in, terminal, network, terminal_size, streams })
+        Ok(Ends { gate, report_out, report_in, terminal, network, terminal_size, streams })
     }
 
     /// The ends of a child, and what else it works with.
@@ -355,7 +366,7 @@ impl Ends {
         // The parent's ends too, which are dropped by name right after.
         let terminal = self.terminal.iter().chain(&self.network).flat_map(|(one, other)| [one, other]);
         let reports = [&self.report_in, &self.report_out];
-        let own = files.iter().chain(terminal).chain(reports).map(AsFd::as_fd);
+        let own = files.iter().chain(terminal).chain(reports).chain(&self.gate).map(AsFd::as_fd);
         own.chain([plan]).chain(cgroup.descriptors())
     }
 
@@ -372,6 +383,8 @@ impl Ends {
             plan,
             cgroup,
             streams: self.streams,
+            gate: self.gate,
+            preserved: launch.preserved,
             terminal_socket: self.terminal.map(|(_, theirs)| theirs),
             network: self.network.map(|(theirs, _)| theirs),
             terminal_size: self.terminal_size,

@@ -15,6 +15,7 @@ mod child;
 mod copy;
 mod credentials;
 mod devices;
+mod hooks;
 mod host;
 mod init;
 mod launch;
@@ -32,8 +33,9 @@ mod terminal;
 mod user;
 mod view;
 
+pub use hooks::run as run_hooks;
 pub use launch::{Connected, Terminal, join, start};
-pub use report::{Failure, Report, parse_report, read_report};
+pub use report::{Failure, Report, parse_report, read_report, read_report_with_hooks};
 pub use view::{Bind, View, view};
 
 /// The standard streams of the new process.

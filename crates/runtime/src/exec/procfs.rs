@@ -30,6 +30,15 @@ impl Procfs {
         file.write_all(value.as_bytes())
     }
 
+    /// The number of this process as the procfs counts: the host's.
+    pub(super) fn own_pid(&self) -> io::Result<i32> {
+        let link = rustix::fs::readlinkat(&self.0, "self", Vec::new())?;
+        link.to_str()
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| io::Error::other("/proc/self is no number"))
+    }
+
     /// Opens again what is held by an O_PATH descriptor of this process.
     pub(super) fn reopen(&self, held: &OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
         use std::os::fd::AsRawFd;

@@ -20,6 +20,13 @@ pub(super) struct Program {
     env: Vec<CString>,
 }
 
+impl Program {
+    /// `NAME=value`.
+    pub(super) fn environment(&self) -> Vec<String> {
+        self.env.iter().map(|variable| variable.to_string_lossy().into_owned()).collect()
+    }
+}
+
 /// Looks the program up as the present user.
 pub(super) fn find(child: &Child<'_>, args: &[String], env: &[String], home: bool) -> Outcome<Program> {
     let name = args.first().ok_or_else(|| Problem::new("there is no program to execute"))?;

@@ -38,6 +38,8 @@ pub struct Report {
 enum Line {
     Timings(Vec<(u32, u64)>),
     Failure(Failure),
+    /// The child waits for the parent's hooks.
+    Hooks,
 }
 
 /// Reads until the pipe ends, which is when the program has been executed or the child has ended.
@@ -60,9 +62,43 @@ pub fn parse_report(text: &str) -> io::Result<Report> {
         match serde_json::from_str(line)? {
             Line::Timings(timings) => report.timings = timings,
             Line::Failure(failure) => report.failure = Some(failure),
+            Line::Hooks => {}
         }
     }
     Ok(report)
+}
+
+/// As [`read_report`] for a plan with hooks of the parent's: `hooks` is called when the child waits for them.
+///
+/// # Errors
+/// As [`read_report`].
+pub fn read_report_with_hooks(reader: &mut impl Read, hooks: &mut dyn FnMut()) -> io::Result<Report> {
+    let mut text = Vec::new();
+    let mut seen = false;
+    let mut bytes = [0; 1024];
+    let mut reader = reader.take(LONGEST_REPORT);
+    loop {
+        match reader.read(&mut bytes) {
+            Ok(0) => break,
+            Ok(count) => text.extend_from_slice(&bytes[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        // Only once, however often the child says so.
+        if !seen && text.ends_with(b"\n") {
+            let is_hooks =
+                |line: &[u8]| serde_json::from_slice(line).is_ok_and(|line| matches!(line, Line::Hooks));
+            if text.split(|&byte| byte == b'\n').any(is_hooks) {
+                seen = true;
+                hooks();
+            }
+        }
+    }
+    parse_report(&String::from_utf8_lossy(&text))
+}
+
+pub(super) fn write_hooks(writer: &mut impl Write) -> io::Result<()> {
+    write_line(writer, &Line::Hooks)
 }
 
 pub(super) fn write_timings(writer: &mut impl Write, timings: &[(u32, u64)]) -> io::Result<()> {

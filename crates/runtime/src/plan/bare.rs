@@ -50,6 +50,8 @@ pub(super) fn plan(input: &Input<'_>, linux: &oci::Linux, process: &oci::Process
         terminal: process.terminal,
         timings: extra.timings,
         await_network: false,
+        gate: None,
+        preserved: 0,
     };
     Ok(Plan { launch, steps, filter })
 }
@@ -74,6 +76,8 @@ pub(super) fn join(input: &JoinInput<'_>, linux: &oci::Linux) -> Result<Plan, Er
         terminal: process.terminal,
         timings: extra.timings,
         await_network: false,
+        gate: None,
+        preserved: 0,
     };
     Ok(Plan { launch, steps, filter: others::spare(&filter)? })
 }
@@ -101,6 +105,7 @@ fn refuse(input: &Input<'_>, linux: &oci::Linux) -> Result<(), Error> {
         (extra.init, "init"),
         (extra.loopback, "loopback"),
         (extra.await_network, "await_network"),
+        (extra.bundle != super::Bundle::default(), "bundle"),
     ] {
         if asked {
             return Err(invalid(name, "it needs a namespace, and isolation process has none"));

@@ -58,6 +58,17 @@ pub(crate) fn capability_name(number: u32) -> String {
     NAMES.get(number as usize).map_or_else(|| number.to_string(), |name| format!("CAP_{name}"))
 }
 
+/// Whether a name, with or without `CAP_`, is one of a capability.
+#[must_use]
+pub fn is_capability(name: &str) -> bool {
+    NAMES.contains(&name.strip_prefix("CAP_").unwrap_or(name))
+}
+
+/// All names, with `CAP_`, in the order of their numbers.
+pub fn capability_names() -> impl Iterator<Item = String> {
+    NAMES.iter().map(|name| format!("CAP_{name}"))
+}
+
 impl Capabilities {
     /// `--privileged`: everything, but nothing that an executed file could inherit.
     pub(crate) fn all() -> Capabilities {

@@ -23,7 +23,7 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     let Input { id, spec, root, cgroups, extra } = input;
     let linux = spec.linux.as_ref().ok_or_else(|| invalid("linux", "it is missing"))?;
     let process = spec.process.as_ref().ok_or_else(|| invalid("process", "it is missing"))?;
-    refuse(spec, linux)?;
+    refuse(spec, linux, extra)?;
     if extra.isolation == Isolation::Process {
         return bare::plan(input, linux, process);
     }
@@ -48,6 +48,12 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     steps.extend(mount_steps(spec, linux, cgroups, &cgroup, process.terminal)?);
     steps.extend(closing_steps(spec, linux, process));
     let own = |kind| namespaces.has(kind);
+    let hooks = spec.hooks.clone().unwrap_or_default();
+    let await_hooks = !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty();
+    if await_hooks {
+        steps.push(Step::AwaitHooks);
+    }
+    steps.extend(hook_steps("createContainer", "creating", &hooks.create_container, extra));
     if extra.await_network {
         // As late as may be, but before the kernel's parameters, which can be those of a link.
         steps.push(Step::AwaitNetwork);
@@ -65,7 +71,10 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     if extra.loopback {
         steps.push(Step::Loopback);
     }
-    steps.extend(process::steps(id, process, linux, extra, false, (!filter.is_empty()).then_some(flags))?);
+    let process_steps =
+        process::steps(id, process, linux, extra, false, (!filter.is_empty()).then_some(flags))?;
+    let start_container = hook_steps("startContainer", "created", &hooks.start_container, extra);
+    steps.extend(gated(process_steps, extra, start_container));
     let launch = Launch {
         version: VERSION,
         id: (*id).to_owned(),
@@ -73,9 +82,31 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
         cgroup,
         terminal: process.terminal,
         timings: extra.timings,
-        await_network: extra.await_network,
+        await_network: extra.await_network || await_hooks,
+        gate: extra.bundle.gate.clone(),
+        preserved: extra.bundle.preserved,
     };
     Ok(Plan { launch, steps, filter })
+}
+
+/// The gate, and the hooks behind it, once it is certain that there is a program, and while the child still has its descriptors.
+fn gated(steps: Vec<Step>, extra: &Extra, hooks: Option<Step>) -> Vec<Step> {
+    let gate = extra.bundle.gate.is_some().then_some(Step::AwaitStart);
+    let mut more = Some(gate.into_iter().chain(hooks).collect::<Vec<_>>());
+    steps
+        .into_iter()
+        .flat_map(|step| {
+            let is_place = matches!(step, Step::FindProgram { .. });
+            let behind = if is_place { more.take().unwrap_or_default() } else { Vec::new() };
+            std::iter::once(step).chain(behind)
+        })
+        .collect()
+}
+
+fn hook_steps(point: &str, status: &str, hooks: &[oci::Hook], extra: &Extra) -> Option<Step> {
+    let mut state = extra.bundle.state.clone().filter(|_| !hooks.is_empty())?;
+    state.status = status.to_owned();
+    Some(Step::RunHooks { point: point.to_owned(), hooks: hooks.to_vec(), state })
 }
 
 /// What is planned from for `exec`.
@@ -105,6 +136,7 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
         (!extra.populate.is_empty(), "populating volumes in exec"),
         (extra.loopback, "loopback in exec"),
         (extra.await_network, "waiting for a network in exec"),
+        (extra.bundle.gate.is_some(), "a gate in exec"),
     ] {
         if set {
             return Err(unsupported(name));
@@ -134,18 +166,21 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
         terminal: process.terminal,
         timings: extra.timings,
         await_network: false,
+        gate: None,
+        preserved: extra.bundle.preserved,
     };
     Ok(Plan { launch, steps, filter })
 }
 
 /// What an OCI specification may ask for and Onggi does not do: by name, never ignored.
-fn refuse(spec: &oci::Spec, linux: &oci::Linux) -> Result<(), Error> {
+fn refuse(spec: &oci::Spec, linux: &oci::Linux, extra: &Extra) -> Result<(), Error> {
     let version = spec.oci_version.split('.').next().unwrap_or_default();
     if version != "1" {
         return Err(unsupported(format!("ociVersion {:?}", spec.oci_version)));
     }
+    let has_hooks = spec.hooks.as_ref().is_some_and(|hooks| *hooks != oci::Hooks::default());
     for (asked, name) in [
-        (spec.hooks.as_ref().is_some_and(|hooks| *hooks != oci::Hooks::default()), "hooks"),
+        (extra.bundle.state.is_none() && has_hooks, "hooks"),
         (spec.vm.is_some(), "vm"),
         (!linux.uid_mappings.is_empty(), "linux.uidMappings"),
         (!linux.gid_mappings.is_empty(), "linux.gidMappings"),

@@ -47,6 +47,9 @@ impl Step {
             Step::Sysctls { .. } => "sysctls",
             Step::Loopback => "loopback",
             Step::AwaitNetwork => "await-network",
+            Step::AwaitHooks => "await-hooks",
+            Step::RunHooks { .. } => "run-hooks",
+            Step::AwaitStart => "await-start",
             Step::OomScoreAdjustment { .. } => "oom-score-adjustment",
             Step::RaiseLimits { .. } => "raise-limits",
             Step::Rlimits { .. } => "rlimits",
@@ -142,6 +145,11 @@ impl Step {
             }
             Step::Loopback => "bring the loopback interface up".into(),
             Step::AwaitNetwork => "wait until the network namespace is connected to its networks".into(),
+            Step::AwaitHooks => "wait until the caller has run its hooks".into(),
+            Step::RunHooks { point, hooks, .. } => {
+                format!("run {}", count(hooks.len(), &format!("{point} hook")))
+            }
+            Step::AwaitStart => "wait for the word to start".into(),
             Step::OomScoreAdjustment { value } => {
                 format!("set the out-of-memory score adjustment to {value}")
             }

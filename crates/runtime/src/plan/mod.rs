@@ -3,6 +3,8 @@
 //! Pure: it opens nothing, asks the kernel nothing, and what it cannot do it refuses by name. The executor in
 //! [`crate::exec`] carries the steps out and decides nothing.
 
+use std::path::PathBuf;
+
 use onggi_oci as oci;
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +21,11 @@ mod step;
 mod sysctl;
 
 pub(crate) use capabilities::capability_name;
+pub use capabilities::{capability_names, is_capability};
 pub use container::{JoinInput, container, join};
 pub use error::Error;
 pub(crate) use explain::kind_name;
-pub use mounts::clean;
+pub use mounts::{OPTIONS as MOUNT_OPTIONS, clean};
 pub use step::*;
 
 /// What a container is planned from.
@@ -63,6 +66,23 @@ pub struct Extra {
     pub isolation: Isolation,
     /// Report how long each step took.
     pub timings: bool,
+    #[serde(default)]
+    pub bundle: Bundle,
+}
+
+/// What a caller of the program `onggi-runtime` may ask for; nothing by default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// The caller runs the hooks that are the parent's, and this is what the others are told. Without it hooks are refused.
+    pub state: Option<oci::State>,
+    /// A FIFO: before it executes the program, the child waits until somebody reads from it.
+    pub gate: Option<PathBuf>,
+    /// So many descriptors from 3 on stay open in the program.
+    pub preserved: u32,
+    /// The caller's session keyring stays.
+    pub keep_keyring: bool,
+    /// Of the capabilities those that Onggi has itself, as `config.md` wants it; otherwise one that it lacks is an error.
+    pub what_there_is: bool,
 }
 
 /// What stands between the process and the host.
@@ -96,7 +116,18 @@ pub struct Launch {
     pub cgroup: onggi_cgroup::Plan,
     pub terminal: bool,
     pub timings: bool,
-    /// The child waits for its network.
+    /// The child waits for its network, or for the end of its parent's hooks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub await_network: bool,
+    /// [`Bundle::gate`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<PathBuf>,
+    /// [`Bundle::preserved`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub preserved: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

@@ -37,7 +37,9 @@ pub(crate) fn steps(
     if let Some(priority) = &process.io_priority {
         steps.push(io_priority(priority)?);
     }
-    steps.push(Step::SessionKeyring { name: format!("_ses.{id}") });
+    if !extra.bundle.keep_keyring {
+        steps.push(Step::SessionKeyring { name: format!("_ses.{id}") });
+    }
     steps.push(Step::ResolveUser(user(process, extra)));
     if extra.init {
         steps.push(Step::Init);
@@ -52,7 +54,7 @@ pub(crate) fn steps(
         Some(capabilities) => Capabilities::parse(capabilities)?,
         None => Capabilities::default(),
     };
-    let what_there_is = capabilities.bounding == Capabilities::all().bounding;
+    let what_there_is = extra.bundle.what_there_is || capabilities.bounding == Capabilities::all().bounding;
     let umask = process.user.umask.unwrap_or(0o022) & 0o777;
     steps.push(Step::Credentials { capabilities, what_there_is, umask });
     if process.args.is_empty() {

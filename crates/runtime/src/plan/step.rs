@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use onggi_oci::NamespaceKind;
+use onggi_oci::{Hook, NamespaceKind, State};
 use serde::{Deserialize, Serialize};
 
 /// One step. What it does in the kernel is in the file of the same name under `exec/`.
@@ -86,6 +86,15 @@ pub enum Step {
     Loopback,
     /// Waits until the parent has connected the network namespace, which it does while the steps before this one go on.
     AwaitNetwork,
+    /// Waits until the parent has run its hooks, for which everything is mounted and the root not yet swapped.
+    AwaitHooks,
+    /// Runs hooks of the specification, one after another; the first that fails ends the start.
+    RunHooks {
+        /// The hooks' name in the specification.
+        point: String,
+        hooks: Vec<Hook>,
+        state: State,
+    },
     /// −1000 to 1000.
     OomScoreAdjustment {
         value: i32,
@@ -132,6 +141,8 @@ pub enum Step {
         env: Vec<String>,
         home: bool,
     },
+    /// Says that all is ready, and waits until somebody opens the gate. What fails later goes to the program's standard error.
+    AwaitStart,
     /// Closes everything but the standard streams and the report.
     CloseDescriptors,
     /// Loads the plan's seccomp program, and gives up the capability that this took.

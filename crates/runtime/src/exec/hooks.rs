@@ -1,0 +1,173 @@
+//! Programs of the specification's `hooks`: each gets the container's state on its standard input.
+//!
+//! The parent runs those of the host's side, the child those of the container's. A hook that takes too long is killed.
+
+use std::io::{self, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use onggi_oci::{Hook, State};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+/// Of what a hook prints so much is told when it fails.
+const LONGEST_OUTPUT: usize = 16 << 10;
+
+/// Runs hooks one after another. `point` is their name in the specification; one without an environment of its own gets `environment`
+/// (`NAME=value`), as with runc.
+///
+/// # Errors
+/// The first that fails, in the words of runc.
+pub fn run(point: &str, hooks: &[Hook], state: &State, environment: &[String]) -> Result<(), String> {
+    let state = serde_json::to_vec(state).map_err(|error| format!("write the state for hooks: {error}"))?;
+    for (number, hook) in hooks.iter().enumerate() {
+        one(hook, &state, environment)
+            .map_err(|problem| format!("error running {point} hook #{number}: {problem}"))?;
+    }
+    Ok(())
+}
+
+fn one(hook: &Hook, state: &[u8], environment: &[String]) -> Result<(), String> {
+    let mut command = Command::new(&hook.path);
+    if let [name, rest @ ..] = hook.args.as_slice() {
+        command.arg0(name).args(rest);
+    }
+    command.env_clear();
+    let environment = if hook.env.is_empty() { environment } else { &hook.env };
+    command.envs(environment.iter().filter_map(|variable| variable.split_once('=')));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let words = |error: &io::Error| super::problem::words(error);
+    let mut child = command.spawn().map_err(|error| format!("fork/exec {}: {}", hook.path, words(&error)))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A hook that does not want to know closes it; the state fits into the pipe.
+        let _ = stdin.write_all(state);
+    }
+    let timeout = hook.timeout.filter(|&seconds| seconds > 0).and_then(|seconds| u64::try_from(seconds).ok());
+    let end = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let mut output = [Vec::new(), Vec::new()];
+    let in_time = collect(&mut child, &mut output, end).map_err(|error| words(&error))?;
+    if !in_time {
+        // ESRCH only: it has just ended.
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(|error| words(&error))?;
+    if !in_time {
+        return Err(format!("hook ran past specified timeout of {:.1}s", timeout.unwrap_or_default() as f64));
+    }
+    if status.success() {
+        return Ok(());
+    }
+    let [stdout, stderr] = output.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Err(format!("{}, stdout: {stdout}, stderr: {stderr}", describe(status)))
+}
+
+/// Reads what the hook prints until it has ended; `false` if the time ran out before. What it leaves in the background may keep the
+/// pipes, and is not waited for.
+fn collect(child: &mut Child, output: &mut [Vec<u8>; 2], end: Option<Instant>) -> io::Result<bool> {
+    let process = rustix::process::pidfd_open(
+        rustix::process::Pid::from_child(child),
+        rustix::process::PidfdFlags::empty(),
+    )?;
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    loop {
+        let mut polled = vec![PollFd::new(&process, PollFlags::IN)];
+        polled.extend(stdout.iter().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        polled.extend(stderr.iter().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let left =
+            left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
+        match rustix::event::poll(&mut polled, left.as_ref()) {
+            Ok(0) => return Ok(false),
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
+        let has_ended = ready[0];
+        let mut others = ready[1..].iter();
+        if stdout.is_some() && others.next() == Some(&true) && take(&mut stdout, &mut output[0])? {
+            stdout = None;
+        }
+        if stderr.is_some() && others.next() == Some(&true) && take(&mut stderr, &mut output[1])? {
+            stderr = None;
+        }
+        // Only with nothing left to read: what it printed last comes before its end.
+        if has_ended && !ready[1..].contains(&true) {
+            return Ok(true);
+        }
+    }
+}
+
+/// One read of what is there; whether that was the end.
+fn take(pipe: &mut Option<impl Read>, output: &mut Vec<u8>) -> io::Result<bool> {
+    let Some(pipe) = pipe else { return Ok(true) };
+    let mut bytes = [0; 4096];
+    let count = pipe.read(&mut bytes)?;
+    let room = LONGEST_OUTPUT.saturating_sub(output.len());
+    output.extend_from_slice(&bytes[..count.min(room)]);
+    Ok(count == 0)
+}
+
+/// As Go's `os.ProcessState` says it.
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal: {signal}"),
+        (None, None) => "unknown end".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(script: &str, timeout: Option<i64>) -> Hook {
+        let args = ["sh", "-c", script].map(str::to_owned).to_vec();
+        Hook { path: "/bin/sh".into(), args, env: vec!["A=b c".into()], timeout }
+    }
+
+    fn outcome(script: &str, timeout: Option<i64>) -> Result<(), String> {
+        run(
+            "prestart",
+            &[hook("true", None), hook(script, timeout)],
+            &State { id: "jar".into(), ..State::default() },
+            &[],
+        )
+    }
+
+    #[test]
+    fn the_state_comes_on_standard_input() {
+        outcome(
+            r#"read -r state; case $state in *'"id":"jar"'*) test "$A" = "b c";; *) exit 9;; esac"#,
+            Some(5),
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn a_failure_says_which_and_what_it_printed() {
+        assert_eq!(
+            outcome("echo out; echo err >&2; exit 3", None).unwrap_err(),
+            "error running prestart hook #1: exit status 3, stdout: out\n, stderr: err\n"
+        );
+        let missing = Hook { path: "/nonexistent".into(), ..Hook::default() };
+        assert_eq!(
+            run("poststop", &[missing], &State::default(), &[]).unwrap_err(),
+            "error running poststop hook #0: fork/exec /nonexistent: no such file or directory"
+        );
+    }
+
+    #[test]
+    fn one_that_takes_too_long_is_killed() {
+        let error = outcome("sleep 1000", Some(1)).unwrap_err();
+        assert_eq!(error, "error running prestart hook #1: hook ran past specified timeout of 1.0s");
+    }
+
+    #[test]
+    fn what_it_leaves_behind_is_not_waited_for() {
+        let before = Instant::now();
+        outcome("sleep 5 & true", None).unwrap();
+        assert!(before.elapsed() < Duration::from_secs(4));
+    }
+}

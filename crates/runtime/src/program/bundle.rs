@@ -1,0 +1,78 @@
+//! A bundle: a directory with `config.json` and, usually, the root file system.
+
+use std::path::{Path, PathBuf};
+
+use onggi_oci as oci;
+
+use super::error::Error;
+
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    pub(crate) spec: oci::Spec,
+}
+
+impl Bundle {
+    /// Reads the configuration and goes to the bundle, as hooks expect it.
+    pub(crate) fn enter(path: Option<&str>) -> Result<Bundle, Error> {
+        if let Some(path) = path.filter(|path| !path.is_empty()) {
+            std::env::set_current_dir(path).map_err(|error| Error::io(format!("chdir {path}"), error))?;
+        }
+        let path = std::env::current_dir().map_err(|error| Error::io("getcwd", error))?;
+        let spec = read(&path)?;
+        Ok(Bundle { path, spec })
+    }
+
+    /// The directory of the root file system, which must be there.
+    pub(crate) fn rootfs(&self) -> Result<PathBuf, Error> {
+        let root = self.spec.root.as_ref().ok_or_else(|| Error::usage("root: it is missing"))?;
+        let path = self.path.join(&root.path);
+        path.canonicalize().map_err(|error| Error::io(format!("invalid rootfs: {}", path.display()), error))
+    }
+}
+
+/// The configuration in a bundle's directory.
+pub(crate) fn read(bundle: &Path) -> Result<oci::Spec, Error> {
+    let path = bundle.join("config.json");
+    let bytes = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Error::NoConfiguration),
+        other => other.map_err(|error| Error::io(format!("read {}", path.display()), error))?,
+    };
+    parse(&bytes).map_err(|source| Error::Json { path: path.display().to_string(), source })
+}
+
+/// JSON of Go programs, where an empty list may be `null`.
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(bytes).or_else(|error| {
+        let mut value: serde_json::Value = serde_json::from_slice(bytes)?;
+        drop_nulls(&mut value);
+        // The first error is about the text as it is.
+        serde_json::from_value(value).map_err(|_| error)
+    })
+}
+
+fn drop_nulls(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(object) => {
+            object.retain(|_, value| !value.is_null());
+            object.values_mut().for_each(drop_nulls);
+        }
+        serde_json::Value::Array(list) => list.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_list_of_a_go_program_is_null() {
+        let spec: oci::Spec =
+            parse(br#"{"ociVersion":"1.2.0","mounts":null,"linux":{"namespaces":null}}"#).unwrap();
+        assert!(spec.mounts.is_empty());
+        let error = parse::<oci::Spec>(br#"{"ociVersion":7}"#).unwrap_err().to_string();
+        assert!(error.contains("expected a string"), "{error}");
+    }
+}

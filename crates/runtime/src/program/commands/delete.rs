@@ -1,0 +1,103 @@
+//! `delete`: takes away what is left of a container.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use onggi_runtime::exec;
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::super::arguments::{Flag, Parsed};
+use super::super::error::Error;
+use super::super::record::Record;
+use super::super::status::{self, Status};
+use super::super::store::Locked;
+use super::super::{Context, launch};
+use super::Command;
+
+pub(crate) const COMMAND: Command = Command {
+    name: "delete",
+    usage: "<container-id>",
+    about: "delete any resources held by a container",
+    flags: FLAGS,
+    arguments: 1..=1,
+    stops_at_first: false,
+    failure_code: 1,
+    run,
+};
+
+const FLAGS: &[Flag] =
+    &[Flag::switch("force", "kill it if it still runs; no error if it does not exist").short("f")];
+
+/// As long as runc waits for what it has killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
+    let force = flags.has("force");
+    let id = &flags.positional[0];
+    let locked = match context.store.lock(id) {
+        Err(Error::DoesNotExist) if force => return Ok(0),
+        other => other?,
+    };
+    let record = match locked.directory.read() {
+        // Half made: a `create` that was killed. Its lock is free, so nobody is still at it.
+        Err(Error::DoesNotExist) if force => return locked.remove().map(|()| 0),
+        other => other?,
+    };
+    match status::of(&locked.directory, &record) {
+        Status::Stopped => {}
+        Status::Created => kill(&record)?,
+        Status::Running | Status::Paused if force => kill(&record)?,
+        other => {
+            let name = other.name();
+            return Err(Error::State(format!("cannot delete container {id} that is not stopped: {name}")));
+        }
+    }
+    clear(context, locked, &record)?;
+    Ok(0)
+}
+
+/// The same for who has seen it end.
+pub(crate) fn ended(context: &Context, record: &Record) -> Result<(), Error> {
+    clear(context, context.store.lock(&record.id)?, record)
+}
+
+fn clear(context: &Context, locked: Locked, record: &Record) -> Result<(), Error> {
+    match record.cgroup() {
+        Ok(cgroup) => {
+            // What a container without pids of its own, or an exec, has left behind.
+            cgroup.kill().map_err(Error::Cgroup)?;
+            cgroup.remove().map_err(Error::Cgroup)?;
+        }
+        Err(onggi_cgroup::Error::Missing { .. }) => {}
+        Err(error) => return Err(Error::Cgroup(error)),
+    }
+    onggi_sys::fault::point("runtime.delete.cleared");
+    locked.remove()?;
+    // `runtime.md`: what goes wrong in these hooks is logged, and the rest goes on.
+    let state = record.state("stopped");
+    if let Err(problem) = exec::run_hooks("poststop", &record.poststop, &state, &launch::environment()) {
+        context.log.warn(&problem);
+    }
+    Ok(())
+}
+
+fn kill(record: &Record) -> Result<(), Error> {
+    let pidfd = match status::pidfd(record) {
+        Err(Error::NotRunning) => return Ok(()),
+        other => other?,
+    };
+    // ESRCH only: it has just ended.
+    let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), 9);
+    if let Ok(cgroup) = record.cgroup()
+        && cgroup.is_frozen().unwrap_or(false)
+    {
+        cgroup.freeze(false).map_err(Error::Cgroup)?;
+    }
+    let limit = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
+    let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
+    let ended = rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&limit)));
+    match ended.map_err(|error| Error::io("wait for the container's end", error))? {
+        0 => Err(Error::State("container init still running".to_owned())),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,257 @@
+//! `exec`: another process in a running container.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use onggi_oci as oci;
+use onggi_runtime::exec::{self, Running};
+use onggi_runtime::plan::{self, Extra, JoinInput, Plan};
+
+use super::super::arguments::{Flag, Parsed};
+use super::super::error::Error;
+use super::super::foreground::Foreground;
+use super::super::launch::{
+    self, CONSOLE_SOCKET, Descriptors, PID_FILE, PIDFD_SOCKET, PRESERVE_FDS, absolute, check_terminal,
+};
+use super::super::record::Record;
+use super::super::status::{self, Status};
+use super::super::store::Directory;
+use super::super::{Context, bundle, prepare, sockets};
+use super::Command;
+use super::run::guard;
+
+pub(crate) const COMMAND: Command = Command {
+    name: "exec",
+    usage: "<container-id> <command> [arguments...], or -p process.json <container-id>",
+    about: "execute a new process inside the container",
+    flags: FLAGS,
+    arguments: 1..=usize::MAX,
+    stops_at_first: true,
+    // What an engine must not take for the program's own code.
+    failure_code: 255,
+    run,
+};
+
+const FLAGS: &[Flag] = &[
+    CONSOLE_SOCKET,
+    PIDFD_SOCKET,
+    Flag::with("cwd", "DIR", "the working directory in the container"),
+    Flag::with("env", "NAME=VALUE", "add a variable (more than once)").short("e"),
+    Flag::switch("tty", "allocate a terminal").short("t"),
+    Flag::with("user", "UID[:GID]", "run as this user").short("u"),
+    Flag::with("additional-gids", "GID", "a group more (more than once)").short("g"),
+    Flag::with("process", "FILE", "the whole process as JSON").short("p"),
+    Flag::switch("detach", "leave the process running").short("d"),
+    PID_FILE,
+    Flag::with("process-label", "LABEL", "not supported: an SELinux label"),
+    Flag::with("apparmor", "PROFILE", "not supported: an AppArmor profile"),
+    Flag::switch("no-new-privs", "set no_new_privs for the process"),
+    Flag::with("cap", "NAME", "add a capability (more than once)").short("c"),
+    PRESERVE_FDS,
+    Flag::with("cgroup", "PATH", "not supported: a cgroup below the container's"),
+    Flag::switch("ignore-paused", "not supported: to join a paused container"),
+];
+
+fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
+    guard(context);
+    inner(context, flags).map_err(|error| error.during("exec failed"))
+}
+
+fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
+    if flags.value("cgroup").is_some() {
+        return Err(Error::unsupported("exec --cgroup"));
+    }
+    let descriptors = Descriptors::of(flags)?;
+    let directory = context.store.find(&flags.positional[0])?;
+    let record = directory.read()?;
+    match status::of(&directory, &record) {
+        Status::Stopped => return Err(Error::State("cannot exec in a stopped container".to_owned())),
+        Status::Paused if flags.has("ignore-paused") => {
+            return Err(Error::unsupported("exec --ignore-paused in a paused container"));
+        }
+        Status::Paused => {
+            let message = "cannot exec in a paused container (use --ignore-paused to override)";
+            return Err(Error::State(message.to_owned()));
+        }
+        Status::Created | Status::Running => {}
+    }
+    let console = absolute(flags.value("console-socket"))?;
+    let pid_file = absolute(flags.value("pid-file"))?;
+    let pidfd_socket = absolute(flags.value("pidfd-socket"))?;
+    let mut process = process(flags, &record)?;
+    if let Some(warning) = prepare::process(&mut process) {
+        context.log.warn(&warning);
+    }
+    let detached = flags.has("detach");
+    check_terminal(process.terminal, detached, console.is_some())?;
+    let plan = plan(&directory, &record, &process, descriptors)?;
+    let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
+    let foreground = if detached { None } else { Some(Foreground::prepare(false)?) };
+    let first = status::pidfd(&record)?;
+    let stdio = launch::stdio(Some(&process))?;
+    let starting = "unable to start container process";
+    let joined = exec::join(first.as_fd(), &plan.launch, file.as_fd(), stdio);
+    let Running { pid, pidfd, terminal, report, .. } =
+        joined.map_err(|error| Error::Start(error).during(starting))?;
+    let report = exec::read_report(&mut File::from(report));
+    if let Some(failure) = report.map_err(|error| Error::io("read the report", error))?.failure {
+        return Err(Error::Failed(failure.message).during(starting));
+    }
+    let announced = (|| {
+        let mut master = terminal.as_ref().and_then(exec::Terminal::try_receive);
+        if let (Some(console), Some(sent)) = (&console, &master) {
+            sockets::send(console, "/dev/ptmx", sent.as_fd())?;
+            master = None;
+        }
+        if let Some(socket) = &pidfd_socket {
+            sockets::send(socket, "pidfd", pidfd.as_fd())?;
+        }
+        pid_file.as_ref().map_or(Ok(()), |path| launch::write_pid_file(path, pid))?;
+        Ok(master)
+    })();
+    match (announced, foreground) {
+        (Ok(master), Some(foreground)) => foreground.wait(pid, pidfd.as_fd(), master),
+        (Ok(_), None) => Ok(0),
+        (Err(error), _) => {
+            // Nobody would know of it.
+            let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), 9);
+            Err(error)
+        }
+    }
+}
+
+/// The process as it is given, or the bundle's with what the flags change.
+fn process(flags: &Parsed, record: &Record) -> Result<oci::Process, Error> {
+    if let Some(path) = flags.value("process").filter(|path| !path.is_empty()) {
+        let bytes = std::fs::read(path).map_err(|error| Error::io(format!("open {path}"), error))?;
+        return bundle::parse(&bytes).map_err(|source| Error::Json { path: path.to_owned(), source });
+    }
+    let spec = bundle::read(&record.bundle)?;
+    let mut process = spec.process.ok_or_else(|| Error::usage("process: it is missing"))?;
+    change(&mut process, flags)?;
+    Ok(process)
+}
+
+/// As runc's `getProcess`.
+fn change(process: &mut oci::Process, flags: &Parsed) -> Result<(), Error> {
+    process.args = flags.positional[1..].to_vec();
+    if process.args.is_empty() {
+        return Err(Error::usage("exec args cannot be empty"));
+    }
+    let given = |name: &str| flags.value(name).filter(|value| !value.is_empty()).map(str::to_owned);
+    if let Some(cwd) = given("cwd") {
+        process.cwd = cwd;
+    }
+    if let Some(profile) = given("apparmor") {
+        process.apparmor_profile = Some(profile);
+    }
+    if let Some(label) = given("process-label") {
+        process.selinux_label = Some(label);
+    }
+    let added: Vec<String> = flags.all("cap").map(str::to_owned).collect();
+    if !added.is_empty() {
+        let sets = process.capabilities.get_or_insert_default();
+        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+            set.extend(added.iter().cloned());
+        }
+    }
+    process.env.extend(flags.all("env").map(str::to_owned));
+    process.terminal = flags.has("tty");
+    if flags.value("no-new-privs").is_some() {
+        process.no_new_privileges = flags.has("no-new-privs");
+    }
+    if let Some(user) = given("user") {
+        let (uid, gid) = user.split_once(':').map_or((user.as_str(), None), |(uid, gid)| (uid, Some(gid)));
+        process.user.uid = number(uid, "uid")?;
+        if let Some(gid) = gid {
+            process.user.gid = number(gid, "gid")?;
+        }
+    }
+    for gid in flags.all("additional-gids") {
+        process.user.additional_gids.push(number(gid, "additional gid")?);
+    }
+    Ok(())
+}
+
+/// Only digits: `-1` and `4294967295` are no users (CVE-2026-30892, CVE-2024-40635).
+fn number(text: &str, what: &str) -> Result<u32, Error> {
+    let bad = || Error::usage(format!("bad {what}: {text:?} is not in 0 to {}", i32::MAX));
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse::<u32>().ok().filter(|&number| digits && number <= i32::MAX as u32);
+    number.ok_or_else(bad)
+}
+
+fn plan(
+    directory: &Directory,
+    record: &Record,
+    process: &oci::Process,
+    descriptors: Descriptors,
+) -> Result<Plan, Error> {
+    let seccomp = if record.seccomp.is_some() { Some(directory.read_filter()?) } else { None };
+    let spec = oci::Spec {
+        oci_version: record.oci_version.clone(),
+        linux: Some(oci::Linux {
+            cgroups_path: Some(format!("/{}", record.cgroup.path)),
+            ..record.linux.clone()
+        }),
+        ..oci::Spec::default()
+    };
+    let extra = Extra {
+        home: true,
+        seccomp,
+        seccomp_flags: record.seccomp.unwrap_or(0),
+        bundle: plan::Bundle {
+            preserved: descriptors.all(),
+            keep_keyring: record.keep_keyring,
+            what_there_is: true,
+            ..plan::Bundle::default()
+        },
+        ..Extra::default()
+    };
+    let cgroups = &record.cgroup.layout;
+    plan::join(&JoinInput { id: &record.id, spec: &spec, process, cgroups, extra, privileged: false })
+        .map_err(Error::Plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::arguments;
+    use super::*;
+
+    fn changed(line: &str) -> Result<oci::Process, Error> {
+        let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let flags = arguments::parse(FLAGS, &arguments, true).unwrap();
+        let user = oci::User { uid: 1, gid: 2, ..oci::User::default() };
+        let mut process = oci::Process { user, cwd: "/".into(), terminal: true, ..oci::Process::default() };
+        change(&mut process, &flags).map(|()| process)
+    }
+
+    #[test]
+    fn flags_change_the_bundles_process() {
+        let process = changed("-e A=1 --env B=2 -u 7:8 -g 9 --cap CAP_KILL --cwd /srv jar ls -t").unwrap();
+        assert_eq!(process.args, ["ls", "-t"]);
+        assert_eq!(process.env, ["A=1", "B=2"]);
+        assert_eq!((process.user.uid, process.user.gid), (7, 8));
+        assert_eq!(process.user.additional_gids, [9]);
+        let sets = process.capabilities.unwrap();
+        assert_eq!(
+            (sets.bounding, sets.inheritable, sets.ambient),
+            (vec!["CAP_KILL".to_owned()], vec![], vec![])
+        );
+        assert_eq!(
+            (process.cwd.as_str(), process.terminal, process.no_new_privileges),
+            ("/srv", false, false)
+        );
+        assert_eq!(changed("-u 7 jar ls").unwrap().user.gid, 2, "only the user was named");
+        assert!(changed("--no-new-privs -t jar ls").unwrap().no_new_privileges);
+    }
+
+    #[test]
+    fn users_are_numbers() {
+        for line in
+            ["-u root jar ls", "-u -1 jar ls", "-u 4294967296 jar ls", "-u 1: jar ls", "-g +1 jar ls", "jar"]
+        {
+            assert!(changed(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What can go wrong, in the sentences of runc that engines match on.
+
+use std::io;
+
+use onggi_error::{Diagnose, Kind};
+use onggi_runtime::exec::StartError;
+use onggi_runtime::plan;
+
+/// One variant for each way in which a command fails.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0} is not supported")]
+    Unsupported(String),
+    #[error("container with given ID already exists")]
+    AlreadyExists,
+    #[error("container does not exist")]
+    DoesNotExist,
+    #[error("container not running")]
+    NotRunning,
+    /// The command does not go with the container's state.
+    #[error("{0}")]
+    State(String),
+    #[error("JSON specification file config.json not found")]
+    NoConfiguration,
+    #[error("{what}: {}", words(source))]
+    Io { what: String, source: io::Error },
+    #[error("{path}: {source}")]
+    Json { path: String, source: serde_json::Error },
+    #[error("the state of container {id} is of version {found}, newer than {known}, this program's")]
+    Version { id: String, found: u32, known: u32 },
+    #[error("{0}")]
+    Plan(#[source] plan::Error),
+    #[error("{0}")]
+    Start(#[source] StartError),
+    #[error("{0}")]
+    Cgroup(#[source] onggi_cgroup::Error),
+    /// A step of a start, or a hook; the message is ready.
+    #[error("{0}")]
+    Failed(String),
+    /// An error with what was going on.
+    #[error("{what}: {source}")]
+    During { what: &'static str, source: Box<Error> },
+}
+
+impl Error {
+    pub(crate) fn usage(message: impl Into<String>) -> Error {
+        Error::Usage(message.into())
+    }
+
+    pub(crate) fn unsupported(what: impl Into<String>) -> Error {
+        Error::Unsupported(what.into())
+    }
+
+    pub(crate) fn io(what: impl Into<String>, source: impl Into<io::Error>) -> Error {
+        Error::Io { what: what.into(), source: source.into() }
+    }
+
+    pub(crate) fn during(self, what: &'static str) -> Error {
+        Error::During { what, source: Box::new(self) }
+    }
+}
+
+impl Diagnose for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Error::Usage(_) | Error::Json { .. } | Error::NoConfiguration => Kind::InvalidInput,
+            Error::Unsupported(_) | Error::Version { .. } => Kind::Unsupported,
+            Error::AlreadyExists => Kind::AlreadyExists,
+            Error::DoesNotExist => Kind::NotFound,
+            Error::NotRunning | Error::State(_) => Kind::Conflict,
+            Error::Io { source, .. } => Kind::of_io(source),
+            Error::Plan(error) => error.kind(),
+            Error::Start(error) => error.kind(),
+            Error::Cgroup(error) => error.kind(),
+            Error::Failed(_) => Kind::Internal,
+            Error::During { source, .. } => source.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Version { .. } => Some("upgrade Onggi on this machine".to_owned()),
+            Error::Plan(error) => error.hint(),
+            Error::Start(error) => error.hint(),
+            Error::Cgroup(error) => error.hint(),
+            Error::During { source, .. } => source.hint(),
+            _ => None,
+        }
+    }
+}
+
+/// The kernel's words as Go has them: engines look for `no such file or directory` in lower case.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match (error.raw_os_error(), text.rsplit_once(" (os error")) {
+        (Some(_), Some((words, _))) => words.to_lowercase(),
+        _ => text,
+    }
+}

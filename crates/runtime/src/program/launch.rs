@@ -1,0 +1,446 @@
+//! What `create` and `run` have in common: from a bundle to a process that waits, or runs.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use onggi_cgroup::{Cgroup, Layout};
+use onggi_oci as oci;
+use onggi_runtime::exec::{self, Report, Running, Stdio};
+use onggi_runtime::plan::{self, Extra, Input, Plan, Root};
+
+use super::arguments::{Flag, Parsed};
+use super::bundle::Bundle;
+use super::error::Error;
+use super::notify::{self, Notify};
+use super::record::{self, Record};
+use super::store::{self, Locked};
+use super::{Context, fifo, prepare, sockets, status, time};
+
+const SIGKILL: i32 = 9;
+
+/// The flags of both.
+pub(crate) const BUNDLE: Flag =
+    Flag::with("bundle", "DIR", "the bundle's directory (the working directory)").short("b");
+pub(crate) const CONSOLE_SOCKET: Flag =
+    Flag::with("console-socket", "PATH", "a socket that gets the terminal's master");
+pub(crate) const PIDFD_SOCKET: Flag =
+    Flag::with("pidfd-socket", "PATH", "a socket that gets the process's pidfd");
+pub(crate) const PID_FILE: Flag = Flag::with("pid-file", "FILE", "where the process's number is written");
+pub(crate) const NO_PIVOT: Flag =
+    Flag::switch("no-pivot", "not supported: the root is always swapped by pivot_root");
+pub(crate) const NO_NEW_KEYRING: Flag = Flag::switch("no-new-keyring", "keep the caller's session keyring");
+pub(crate) const PRESERVE_FDS: Flag =
+    Flag::with("preserve-fds", "N", "pass N more descriptors on, after the three and those of LISTEN_FDS");
+
+/// How the container's process and this one stay connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// It waits for `start`.
+    Create,
+    /// It runs, and this program ends.
+    Detached,
+    /// It runs, and this program stays for as long.
+    Foreground,
+}
+
+/// A container whose first process is ready.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) locked: Locked,
+    pub(crate) record: Record,
+    pub(crate) pidfd: OwnedFd,
+    /// With [`Mode::Foreground`] and a terminal.
+    pub(crate) terminal: Option<OwnedFd>,
+    /// Where a container that runs already says that it is ready.
+    pub(crate) notify: Option<Notify>,
+    cgroup: Cgroup,
+}
+
+/// Creates the container. If that fails, nothing is left.
+pub(crate) fn launch(
+    context: &Context,
+    flags: &Parsed,
+    mode: Mode,
+    descriptors: Descriptors,
+) -> Result<Launched, Error> {
+    if flags.has("no-pivot") {
+        return Err(Error::unsupported("--no-pivot"));
+    }
+    let id = flags.positional.first().map_or("", String::as_str);
+    let pid_file = absolute(flags.value("pid-file"))?;
+    let console = absolute(flags.value("console-socket"))?;
+    let pidfd_socket = absolute(flags.value("pidfd-socket"))?;
+    let mut bundle = Bundle::enter(flags.value("bundle"))?;
+    let has_terminal = bundle.spec.process.as_ref().is_some_and(|process| process.terminal);
+    check_terminal(has_terminal, mode != Mode::Foreground, console.is_some())?;
+    let rootfs = bundle.rootfs()?;
+    for warning in prepare::prepare(&mut bundle.spec, &bundle.path, descriptors.listening) {
+        context.log.warn(&warning);
+    }
+    let layout = layout(context)?;
+    let locked = context.store.create(id)?;
+    let mut spec = std::mem::take(&mut bundle.spec);
+    let manager = notify::of_caller();
+    let notify = match prepare_notify(manager.clone(), mode, &locked, &mut spec) {
+        Ok(notify) => notify,
+        Err(error) => {
+            let _ = locked.remove();
+            return Err(error);
+        }
+    };
+    let attempt = Attempt {
+        context,
+        mode,
+        id,
+        bundle: bundle.path,
+        rootfs,
+        layout: &layout,
+        keep_keyring: flags.has("no-new-keyring"),
+        preserved: descriptors.all(),
+        notify: manager,
+        console: console.as_deref(),
+    };
+    let launched = match attempt.run(&locked, spec) {
+        Ok((record, pidfd, terminal, cgroup)) => Launched { locked, record, pidfd, terminal, notify, cgroup },
+        Err(error) => {
+            // The first error counts; a directory that stays is what `delete --force` is for.
+            let _ = locked.remove();
+            return Err(error.during("unable to start container process"));
+        }
+    };
+    let announced = announce(&launched, pidfd_socket.as_deref(), pid_file.as_deref());
+    match announced {
+        Ok(()) => Ok(launched),
+        Err(error) => {
+            let _ = launched.undo();
+            Err(error)
+        }
+    }
+}
+
+/// The same without the lock.
+#[derive(Debug)]
+pub(crate) struct Unlocked {
+    pub(crate) record: Record,
+    pub(crate) pidfd: OwnedFd,
+}
+
+impl Launched {
+    pub(crate) fn unlock(self) -> Unlocked {
+        Unlocked { record: self.record, pidfd: self.pidfd }
+    }
+
+    /// Ends it and takes everything away.
+    pub(crate) fn undo(self) -> Result<(), Error> {
+        let _ = onggi_sys::pidfd::send_signal(self.pidfd.as_fd(), SIGKILL);
+        let pid = rustix::process::Pid::from_raw(self.record.pid);
+        let _ = rustix::io::retry_on_intr(|| {
+            rustix::process::waitpid(pid, rustix::process::WaitOptions::empty())
+        });
+        self.cgroup.kill().map_err(Error::Cgroup)?;
+        self.cgroup.remove().map_err(Error::Cgroup)?;
+        self.locked.remove()
+    }
+}
+
+struct Attempt<'a> {
+    context: &'a Context,
+    mode: Mode,
+    id: &'a str,
+    bundle: PathBuf,
+    rootfs: PathBuf,
+    layout: &'a Layout,
+    keep_keyring: bool,
+    preserved: u32,
+    notify: Option<PathBuf>,
+    console: Option<&'a str>,
+}
+
+type Started = (Record, OwnedFd, Option<OwnedFd>, Cgroup);
+
+impl Attempt<'_> {
+    fn run(&self, locked: &Locked, spec: oci::Spec) -> Result<Started, Error> {
+        let mut record = self.record(locked, &spec)?;
+        if self.mode == Mode::Create {
+            fifo::make(&locked.directory.fifo())?;
+        }
+        let gate = (self.mode == Mode::Create).then(|| locked.directory.fifo());
+        let plan = self.plan(&spec, &record, gate)?;
+        record.cgroup.path.clone_from(&plan.launch.cgroup.path);
+        if !plan.filter.is_empty() {
+            locked.write_filter(&plan.filter)?;
+            record.seccomp = Some(filter_flags(&plan));
+        }
+        let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
+        let stdio = stdio(spec.process.as_ref())?;
+        onggi_sys::fault::point("runtime.create.planned");
+        let running = exec::start(&plan.launch, file.as_fd(), stdio).map_err(Error::Start)?;
+        onggi_sys::fault::point("runtime.create.cloned");
+        let hooks = spec.hooks.unwrap_or_default();
+        self.follow(running, &mut record, locked, &hooks)
+    }
+
+    fn record(&self, locked: &Locked, spec: &oci::Spec) -> Result<Record, Error> {
+        let linux = spec.linux.as_ref().ok_or_else(|| Error::usage("linux: it is missing"))?;
+        let hooks = spec.hooks.clone().unwrap_or_default();
+        Ok(Record {
+            version: record::VERSION,
+            id: self.id.to_owned(),
+            oci_version: spec.oci_version.clone(),
+            pid: 0,
+            start_time: 0,
+            created: time::now_nanoseconds(),
+            bundle: self.bundle.clone(),
+            rootfs: self.rootfs.clone(),
+            annotations: spec.annotations.clone(),
+            owner: store::owner(&locked.directory.path),
+            cgroup: onggi_cgroup::Plan {
+                layout: self.layout.clone(),
+                path: String::new(),
+                steps: Vec::new(),
+            },
+            linux: oci::Linux {
+                namespaces: linux.namespaces.clone(),
+                personality: linux.personality.clone(),
+                ..oci::Linux::default()
+            },
+            poststart: hooks.poststart,
+            poststop: hooks.poststop,
+            seccomp: None,
+            keep_keyring: self.keep_keyring,
+            notify: self.notify.clone(),
+        })
+    }
+
+    fn plan(&self, spec: &oci::Spec, record: &Record, gate: Option<PathBuf>) -> Result<Plan, Error> {
+        let bundle = plan::Bundle {
+            state: Some(record.state("creating")),
+            gate,
+            preserved: self.preserved,
+            keep_keyring: self.keep_keyring,
+            what_there_is: true,
+        };
+        let root = Root::Directory { path: self.rootfs.clone() };
+        let extra = Extra { home: true, loopback: has_own_network(spec), bundle, ..Extra::default() };
+        plan::container(&Input { id: self.id, spec, root, cgroups: self.layout, extra }).map_err(Error::Plan)
+    }
+
+    /// From the first moment of the process on: if anything fails, it ends, and its cgroup goes.
+    fn follow(
+        &self,
+        running: Running,
+        record: &mut Record,
+        locked: &Locked,
+        hooks: &oci::Hooks,
+    ) -> Result<Started, Error> {
+        let Running { pid, pidfd, terminal, mut network, report, cgroup } = running;
+        record.pid = pid;
+        record.start_time = status::process(pid).map_or(0, |(_, start_time)| start_time);
+        let ready = locked.write(record).and_then(|()| {
+            let mut problem = None;
+            let mut run_hooks = || {
+                // Told, it goes on; not told, because its end of the word is dropped, it gives up.
+                match parent_hooks(hooks, record).map(|()| network.take()) {
+                    Ok(Some(word)) => word.tell(),
+                    Ok(None) => {}
+                    Err(error) => {
+                        problem = Some(error);
+                        network = None;
+                    }
+                }
+            };
+            let report = exec::read_report_with_hooks(&mut File::from(report), &mut run_hooks);
+            let Report { failure, .. } = report.map_err(|error| Error::io("read the report", error))?;
+            match (problem, failure) {
+                (Some(problem), _) => Err(problem),
+                (None, Some(failure)) => {
+                    Err(Error::Failed(failure.message).during("error during container init"))
+                }
+                (None, None) => Ok(()),
+            }
+        });
+        let ready = ready.and_then(|()| {
+            let master = terminal.as_ref().and_then(exec::Terminal::try_receive);
+            match (master, self.console) {
+                (Some(master), Some(console)) => {
+                    sockets::send(console, "/dev/ptmx", master.as_fd()).map(|()| None)
+                }
+                (master, _) => Ok(master),
+            }
+        });
+        match ready {
+            Ok(master) => Ok((record.clone(), pidfd, master, cgroup)),
+            Err(error) => {
+                let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), SIGKILL);
+                let waited = rustix::process::Pid::from_raw(pid);
+                let _ = rustix::io::retry_on_intr(|| {
+                    rustix::process::waitpid(waited, rustix::process::WaitOptions::empty())
+                });
+                let error = out_of_memory(&cgroup).unwrap_or(error);
+                let _ = cgroup.kill();
+                let _ = cgroup.remove();
+                self.warn_of(exec::run_hooks(
+                    "poststop",
+                    &hooks.poststop,
+                    &record.state("stopped"),
+                    &environment(),
+                ));
+                Err(error)
+            }
+        }
+    }
+
+    fn warn_of(&self, outcome: Result<(), String>) {
+        if let Err(problem) = outcome {
+            self.context.log.warn(&problem);
+        }
+    }
+}
+
+/// A container that waits gets its socket when it is started.
+fn prepare_notify(
+    manager: Option<PathBuf>,
+    mode: Mode,
+    locked: &Locked,
+    spec: &mut oci::Spec,
+) -> Result<Option<Notify>, Error> {
+    let Some(manager) = manager else { return Ok(None) };
+    if mode == Mode::Foreground {
+        return Err(Error::unsupported("NOTIFY_SOCKET with a run in the foreground"));
+    }
+    notify::prepare(&locked.directory, spec)?;
+    if mode == Mode::Create { Ok(None) } else { Notify::bind(&locked.directory, manager).map(Some) }
+}
+
+/// The kernel kills what does not fit, and a process that was killed leaves no word.
+fn out_of_memory(cgroup: &Cgroup) -> Option<Error> {
+    let message = "container init was OOM-killed (memory limit too low?)";
+    cgroup.oom_kills().is_ok_and(|kills| kills > 0).then(|| Error::Failed(message.to_owned()))
+}
+
+fn parent_hooks(hooks: &oci::Hooks, record: &Record) -> Result<(), Error> {
+    let state = record.state("creating");
+    let run = |point, list: &[oci::Hook]| exec::run_hooks(point, list, &state, &environment());
+    run("prestart", &hooks.prestart)
+        .and_then(|()| run("createRuntime", &hooks.create_runtime))
+        .map_err(Error::Failed)
+}
+
+/// What a hook without an environment of its own inherits.
+pub(crate) fn environment() -> Vec<String> {
+    std::env::vars().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+fn filter_flags(plan: &Plan) -> u32 {
+    let flags = plan.steps.iter().find_map(|step| match step {
+        plan::Step::Seccomp { flags } => Some(*flags),
+        _ => None,
+    });
+    flags.unwrap_or(0)
+}
+
+/// As runc: a new network namespace has at least a loopback interface.
+fn has_own_network(spec: &oci::Spec) -> bool {
+    spec.linux.as_ref().is_some_and(|linux| {
+        linux
+            .namespaces
+            .iter()
+            .any(|namespace| namespace.kind == oci::NamespaceKind::Network && namespace.path.is_none())
+    })
+}
+
+pub(crate) fn layout(context: &Context) -> Result<Layout, Error> {
+    if context.without_cgroups {
+        return Ok(Layout::none());
+    }
+    onggi_cgroup::detect().map_err(Error::Cgroup)
+}
+
+/// The caller's standard streams, or a terminal of the size that the configuration wants.
+pub(crate) fn stdio(process: Option<&oci::Process>) -> Result<Stdio, Error> {
+    if let Some(process) = process.filter(|process| process.terminal) {
+        let short = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+        let size = process.console_size.map(|size| (short(size.height), short(size.width)));
+        return Ok(Stdio::Terminal { size });
+    }
+    let copy = |stream: std::os::fd::BorrowedFd<'_>| {
+        stream.try_clone_to_owned().map_err(|error| Error::io("copy a standard stream", error))
+    };
+    Ok(Stdio::Files([
+        copy(rustix::stdio::stdin())?,
+        copy(rustix::stdio::stdout())?,
+        copy(rustix::stdio::stderr())?,
+    ]))
+}
+
+/// Who detaches needs somebody else for the terminal.
+pub(crate) fn check_terminal(terminal: bool, detaches: bool, socket: bool) -> Result<(), Error> {
+    match (terminal && detaches, socket) {
+        (true, false) => {
+            Err(Error::usage("cannot allocate tty if runc will detach without setting console socket"))
+        }
+        (false, true) => {
+            Err(Error::usage("cannot use console socket if runc will not detach or allocate tty"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn announce(launched: &Launched, pidfd_socket: Option<&str>, pid_file: Option<&str>) -> Result<(), Error> {
+    if let Some(socket) = pidfd_socket {
+        sockets::send(socket, "pidfd", launched.pidfd.as_fd())?;
+    }
+    pid_file.map_or(Ok(()), |path| write_pid_file(path, launched.record.pid))
+}
+
+/// Plain digits, there as a whole or not at all.
+pub(crate) fn write_pid_file(path: &str, pid: i32) -> Result<(), Error> {
+    let path = Path::new(path);
+    let fail = |error| Error::io(format!("write {}", path.display()), error);
+    let name = path.file_name().ok_or_else(|| fail(std::io::ErrorKind::InvalidInput.into()))?;
+    let new = path.with_file_name(format!(".{}", name.to_string_lossy()));
+    std::fs::write(&new, pid.to_string()).and_then(|()| std::fs::rename(&new, path)).map_err(fail)
+}
+
+/// A path as it is before the program goes to the bundle.
+pub(crate) fn absolute(path: Option<&str>) -> Result<Option<String>, Error> {
+    let Some(path) = path.filter(|path| !path.is_empty()) else { return Ok(None) };
+    let path = std::path::absolute(path).map_err(|error| Error::io(format!("find {path}"), error))?;
+    Ok(Some(path.to_string_lossy().into_owned()))
+}
+
+/// Descriptors from 3 on that the container's process gets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Descriptors {
+    /// Sockets that a service manager has opened (sd_listen_fds(3)).
+    pub(crate) listening: u32,
+    preserved: u32,
+}
+
+impl Descriptors {
+    /// They have to be there: called before this program opens anything itself.
+    pub(crate) fn of(flags: &Parsed) -> Result<Descriptors, Error> {
+        let number = |text: &str| text.parse::<u32>().ok().filter(|&count| count <= 1024);
+        let preserved = flags.value("preserve-fds").map_or(Some(0), number);
+        let preserved = preserved.ok_or_else(|| Error::usage("invalid value for --preserve-fds"))?;
+        let variable = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+        let is_meant = variable("LISTEN_PID") == Some(std::process::id());
+        let listening = variable("LISTEN_FDS").filter(|&count| is_meant && count <= 1024).unwrap_or(0);
+        let descriptors = Descriptors { listening, preserved };
+        for number in 3..3 + descriptors.all() {
+            if std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_err() {
+                let of = descriptors.all();
+                return Err(Error::usage(format!(
+                    "please check that preserved-fd {} (of {of}) is present",
+                    number - 2
+                )));
+            }
+        }
+        Ok(descriptors)
+    }
+
+    pub(crate) fn all(self) -> u32 {
+        self.listening + self.preserved
+    }
+}

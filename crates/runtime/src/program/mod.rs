@@ -1,0 +1,183 @@
+//! From arguments to a command, and from its outcome to an exit code and texts that engines match on.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+mod arguments;
+mod bundle;
+mod commands;
+mod error;
+mod fifo;
+mod foreground;
+mod help;
+mod launch;
+mod log;
+mod notify;
+mod prepare;
+mod record;
+mod sockets;
+mod status;
+mod store;
+mod time;
+
+use arguments::{Flag, Parsed};
+use error::Error;
+use log::{Format, Log};
+use store::Store;
+
+/// What every command gets.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) store: Store,
+    pub(crate) log: Log,
+    /// No cgroups at all (crun's `--cgroup-manager disabled`, which Podman sends).
+    pub(crate) without_cgroups: bool,
+}
+
+const GLOBAL: &[Flag] = &[
+    Flag::with(
+        "root",
+        "DIR",
+        "where the state of containers is kept (/run/onggi-runtime, or in $XDG_RUNTIME_DIR)",
+    ),
+    Flag::with("log", "FILE", "write the log there as well as errors to standard error"),
+    Flag::with("log-format", "FORMAT", "text or json (text)"),
+    Flag::switch("debug", "log more"),
+    Flag::switch("systemd-cgroup", "not supported: cgroups are made in the file system"),
+    Flag::with("cgroup-manager", "NAME", "cgroupfs or disabled (cgroupfs); systemd is not supported"),
+    Flag::with("rootless", "WORD", "true, false or auto (auto)"),
+    Flag::with("criu", "PATH", "not supported"),
+    Flag::switch("help", "show this").short("h"),
+    Flag::switch("version", "show the version").short("v"),
+];
+
+/// The whole program.
+pub(crate) fn main() -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned()).collect();
+    let global = match arguments::parse(GLOBAL, &arguments, true) {
+        Ok(global) => global,
+        Err(error) => return usage(&error, &help::program(GLOBAL)),
+    };
+    let mut log = Log::new(global.has("debug"));
+    match run(&global, &mut log) {
+        Ok(code) => ExitCode::from(code),
+        Err(Failed { error, code, help }) => {
+            if let Some(help) = help {
+                print(&help);
+            }
+            log.error(&error.to_string());
+            ExitCode::from(code)
+        }
+    }
+}
+
+struct Failed {
+    error: Error,
+    code: u8,
+    help: Option<String>,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Failed {
+        Failed { error, code: 1, help: None }
+    }
+}
+
+fn run(global: &Parsed, log: &mut Log) -> Result<u8, Failed> {
+    if global.has("version") {
+        print(&help::version());
+        return Ok(0);
+    }
+    let Some((name, rest)) = global.positional.split_first() else {
+        print(&help::program(GLOBAL));
+        return Ok(0);
+    };
+    if global.has("help") || matches!(name.as_str(), "help" | "h") {
+        let about = rest.first().and_then(|name| commands::find(name));
+        print(&about.map_or_else(|| help::program(GLOBAL), help::command));
+        return Ok(0);
+    }
+    log.write_to(global.value("log"), format(global)?)?;
+    let Some(command) = commands::find(name) else {
+        let help = Some(help::program(GLOBAL));
+        return Err(Failed { error: Error::usage(format!("no such command {name:?}")), code: 1, help });
+    };
+    if command.flags.is_empty() && command.about == commands::NOT_SUPPORTED {
+        // Whatever its flags are.
+        return Err(Error::unsupported(command.name).into());
+    }
+    let with_help = |error| Failed { error, code: command.failure_code, help: Some(help::command(command)) };
+    let parsed = arguments::parse(command.flags, rest, command.stops_at_first);
+    let parsed = parsed.map_err(|error| with_help(Error::usage(format!("Incorrect Usage: {error}"))))?;
+    if parsed.has("help") {
+        print(&help::command(command));
+        return Ok(0);
+    }
+    command.check(parsed.positional.len()).map_err(with_help)?;
+    refuse(global)?;
+    let context = Context {
+        store: Store::new(root(global)?),
+        log: log.clone(),
+        without_cgroups: global.value("cgroup-manager") == Some("disabled"),
+    };
+    (command.run)(&context, &parsed).map_err(|error| Failed { error, code: command.failure_code, help: None })
+}
+
+/// Global flags that are known and not built.
+fn refuse(global: &Parsed) -> Result<(), Error> {
+    if global.has("systemd-cgroup") || global.value("cgroup-manager") == Some("systemd") {
+        return Err(Error::unsupported("the systemd cgroup driver (--systemd-cgroup)"));
+    }
+    match global.value("cgroup-manager") {
+        None | Some("cgroupfs" | "disabled") => {}
+        Some(other) => return Err(Error::usage(format!("invalid cgroup manager {other:?}"))),
+    }
+    if global.value("criu").is_some_and(|path| !path.is_empty()) {
+        return Err(Error::unsupported("--criu"));
+    }
+    match global.value("rootless") {
+        None | Some("true" | "false" | "auto") => Ok(()),
+        Some(other) => Err(Error::usage(format!("invalid value {other:?} for --rootless"))),
+    }
+}
+
+fn format(global: &Parsed) -> Result<Format, Error> {
+    match global.value("log-format") {
+        None | Some("" | "text") => Ok(Format::Text),
+        Some("json") => Ok(Format::Json),
+        Some(other) => Err(Error::usage(format!("invalid log-format: {other}"))),
+    }
+}
+
+/// runc's rule with a name of our own: both can be asked about the same machine without taking the other's containers for theirs.
+fn root(global: &Parsed) -> Result<PathBuf, Error> {
+    if let Some(root) = global.value("root") {
+        let root = std::path::absolute(root).map_err(|error| Error::io("find --root", error))?;
+        if root == Path::new("/") {
+            return Err(Error::usage("Option --root argument should not be set to /"));
+        }
+        return Ok(root);
+    }
+    let user = std::env::var_os("USER").is_some_and(|user| user != "root");
+    let is_root =
+        rustix::process::geteuid().is_root() && !(user && onggi_sys::namespace::in_user_namespace());
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(directory) if !is_root && !directory.is_empty() => {
+            Ok(PathBuf::from(directory).join("onggi-runtime"))
+        }
+        _ => Ok(PathBuf::from("/run/onggi-runtime")),
+    }
+}
+
+fn usage(error: &str, help: &str) -> ExitCode {
+    print(&format!("Incorrect Usage: {error}\n\n{help}"));
+    let _ = writeln!(std::io::stderr(), "{error}");
+    ExitCode::FAILURE
+}
+
+/// Standard output may be closed: whoever asked has gone.
+pub(crate) fn print(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,122 @@
+//! What runc makes of a configuration before it looks at it: pure, and all in one place.
+
+use std::path::Path;
+
+use onggi_oci as oci;
+use onggi_runtime::plan::is_capability;
+
+/// Always allowed (runc's `specconv.AllowedDevices`): containerd and `spec` deny everything and rely on it. Making nodes is harmless, as
+/// opening them is what is decided about.
+const DEVICES: [(&str, Option<i64>, Option<i64>, &str); 11] = [
+    ("c", None, None, "m"),
+    ("b", None, None, "m"),
+    ("c", Some(1), Some(3), "rwm"),
+    ("c", Some(1), Some(8), "rwm"),
+    ("c", Some(1), Some(7), "rwm"),
+    ("c", Some(5), Some(0), "rwm"),
+    ("c", Some(1), Some(5), "rwm"),
+    ("c", Some(1), Some(9), "rwm"),
+    ("c", Some(5), Some(1), "rwm"),
+    // Terminals of the container's own devpts, and their ptmx.
+    ("c", Some(136), None, "rwm"),
+    ("c", Some(5), Some(2), "rwm"),
+];
+
+/// Completes a configuration; what is worth a word comes back.
+pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, inherited: u32) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for mount in &mut spec.mounts {
+        let is_bind = mount.kind.as_deref() == Some("bind")
+            || mount.options.iter().any(|option| option == "bind" || option == "rbind");
+        if let Some(source) = mount.source.as_mut().filter(|source| is_bind && !source.starts_with('/')) {
+            *source = bundle.join(&source).to_string_lossy().into_owned();
+        }
+    }
+    if let Some(linux) = &mut spec.linux {
+        let resources = linux.resources.get_or_insert_default();
+        resources.devices.get_or_insert_default().extend(DEVICES.map(|(kind, major, minor, access)| {
+            oci::DeviceRule {
+                allow: true,
+                kind: Some(kind.into()),
+                major,
+                minor,
+                access: Some(access.into()),
+            }
+        }));
+    }
+    if let Some(process) = &mut spec.process {
+        warnings.extend(self::process(process));
+        if inherited > 0 {
+            // sd_listen_fds(3); the container's first process is always 1 to itself.
+            process.env.push(format!("LISTEN_FDS={inherited}"));
+            process.env.push("LISTEN_PID=1".to_owned());
+        }
+    }
+    warnings
+}
+
+/// The part that a process given to `exec` has as well.
+pub(crate) fn process(process: &mut oci::Process) -> Option<String> {
+    let sets = process.capabilities.as_mut()?;
+    let mut unknown = Vec::new();
+    for set in [
+        &mut sets.bounding,
+        &mut sets.effective,
+        &mut sets.permitted,
+        &mut sets.inheritable,
+        &mut sets.ambient,
+    ] {
+        set.retain(|name| {
+            let is_known = is_capability(name);
+            if !is_known && !unknown.contains(name) {
+                unknown.push(name.clone());
+            }
+            is_known
+        });
+    }
+    // `config.md`: what cannot be mapped is for a warning.
+    (!unknown.is_empty())
+        .then(|| format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundles_own_files_are_found_in_it() {
+        let mount = |kind: &str, source: &str| oci::Mount {
+            kind: Some(kind.into()),
+            source: Some(source.into()),
+            ..oci::Mount::default()
+        };
+        let mounts = vec![mount("bind", "data"), mount("bind", "/data"), mount("tmpfs", "data")];
+        let mut spec = oci::Spec { mounts, ..oci::Spec::default() };
+        prepare(&mut spec, Path::new("/bundle"), 0);
+        let sources: Vec<_> = spec.mounts.iter().filter_map(|mount| mount.source.as_deref()).collect();
+        assert_eq!(sources, ["/bundle/data", "/data", "data"]);
+    }
+
+    #[test]
+    fn unknown_capabilities_are_told_and_left_out() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let capabilities = oci::Capabilities {
+            bounding: names(&["CAP_CHOWN", "CAP_NEW"]),
+            permitted: names(&["CAP_NEW"]),
+            ..oci::Capabilities::default()
+        };
+        let mut process = oci::Process { capabilities: Some(capabilities), ..oci::Process::default() };
+        let warning = super::process(&mut process).unwrap();
+        assert_eq!(warning, "ignoring unknown or unavailable capabilities: [CAP_NEW]");
+        let left = process.capabilities.unwrap();
+        assert_eq!((left.bounding, left.permitted), (names(&["CAP_CHOWN"]), vec![]));
+        assert_eq!(super::process(&mut oci::Process::default()), None);
+    }
+
+    #[test]
+    fn descriptors_of_systemd_are_announced() {
+        let mut spec = oci::Spec { process: Some(oci::Process::default()), ..oci::Spec::default() };
+        prepare(&mut spec, Path::new("/bundle"), 2);
+        assert_eq!(spec.process.unwrap().env, ["LISTEN_FDS=2", "LISTEN_PID=1"]);
+    }
+}

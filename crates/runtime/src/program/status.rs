@@ -1,0 +1,79 @@
+//! In which state a container is: asked of the kernel each time, never remembered.
+
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags};
+
+use super::error::Error;
+use super::record::Record;
+use super::store::Directory;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl Status {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+pub(crate) fn of(directory: &Directory, record: &Record) -> Status {
+    if !is_alive(record) {
+        return Status::Stopped;
+    }
+    if record.cgroup().is_ok_and(|cgroup| cgroup.is_frozen().unwrap_or(false)) {
+        return Status::Paused;
+    }
+    // Whoever starts the container takes it away.
+    if directory.fifo().exists() { Status::Created } else { Status::Running }
+}
+
+/// The first process, if it is still that one and has not ended.
+pub(crate) fn pidfd(record: &Record) -> Result<OwnedFd, Error> {
+    let pid = Pid::from_raw(record.pid).ok_or(Error::NotRunning)?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| Error::NotRunning)?;
+    // Asked after it is held: the number cannot have passed to another one in between.
+    if is_alive(record) { Ok(pidfd) } else { Err(Error::NotRunning) }
+}
+
+fn is_alive(record: &Record) -> bool {
+    match process(record.pid) {
+        Some((state, start_time)) => start_time == record.start_time && !matches!(state, 'Z' | 'X'),
+        None => false,
+    }
+}
+
+/// State and start time of a process (proc_pid_stat(5)).
+pub(crate) fn process(pid: i32) -> Option<(char, u64)> {
+    parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The second field is a name in parentheses that may hold anything, further parentheses too.
+fn parse(stat: &str) -> Option<(char, u64)> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_fake_the_fields_behind_it() {
+        let rest = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(parse(&format!("7 (x) Z 1) S {rest}")), Some(('S', 4711)));
+        assert_eq!(parse("7 (x) S 1"), None);
+        assert!(process(std::process::id() as i32).is_some());
+    }
+}

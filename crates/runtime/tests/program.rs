@@ -1,0 +1,379 @@
+//! The program `onggi-runtime`, as engines call it: one bundle for each test, real namespaces and cgroups, nothing left at the end.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use support::Jar;
+
+/// A bundle, and a place of its own for the state of its container.
+struct Bundle {
+    jar: Jar,
+    id: String,
+    config: Value,
+}
+
+impl Bundle {
+    fn new(script: &str) -> Bundle {
+        let mut jar = Jar::new(script);
+        let config = jar.spec().take();
+        let id = jar.request["id"].as_str().unwrap().to_owned();
+        std::fs::create_dir(jar.path("state")).unwrap();
+        Bundle { jar, id, config }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.jar.path("")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        std::fs::write(self.jar.path("config.json"), self.config.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onggi-runtime"));
+        command.arg("--root").arg(self.jar.path("state")).args(arguments);
+        command.current_dir(self.path()).stdin(Stdio::null());
+        command.env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS");
+        command
+    }
+
+    /// `{}` among the arguments stands for the container's id.
+    fn call(&self, line: &str) -> Output {
+        let words: Vec<&str> =
+            line.split(' ').map(|word| if word == "{}" { &self.id } else { word }).collect();
+        self.command(&words).output().unwrap()
+    }
+
+    #[track_caller]
+    fn ok(&self, line: &str) -> String {
+        let output = self.call(line);
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn fails(&self, line: &str, code: i32, text: &str) {
+        let output = self.call(line);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{line}: {output:?}");
+        assert!(said.contains(text), "{line}: {said}");
+    }
+
+    fn status(&self) -> String {
+        let state: Value = serde_json::from_str(&self.ok("state {}")).unwrap();
+        state["status"].as_str().unwrap().to_owned()
+    }
+
+    /// Without output to wait for the end of: what is created keeps the descriptors that it is given.
+    #[track_caller]
+    fn create(&self) {
+        self.quietly(&["create", &self.id]);
+    }
+
+    #[track_caller]
+    fn quietly(&self, arguments: &[&str]) {
+        let mut command = self.command(arguments);
+        let output = std::fs::File::create(self.jar.path("output")).unwrap();
+        command.stdout(output.try_clone().unwrap()).stderr(output);
+        assert!(command.status().unwrap().success(), "{}", self.output());
+    }
+
+    fn output(&self) -> String {
+        std::fs::read_to_string(self.jar.path("output")).unwrap()
+    }
+
+    /// Ends it, and waits for that.
+    fn kill(&self) {
+        let state: Value = serde_json::from_str(&self.ok("state {}")).unwrap();
+        let pid = rustix::process::Pid::from_raw(state["pid"].as_i64().unwrap() as i32).unwrap();
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        self.ok("kill {} KILL");
+        let mut polled = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut polled, None).unwrap();
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let output = self.call("delete --force {}");
+        if !std::thread::panicking() {
+            assert!(output.status.success(), "{output:?}");
+            assert_eq!(std::fs::read_dir(self.jar.path("state")).unwrap().count(), 0, "state is left");
+        }
+    }
+}
+
+#[test]
+fn a_run_is_as_its_program() {
+    let bundle = Bundle::new("echo out; echo err >&2; exit 7");
+    let output = bundle.call("run {}");
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+    bundle.fails("state {}", 1, "container does not exist");
+}
+
+#[test]
+fn signals_reach_the_program_in_the_foreground() {
+    let bundle = Bundle::new("trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done");
+    let mut child = bundle.command(&["run", &bundle.id]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+}
+
+#[test]
+fn a_container_has_states() {
+    let bundle = Bundle::new("echo started; exec sleep 1000");
+    bundle.create();
+    assert_eq!(bundle.status(), "created");
+    assert_eq!(bundle.output(), "");
+    bundle.fails("create {}", 1, "container with given ID already exists");
+    bundle.ok("start {}");
+    bundle.fails("start {}", 1, "cannot start an already running container");
+    bundle.fails(
+        "delete {}",
+        1,
+        &format!("cannot delete container {} that is not stopped: running", bundle.id),
+    );
+    bundle.ok("pause {}");
+    assert_eq!(bundle.status(), "paused");
+    bundle.fails("exec {} true", 255, "cannot exec in a paused container");
+    bundle.ok("resume {}");
+    assert_eq!(bundle.status(), "running");
+    let table = bundle.ok("list");
+    assert!(
+        table.starts_with("ID  ") && table.contains(&bundle.id) && table.contains("  running  "),
+        "{table}"
+    );
+    assert_eq!(bundle.ok("list -q"), format!("{}\n", bundle.id));
+    assert_eq!(bundle.ok("ps --format json {}").matches(',').count(), 0, "one process");
+    bundle.kill();
+    assert_eq!(bundle.status(), "stopped");
+    assert_eq!(bundle.output(), "started\n");
+    bundle.fails("kill {} TERM", 1, "container not running");
+    bundle.fails("start {}", 1, "cannot start a container that has stopped");
+    bundle.fails("exec {} true", 255, "cannot exec in a stopped container");
+    bundle.ok("delete {}");
+    bundle.ok("delete --force {}");
+}
+
+#[test]
+fn a_created_container_may_be_deleted_before_it_starts() {
+    let bundle = Bundle::new("true");
+    bundle.create();
+    bundle.ok("delete {}");
+}
+
+#[test]
+fn exec_joins_as_it_is_told() {
+    let bundle = Bundle::new("exec sleep 1000");
+    bundle.create();
+    bundle.ok("start {}");
+    assert_eq!(
+        bundle.ok("exec -u 33:34 -g 44 --cwd /data {} id"),
+        "uid=33(www) gid=34(www) groups=44(video)\n"
+    );
+    assert_eq!(bundle.ok("exec -e A=b {} env").matches("A=b\n").count(), 1);
+    let output = bundle.call("exec {} false");
+    assert_eq!(output.status.code(), Some(1));
+    bundle.fails("exec {} nosuch", 255, "exec: \\\"nosuch\\\": executable file not found in $PATH");
+    let process = json!({ "cwd": "/", "args": ["sh", "-c", "exit 9"], "env": ["PATH=/bin"], "user": { "uid": 0, "gid": 0 } });
+    std::fs::write(bundle.jar.path("process.json"), process.to_string()).unwrap();
+    assert_eq!(bundle.call("exec --process process.json {}").status.code(), Some(9));
+    bundle.quietly(&["exec", "--detach", "--pid-file", "pid", &bundle.id, "sleep", "1000"]);
+    let pids = bundle.ok("ps --format json {}");
+    let pid = std::fs::read_to_string(bundle.jar.path("pid")).unwrap();
+    assert!(pids.contains(&pid), "{pids} {pid}");
+    bundle.kill();
+}
+
+#[test]
+fn what_cannot_run_leaves_nothing() {
+    let mut bundle = Bundle::new("true");
+    bundle.config["process"]["args"] = json!(["nosuch"]);
+    let log = bundle.jar.path("log.json");
+    let output = bundle
+        .command(&["--log", log.to_str().unwrap(), "--log-format=json", "create", &bundle.id])
+        .output()
+        .unwrap();
+    let message = "runc create failed: unable to start container process: error during container init: \
+                   exec: \"nosuch\": executable file not found in $PATH";
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), format!("{message}\n"));
+    let line: Value = serde_json::from_str(&std::fs::read_to_string(log).unwrap()).unwrap();
+    assert_eq!((line["level"].as_str(), line["msg"].as_str()), (Some("error"), Some(message)));
+    assert_eq!(bundle.ok("list -q"), "");
+    for (field, value) in [
+        ("memoryPolicy", json!({ "mode": "MPOL_DEFAULT" })),
+        ("timeOffsets", json!({ "boottime": { "secs": 1 } })),
+        ("netDevices", json!({ "eth9": {} })),
+    ] {
+        bundle.config["linux"][field] = value;
+        bundle.fails("run {}", 1, &format!("linux.{field} is not supported"));
+        bundle.config["linux"].as_object_mut().unwrap().remove(field);
+    }
+    assert_eq!(bundle.ok("list -q"), "");
+}
+
+#[test]
+fn hooks_run_in_their_order_and_places() {
+    let mut bundle = Bundle::new("echo program >> /data/order");
+    let order = bundle.jar.rootfs().join("data/order");
+    let note = |name: &str, file: &str| {
+        let script = format!("cat > /dev/null; echo {name} >> {file}");
+        json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"], "timeout": 10 }])
+    };
+    let on_host = order.to_str().unwrap();
+    bundle.config["hooks"] = json!({
+        "prestart": note("prestart", on_host),
+        "createRuntime": note("createRuntime", on_host),
+        "createContainer": note("createContainer", on_host),
+        "startContainer": note("startContainer", "/data/order"),
+        "poststart": note("poststart", "/dev/null"),
+        "poststop": note("poststop", on_host),
+    });
+    bundle.ok("run {}");
+    let expected = "prestart\ncreateRuntime\ncreateContainer\nstartContainer\nprogram\npoststop\n";
+    assert_eq!(std::fs::read_to_string(order).unwrap(), expected);
+    for point in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"] {
+        bundle.config["hooks"] = json!({ point: [{ "path": "/bin/true" }, { "path": "/bin/false" }] });
+        bundle.fails("run {}", 1, &format!("error running {point} hook #1: exit status 1"));
+    }
+    bundle.config["hooks"] =
+        json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", "sleep 1000"], "timeout": 1 }] });
+    bundle.fails("run {}", 1, "hook ran past specified timeout of 1.0s");
+}
+
+#[test]
+fn a_terminal_goes_to_whoever_asks_for_it() {
+    let mut bundle = Bundle::new("tty; stty size; exec sleep 1000");
+    bundle.config["process"]["terminal"] = json!(true);
+    bundle.config["process"]["consoleSize"] = json!({ "height": 33, "width": 77 });
+    bundle.fails("create {}", 1, "cannot allocate tty if runc will detach without setting console socket");
+    bundle.fails(
+        "run --console-socket x {}",
+        1,
+        "cannot use console socket if runc will not detach or allocate tty",
+    );
+    let path = bundle.jar.path("console");
+    let listener = UnixListener::bind(&path).unwrap();
+    bundle.ok("run --detach --console-socket console {}");
+    let (connection, _) = listener.accept().unwrap();
+    let mut terminal = std::fs::File::from(receive(&connection));
+    let mut text = Vec::new();
+    while text.iter().filter(|&&byte| byte == b'\n').count() < 2 {
+        let mut bytes = [0; 64];
+        let count = terminal.read(&mut bytes).unwrap();
+        text.extend_from_slice(&bytes[..count]);
+    }
+    assert_eq!(String::from_utf8(text).unwrap(), "/dev/pts/0\r\n33 77\r\n");
+    bundle.kill();
+}
+
+#[test]
+fn descriptors_are_passed_on_and_no_others() {
+    let bundle = Bundle::new("cat <&3; echo $LISTEN_FDS; ls /proc/self/fd | wc -l");
+    std::fs::write(bundle.jar.path("passed"), "passed\n").unwrap();
+    let program = env!("CARGO_BIN_EXE_onggi-runtime");
+    let state = bundle.jar.path("state");
+    let script = format!(
+        "exec 3<passed 4<passed; exec {program} --root {} run --preserve-fds 1 {}",
+        state.display(),
+        bundle.id
+    );
+    bundle.command(&[]);
+    let output = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(bundle.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    // The three streams, the one that was passed, and the listing's own.
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "passed\n\n5\n", "{output:?}");
+    bundle.fails("run --preserve-fds 1 {}", 1, "please check that preserved-fd 1 (of 1) is present");
+}
+
+#[test]
+fn the_manager_hears_that_the_container_is_ready() {
+    // busybox has nothing that sends a datagram: that the socket is there and the end is noticed is what can be seen.
+    let bundle = Bundle::new("test -S \"$NOTIFY_SOCKET\" && echo $NOTIFY_SOCKET");
+    let manager = UnixDatagram::bind(bundle.jar.path("manager")).unwrap();
+    let mut command = bundle.command(&["run", "--detach", &bundle.id]);
+    command.env("NOTIFY_SOCKET", bundle.jar.path("manager"));
+    let output = command.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "/run/notify/notify.sock\n", "{output:?}");
+    drop(manager);
+}
+
+#[test]
+fn limits_change_while_it_runs() {
+    let bundle = Bundle::new("exec sleep 1000");
+    bundle.create();
+    bundle.ok("start {}");
+    bundle.ok("update --memory 50M --pids-limit 20 {}");
+    let stats: Value = serde_json::from_str(&bundle.ok("events --stats {}")).unwrap();
+    assert_eq!((&stats["type"], &stats["id"]), (&json!("stats"), &json!(bundle.id)));
+    assert_eq!(stats["data"]["memory"]["usage"]["limit"], json!(50 << 20));
+    assert_eq!(stats["data"]["pids"]["limit"], json!(20));
+    bundle.fails("update --l3-cache-schema x {}", 1, "update --l3-cache-schema is not supported");
+    bundle.kill();
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    let bundle = Bundle::new("true");
+    for (line, text) in [
+        ("--systemd-cgroup run {}", "the systemd cgroup driver (--systemd-cgroup) is not supported"),
+        ("--criu /x run {}", "--criu is not supported"),
+        ("run --no-pivot {}", "--no-pivot is not supported"),
+        ("checkpoint {}", "checkpoint is not supported"),
+        ("restore --image-path x {}", "restore is not supported"),
+        ("run --nonsense {}", "flag provided but not defined: -nonsense"),
+        ("run a/b", "invalid container ID format"),
+        ("--root / list", "Option --root argument should not be set to /"),
+        ("run", "\\\"run\\\" requires exactly 1 argument(s)"),
+    ] {
+        bundle.fails(line, 1, text);
+    }
+    bundle.fails("exec --cgroup x {} true", 255, "exec --cgroup is not supported");
+    assert_eq!(bundle.ok("list -q"), "");
+}
+
+#[test]
+fn a_specification_to_begin_with_can_be_run() {
+    let bundle = Bundle::new("");
+    let path = bundle.jar.path("fresh");
+    std::fs::create_dir(&path).unwrap();
+    bundle.ok("spec --bundle fresh");
+    bundle.fails("spec --bundle fresh", 1, "File config.json exists. Remove it first");
+    let text = std::fs::read_to_string(path.join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["echo", "from the specification"]);
+    config["root"]["path"] = json!(bundle.jar.rootfs());
+    // The capability that the machine's own root may lack is left out with a warning.
+    config["process"]["rlimits"] = json!([]);
+    std::fs::write(path.join("config.json"), config.to_string()).unwrap();
+    assert_eq!(bundle.ok("run --bundle fresh {}"), "from the specification\n");
+}
+
+/// The descriptor that came with a message.
+fn receive(socket: &std::os::unix::net::UnixStream) -> std::os::fd::OwnedFd {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    assert!(socket.as_raw_fd() > 2);
+    let mut bytes = [0; 64];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut slices = [std::io::IoSliceMut::new(&mut bytes)];
+    recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC).unwrap();
+    let descriptors = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    descriptors.unwrap()
+}
