@@ -3,12 +3,12 @@
 mod common;
 
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::busybox;
-use common::network::{fetch, port, serve};
+use common::network::{address, fetch, port, reaches, serve, watcher};
 use onggi_testkit::{Beyond, PATIENCE, TestEnv, leave_network};
 
 /// Runs nft, which has to succeed.
@@ -74,6 +74,73 @@ fn a_flushed_firewall_is_made_again_with_nobody_typing() {
     nft(&["delete", "table", "inet", "other"]);
     assert_eq!(nft(&["list", "table", "inet", &name]), whole);
     onggi.ok(["rm", "-f", "one", "two"]);
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn ports_are_reached_from_everywhere_they_are_published_and_from_nowhere_else() {
+    leave_network();
+    let beyond = Beyond::new();
+    let onggi = busybox();
+    onggi.ok(["network", "create", "shop"]);
+    onggi.ok(["network", "create", "--ipv6", "both"]);
+    let ports = ["-p", "8080:80", "-p", "127.0.0.1:8081:80", "-p", "[::1]:8082:80", "-p", "9000-9002:80-82"];
+    serve(&onggi, "web", &[&["--network", "shop"][..], &ports].concat());
+    serve(&onggi, "six", &["--network", "both", "-p", "8090:80"]);
+    onggi.ok(["run", "-d", "--name", "near", "--network", "shop", "busybox", "sleep", "1000"]);
+    onggi.ok(["run", "-d", "--name", "far", "busybox", "sleep", "1000"]);
+    for place in
+        ["127.0.0.1:8080", "[::1]:8080", "192.0.2.1:8080", "127.0.0.1:8081", "[::1]:8082", "127.0.0.1:9000"]
+    {
+        assert_eq!(fetch(place), "web", "{place}");
+    }
+    for place in ["127.0.0.1:8090", "[::1]:8090"] {
+        assert_eq!(fetch(place), "six", "{place}");
+    }
+    assert_eq!(beyond.run(|| fetch("192.0.2.1:8080")), "web");
+    let open = |place: &str| {
+        TcpStream::connect_timeout(&place.parse().expect("an address"), Duration::from_millis(300)).is_ok()
+    };
+    assert!(!open("127.0.0.1:8082"), "published on ::1");
+    assert!(!open("[::1]:8081"), "published on 127.0.0.1");
+    assert!(!beyond.run(|| open("192.0.2.1:8081")), "published on 127.0.0.1");
+    let web = address(&onggi, "web");
+    assert!(reaches(&onggi, "near", "web") && reaches(&onggi, "near", &web), "one network");
+    assert!(!reaches(&onggi, "far", &web), "another network");
+    assert!(!beyond.run(|| open(&format!("{web}:80"))), "no port of the host's");
+
+    // The relay's connections go with the container, and its ports are free.
+    onggi.ok(["rm", "-f", "web"]);
+    assert!(!open("[::1]:8080"));
+    serve(&onggi, "new", &["-p", "8080:80"]);
+    assert_eq!(fetch("[::1]:8080"), "new");
+    watcher(&onggi, "new").kill();
+    onggi.ok(["ps"]);
+    assert_eq!(fetch("[::1]:8080"), "new", "adopted");
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn datagrams_come_and_go_by_both_families() {
+    const ECHO: &str = "import socket\n\
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+        s.bind(('', 53))\n\
+        while True: s.sendto(*s.recvfrom(99))";
+    leave_network();
+    let onggi = TestEnv::new(env!("CARGO_BIN_EXE_onggi"));
+    onggi.import("python");
+    onggi.ok(["run", "-d", "--name", "echo", "-p", "5353:53/udp", "python", "python3", "-c", ECHO]);
+    for (from, to) in [("127.0.0.1:0", "127.0.0.1:5353"), ("[::1]:0", "[::1]:5353")] {
+        let socket = UdpSocket::bind(from).expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time");
+        let (began, mut heard) = (Instant::now(), [0; 9]);
+        // Until somebody listens there, they are lost.
+        while socket.send_to(b"hello", to).and_then(|_| socket.recv(&mut heard)).is_err() {
+            assert!(began.elapsed() < PATIENCE, "{to} does not answer");
+        }
+        assert_eq!(&heard[..5], b"hello");
+    }
+    onggi.ok(["rm", "-f", "echo"]);
     assert_eq!(onggi.leftovers(), Vec::<String>::new());
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Families {
 pub(super) fn assign(record: &Record, families: Families) -> Result<Vec<Port>, Error> {
     let mut ports = Vec::new();
     for wanted in wanted(record)? {
-        check_address(wanted.address, families)?;
+        check_address(&wanted, families)?;
         let addresses = addresses(&wanted, families);
         let count = wanted.container.1 - wanted.container.0 + 1;
         let host = match wanted.host {
@@ -64,20 +64,20 @@ pub(super) fn assign(record: &Record, families: Families) -> Result<Vec<Port>, E
     Ok(ports)
 }
 
-/// An address of the host's that nothing could be passed on from is refused rather than held for nothing.
-fn check_address(address: Option<IpAddr>, families: Families) -> Result<(), Error> {
-    let what = match address {
-        // The kernel does not pass on what goes to ::1 (RFC 4291 §2.5.3): this would take a program in between.
-        Some(IpAddr::V6(address)) if address.is_loopback() => {
-            "ports on [::1] are not built yet: publish on 127.0.0.1".to_owned()
-        }
-        Some(IpAddr::V6(address)) if !families.ipv6 => format!(
-            "a port on [{address}] leads to an IPv6 address of the container, and its network has none: make one with \
-             `onggi network create --ipv6`"
-        ),
-        _ => return Ok(()),
-    };
-    Err(Error::Invalid { what })
+/// SCTP goes from one family to the other with nobody's help (the relay's is for TCP and UDP), and so is refused rather than held for
+/// nothing.
+fn check_address(wanted: &PublishRequest, families: Families) -> Result<(), Error> {
+    let needs_relay =
+        wanted.address.is_some_and(|address| address.is_ipv6() && (!families.ipv6 || address.is_loopback()));
+    match wanted.address {
+        Some(address) if needs_relay && wanted.protocol == Protocol::Sctp => Err(Error::Invalid {
+            what: format!(
+                "an sctp port on [{address}] leads to an IPv6 address of the container, and cannot: publish on an address that is not ::1, \
+                 of a network made with `onggi network create --ipv6`"
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// What was asked for, and with `-P` what is exposed and was not.
@@ -103,7 +103,8 @@ fn addresses(wanted: &PublishRequest, families: Families) -> Vec<IpAddr> {
     match wanted.address {
         Some(address) => vec![address],
         None => {
-            let ipv6 = families.host_ipv6 && families.ipv6;
+            // As Docker, also where the container has only IPv4.
+            let ipv6 = families.host_ipv6 && (families.ipv6 || wanted.protocol != Protocol::Sctp);
             let second = ipv6.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
             [IpAddr::V4(Ipv4Addr::UNSPECIFIED)].into_iter().chain(second).collect()
         }
@@ -155,24 +156,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_lead_nowhere_are_refused() {
-        for (address, ipv6, refused) in [
-            (None, false, None),
-            (Some("127.0.0.1"), false, None),
-            (Some("::1"), true, Some("[::1] are not built yet")),
-            (Some("::1"), false, Some("[::1] are not built yet")),
-            (Some("::"), false, Some("its network has none")),
-            (Some("fd00::1"), false, Some("a port on [fd00::1]")),
-            (Some("fd00::1"), true, None),
-            (Some("::"), true, None),
+    fn addresses_of_both_families() {
+        let wanted = |address: Option<&str>, protocol| PublishRequest {
+            address: address.map(|text| text.parse().unwrap()),
+            host: None,
+            container: (80, 80),
+            protocol,
+        };
+        let both = |ipv6| Families { ipv6, host_ipv6: true };
+        let count = |protocol, families| addresses(&wanted(None, protocol), families).len();
+        assert_eq!((count(Protocol::Tcp, both(false)), count(Protocol::Tcp, both(true))), (2, 2));
+        assert_eq!((count(Protocol::Sctp, both(false)), count(Protocol::Sctp, both(true))), (1, 2));
+        assert_eq!(count(Protocol::Tcp, Families { ipv6: true, host_ipv6: false }), 1);
+        for (address, protocol, ipv6, refused) in [
+            (None, Protocol::Sctp, false, false),
+            (Some("::1"), Protocol::Tcp, false, false),
+            (Some("fd00::1"), Protocol::Udp, false, false),
+            (Some("::1"), Protocol::Sctp, true, true),
+            (Some("fd00::1"), Protocol::Sctp, false, true),
+            (Some("fd00::1"), Protocol::Sctp, true, false),
+            (Some("127.0.0.1"), Protocol::Sctp, false, false),
         ] {
-            let families = Families { ipv6, host_ipv6: true };
-            let checked = check_address(address.map(|text| text.parse().unwrap()), families);
-            let said = checked.err().map(|error| error.to_string());
-            match refused {
-                Some(words) => assert!(said.as_ref().is_some_and(|said| said.contains(words)), "{said:?}"),
-                None => assert_eq!(said, None),
-            }
+            let checked = check_address(&wanted(address, protocol), both(ipv6));
+            assert_eq!(checked.is_err(), refused, "{address:?} {protocol:?} {ipv6}");
         }
     }
 }

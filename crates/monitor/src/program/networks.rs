@@ -12,7 +12,7 @@ use onggi_net::endpoint::{self, Directory};
 use onggi_net::home::Home;
 use onggi_net::names::resolve::Config;
 use onggi_net::wire::{self, Firewall, Namespace};
-use onggi_net::{Socket, port};
+use onggi_net::{Socket, port, relay};
 use onggi_sys::process;
 
 use super::isolation::Refusal;
@@ -36,19 +36,16 @@ impl Ports {
         Ok(ports)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.reserved.is_empty()
-    }
-
     fn add(&mut self, home: &Home, attachment: &Attachment, container: &str) -> Result<(), Refusal> {
         let room = Room::for_sockets(count(attachment))?;
         for wanted in &attachment.endpoint.ports {
             for offset in 0..wanted.count {
                 let address = SocketAddr::new(wanted.host_address, wanted.host + offset);
-                // Nothing arrives at those of root, and everything at an ordinary user's, which the relay serves.
-                let taken = match home.namespace() {
-                    None => port::reserve(wanted.protocol, address).map(|(socket, _)| socket),
-                    Some(_) => port::open(wanted.protocol, address),
+                // Nothing arrives where the kernel passes everything on.
+                let taken = if relay::serves(home, &attachment.endpoint, wanted) {
+                    port::open(wanted.protocol, address)
+                } else {
+                    port::reserve(wanted.protocol, address).map(|(socket, _)| socket)
                 };
                 let socket = taken.map_err(|error| {
                     // Docker's sentence, on which its clients match.
@@ -99,14 +96,14 @@ fn count(attachment: &Attachment) -> usize {
 /// Room for many sockets: at numbers that leave the low ones to everything else, above the soft limit if need be. That is raised
 /// only while this lives, as the container inherits it.
 #[derive(Debug)]
-struct Room {
+pub(super) struct Room {
     limits: (u64, u64),
     first: i32,
 }
 
 impl Room {
     /// None: they are few, and need none.
-    fn for_sockets(count: usize) -> Result<Option<Room>, Refusal> {
+    pub(super) fn for_sockets(count: usize) -> Result<Option<Room>, Refusal> {
         if count <= FEW {
             return Ok(None);
         }
@@ -124,7 +121,7 @@ impl Room {
         Ok(Some(Room { limits, first: i32::try_from(first).unwrap_or(i32::MAX) }))
     }
 
-    fn take_in(&self, socket: &OwnedFd) -> Result<OwnedFd, Refusal> {
+    pub(super) fn take_in(&self, socket: impl AsFd) -> Result<OwnedFd, Refusal> {
         rustix::io::fcntl_dupfd_cloexec(socket, self.first).map_err(|errno| limit_refusal(&errno.into()))
     }
 }

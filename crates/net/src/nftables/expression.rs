@@ -3,7 +3,7 @@
 //! Registers are 4 bytes each; the first is number 8. What is looked up in a set of several parts is loaded into registers that
 //! follow one another.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::batch::Family;
 use crate::endpoint::Protocol;
@@ -116,6 +116,15 @@ impl Rule {
         let offset = if destination { 16 } else { 12 };
         // The first byte is all that matters.
         self.of_family(Family::Ipv4).payload(NETWORK, offset, 1, 0).compare(&[127])
+    }
+
+    /// `ip6 daddr != ::1`
+    pub(crate) fn beyond_loopback6(self) -> Rule {
+        let (rule, _) = self.of_family(Family::Ipv6).destination(Family::Ipv6, 0);
+        rule.add("cmp", |body| {
+            let loopback = Ipv6Addr::LOCALHOST.octets();
+            body.big(1, FIRST).big(2, NOT_EQUAL).nest(3, |data| data.attribute(DATA_VALUE, &loopback))
+        })
     }
 
     /// `ip daddr` or `ip6 daddr` from the register on; answers with the first register behind it.

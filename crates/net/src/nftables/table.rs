@@ -12,7 +12,7 @@ use crate::netlink::Socket;
 use crate::netlink::message::{Attributes, DUMP};
 
 /// A chain that nothing leads to: which version of the table this is. A table without it is made anew.
-const STAMP: &str = "layout-1";
+const STAMP: &str = "layout-2";
 
 const GUARD: &str = "guard";
 const FORWARD: &str = "forward";
@@ -52,9 +52,14 @@ fn rules() -> Vec<(&'static str, Rule)> {
         (FORWARD, rule().interface_in(Meta::OutName, BRIDGES).verdict(Verdict::Drop)),
     ];
     for chain in [PREROUTING, OUTPUT] {
+        // What goes to ::1 has nowhere else to go (RFC 4291 §2.5.3): it arrives at the monitor's relay.
+        let here = |family| match family {
+            Family::Ipv6 => rule().beyond_loopback6().addressed_here(),
+            _ => rule().of_family(family).addressed_here(),
+        };
         for (family, at, any) in [(Family::Ipv4, PORTS4_AT, PORTS4), (Family::Ipv6, PORTS6_AT, PORTS6)] {
-            rules.push((chain, rule().of_family(family).addressed_here().redirect_by(family, at, true)));
-            rules.push((chain, rule().of_family(family).addressed_here().redirect_by(family, any, false)));
+            rules.push((chain, here(family).redirect_by(family, at, true)));
+            rules.push((chain, here(family).redirect_by(family, any, false)));
         }
     }
     rules.extend([
