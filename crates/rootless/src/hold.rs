@@ -102,7 +102,7 @@ pub fn hold(run: &Path, ready: OwnedFd) -> io::Result<()> {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     // Of a holder that was killed there may be a network left, with containers on it. A user who may have none has containers without.
-    let network = network::take_or_make(&files).ok();
+    let network = network::take_or_make(&files)?;
     alive.set_len(0)?;
     writeln!(alive, "{}", rustix::process::getpid().as_raw_nonzero())?;
     fs::create_dir_all(files.sandboxes())?;

@@ -25,7 +25,9 @@ const OWN: &str = "/proc/thread-self/ns/net";
 /// [`Error::NoNetwork`] if the user may have none, or nobody is left who has it.
 pub fn network(run: &Path) -> Result<File, Error> {
     let files = Files::of(run);
-    if let Some(found) = find(&files) {
+    let look =
+        || find(&files).map_err(|source| Error::Kernel { what: "find the user's network namespace", source });
+    if let Some(found) = look()? {
         return Ok(found);
     }
     // The holder may be about to write what it is called; whoever has started it waits for that with this lock.
@@ -33,7 +35,7 @@ pub fn network(run: &Path) -> Result<File, Error> {
     let making =
         Files::open(&path).map_err(|source| Error::File { act: "open", path: path.clone(), source })?;
     onggi_sys::ofd::lock(making.as_fd()).map_err(|source| Error::File { act: "lock", path, source })?;
-    find(&files).ok_or(Error::NoNetwork)
+    look()?.ok_or(Error::NoNetwork)
 }
 
 /// Whether a user with this run root has, or had, a holder.
@@ -50,14 +52,19 @@ pub(crate) fn within<T>(network: &File, act: impl FnOnce() -> T) -> io::Result<T
     apart(|| namespace::setns(network.as_fd(), CLONE_NEWNET).map(|()| act()))?
 }
 
-/// For a holder: the user's network namespace if anybody still has it, or a new one. Whoever looks for it finds it from now on.
-pub(crate) fn take_or_make(files: &Files) -> io::Result<File> {
-    if let Some(found) = find(files) {
-        return Ok(found);
+/// For a holder: the user's network namespace if anybody still has it, or a new one. Whoever looks for it finds it from now on. `None`: the
+/// user may have none (`user.max_net_namespaces`, a kernel without them).
+pub(crate) fn take_or_make(files: &Files) -> io::Result<Option<File>> {
+    if let Some(found) = find(files)? {
+        return Ok(Some(found));
     }
-    let made = apart(|| namespace::unshare(CLONE_NEWNET).and_then(|()| File::open(OWN)))??;
+    let made = apart(|| match namespace::unshare(CLONE_NEWNET) {
+        Err(error) if error.kind() != io::ErrorKind::OutOfMemory => Ok(None),
+        other => other.and_then(|()| File::open(OWN)).map(Some),
+    });
+    let Some(made) = made?? else { return Ok(None) };
     fs::write(files.network(), name_of(&made)?)?;
-    Ok(made)
+    Ok(Some(made))
 }
 
 /// As the kernel says it: `net:[4026532281]`.
@@ -68,24 +75,32 @@ fn name_of(network: &File) -> io::Result<String> {
 }
 
 /// Among the descriptors of those who have it.
-fn find(files: &Files) -> Option<File> {
-    let name = fs::read_to_string(files.network()).ok().filter(|name| !name.is_empty())?;
+fn find(files: &Files) -> io::Result<Option<File>> {
+    let name = match fs::read_to_string(files.network()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
     let monitors = fs::read_dir(files.sandboxes())
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|sandbox| pid_in(&fs::read_to_string(sandbox.path().join("monitor.json")).ok()?));
     let first = [files.alive(), files.way_pid()].into_iter().filter_map(|file| read_pid(&file));
-    first.chain(monitors).find_map(|pid| descriptor_of(pid, &name))
+    first.chain(monitors).find_map(|pid| descriptor_of(pid, &name).transpose()).transpose()
 }
 
 /// A process that has ended, or is somebody else's by now, has none of this name: it is the kernel's number of a namespace that lives.
-fn descriptor_of(pid: i32, name: &str) -> Option<File> {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+fn descriptor_of(pid: i32, name: &str) -> io::Result<Option<File>> {
+    let descriptors = match fs::read_dir(format!("/proc/{pid}/fd")) {
+        // What is the caller's own lack is told; all else means that the process has nothing for the caller.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            return Ok(None);
+        }
+        other => other?,
+    };
     let is_it = |path: &Path| fs::read_link(path).is_ok_and(|link| link.as_os_str() == name);
-    descriptors
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| is_it(path))
-        .and_then(|path| File::open(path).ok())
+    match descriptors.flatten().map(|entry| entry.path()).find(|path| is_it(path)).map(File::open) {
+        Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.transpose(),
+    }
 }

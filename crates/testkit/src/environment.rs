@@ -64,6 +64,12 @@ impl TestEnv {
         onggi
     }
 
+    /// Whether the commands are an ordinary user's.
+    #[must_use]
+    pub fn is_ordinary(&self) -> bool {
+        self.user.is_some()
+    }
+
     /// What /etc/subuid and /etc/subgid say to the ordinary user `tester`.
     ///
     /// # Panics
