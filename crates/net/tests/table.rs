@@ -90,10 +90,16 @@ fn a_damaged_table_is_not_whole() {
         &["flush", "ruleset"],
     ] {
         table.rebuild(&mut socket, &[]).unwrap();
-        assert!(table.is_whole(&mut socket).unwrap());
+        assert!(table.is_whole(&mut socket).unwrap() && table.stands(&mut socket).unwrap());
         output("nft", damage);
         assert!(!table.is_whole(&mut socket).unwrap(), "after {damage:?}");
+        assert!(!table.stands(&mut socket).unwrap(), "after {damage:?}");
     }
+    // Of another version: a command makes it anew, and a monitor leaves it alone.
+    table.rebuild(&mut socket, &[]).unwrap();
+    output("nft", &["delete", "chain", "inet", "onggi", "layout-2"]);
+    output("nft", &["add", "chain", "inet", "onggi", "layout-9"]);
+    assert!(!table.is_whole(&mut socket).unwrap() && table.stands(&mut socket).unwrap());
 }
 
 #[test]

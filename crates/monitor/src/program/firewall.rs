@@ -101,7 +101,7 @@ impl Monitor<'_> {
         let table = Instance::new(&run_root).table();
         let is_whole = || {
             let socket = calls.socket()?;
-            let mut whole = table.is_whole(socket)?;
+            let mut whole = table.stands(socket)?;
             for attachment in &watched.start.networks {
                 let (bridge, ipv6) = (attachment.bridge.as_str(), attachment.prefix6 != 0);
                 whole = whole && docker::is_admitted(socket, table.name(), bridge, ipv6)?;

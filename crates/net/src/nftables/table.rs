@@ -7,12 +7,15 @@ use super::element::{
     Published, SETS,
 };
 use super::expression::{Meta, Rule, Tracked, Verdict};
+use super::foreign;
 use crate::Error;
 use crate::netlink::Socket;
 use crate::netlink::message::{Attributes, DUMP};
 
 /// A chain that nothing leads to: which version of the table this is. A table without it is made anew.
 const STAMP: &str = "layout-2";
+/// What the stamps of all versions begin with.
+const STAMPS: &str = "layout-";
 
 const GUARD: &str = "guard";
 const FORWARD: &str = "forward";
@@ -170,6 +173,18 @@ impl Table {
         batch.table();
         batch.delete_table();
         batch.send(socket, || format!("delete the nf_tables table inet {}", self.name))
+    }
+
+    /// Whether the table is there with all its rules, or as another version of Onggi makes it, whose rules nobody here knows. For who lives
+    /// long and has it made by the program that is installed now: the two need not be of one version.
+    ///
+    /// # Errors
+    /// [`Error::Netlink`].
+    pub fn stands(&self, socket: &mut Socket) -> Result<bool, Error> {
+        let is_other = |chain: &foreign::Chain| {
+            chain.table == self.name && chain.name.starts_with(STAMPS) && chain.name != STAMP
+        };
+        Ok(self.is_whole(socket)? || foreign::chains(socket)?.iter().any(is_other))
     }
 
     /// Whether the table is there, of this version, with all its rules. Its elements are not looked at.
