@@ -36,6 +36,9 @@ pub enum Error {
     Missing { path: String },
     #[error("cgroup {path} already has {count} process(es)")]
     NotEmpty { path: String, count: usize },
+    /// Whatever is born in it does not run, and does not die either.
+    #[error("cgroup {path} is there already, and frozen")]
+    Frozen { path: String },
     #[error("write {value:?} to {}: {source}", path.display())]
     Write { path: PathBuf, value: String, source: io::Error },
     #[error("enable {controllers} below {}: processes live in that cgroup itself", path.display())]
@@ -88,7 +91,10 @@ impl Diagnose for Error {
             | Error::Unsupported { .. } => Kind::Unsupported,
             Error::BadPath { .. } | Error::BadLimit { .. } | Error::BelowUsage { .. } => Kind::InvalidInput,
             Error::Missing { .. } => Kind::NotFound,
-            Error::NotEmpty { .. } | Error::InternalProcesses { .. } | Error::Remove { .. } => Kind::Conflict,
+            Error::NotEmpty { .. }
+            | Error::Frozen { .. }
+            | Error::InternalProcesses { .. }
+            | Error::Remove { .. } => Kind::Conflict,
             Error::TimedOut { .. } => Kind::Unavailable,
             // A value that the kernel refuses came from the user.
             Error::Write { source, .. } if matches!(source.raw_os_error(), Some(ERANGE | ENXIO | ENODEV)) => {

@@ -51,7 +51,9 @@ pub struct ConsoleSize {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
+    #[serde(default)]
     pub uid: u32,
+    #[serde(default)]
     pub gid: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub umask: Option<u32>,

@@ -72,6 +72,9 @@ impl Plan {
             if !pids.is_empty() {
                 return Err(Error::NotEmpty { path: path().display().to_string(), count: pids.len() });
             }
+            if is_frozen(&opened) {
+                return Err(Error::Frozen { path: path().display().to_string() });
+            }
         }
         Ok(opened)
     }
@@ -83,6 +86,14 @@ impl Plan {
             reason: "the plan names a hierarchy that its layout does not have",
         }
     }
+}
+
+/// Of either version; a hierarchy without a freezer has neither file.
+fn is_frozen(group: &OwnedFd) -> bool {
+    let says = |file: &str, words: &[&str]| {
+        directory::read(group, file).is_ok_and(|text| words.contains(&text.trim()))
+    };
+    says("cgroup.freeze", &["1"]) || says("freezer.state", &["FROZEN", "FREEZING"])
 }
 
 /// One limit.

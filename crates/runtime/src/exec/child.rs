@@ -7,6 +7,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::process::DumpableBehavior;
 
@@ -14,6 +15,7 @@ use onggi_cgroup::Cgroup;
 use onggi_oci as oci;
 use onggi_sys::clone::exit_now;
 use onggi_sys::process::{cloexec_range, close_range, reset_signals, set_io_priority, set_personality};
+use onggi_sys::signal_queue::SignalQueue;
 
 use super::problem::{Doing, Outcome, Problem};
 use super::procfs::Procfs;
@@ -25,6 +27,9 @@ use super::{
     cgroups, copy, credentials, devices, hooks, host, init, masks, mount, namespaces, session, swap, terminal,
 };
 use crate::plan::{Capabilities, Step};
+
+/// HUP, INT, QUIT and TERM.
+const ENDING: [i32; 4] = [1, 2, 3, 15];
 
 /// What the new process will have as descriptors 0, 1 and 2.
 #[derive(Debug)]
@@ -270,12 +275,18 @@ impl Child<'_> {
                 hooks::run(point, hooks, &state, &environment).map_err(Problem::new)
             }
             Step::AwaitStart => {
+                let held = self.gate.take().ok_or_else(|| Problem::new("there is no gate to wait at"))?;
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+                let gate = self.procfs.reopen(&held, flags).doing(|| "open the gate")?;
+                drop(held);
+                // It may wait for days: nothing of the host's stays open but what the last steps need. What else this process owns is
+                // never used or dropped again.
+                let report_end = report.file.as_ref().map(AsFd::as_fd);
+                let kept = [gate.as_fd(), self.procfs.as_fd()].into_iter().chain(report_end);
+                let_go(self.preserved, kept)?;
                 // The end of the report is the word that all is ready.
                 report.file = None;
-                let gate = self.gate.take().ok_or_else(|| Problem::new("there is no gate to wait at"))?;
-                // Opening it waits for the other side.
-                let gate = self.procfs.reopen(&gate, OFlags::WRONLY).doing(|| "open the gate")?;
-                rustix::io::write(&gate, &[0]).map(drop).doing(|| "write to the gate")
+                wait_at(&gate)
             }
             Step::OomScoreAdjustment { value } => self
                 .procfs
@@ -345,6 +356,18 @@ fn command_of(steps: &[Step]) -> &[String] {
         _ => None,
     });
     args.unwrap_or_default()
+}
+
+/// Until somebody writes to the FIFO. Before that there is no writer whose hang-up would count. What asks a program to end ends this one,
+/// too: the kernel would not, as process 1 has no default for it (pid_namespaces(7)).
+fn wait_at(gate: &OwnedFd) -> Outcome {
+    let signals = SignalQueue::block(&ENDING).doing(|| "take the signals")?;
+    let mut polled = [PollFd::new(gate, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None)).doing(|| "wait at the gate")?;
+    match signals.try_next() {
+        Ok(Some(signal)) => exit_now(128 + signal),
+        _ => signals.unblock().doing(|| "give the signals back"),
+    }
 }
 
 /// For real, and not only at exec: a filter or a failing exec changes nothing about it (CVE-2024-21626). Nothing is dropped after this

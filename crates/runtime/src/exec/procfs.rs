@@ -5,7 +5,7 @@
 //! to be a procfs, by names that may leave neither it nor its file system.
 
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags};
 use rustix::io::Errno;
@@ -13,6 +13,12 @@ use rustix::io::Errno;
 /// A procfs. In a child namespace its `self` is still the process that asks.
 #[derive(Debug)]
 pub(super) struct Procfs(OwnedFd);
+
+impl AsFd for Procfs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Procfs {
     pub(super) fn open() -> io::Result<Procfs> {

@@ -31,7 +31,9 @@ impl Program {
 pub(super) fn find(child: &Child<'_>, args: &[String], env: &[String], home: bool) -> Outcome<Program> {
     let name = args.first().ok_or_else(|| Problem::new("there is no program to execute"))?;
     let mut env = env.to_vec();
-    if home && !env.iter().any(|variable| variable.starts_with("HOME=")) {
+    // An empty one is none, as with runc.
+    if home && !env.iter().any(|variable| variable.len() > "HOME=".len() && variable.starts_with("HOME=")) {
+        env.retain(|variable| variable != "HOME=");
         let home = child.user()?.home.as_deref().filter(|home| !home.is_empty()).unwrap_or("/");
         env.push(format!("HOME={home}"));
     }

@@ -75,7 +75,7 @@ pub struct Extra {
 pub struct Bundle {
     /// The caller runs the hooks that are the parent's, and this is what the others are told. Without it hooks are refused.
     pub state: Option<oci::State>,
-    /// A FIFO: before it executes the program, the child waits until somebody reads from it.
+    /// A FIFO: before it executes the program, the child waits until somebody writes to it.
     pub gate: Option<PathBuf>,
     /// So many descriptors from 3 on stay open in the program.
     pub preserved: u32,

@@ -32,9 +32,9 @@ pub(crate) enum Error {
     Version { id: String, found: u32, known: u32 },
     #[error("{0}")]
     Plan(#[source] plan::Error),
-    #[error("{0}")]
+    #[error("{}", start_words(.0))]
     Start(#[source] StartError),
-    #[error("{0}")]
+    #[error("{}", cgroup_words(.0))]
     Cgroup(#[source] onggi_cgroup::Error),
     /// A step of a start, or a hook; the message is ready.
     #[error("{0}")]
@@ -88,6 +88,23 @@ impl Diagnose for Error {
             Error::During { source, .. } => source.hint(),
             _ => None,
         }
+    }
+}
+
+fn start_words(error: &StartError) -> String {
+    match error {
+        StartError::Cgroup(error) => cgroup_words(error),
+        other => other.to_string(),
+    }
+}
+
+fn cgroup_words(error: &onggi_cgroup::Error) -> String {
+    match error {
+        onggi_cgroup::Error::NotEmpty { count, .. } => {
+            format!("container's cgroup is not empty: {count} process(es) found")
+        }
+        onggi_cgroup::Error::Frozen { .. } => "container's cgroup unexpectedly frozen".to_owned(),
+        other => other.to_string(),
     }
 }
 

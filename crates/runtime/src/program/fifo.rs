@@ -1,17 +1,15 @@
-//! The FIFO between `create` and `start`: the container's first process waits until somebody reads from it.
+//! The FIFO between `create` and `start`: the container's first process waits until somebody writes to it.
 
-use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::Error;
 
-/// Anybody may write: the process that waits is the container's user by then. It got the FIFO as a descriptor, and nobody else can
-/// reach the directory.
-const MODE: u32 = 0o622;
+/// Anybody may read: the process that waits is the container's user by then. It got the FIFO as a descriptor, and to read from it is
+/// all that it can do.
+const MODE: u32 = 0o644;
 
 pub(crate) fn make(path: &Path) -> Result<(), Error> {
     let fail = |error: Errno| Error::io(format!("mkfifo {}", path.display()), error);
@@ -20,26 +18,15 @@ pub(crate) fn make(path: &Path) -> Result<(), Error> {
     rustix::fs::chmod(path, Mode::from_raw_mode(MODE)).map_err(fail)
 }
 
-/// Lets the process behind `pidfd` go on, and takes the FIFO away: without it a container counts as started.
-pub(crate) fn open_gate(path: &Path, pidfd: BorrowedFd<'_>) -> Result<(), Error> {
-    let fail = |error: Errno| Error::io(format!("open {}", path.display()), error);
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+/// Lets the process that waits go on, and takes the FIFO away: without it a container counts as started.
+pub(crate) fn open_gate(path: &Path) -> Result<(), Error> {
+    let fail = |error: Errno| match error {
+        // Nobody has it open for reading.
+        Errno::NXIO | Errno::PIPE => Error::State("container process is already dead".to_owned()),
+        error => Error::io(format!("open {}", path.display()), error),
+    };
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let gate = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(fail)?;
-    loop {
-        let mut polled = [PollFd::new(&gate, PollFlags::IN), PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
-        match rustix::event::poll(&mut polled, None) {
-            Err(Errno::INTR) => continue,
-            other => other.map_err(fail)?,
-        };
-        // A writer that has ended right after it wrote is a container that was started.
-        match rustix::io::read(&gate, &mut [0_u8; 1]) {
-            Ok(1) => break,
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(error) => return Err(fail(error)),
-        }
-        if !polled[1].revents().is_empty() {
-            return Err(Error::State("container process is already dead".to_owned()));
-        }
-    }
+    rustix::io::retry_on_intr(|| rustix::io::write(&gate, &[0])).map_err(fail)?;
     rustix::fs::unlink(path).map_err(fail)
 }

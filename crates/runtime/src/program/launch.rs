@@ -1,6 +1,7 @@
 //! What `create` and `run` have in common: from a bundle to a process that waits, or runs.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -172,6 +173,7 @@ impl Attempt<'_> {
             locked.write_filter(&plan.filter)?;
             record.seccomp = Some(filter_flags(&plan));
         }
+        self.context.log.debug_all(|| plan.explain());
         let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
         let stdio = stdio(spec.process.as_ref())?;
         onggi_sys::fault::point("runtime.create.planned");
@@ -255,6 +257,10 @@ impl Attempt<'_> {
             match (problem, failure) {
                 (Some(problem), _) => Err(problem),
                 (None, Some(failure)) => {
+                    if failure.step == "execute" {
+                        // With `create` it would be the container's own output; whoever reads that finds it here as well.
+                        let _ = writeln!(std::io::stderr(), "{failure}");
+                    }
                     Err(Error::Failed(failure.message).during("error during container init"))
                 }
                 (None, None) => Ok(()),

@@ -59,6 +59,13 @@ impl Log {
         }
     }
 
+    /// Sentences that are made only if somebody wants them.
+    pub(crate) fn debug_all(&self, sentences: impl FnOnce() -> Vec<String>) {
+        if self.debug {
+            sentences().iter().for_each(|sentence| self.line("debug", sentence));
+        }
+    }
+
     fn line(&self, level: &str, message: &str) {
         let time = time::now_seconds();
         let line = match self.format {

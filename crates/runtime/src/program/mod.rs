@@ -102,9 +102,10 @@ fn run(global: &Parsed, log: &mut Log) -> Result<u8, Failed> {
     log.write_to(global.value("log"), format(global)?)?;
     let Some(command) = commands::find(name) else {
         let help = Some(help::program(GLOBAL));
-        return Err(Failed { error: Error::usage(format!("no such command {name:?}")), code: 1, help });
+        return Err(Failed { error: Error::usage(format!("No help topic for '{name}'")), code: 1, help });
     };
-    if command.flags.is_empty() && command.about == commands::NOT_SUPPORTED {
+    let asks = rest.iter().any(|word| matches!(word.as_str(), "-h" | "-help" | "--help"));
+    if command.about == commands::NOT_SUPPORTED && !asks {
         // Whatever its flags are.
         return Err(Error::unsupported(command.name).into());
     }
@@ -118,7 +119,7 @@ fn run(global: &Parsed, log: &mut Log) -> Result<u8, Failed> {
     command.check(parsed.positional.len()).map_err(with_help)?;
     refuse(global)?;
     let context = Context {
-        store: Store::new(root(global)?),
+        store: Store::new(root(global)?, global.value("root").is_some()),
         log: log.clone(),
         without_cgroups: global.value("cgroup-manager") == Some("disabled"),
     };

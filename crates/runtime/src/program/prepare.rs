@@ -56,8 +56,8 @@ pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, inherited: u32) -> Ve
 }
 
 /// The part that a process given to `exec` has as well.
-pub(crate) fn process(process: &mut oci::Process) -> Option<String> {
-    let sets = process.capabilities.as_mut()?;
+pub(crate) fn process(process: &mut oci::Process) -> Vec<String> {
+    let Some(sets) = process.capabilities.as_mut() else { return Vec::new() };
     let mut unknown = Vec::new();
     for set in [
         &mut sets.bounding,
@@ -74,9 +74,21 @@ pub(crate) fn process(process: &mut oci::Process) -> Option<String> {
             is_known
         });
     }
-    // `config.md`: what cannot be mapped is for a warning.
-    (!unknown.is_empty())
-        .then(|| format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")))
+    // `config.md`: what cannot be mapped or granted is for a warning.
+    let mut warnings = Vec::new();
+    if !unknown.is_empty() {
+        warnings.push(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
+    }
+    let (permitted, inheritable) = (&sets.permitted, &sets.inheritable);
+    sets.ambient.retain(|name| {
+        let is_possible = permitted.contains(name) && inheritable.contains(name);
+        if !is_possible {
+            let reason = "it is not both permitted and inheritable";
+            warnings.push(format!("can't raise ambient capability {name}: {reason}"));
+        }
+        is_possible
+    });
+    warnings
 }
 
 #[cfg(test)]
@@ -103,14 +115,18 @@ mod tests {
         let capabilities = oci::Capabilities {
             bounding: names(&["CAP_CHOWN", "CAP_NEW"]),
             permitted: names(&["CAP_NEW"]),
+            ambient: names(&["CAP_CHOWN"]),
             ..oci::Capabilities::default()
         };
         let mut process = oci::Process { capabilities: Some(capabilities), ..oci::Process::default() };
-        let warning = super::process(&mut process).unwrap();
-        assert_eq!(warning, "ignoring unknown or unavailable capabilities: [CAP_NEW]");
+        let warnings = super::process(&mut process);
+        let expected = [
+            "ignoring unknown or unavailable capabilities: [CAP_NEW]",
+            "can't raise ambient capability CAP_CHOWN: it is not both permitted and inheritable",
+        ];
+        assert_eq!(warnings, expected);
         let left = process.capabilities.unwrap();
-        assert_eq!((left.bounding, left.permitted), (names(&["CAP_CHOWN"]), vec![]));
-        assert_eq!(super::process(&mut oci::Process::default()), None);
+        assert_eq!((left.bounding, left.permitted, left.ambient), (names(&["CAP_CHOWN"]), vec![], vec![]));
     }
 
     #[test]

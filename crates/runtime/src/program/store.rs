@@ -19,6 +19,8 @@ const FILTER: &str = "seccomp.bpf";
 #[derive(Debug)]
 pub(crate) struct Store {
     root: PathBuf,
+    /// Somebody has named it, and so means one that is there.
+    is_given: bool,
 }
 
 /// A container's directory.
@@ -35,8 +37,8 @@ pub(crate) struct Locked {
 }
 
 impl Store {
-    pub(crate) fn new(root: PathBuf) -> Store {
-        Store { root }
+    pub(crate) fn new(root: PathBuf, is_given: bool) -> Store {
+        Store { root, is_given }
     }
 
     /// A new container's place.
@@ -84,8 +86,8 @@ impl Store {
     /// Every container, by name.
     pub(crate) fn ids(&self) -> Result<Vec<String>, Error> {
         let entries = match std::fs::read_dir(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.map_err(|error| Error::io(format!("read {}", self.root.display()), error))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_given => return Ok(Vec::new()),
+            other => other.map_err(|error| Error::io(format!("open {}", self.root.display()), error))?,
         };
         let names = entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().into_string().ok());
         let mut ids: Vec<String> = names.filter(|name| check_id(name).is_ok()).collect();
@@ -216,7 +218,7 @@ mod tests {
     #[test]
     fn a_name_is_taken_once_and_free_again() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::new(directory.path().join("root"));
+        let store = Store::new(directory.path().join("root"), false);
         assert!(matches!(store.find("jar"), Err(Error::DoesNotExist)));
         let jar = store.create("jar").unwrap();
         assert!(matches!(store.create("jar"), Err(Error::AlreadyExists)));
@@ -229,7 +231,7 @@ mod tests {
     #[test]
     fn a_newer_state_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Store::new(directory.path().into());
+        let store = Store::new(directory.path().into(), true);
         let jar = store.create("jar").unwrap();
         let newer = serde_json::json!({ "version": VERSION + 1, "id": "jar", "unknown": true });
         std::fs::write(jar.directory.path.join(STATE), newer.to_string()).unwrap();

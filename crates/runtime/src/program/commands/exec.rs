@@ -79,12 +79,13 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     let pid_file = absolute(flags.value("pid-file"))?;
     let pidfd_socket = absolute(flags.value("pidfd-socket"))?;
     let mut process = process(flags, &record)?;
-    if let Some(warning) = prepare::process(&mut process) {
+    for warning in prepare::process(&mut process) {
         context.log.warn(&warning);
     }
     let detached = flags.has("detach");
     check_terminal(process.terminal, detached, console.is_some())?;
     let plan = plan(&directory, &record, &process, descriptors)?;
+    context.log.debug_all(|| plan.steps.iter().map(plan::Step::explain).collect());
     let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
     let foreground = if detached { None } else { Some(Foreground::prepare(false)?) };
     let first = status::pidfd(&record)?;
@@ -153,6 +154,10 @@ fn change(process: &mut oci::Process, flags: &Parsed) -> Result<(), Error> {
         let sets = process.capabilities.get_or_insert_default();
         for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
             set.extend(added.iter().cloned());
+        }
+        // Ambient ones have to be inheritable, and those that are, the configuration says.
+        if !sets.inheritable.is_empty() {
+            sets.ambient.extend(added);
         }
     }
     process.env.extend(flags.all("env").map(str::to_owned));

@@ -78,11 +78,11 @@ fn all(record: &Record, signal: i32) -> Result<(), Error> {
     Ok(())
 }
 
-/// A number, or a name in any case with or without `SIG`.
+/// A number (0 only asks whether the process is there), or a name in any case with or without `SIG`.
 fn parse(text: &str) -> Result<i32, Error> {
     let unknown = || Error::usage(format!("unknown signal {text:?}"));
     if let Ok(number) = text.parse::<i32>() {
-        return Some(number).filter(|number| (1..=64).contains(number)).ok_or_else(unknown);
+        return Some(number).filter(|number| (0..=64).contains(number)).ok_or_else(unknown);
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -125,7 +125,7 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
-        for text in ["0", "65", "-1", "", "SIG", "NONE", "RTMIN+40"] {
+        for text in ["65", "-1", "", "SIG", "NONE", "RTMIN+40"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

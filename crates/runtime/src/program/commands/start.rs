@@ -38,7 +38,7 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     }
     let pidfd = status::pidfd(&record)?;
     let notify = record.notify.clone().map(|manager| Notify::bind(&locked.directory, manager)).transpose()?;
-    fifo::open_gate(&locked.directory.fifo(), pidfd.as_fd())?;
+    fifo::open_gate(&locked.directory.fifo())?;
     if let Err(error) = poststart(&record) {
         let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), 9);
         return Err(error);
