@@ -45,6 +45,8 @@ pub(crate) enum Tracked {
     Known,
     /// Its destination was changed.
     Redirected,
+    /// `invalid`: it makes no sense where its connection stands, or anywhere.
+    Senseless,
 }
 
 /// A rule under construction, read from left to right like nft's.
@@ -95,6 +97,7 @@ impl Rule {
     pub(crate) fn tracked(self, what: Tracked) -> Rule {
         let (key, bits): (u32, u32) = match what {
             Tracked::Known => (0, 2 | 4),
+            Tracked::Senseless => (0, 1),
             Tracked::Redirected => (2, 1 << 5),
         };
         self.add("ct", |body| body.big(1, FIRST).big(2, key)).mask(&bits.to_ne_bytes()).add("cmp", |body| {

@@ -7,7 +7,7 @@ use crate::Error;
 use crate::link;
 use crate::netlink::Socket;
 use crate::nftables::batch::{BaseChain, Batch, Family, Hook};
-use crate::nftables::expression::Rule;
+use crate::nftables::expression::{Rule, Tracked, Verdict};
 
 /// Of packets from a socket of the relay.
 pub(super) const MARK: u32 = 1;
@@ -33,6 +33,9 @@ pub fn prepare(ipv6: bool) -> Result<(), Error> {
     let mut batch = Batch::new(Family::Inet, TABLE);
     batch.new_table();
     let chain = |name, hook| BaseChain { name, kind: "filter", hook, priority: MANGLE };
+    // pasta of 2023 sends segments without any flag, which no connection is found for: this namespace itself would answer them for the
+    // container, with a reset.
+    let senseless = Rule::new().tracked(Tracked::Senseless).verdict(Verdict::Drop);
     for (chain, rule) in [
         (chain("output", Hook::Output), Rule::new().marked(MARK).mark_connection(MARK)),
         (chain("prerouting", Hook::Prerouting), Rule::new().connection_marked(MARK).mark(BACK)),
@@ -40,6 +43,7 @@ pub fn prepare(ipv6: bool) -> Result<(), Error> {
         batch.base_chain(chain);
         batch.rule(chain.name, rule);
     }
+    batch.rule("prerouting", senseless);
     match batch.send(&mut Socket::netfilter()?, || format!("make the nf_tables table inet {TABLE}")) {
         Err(error) if error.errno() == Some(EEXIST) => Ok(()),
         other => other,
