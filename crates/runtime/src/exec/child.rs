@@ -238,7 +238,7 @@ impl Child<'_> {
             Step::Mount(mount) => mount::mount(self, mount),
             Step::MountCgroups(mount) => cgroups::mount(self, mount),
             Step::MakeDevices { devices, links } => devices::make(self, devices, links),
-            Step::OpenTerminal { console } => terminal::open(self, *console),
+            Step::OpenTerminal { console, plain_output } => terminal::open(self, *console, *plain_output),
             Step::MaskPaths { paths } => masks::mask(self, paths),
             Step::ReadOnlyPaths { paths } => masks::make_read_only(self, paths),
             Step::ReadOnlyMounts { destinations } => masks::make_mounts_read_only(self, destinations),

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, FsWord, OFlags};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::pty::OpenptFlags;
-use rustix::termios::Winsize;
+use rustix::termios::{OptionalActions, OutputModes, Winsize};
 
 use super::child::Child;
 use super::mount::{attach, clone_tree, magic};
@@ -20,7 +20,7 @@ use super::root::Target;
 const DEVPTS_MAGIC: FsWord = 0x1cd1;
 
 /// Opens a pair, sends the master away and keeps the other side; shows it as /dev/console if asked.
-pub(super) fn open(child: &mut Child<'_>, console: bool) -> Outcome {
+pub(super) fn open(child: &mut Child<'_>, console: bool, plain_output: bool) -> Outcome {
     let Some(socket) = child.terminal_socket.take() else {
         return Err(Problem::new("the plan wants a terminal, and the caller gave files"));
     };
@@ -43,6 +43,12 @@ pub(super) fn open(child: &mut Child<'_>, console: bool) -> Outcome {
     if let Some((rows, columns)) = child.terminal_size {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&master, size).doing(|| "set the terminal's size")?;
+    }
+    if plain_output {
+        let mut modes = rustix::termios::tcgetattr(&slave).doing(|| "ask for the terminal's modes")?;
+        modes.output_modes -= OutputModes::ONLCR;
+        rustix::termios::tcsetattr(&slave, OptionalActions::Now, &modes)
+            .doing(|| "set the terminal's modes")?;
     }
     if console {
         let target = child.root()?.target("/dev/console", Target::File).doing(|| "make /dev/console")?;

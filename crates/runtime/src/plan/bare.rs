@@ -37,7 +37,7 @@ pub(super) fn plan(input: &Input<'_>, linux: &oci::Linux, process: &oci::Process
     }
     steps.push(Step::MountRoot { root: root.clone(), at: None, part_from_host: false });
     steps.extend(populate_steps(extra));
-    let mounts = mount_steps(&with_expected(spec), linux, cgroups, &cgroup, process.terminal)?;
+    let mounts = mount_steps(&with_expected(spec), linux, cgroups, &cgroup, process.terminal, false)?;
     steps.extend(mounts.into_iter().map(apart_from_host).collect::<Result<Vec<_>, _>>()?);
     steps.extend(closing_steps(spec, linux, process));
     steps.push(Step::ChangeRoot);
@@ -65,7 +65,7 @@ pub(super) fn join(input: &JoinInput<'_>, linux: &oci::Linux) -> Result<Plan, Er
     let (filter, flags) = filter(linux, extra)?;
     let mut steps = Vec::new();
     if process.terminal {
-        steps.push(Step::OpenTerminal { console: false });
+        steps.push(Step::OpenTerminal { console: false, plain_output: false });
     }
     steps.extend(confined(process::steps(id, process, linux, extra, false, Some(flags))?));
     let launch = Launch {

@@ -45,7 +45,7 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     let part_from_host = propagation.is_some_and(|root| root.kind == PropagationKind::Shared);
     steps.push(Step::MountRoot { root: root.clone(), at: Some(mount_point(root)), part_from_host });
     steps.extend(populate_steps(extra));
-    steps.extend(mount_steps(spec, linux, cgroups, &cgroup, process.terminal)?);
+    steps.extend(mount_steps(spec, linux, cgroups, &cgroup, process.terminal, extra.bundle.plain_output)?);
     steps.extend(closing_steps(spec, linux, process));
     let own = |kind| namespaces.has(kind);
     let hooks = spec.hooks.clone().unwrap_or_default();
@@ -148,7 +148,7 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
     let (filter, flags) = if *privileged { (Vec::new(), 0) } else { filter(linux, extra)? };
     let mut steps = Vec::new();
     if process.terminal {
-        steps.push(Step::OpenTerminal { console: false });
+        steps.push(Step::OpenTerminal { console: false, plain_output: extra.bundle.plain_output });
     }
     steps.extend(process::steps(
         id,
@@ -318,6 +318,7 @@ pub(super) fn mount_steps(
     cgroups: &Layout,
     cgroup: &onggi_cgroup::Plan,
     terminal: bool,
+    plain_output: bool,
 ) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::new();
     let mut read_only_later = Vec::new();
@@ -346,7 +347,7 @@ pub(super) fn mount_steps(
         steps.push(devices::plan(&linux.devices)?);
     }
     if terminal {
-        steps.push(Step::OpenTerminal { console: own_dev });
+        steps.push(Step::OpenTerminal { console: own_dev, plain_output });
     }
     if !read_only_later.is_empty() {
         steps.push(Step::ReadOnlyMounts { destinations: read_only_later });
@@ -413,6 +414,13 @@ pub(super) fn closing_steps(spec: &oci::Spec, linux: &oci::Linux, process: &oci:
     steps
 }
 
+/// Each once, however often it is given.
 fn cleaned(paths: &[String]) -> Vec<String> {
-    paths.iter().map(|path| clean(path)).collect()
+    let mut cleaned: Vec<String> = Vec::with_capacity(paths.len());
+    for path in paths.iter().map(|path| clean(path)) {
+        if !cleaned.contains(&path) {
+            cleaned.push(path);
+        }
+    }
+    cleaned
 }

@@ -79,6 +79,8 @@ pub struct Bundle {
     pub gate: Option<PathBuf>,
     /// So many descriptors from 3 on stay open in the program.
     pub preserved: u32,
+    /// A terminal does not complete line ends: whoever shows its output does.
+    pub plain_output: bool,
     /// The caller's session keyring stays.
     pub keep_keyring: bool,
     /// Of the capabilities those that Onggi has itself, as `config.md` wants it; otherwise one that it lacks is an error.

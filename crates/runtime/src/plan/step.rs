@@ -46,6 +46,9 @@ pub enum Step {
     /// Opens a pseudo-terminal in the container's devpts and sends its master to the parent.
     OpenTerminal {
         console: bool,
+        /// Line ends stay as the program writes them.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        plain_output: bool,
     },
     /// Covers paths so that they look empty.
     MaskPaths {

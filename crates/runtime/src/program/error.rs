@@ -39,6 +39,9 @@ pub(crate) enum Error {
     /// A step of a start, or a hook; the message is ready.
     #[error("{0}")]
     Failed(String),
+    /// The program itself could not be executed: the same words that, with `create`, are the container's own output.
+    #[error("{0}")]
+    Program(String),
     /// An error with what was going on.
     #[error("{what}: {source}")]
     During { what: &'static str, source: Box<Error> },
@@ -58,7 +61,10 @@ impl Error {
     }
 
     pub(crate) fn during(self, what: &'static str) -> Error {
-        Error::During { what, source: Box::new(self) }
+        match self {
+            Error::Program(_) => self,
+            other => Error::During { what, source: Box::new(other) },
+        }
     }
 }
 
@@ -74,7 +80,7 @@ impl Diagnose for Error {
             Error::Plan(error) => error.kind(),
             Error::Start(error) => error.kind(),
             Error::Cgroup(error) => error.kind(),
-            Error::Failed(_) => Kind::Internal,
+            Error::Failed(_) | Error::Program(_) => Kind::Internal,
             Error::During { source, .. } => source.kind(),
         }
     }

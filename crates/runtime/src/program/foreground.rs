@@ -117,15 +117,11 @@ impl Joined {
         if let Some(before) = &before {
             let mut raw = before.clone();
             raw.make_raw();
-            // The container's terminal leaves line ends as they are, so that a pipe gets them so; ours completes them.
+            // The container's terminal leaves line ends as they are (`Bundle::plain_output`), so that a pipe gets them so; ours completes
+            // them.
             raw.output_modes |= OutputModes::OPOST;
             rustix::termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &raw)
                 .map_err(|error| Error::io("make the terminal raw", error))?;
-        }
-        if let Ok(mut theirs) = rustix::termios::tcgetattr(&master) {
-            theirs.output_modes -= OutputModes::ONLCR;
-            rustix::termios::tcsetattr(&master, OptionalActions::Now, &theirs)
-                .map_err(|error| Error::io("set up the terminal", error))?;
         }
         let joined = Joined { master, before, input: VecDeque::new(), input_open: true, output_open: true };
         joined.resize();

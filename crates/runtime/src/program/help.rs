@@ -27,7 +27,7 @@ pub(crate) fn program(global: &[Flag]) -> String {
 
 pub(crate) fn command(command: &Command) -> String {
     let mut text = format!(
-        "NAME:\n   runc {0} - {1}\n\nUSAGE:\n   onggi-runtime {0} [command options] {2}\n",
+        "NAME:\n   onggi-runtime {0} - {1}\n\nUSAGE:\n   onggi-runtime {0} [command options] {2}\n",
         command.name, command.about, command.usage
     );
     options(&mut text, "OPTIONS", command.flags);

@@ -1,7 +1,6 @@
 //! What `create` and `run` have in common: from a bundle to a process that waits, or runs.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -220,6 +219,7 @@ impl Attempt<'_> {
             state: Some(record.state("creating")),
             gate,
             preserved: self.preserved,
+            plain_output: self.mode == Mode::Foreground,
             keep_keyring: self.keep_keyring,
             what_there_is: true,
         };
@@ -258,8 +258,7 @@ impl Attempt<'_> {
                 (Some(problem), _) => Err(problem),
                 (None, Some(failure)) => {
                     if failure.step == "execute" {
-                        // With `create` it would be the container's own output; whoever reads that finds it here as well.
-                        let _ = writeln!(std::io::stderr(), "{failure}");
+                        return Err(Error::Program(failure.message));
                     }
                     Err(Error::Failed(failure.message).during("error during container init"))
                 }

@@ -39,8 +39,11 @@ impl Log {
     }
 
     /// The error that ends the program: in the log, and for whoever reads standard error (conmon does).
-    pub(crate) fn error(&self, message: &str) {
-        if self.file.is_some() {
+    pub(crate) fn error(&self, error: &Error) {
+        let message = &error.to_string();
+        if matches!(error, Error::Program(_)) && self.file.is_none() {
+            let _ = writeln!(std::io::stderr(), "{message}");
+        } else if self.file.is_some() {
             self.line("error", message);
             // As runc: the file is for the engine, this is for the person.
             let _ = writeln!(std::io::stderr(), "{message}");

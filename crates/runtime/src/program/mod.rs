@@ -67,7 +67,7 @@ pub(crate) fn main() -> ExitCode {
             if let Some(help) = help {
                 print(&help);
             }
-            log.error(&error.to_string());
+            log.error(&error);
             ExitCode::from(code)
         }
     }

@@ -84,7 +84,7 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     }
     let detached = flags.has("detach");
     check_terminal(process.terminal, detached, console.is_some())?;
-    let plan = plan(&directory, &record, &process, descriptors)?;
+    let plan = plan(&directory, &record, &process, descriptors, detached)?;
     context.log.debug_all(|| plan.steps.iter().map(plan::Step::explain).collect());
     let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
     let foreground = if detached { None } else { Some(Foreground::prepare(false)?) };
@@ -191,6 +191,7 @@ fn plan(
     record: &Record,
     process: &oci::Process,
     descriptors: Descriptors,
+    detached: bool,
 ) -> Result<Plan, Error> {
     let seccomp = if record.seccomp.is_some() { Some(directory.read_filter()?) } else { None };
     let spec = oci::Spec {
@@ -207,6 +208,7 @@ fn plan(
         seccomp_flags: record.seccomp.unwrap_or(0),
         bundle: plan::Bundle {
             preserved: descriptors.all(),
+            plain_output: !detached,
             keep_keyring: record.keep_keyring,
             what_there_is: true,
             ..plan::Bundle::default()
