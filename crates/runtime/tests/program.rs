@@ -244,8 +244,7 @@ fn hooks_run_in_their_order_and_places() {
         bundle.config["hooks"] = json!({ point: [{ "path": "/bin/true" }, { "path": "/bin/false" }] });
         bundle.fails("run {}", 1, &format!("error running {point} hook #1: exit status 1"));
     }
-    bundle.config["hooks"] =
-        json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", "sleep 1000"], "timeout": 1 }] });
+    bundle.config["hooks"] = json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", "exec sleep 1000"], "timeout": 1 }] });
     bundle.fails("run {}", 1, "hook ran past specified timeout of 1.0s");
 }
 

@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn one_that_takes_too_long_is_killed() {
-        let error = outcome("sleep 1000", Some(1)).unwrap_err();
+        let error = outcome("exec sleep 1000", Some(1)).unwrap_err();
         assert_eq!(error, "error running prestart hook #1: hook ran past specified timeout of 1.0s");
     }
 
