@@ -122,6 +122,9 @@ fn words(words: &[&str]) -> Vec<String> {
 
 const CREATED: &[&str] = &["create", "--name", "jar", "busybox", "sleep", "1000"];
 const STARTED: &[&str] = &["start", "jar"];
+const NETWORK: &[&str] = &["network", "create", "shop"];
+const CONNECT: &[&str] = &["network", "connect", "shop", "jar"];
+const DISCONNECT: &[&str] = &["network", "disconnect", "shop", "jar"];
 
 #[test]
 fn create() {
@@ -252,6 +255,74 @@ fn load() {
             after(onggi, fault, &["load", "-i", &path]);
             assert_eq!(after(onggi, fault, &["run", "--rm", "loaded:1"]).stdout, "content\n");
         },
+    }
+    .is_killed_at_each_step();
+}
+
+/// Whatever the accident: said again, either command does what it says, and nothing of the network stays when it goes.
+fn connects_and_disconnects(onggi: &TestEnv, fault: &str) {
+    let links = || onggi.ok(["exec", "jar", "ls", "/sys/class/net"]).split_whitespace().count();
+    let answer = onggi.run(CONNECT);
+    assert!(answer.code == 0 || answer.stderr.contains("already exists"), "{fault}: {answer}");
+    assert_eq!(links(), 3, "{fault}: lo, and one for each of two networks");
+    let shop = onggi.inspect("jar", "{{(index .NetworkSettings.Networks \"shop\").IPAddress}}");
+    assert!(onggi.ok(["exec", "jar", "cat", "/etc/hosts"]).contains(&shop), "{fault}: {shop}");
+    onggi.run(["network", "rm", "shop"]).code(1).says("has active endpoints");
+    after(onggi, fault, DISCONNECT);
+    assert_eq!(links(), 2, "{fault}");
+    assert!(!onggi.ok(["exec", "jar", "cat", "/etc/hosts"]).contains(&shop), "{fault}: {shop}");
+    gone_for_good(onggi, fault);
+}
+
+/// The network goes, and the container lives on without it.
+fn gone_for_good(onggi: &TestEnv, fault: &str) {
+    after(onggi, fault, &["network", "rm", "shop"]);
+    after(onggi, fault, &["system", "check"]);
+    after(onggi, fault, &["stop", "-t", "0", "jar"]);
+    after(onggi, fault, STARTED);
+    removable(onggi, fault);
+}
+
+#[test]
+fn connect_to_a_network() {
+    Act { before: &[NETWORK, CREATED, STARTED], words: |_| words(CONNECT), sound: connects_and_disconnects }
+        .is_killed_at_each_step();
+}
+
+#[test]
+fn connect_to_a_network_and_think_better_of_it() {
+    Act {
+        before: &[NETWORK, CREATED, STARTED],
+        words: |_| words(CONNECT),
+        sound: |onggi, fault| {
+            let answer = onggi.run(DISCONNECT);
+            assert!(answer.code == 0 || answer.stderr.contains("is not connected"), "{fault}: {answer}");
+            gone_for_good(onggi, fault);
+        },
+    }
+    .is_killed_at_each_step();
+}
+
+#[test]
+fn disconnect_from_a_network() {
+    Act {
+        before: &[NETWORK, CREATED, STARTED, CONNECT],
+        words: |_| words(DISCONNECT),
+        sound: |onggi, fault| {
+            let answer = onggi.run(DISCONNECT);
+            assert!(answer.code == 0 || answer.stderr.contains("is not connected"), "{fault}: {answer}");
+            connects_and_disconnects(onggi, fault);
+        },
+    }
+    .is_killed_at_each_step();
+}
+
+#[test]
+fn disconnect_from_a_network_and_connect_again() {
+    Act {
+        before: &[NETWORK, CREATED, STARTED, CONNECT],
+        words: |_| words(DISCONNECT),
+        sound: connects_and_disconnects,
     }
     .is_killed_at_each_step();
 }

@@ -206,3 +206,64 @@ fn what_was_left_behind_is_swept() {
     onggi.ok(other);
     assert_eq!(onggi.leftovers(), Vec::<String>::new());
 }
+
+/// Removing a network beside connecting to it: one of both is first, and the other is told so.
+#[test]
+fn a_network_that_goes_while_somebody_comes() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "guest", "busybox", "sleep", "1000"]);
+    for round in 0..6 {
+        let name = format!("shop{round}");
+        onggi.ok(["network", "create", &name]);
+        let (connected, removed) = std::thread::scope(|scope| {
+            let connecting = scope.spawn(|| onggi.run(["network", "connect", &name, "guest"]).code == 0);
+            let removing = scope.spawn(|| onggi.run(["network", "rm", &name]).code == 0);
+            (connecting.join().expect("an answer"), removing.join().expect("an answer"))
+        });
+        assert_ne!(connected, removed, "round {round}");
+        if connected {
+            onggi.ok(["network", "disconnect", &name, "guest"]);
+            onggi.ok(["network", "rm", &name]);
+        }
+    }
+    onggi.ok(["system", "check"]);
+    onggi.ok(["rm", "-f", "guest"]);
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+/// What a crash of another day has left, of which no record says anything.
+#[test]
+fn bridges_and_files_of_no_network_are_found_and_taken_away() {
+    let onggi = busybox();
+    if onggi.is_ordinary() {
+        return;
+    }
+    onggi.ok(["run", "--rm", "busybox", "true"]);
+    let (id, link) = (format!("{:0>64}", std::process::id()), format!("og-x{}", std::process::id()));
+    let alias = format!("onggi network {id} of {}", onggi.run_root().display());
+    let ip = |words: &[&str]| {
+        assert!(
+            std::process::Command::new("ip").args(words).status().expect("iproute2").success(),
+            "{words:?}"
+        );
+    };
+    let directory = onggi.run_root().join("networks").join(&id);
+    let leave = || {
+        std::fs::create_dir_all(directory.join("endpoints")).expect("a directory");
+        ip(&["link", "add", &link, "type", "bridge"]);
+        ip(&["link", "set", &link, "alias", &alias]);
+    };
+    let is_there = || std::path::Path::new("/sys/class/net").join(&link).exists();
+    leave();
+    for words in [&["system", "check"][..], &["doctor"]] {
+        let said = onggi.run(words).stdout;
+        assert!(said.contains(&format!("{link}: is a bridge of no network")), "{words:?}: {said}");
+        assert!(said.contains(&format!("{id}: is of no network")), "{words:?}: {said}");
+    }
+    onggi.ok(["system", "check", "--repair"]);
+    assert!(!is_there() && !directory.exists());
+    onggi.ok(["system", "check"]);
+    leave();
+    onggi.ok(["system", "reset", "-f"]);
+    assert!(!is_there() && !directory.exists());
+}

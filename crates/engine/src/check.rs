@@ -61,6 +61,7 @@ impl Engine {
             findings.push(mend(id, "is in the index and has no record", repair, action));
         }
         self.check_sandboxes(repair, &mut findings)?;
+        self.check_networks(repair, &mut findings)?;
         Ok(findings)
     }
 
@@ -206,7 +207,7 @@ fn found(subject: &str, problem: &str, repaired: Option<String>) -> Finding {
     Finding { subject: subject.to_owned(), problem: problem.to_owned(), repaired }
 }
 
-fn mend(
+pub(crate) fn mend(
     subject: &str,
     problem: &str,
     repair: bool,

@@ -28,6 +28,8 @@ use crate::protocol::{Answer, MAX_DESCRIPTORS, MAX_PACKET, Question, Reply, Requ
 pub const SOCKET: &str = "socket";
 /// The file in a sandbox's directory on which a living monitor holds an OFD lock.
 pub const ALIVE: &str = "alive";
+/// The file there that says what the container was started with, and what it has been connected to since: [`crate::protocol::Start`] as JSON.
+pub const START: &str = "start";
 /// How long a monitor may take to say hello.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Where all monitors are, in every hierarchy: beside the containers, so that no limit of theirs counts for them.

@@ -176,6 +176,11 @@ fn try_claim(directory: &Directory, endpoint: &Endpoint) -> Result<(), Error> {
     }
     let file = directory.endpoints().join(&endpoint.container);
     let new = directory.path().join(format!(".{}", endpoint.container));
+    // One of a claim that was cut short may be the lease of another address, and must not be written into.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::file("remove", new)(error)),
+        _ => {}
+    }
     // A structure of strings and numbers always encodes.
     let bytes = serde_json::to_vec(endpoint).unwrap_or_default();
     std::fs::write(&new, bytes).map_err(Error::file("write", &new))?;
@@ -315,7 +320,16 @@ pub fn all_traces(directory: &Directory) -> Result<Vec<Endpoint>, Error> {
     let mut traces: Vec<Endpoint> = Vec::new();
     for place in [directory.addresses(), directory.endpoints()] {
         for name in file_names(&place)? {
-            traces.extend(read(&place.join(name)).ok().filter(|endpoint| !traces.contains(endpoint)));
+            let Ok(mut trace) = read(&place.join(&name)) else { continue };
+            // The lease is what the file is called, whatever it says.
+            match name.parse::<IpAddr>() {
+                Ok(IpAddr::V4(address)) if trace.ipv4 != Some(address) => trace.ipv4 = Some(address),
+                Ok(IpAddr::V6(address)) if trace.ipv6 != Some(address) => trace.ipv6 = Some(address),
+                _ => {}
+            }
+            if !traces.contains(&trace) {
+                traces.push(trace);
+            }
         }
     }
     Ok(traces)
@@ -481,5 +495,30 @@ mod tests {
         assert!(all_traces(&directory).unwrap().is_empty());
         claim(&directory, &one).unwrap();
         assert_eq!(list(&directory).unwrap(), [one]);
+    }
+
+    #[test]
+    fn a_lease_that_was_cut_short_is_not_written_into_by_the_next() {
+        let run = tempfile::tempdir().unwrap();
+        let directory = Directory::new(run.path(), "n");
+        let (one, two) = (endpoint("a", [10, 0, 0, 2], &["web"]), endpoint("a", [10, 0, 0, 3], &["web"]));
+        claim(&directory, &one).unwrap();
+        // As a kill right behind the address leaves it: both are one file.
+        std::fs::rename(
+            directory.endpoints().join(&one.container),
+            directory.path().join(format!(".{}", one.container)),
+        )
+        .unwrap();
+        claim(&directory, &two).unwrap();
+        assert_eq!(read(&directory.address([10, 0, 0, 2].into())).unwrap(), one);
+        // Also one that says something else is found by its name.
+        std::fs::remove_file(directory.address([10, 0, 0, 2].into())).unwrap();
+        std::fs::hard_link(directory.address([10, 0, 0, 3].into()), directory.address([10, 0, 0, 2].into()))
+            .unwrap();
+        for trace in all_traces(&directory).unwrap() {
+            release(&directory, &trace).unwrap();
+        }
+        assert!(addresses(&directory).unwrap().is_empty());
+        assert!(all_traces(&directory).unwrap().is_empty());
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use crate::Error;
 use crate::address::{Mac, Subnet};
 use crate::netlink::Socket;
-use crate::netlink::message::{ACK, Attributes, CREATE, DUMP, EXCLUSIVE, Message};
+use crate::netlink::message::{ACK, Attributes, CREATE, DUMP, EXCLUSIVE, Message, REPLACE};
 
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
@@ -193,9 +193,9 @@ pub fn add_address(socket: &mut Socket, index: u32, address: IpAddr, prefix: u8)
     }
 }
 
-/// The way to everywhere.
+/// The way to everywhere, in the place of one that is there.
 pub fn add_default_route(socket: &mut Socket, index: u32, gateway: IpAddr) -> Result<(), Error> {
-    let message = Message::new(NEW_ROUTE, CREATE | EXCLUSIVE | ACK)
+    let message = Message::new(NEW_ROUTE, CREATE | REPLACE | ACK)
         .raw(&route_header(family(gateway)))
         .attribute(route_attribute::GATEWAY, &octets(gateway))
         .number(route_attribute::OUT, index);

@@ -74,13 +74,14 @@ impl Engine {
             onggi_sys::fault::point("engine.network.attached");
             Ok(())
         });
-        if let Err(error) = attached.and_then(|()| self.check_published(record, &connections)) {
+        let checked = attached.and_then(|()| self.check_published(record, &connections));
+        let names = checked.and_then(|()| self.names_for(record));
+        connections.names = names.map_err(|error| {
             for attachment in connections.attachments.iter().filter(|_| leases == Leases::Taken) {
                 let _ = self.undo_at_home(|| wire::disconnect(&mut Firewall::default(), attachment, false));
             }
-            return Err(error);
-        }
-        connections.names = self.names_for(record)?;
+            error
+        })?;
         connections.host = if self.has_own_network() {
             own_addresses()
         } else {
@@ -112,6 +113,11 @@ impl Engine {
         leases: Leases,
     ) -> Result<Attachment, Error> {
         check(network, wanted)?;
+        // Until the lease is taken, which keeps the network.
+        let _stays = match leases {
+            Leases::Taken => Some(self.keep_network(network)?),
+            Leases::Looked => None,
+        };
         if leases == Leases::Taken {
             self.bring_up(network)?;
         }
@@ -166,6 +172,10 @@ impl Engine {
             inside,
             ports,
         };
+        // Of a try that was cut short, whose lease nobody would know of any more.
+        if let Some(before) = endpoint::find(&directory, id).filter(|_| leases == Leases::Taken) {
+            self.clear_endpoint(&before)?;
+        }
         let mut swept = false;
         for _ in 0..MOST_ATTEMPTS {
             let taken = endpoint::addresses(&directory)?;
@@ -274,8 +284,7 @@ impl Engine {
     /// the host's server of names is on the host's loopback (systemd-resolved), who can ask it has to ask it for the container.
     pub(super) fn names_for(&self, record: &Record) -> Result<Option<resolve::Config>, Error> {
         let mut networks = Vec::new();
-        for wanted in &record.resolved.networks {
-            let network = self.find_network(&wanted.name)?;
+        for network in self.networks_of(record)? {
             if !network.is_default() {
                 let Network { id, name, internal, .. } = network;
                 networks.push(resolve::Network { id, name, internal });

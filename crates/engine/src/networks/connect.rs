@@ -1,8 +1,14 @@
-//! Connecting a container that is there to another network, and taking it off one: in its record and, if it runs, by its monitor.
+//! Connecting a container that is there to another network, and taking it off one, while it runs or not.
+//!
+//! Both are done under the container's lock and in one order, in which each step may be the last: connecting leases, writes the record,
+//! and then has the monitor make the links; taking off writes the record, and then has the monitor give everything back. The record says
+//! where the container belongs; saying the same command again finishes what was cut short, and the other one undoes it.
 
+use onggi_monitor::client::START;
 use onggi_monitor::protocol::{Reply, Request, WayOut};
-use onggi_net::endpoint::{self, Endpoint};
-use onggi_net::wire::{self, Firewall};
+use onggi_net::attachment::Attachment;
+use onggi_net::endpoint::{self, Directory, Endpoint};
+use serde::Deserialize;
 
 use super::{Leases, Network};
 use crate::Engine;
@@ -13,6 +19,13 @@ use crate::record::Record;
 use crate::request::{self, NetworkRequest};
 use crate::spec::files;
 
+/// As much as is asked here of what a monitor keeps in its sandbox to be adopted by.
+#[derive(Debug, Deserialize)]
+struct Start {
+    #[serde(default)]
+    networks: Vec<Attachment>,
+}
+
 impl Engine {
     /// Connects a container to a network.
     ///
@@ -20,8 +33,8 @@ impl Engine {
     /// It is on it already, or has no network namespace of its own.
     pub fn network_connect(&self, id: &ContainerId, wanted: &NetworkRequest) -> Result<(), Error> {
         let network = self.find_network(&wanted.name)?;
-        let (mut record, live, _lock) = self.hold(id)?;
-        match &record.request.network {
+        let (before, live, _lock) = self.hold(id)?;
+        match &before.request.network {
             request::Network::Bridge => {}
             request::Network::None => {
                 return Err(invalid(
@@ -34,14 +47,33 @@ impl Engine {
                 ));
             }
         }
-        if self.position(&record, &network).is_some() {
+        let mut record = before.clone();
+        let known = self.position(&record, &network);
+        // Whom the record alone has there was cut short on its way.
+        let is_there = !live || self.monitored_networks(id).iter().any(|other| other.network == network.id);
+        if known.is_some() && is_there {
+            if let Some(endpoint) = endpoint::find(&self.endpoints(&network), id.as_str()).filter(|_| live) {
+                self.add_to_hosts(&record, &endpoint)?;
+            }
             return Err(Error::AlreadyConnected { container: record.name, network: network.name });
         }
-        record.resolved.networks.push(NetworkRequest { name: network.name.clone(), ..wanted.clone() });
-        if live {
-            self.connect_running(&record, &network, wanted)?;
+        if let Some(at) = known {
+            record.resolved.networks.remove(at);
         }
-        self.write_connected(&record)
+        if live {
+            self.take_off(&record, &network.id)?;
+        }
+        record.resolved.networks.push(NetworkRequest { name: network.name.clone(), ..wanted.clone() });
+        if !live {
+            return self.write_connected(&record);
+        }
+        let connected = self.connect_running(&record, &network, wanted);
+        if connected.is_err() {
+            let record = Record { resolved: before.resolved, ..record };
+            // The failure is what matters; what stays is undone by `network disconnect`.
+            let _ = self.take_off(&record, &network.id).and_then(|_| self.write_connected(&record));
+        }
+        connected
     }
 
     /// The record, and the row that shows its networks.
@@ -51,7 +83,7 @@ impl Engine {
         Ok(self.store.insert_container(&crate::create::row(record))?)
     }
 
-    /// The record would name a network that the container is not on if this failed: so it comes before it is written.
+    /// The lease comes first: from then on nobody can remove the network.
     fn connect_running(
         &self,
         record: &Record,
@@ -69,58 +101,109 @@ impl Engine {
         let inside = (0..).map(|at| format!("eth{at}")).find(|name| !used.contains(name));
         let inside = inside.unwrap_or_default();
         let attachment = self.attach_network(record, network, wanted, inside, &ways, Leases::Taken)?;
-        let request = Request::ConnectNetwork {
-            attachment: Box::new(attachment.clone()),
-            names: self.names_for(record)?,
-        };
         onggi_sys::fault::point("engine.connect.leased");
-        if let Err(error) = self.order_monitor(&record.id, &request) {
-            let _ = self.undo_at_home(|| wire::disconnect(&mut Firewall::default(), &attachment, true));
-            return Err(error);
-        }
+        self.write_connected(record)?;
+        self.add_to_hosts(record, &attachment.endpoint)?;
+        onggi_sys::fault::point("engine.connect.hosts-written");
+        let names = self.names_for(record)?;
+        self.order_monitor(&record.id, &Request::ConnectNetwork { attachment: Box::new(attachment), names })?;
         onggi_sys::fault::point("engine.connect.connected");
-        let lines = files::own_addresses(record, [&attachment.endpoint]);
-        self.change_hosts(record, |text| format!("{text}{lines}"))
+        Ok(())
     }
 
-    /// Takes a container off a network.
+    /// Takes a container off a network, which need not be there any more.
     ///
     /// # Errors
     /// It is not on it.
-    pub fn network_disconnect(&self, id: &ContainerId, network: &str) -> Result<(), Error> {
-        let network = self.find_network(network)?;
-        let (mut record, live, _lock) = self.hold(id)?;
-        let Some(at) = self.position(&record, &network) else {
-            return Err(Error::NotConnected { container: record.id.to_string(), network: network.name });
+    pub fn network_disconnect(&self, id: &ContainerId, name: &str) -> Result<(), Error> {
+        let network = match self.find_network(name) {
+            Err(Error::NoSuchNetwork { .. }) => None,
+            other => Some(other?),
         };
-        record.resolved.networks.remove(at);
+        let (mut record, live, _lock) = self.hold(id)?;
+        let known = match &network {
+            Some(network) => self.position(&record, network),
+            None => record.resolved.networks.iter().position(|wanted| wanted.name == name),
+        };
+        if let Some(at) = known {
+            record.resolved.networks.remove(at);
+            self.write_connected(&record)?;
+        }
+        let mut was_there = known.is_some();
         if live {
-            let endpoints = self.live_endpoints(&record)?;
-            let names = self.names_for(&record)?;
-            let way_out = self.way_out(&record)?;
+            let is_it = |endpoint: &Endpoint| endpoint.network == name || endpoint.network_name == name;
+            let network_id = match &network {
+                Some(network) => Some(network.id.clone()),
+                None => self.monitored_networks(id).into_iter().find(is_it).map(|endpoint| endpoint.network),
+            };
+            if let Some(network) = network_id {
+                was_there |= self.take_off(&record, &network)?;
+            }
+        }
+        match network {
+            _ if was_there => Ok(()),
+            Some(network) => {
+                Err(Error::NotConnected { container: record.id.to_string(), network: network.name })
+            }
+            None => Err(Error::NoSuchNetwork { name: name.to_owned() }),
+        }
+    }
+
+    /// Has a container that runs give back whatever it has on a network that its record does not name any more, half made or whole. Answers
+    /// whether it had anything. Whoever calls holds the container's lock.
+    pub(super) fn take_off(&self, record: &Record, network: &str) -> Result<bool, Error> {
+        let id = &record.id;
+        let directory = Directory::new(&self.paths.run, network);
+        let endpoint = endpoint::find(&directory, id.as_str());
+        let mut was_there = endpoint.is_some();
+        if let Some(endpoint) = &endpoint {
+            let lines = files::own_addresses(record, [endpoint]);
+            self.change_hosts(record, |text| text.replace(&lines, ""))?;
+        }
+        if self.monitored_networks(id).iter().any(|known| known.network == network) {
+            was_there = true;
+            let (names, way_out) = (self.names_for(record)?, self.way_out(record)?);
             self.order_monitor(
                 id,
-                &Request::DisconnectNetwork { network: network.id.clone(), names, way_out },
+                &Request::DisconnectNetwork { network: network.to_owned(), names, way_out },
             )?;
             onggi_sys::fault::point("engine.disconnect.disconnected");
-            let gone = endpoints.into_iter().filter(|(known, _)| known.id == network.id);
-            let gone: Vec<Endpoint> = gone.map(|(_, endpoint)| endpoint).collect();
-            let lines = files::own_addresses(&record, &gone);
-            self.change_hosts(&record, |text| text.replace(&lines, ""))?;
         }
-        self.write_connected(&record)
+        // What the monitor never heard of.
+        if let Some(rest) = endpoint::find(&directory, id.as_str()) {
+            self.clear_endpoint(&rest)?;
+        }
+        Ok(was_there)
+    }
+
+    /// The networks that a container's monitor has it on, or has begun to.
+    pub(super) fn monitored_networks(&self, id: &ContainerId) -> Vec<Endpoint> {
+        let path = self.paths.sandbox(id).join(START);
+        let start = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Start>(&bytes).ok());
+        start.into_iter().flat_map(|start| start.networks).map(|attachment| attachment.endpoint).collect()
     }
 
     /// The first of a container's networks that lead out.
     fn way_out(&self, record: &Record) -> Result<Option<WayOut>, Error> {
-        for wanted in &record.resolved.networks {
-            let network = self.find_network(&wanted.name)?;
+        for network in self.networks_of(record)? {
             if !network.internal {
                 let gateways = network.subnets.iter().map(|range| range.gateway).collect();
                 return Ok(Some(WayOut { network: network.id, gateways }));
             }
         }
         Ok(None)
+    }
+
+    /// The networks that a record names, but for those that have been removed since.
+    pub(super) fn networks_of(&self, record: &Record) -> Result<Vec<Network>, Error> {
+        let mut networks = Vec::new();
+        for wanted in &record.resolved.networks {
+            match self.find_network(&wanted.name) {
+                Err(Error::NoSuchNetwork { .. }) => {}
+                other => networks.push(other?),
+            }
+        }
+        Ok(networks)
     }
 
     /// The container is found by its new name, and no more by the old one.
@@ -159,6 +242,14 @@ impl Engine {
         Ok(all)
     }
 
+    /// The container's own addresses, unless they are there.
+    fn add_to_hosts(&self, record: &Record, endpoint: &Endpoint) -> Result<(), Error> {
+        let lines = files::own_addresses(record, [endpoint]);
+        self.change_hosts(record, |text| {
+            if text.contains(&lines) { text.to_owned() } else { format!("{text}{lines}") }
+        })
+    }
+
     /// The file is bound into the container, so it stays the same file.
     fn change_hosts(&self, record: &Record, change: impl FnOnce(&str) -> String) -> Result<(), Error> {
         let path = self.paths.container(&record.id).join("hosts");
@@ -166,7 +257,7 @@ impl Engine {
         std::fs::write(&path, change(&text)).map_err(Error::io("write", path))
     }
 
-    fn position(&self, record: &Record, network: &Network) -> Option<usize> {
+    pub(super) fn position(&self, record: &Record, network: &Network) -> Option<usize> {
         let is_it = |wanted: &NetworkRequest| {
             wanted.name == network.name
                 || self.find_network(&wanted.name).is_ok_and(|known| known.id == network.id)

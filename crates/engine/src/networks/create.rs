@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 
 use onggi_monitor::clock::Moment;
 use onggi_net::address::Subnet;
@@ -179,11 +180,28 @@ impl Engine {
         synced.map_err(Error::io("fsync", networks))
     }
 
-    /// Held while networks come and go. Ends with the value.
+    /// Held while networks come and go; a container's lock, if any, is taken before. Ends with the value.
     pub(super) fn lock_networks(&self) -> Result<std::fs::File, Error> {
         let networks = self.paths.networks();
         make_directory(&networks).map_err(Error::io("make the directory", &networks))?;
-        crate::disk::lock(&self.paths.data.join("networks.lock"))
+        crate::disk::lock(&self.networks_lock())
+    }
+
+    /// Keeps a network that was found before from being removed, or answers that it has been. Shared by all who come to be on networks:
+    /// a bridge that is made, or a lease that is taken, without this may be of a network that is not there any more. Ends with the value.
+    pub(super) fn keep_network(&self, network: &Network) -> Result<std::fs::File, Error> {
+        let path = self.networks_lock();
+        let file = onggi_sys::ofd::open(&path).map_err(Error::io("open", &path))?;
+        onggi_sys::ofd::lock_shared(file.as_fd()).map_err(Error::io("lock", path))?;
+        onggi_sys::fault::point("engine.network.kept");
+        match self.read_network(&network.name)? {
+            Some(now) if now.id == network.id => Ok(file),
+            _ => Err(Error::NoSuchNetwork { name: network.name.clone() }),
+        }
+    }
+
+    fn networks_lock(&self) -> std::path::PathBuf {
+        self.paths.data.join("networks.lock")
     }
 }
 

@@ -10,6 +10,7 @@ mod create;
 mod foreign;
 mod holders;
 mod inspect;
+mod leftover;
 mod ports;
 mod remove;
 

@@ -2,7 +2,6 @@
 
 use onggi_error::{Diagnose, Kind};
 use onggi_net::endpoint;
-use onggi_net::nftables::Change;
 use onggi_net::{Socket, link, turn};
 
 use super::{BUILT_IN, Network};
@@ -74,7 +73,7 @@ impl Engine {
     }
 
     /// A bridge has gone: its rules in others' chains go, and with the last one the table.
-    fn leave_firewall(&self) -> Result<(), Error> {
+    pub(super) fn leave_firewall(&self) -> Result<(), Error> {
         let mut socket = Socket::netfilter()?;
         // Who brings a bridge up makes the link first and then looks for the table, so one of both is seen.
         let _turn = turn::rebuild(&self.paths.run)?;
@@ -112,7 +111,8 @@ impl Engine {
         crate::disk::remove_tree(&leftover)
     }
 
-    /// Takes away what the kernel has for all networks: bridges and the table. No container may run.
+    /// Takes away what the kernel has for all networks, those that have no record among them: bridges and the table. No container may
+    /// run.
     ///
     /// # Errors
     /// The first failure, after everything that could be taken away was.
@@ -123,9 +123,13 @@ impl Engine {
         }
         let table = self.instance().table();
         let deleted = self.undo_at_home(|| {
+            let mut links = Socket::route()?;
+            let bridges = self.own_bridges()?.into_iter();
+            let unlinked = bridges.map(|(name, _)| link::delete(&mut links, &name).map_err(Error::from));
+            let unlinked = unlinked.fold(Ok(()), Result::and);
             let mut socket = Socket::netfilter()?;
             let admitted = self.admit_bridges(&mut socket);
-            admitted.and(table.delete(&mut socket).map_err(Error::from))
+            unlinked.and(admitted).and(table.delete(&mut socket).map_err(Error::from))
         });
         result.and(deleted.and_then(|done| done))
     }
@@ -139,20 +143,17 @@ impl Engine {
     fn take_down_here(&self, network: &Network) -> Result<(), Error> {
         let instance = self.instance();
         let bridge = network.bridge(&instance);
+        // Whether or not there is a link: the table that is made anew has every network's.
+        self.forget_bridge(&bridge)?;
         let mut socket = Socket::route()?;
-        // One of this name that is another's is left alone.
-        let ours =
-            link::find(&mut socket, &bridge)?.is_some_and(|link| link.alias == instance.alias(&network.id));
-        if ours {
-            let change = Change::Bridge { name: &bridge, internal: network.internal };
-            let turn = turn::change(&self.paths.run)?;
-            let applied = instance.table().apply(&mut Socket::netfilter()?, &[], &[change]);
-            drop(turn);
-            match applied {
-                // Somebody has flushed the firewall.
-                Err(error) if error.kind() == Kind::NotFound => {}
-                other => other?,
-            }
+        let found = link::find(&mut socket, &bridge)?;
+        // One of this name that is another's is left alone. One that was left half made says nothing yet, and nobody else has such a name.
+        let half_made = |link: &link::Link| {
+            link.alias.is_empty()
+                && link.kind == "bridge"
+                && !network.options.contains_key(super::create::BRIDGE_NAME)
+        };
+        if found.is_some_and(|link| link.alias == instance.alias(&network.id) || half_made(&link)) {
             link::delete(&mut socket, &bridge)?;
             self.leave_firewall()?;
         }

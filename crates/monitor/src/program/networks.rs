@@ -231,16 +231,22 @@ impl Monitor<'_> {
         if watched.home.namespace().is_none() {
             watched.home = home(std::slice::from_ref(&attachment))?;
         }
-        watched.ports.add(&watched.home, &attachment, &watched.start.name)?;
-        connect(
-            &watched.home,
-            &mut self.firewall.calls,
-            main.pidfd.as_fd(),
-            std::slice::from_ref(&attachment),
-        )?;
+        let held = watched.ports.reserved.len();
         let extra = network_event(&attachment);
-        watched.start.networks.push(attachment);
-        watched.sandbox.write_start(&watched.start)?;
+        let wired = watched.ports.add(&watched.home, &attachment, &watched.start.name).and_then(|()| {
+            let (home, target) = (&watched.home, main.pidfd.as_fd());
+            connect(home, &mut self.firewall.calls, target, std::slice::from_ref(&attachment))?;
+            watched.start.networks.push(attachment);
+            watched.sandbox.write_start(&watched.start).inspect_err(|_| {
+                watched.start.networks.pop();
+            })
+        });
+        if let Err(refusal) = wired {
+            // Whoever asked takes links and leases away.
+            watched.ports.reserved.truncate(held);
+            return Err(refusal);
+        }
+        onggi_sys::fault::point("monitor.network.written");
         self.watch_firewall();
         self.emit_network("connect", extra);
         self.change_relay()?;
@@ -266,6 +272,7 @@ impl Monitor<'_> {
         };
         let done = watched.home.within(|| wire::disconnect(&mut self.firewall.calls, &networks[at], true));
         done.and_then(|done| done).map_err(|error| refusal(&error))?;
+        onggi_sys::fault::point("monitor.network.disconnected");
         let gone = networks.remove(at);
         let successor = way_out.and_then(|way| succeed(networks, &gone, &way));
         match &successor {

@@ -13,12 +13,10 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
 use super::isolation::Refusal;
-use crate::client::{ALIVE, SOCKET};
+use crate::client::{ALIVE, SOCKET, START};
 use crate::protocol::{self, Start};
 use crate::state::{self, State};
 
-/// What the container was started with, for a monitor that adopts it.
-const START: &str = "start";
 /// How to find again what was started ([`super::isolation::Isolation::description`]).
 const PLAN: &str = "plan";
 /// Who watches it.

@@ -5,6 +5,8 @@ pub(crate) const HEADER: usize = 16;
 
 pub(crate) const REQUEST: u16 = 0x1;
 pub(crate) const ACK: u16 = 0x4;
+/// On "new", in the place of one that is there. The same bit asks a dump for the root.
+pub(crate) const REPLACE: u16 = 0x100;
 pub(crate) const EXCLUSIVE: u16 = 0x200;
 pub(crate) const CREATE: u16 = 0x400;
 /// On "new", behind those that are there.

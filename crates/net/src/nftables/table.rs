@@ -140,6 +140,30 @@ impl Table {
         }
     }
 
+    /// The bridges that the table knows; none if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Netlink`].
+    pub fn bridges(&self, socket: &mut Socket) -> Result<Vec<String>, Error> {
+        let question = message(Family::Inet, kind::GET_ELEMENT, DUMP).text(1, &self.name).text(2, BRIDGES);
+        let mut names = Vec::new();
+        let asked = socket.query(
+            question,
+            || format!("list the bridges in the nf_tables table inet {}", self.name),
+            |each| {
+                let list = each.body.get(4..).map(Attributes).and_then(|all| all.find(3));
+                let elements = list.into_iter().flat_map(Attributes).filter(|(kind, _)| *kind == 1);
+                let keys =
+                    elements.filter_map(|(_, element)| Attributes(Attributes(element).find(1)?).find_text(1));
+                names.extend(keys.map(str::to_owned));
+            },
+        );
+        match asked {
+            Err(error) if error.errno() == Some(ENOENT) => Ok(Vec::new()),
+            other => other.map(|()| names),
+        }
+    }
+
     /// Makes the table anew with these elements, in one transaction: packets meet the old one or the new one.
     ///
     /// # Errors
