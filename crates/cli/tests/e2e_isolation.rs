@@ -90,6 +90,35 @@ fn masked_and_read_only_paths() {
     assert!(says(&onggi, &[], "umount /proc/kcore; mount -o remount,rw /proc/sys").contains("permitted"));
 }
 
+/// By a mask or a stream that is the host's null device, the container's root could change that one's mode and owner, whatever
+/// capabilities it lacks.
+#[test]
+fn the_hosts_null_device_is_out_of_reach() {
+    let onggi = busybox();
+    // To the mode that it has: nothing is harmed where this is not refused.
+    let refused = says(
+        &onggi,
+        &[],
+        "for file in /proc/keys /proc/timer_list; do [ ! -e $file ] || chmod 666 $file; done 2>&1",
+    );
+    assert!(refused.contains("Read-only file system"), "{refused}");
+    assert!(!refused.lines().any(|line| !line.contains("Read-only file system")), "{refused}");
+    let own = "for fd in 0 1 2; do [ ! -c /proc/self/fd/$fd ] || stat -L -c %d:%i /proc/self/fd/$fd; done; stat -c %d:%i /dev/null";
+    let all_one = |text: &str, least: usize| {
+        let mut lines: Vec<&str> = text.lines().collect();
+        assert!(lines.len() >= least, "{text}");
+        lines.dedup();
+        assert_eq!(lines.len(), 1, "{text}");
+    };
+    all_one(&onggi.ok(["run", "--rm", "busybox", "sh", "-c", own]), 2);
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    all_one(&onggi.ok(["exec", "jar", "sh", "-c", own]), 2);
+    let said = format!("exec >/tmp/said; {own}; echo >/tmp/done");
+    onggi.ok(["exec", "-d", "jar", "sh", "-c", &said]);
+    onggi.ok(["exec", "jar", "sh", "-c", "until [ -e /tmp/done ]; do sleep 0.01; done"]);
+    all_one(&onggi.ok(["exec", "jar", "cat", "/tmp/said"]), 3);
+}
+
 #[test]
 fn devices_are_a_short_list() {
     let onggi = busybox();

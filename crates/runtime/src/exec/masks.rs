@@ -1,7 +1,8 @@
 //! Paths that are hidden or made read-only.
 //!
 //! A hidden directory gets an empty read-only tmpfs, the same one for all (each superblock has its price); a hidden file gets the host's
-//! /dev/null, opened once and checked, as the container's own might be a link to anything (CVE-2025-31133).
+//! /dev/null, opened once and checked, as the container's own might be a link to anything (CVE-2025-31133); and read-only, or the
+//! container's root could change the mode and the owner of the host's node.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -18,7 +19,8 @@ const READ_ONLY: Attributes = Attributes { set: 1, clear: 0 };
 
 /// What is not there needs no mask.
 pub(super) fn mask(child: &Child<'_>, paths: &[String]) -> Outcome {
-    let null = null_device()?;
+    let null = clone_tree(&null_device()?, "", false).doing(|| "open_tree /dev/null")?;
+    set_attributes(null.as_fd(), READ_ONLY, false).doing(|| "make the mask of files read-only")?;
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
         let Some(target) = open_if_there(child, path)? else { continue };

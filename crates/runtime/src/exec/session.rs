@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, OFlags, Uid};
 use rustix::io::Errno;
 
 use super::child::{Child, Streams};
@@ -16,9 +16,8 @@ pub(super) fn begin(child: &mut Child<'_>) -> Outcome {
     rustix::process::setsid().doing(|| "setsid")?;
     match std::mem::replace(&mut child.streams, Streams::Taken) {
         Streams::Files(files) => {
-            // Above the three, or moving one could close another that is still to be moved.
-            let [input, output, error] = files.map(|file| rustix::io::fcntl_dupfd_cloexec(&file, 3));
-            install(&input.doing(dup)?, &output.doing(dup)?, &error.doing(dup)?)?;
+            let [input, output, error] = files.map(|file| inherited(child, &file));
+            install(&input?, &output?, &error?)?;
         }
         Streams::Terminal => {
             let terminal = child.terminal.take().ok_or_else(|| Problem::new("no terminal was opened"))?;
@@ -32,6 +31,25 @@ pub(super) fn begin(child: &mut Child<'_>) -> Outcome {
         give(stream, uid)?;
     }
     Ok(())
+}
+
+/// A stream for the container, above the three, or moving one could close another that is still to be moved. In place of the host's null
+/// device its own: by the descriptor its root could change the mode and the owner of the host's node (runc's `reOpenDevNull`).
+fn inherited(child: &Child<'_>, file: &OwnedFd) -> Outcome<OwnedFd> {
+    if !is_null(file.as_fd())? {
+        return rustix::io::fcntl_dupfd_cloexec(file, 3).doing(dup);
+    }
+    let own = child.root()?.open("/dev/null", OFlags::RDWR).doing(|| "open the container's /dev/null")?;
+    if !is_null(own.as_fd())? {
+        return Err(Problem::new("the container's /dev/null is not the null device"));
+    }
+    rustix::io::fcntl_dupfd_cloexec(&own, 3).doing(dup)
+}
+
+fn is_null(file: BorrowedFd<'_>) -> Outcome<bool> {
+    let stat = rustix::fs::statat(file, "", AtFlags::EMPTY_PATH).doing(|| "fstat a standard stream")?;
+    let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    Ok(is_device && stat.st_rdev == rustix::fs::makedev(1, 3))
 }
 
 /// A process of which its parent has not heard must not become a program that nobody looks after. Until it begins a session of its own
