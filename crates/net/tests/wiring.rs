@@ -256,6 +256,26 @@ fn published_ports_are_reached_where_they_were_published_and_nowhere_else() {
         seen_by(to("127.0.0.1:8081"))
     });
     assert_eq!(sneak, None);
+    // And from there under a source address that only the host itself has: what trusts its loopback would answer.
+    let ear = UdpSocket::bind("10.200.1.1:0").unwrap();
+    ear.set_read_timeout(Some(LONG_ENOUGH)).unwrap();
+    let mut bytes = [0; 8];
+    let place = ear.local_addr().unwrap();
+    neighbour.room.run(|| {
+        output("ip", &["address", "add", "127.0.0.2/32", "dev", "eth0"]);
+        UdpSocket::bind("127.0.0.2:0").unwrap().send_to(b"false", place).unwrap();
+    });
+    assert!(ear.recv_from(&mut bytes).is_err(), "a loopback source from a container");
+    neighbour.room.run(|| UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"true", place).unwrap());
+    ear.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(ear.recv_from(&mut bytes).unwrap().0, 4, "its own");
+    // What is published on the host's loopback is not for neighbours on its wire.
+    let sneak = beyond.run(|| {
+        output("ip", &["route", "add", "127.0.0.0/8", "via", "192.0.2.1", "dev", "wire0"]);
+        std::fs::write("/proc/sys/net/ipv4/conf/wire0/route_localnet", "1").unwrap();
+        seen_by(to("127.0.0.1:8081"))
+    });
+    assert_eq!(sneak, None);
 
     wire::disconnect(&mut Firewall::default(), &web.attachment, true).unwrap();
     assert_eq!(seen_by(to("127.0.0.1:8080")), None);

@@ -13,7 +13,7 @@ use crate::netlink::Socket;
 use crate::netlink::message::{Attributes, DUMP};
 
 /// A chain that nothing leads to: which version of the table this is. A table without it is made anew.
-const STAMP: &str = "layout-2";
+const STAMP: &str = "layout-3";
 /// What the stamps of all versions begin with.
 const STAMPS: &str = "layout-";
 
@@ -39,6 +39,10 @@ fn rules() -> Vec<(&'static str, Rule)> {
         // A bridge takes packets to 127.0.0.0/8 (`route_localnet`), which answers to published ports need and containers must not send
         // (CVE-2020-8558).
         (GUARD, rule().interface_in(Meta::InName, BRIDGES).loopback_address(true).verdict(Verdict::Drop)),
+        (GUARD, rule().interface_in(Meta::InName, BRIDGES).loopback_address(false).verdict(Verdict::Drop)),
+        // What is published on the host's loopback is for the host: its own packets come by `output`. Redirected here, those of a neighbour
+        // would get past the kernel's refusal of such addresses, which follows.
+        (PREROUTING, rule().loopback_address(true).verdict(Verdict::Accept)),
         // Between containers of one network, where bridged packets come by here at all (br_netfilter).
         (FORWARD, rule().interfaces_in(INSIDE).verdict(Verdict::Accept)),
         (FORWARD, rule().interface_in(Meta::InName, INTERNAL).verdict(Verdict::Drop)),
@@ -235,5 +239,5 @@ impl Table {
 }
 
 /// How many rules there are.
-const RULES: usize = 20;
+const RULES: usize = 22;
 const ENOENT: i32 = 2;
