@@ -126,6 +126,18 @@ const NETWORK: &[&str] = &["network", "create", "shop"];
 const CONNECT: &[&str] = &["network", "connect", "shop", "jar"];
 const DISCONNECT: &[&str] = &["network", "disconnect", "shop", "jar"];
 
+/// Its pipe to the monitor closes as it does when the program runs.
+#[test]
+fn a_process_that_is_killed_before_its_program_has_not_started() {
+    let onggi = busybox();
+    let words = ["run", "-d", "--name", "jar", "-v", "filled:/etc", "busybox", "sleep", "1000"];
+    let output = onggi.command(words).env("ONGGI_FAULT", "runtime.fill.copied:1").output();
+    assert_eq!(output.stdout.lines().count(), 0, "{output}");
+    output.code(125).says("was killed before its program ran");
+    everything_still_works(&onggi, "runtime.fill.copied");
+    removable(&onggi, "runtime.fill.copied");
+}
+
 #[test]
 fn create() {
     Act {

@@ -46,10 +46,15 @@ impl Isolation for Container {
 
     fn report(&self, text: &str) -> Report {
         match exec::parse_report(text) {
-            Ok(report) => Report { timings: report.timings, failure: report.failure.map(failure) },
+            Ok(report) => Report {
+                was_killed: report.was_killed(),
+                timings: report.timings,
+                failure: report.failure.map(failure),
+            },
             Err(error) => Report {
                 timings: Vec::new(),
                 failure: Some(Refusal::io("monitor.report", "read the report", &error)),
+                was_killed: false,
             },
         }
     }

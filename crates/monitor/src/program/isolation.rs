@@ -38,6 +38,8 @@ pub struct Report {
     /// The step's index and its nanoseconds.
     pub timings: Vec<(u32, u64)>,
     pub failure: Option<Refusal>,
+    /// The failure is that the new process was killed.
+    pub was_killed: bool,
 }
 
 /// Why something was not done, ready for the client.

@@ -325,13 +325,22 @@ pub(super) fn resume(isolation: &mut dyn Isolation, program: PathBuf, number: Op
 
 /// Answers by the exit status whether this program can go on from such a snapshot.
 pub(super) fn answer_can_resume(wanted: Option<OsString>) -> u8 {
-    u8::from(wanted.is_none_or(|wanted| wanted != OsString::from(capability())))
+    u8::from(!wanted.and_then(|wanted| wanted.into_string().ok()).is_some_and(|wanted| can_resume(&wanted)))
 }
 
 /// `onggi-monitor --version`: the program's and the protocol's.
 pub(super) fn say_version() -> u8 {
     let text = format!("onggi-monitor {} (protocol {})\n", env!("CARGO_PKG_VERSION"), protocol::VERSION);
     u8::from(std::io::stdout().write_all(text.as_bytes()).is_err())
+}
+
+/// `form=F,protocol=P`: any that there has been up to this program's own.
+fn can_resume(wanted: &str) -> bool {
+    let number = |text: Option<&str>, key: &str| text?.strip_prefix(key)?.parse::<u32>().ok();
+    let (form, protocol) =
+        wanted.split_once(',').map_or((None, None), |(form, protocol)| (Some(form), Some(protocol)));
+    number(form, "form=").is_some_and(|form| (1..=FORM).contains(&form))
+        && number(protocol, "protocol=").is_some_and(|protocol| (1..=protocol::VERSION).contains(&protocol))
 }
 
 fn capability() -> String {
@@ -373,7 +382,8 @@ fn read_snapshot(number: RawFd) -> Option<Snapshot> {
     let mut bytes = Vec::new();
     std::fs::File::from(take_inherited(number).ok()?).read_to_end(&mut bytes).ok()?;
     let snapshot: Snapshot = serde_json::from_slice(&bytes).ok()?;
-    (snapshot.form == FORM && snapshot.protocol <= protocol::VERSION).then_some(snapshot)
+    // What a later form adds is to be optional here.
+    ((1..=FORM).contains(&snapshot.form) && snapshot.protocol <= protocol::VERSION).then_some(snapshot)
 }
 
 fn refuse(kind: Kind, message: String) -> Refusal {
@@ -548,5 +558,27 @@ impl WatchedSnapshot {
         watched.ports = Ports::restore(self.ports)?;
         watched.backlog = super::backlog::Backlog::with_state(self.waits);
         Ok(watched)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_monitor_goes_on_from_its_own_form_and_from_older_ones() {
+        assert!(can_resume(&capability()));
+        assert!(can_resume("form=1,protocol=1"));
+        for wanted in [
+            "form=0,protocol=0",
+            "form=999,protocol=1",
+            "form=1,protocol=999",
+            "form=1",
+            "",
+            "protocol=1,form=1",
+        ] {
+            assert!(!can_resume(wanted), "{wanted:?}");
+        }
+        assert_eq!(answer_can_resume(None), 1);
     }
 }

@@ -246,6 +246,12 @@ impl Monitor<'_> {
         self.poller.set(&start.report, Token::Report(number), &mut start.registered, None);
         let mut report = self.isolation.report(&String::from_utf8_lossy(&start.text));
         let (peer, question) = (start.peer, start.question);
+        let is_asked_for =
+            self.watched.as_ref().is_some_and(|watched| watched.stop.is_some() || watched.state.stopped);
+        if number == MAIN && report.was_killed && is_asked_for {
+            // A life that was ended as it began, by who may.
+            report.failure = None;
+        }
         if let (None, Some(terminal)) = (&report.failure, start.terminal.take()) {
             match terminal_ends(&terminal) {
                 Ok(ends) => {

@@ -20,7 +20,7 @@ use onggi_sys::signal_queue::SignalQueue;
 use super::problem::{Doing, Outcome, Problem};
 use super::procfs::Procfs;
 use super::program::{self, Program};
-use super::report::{Failure, write_failure, write_hooks, write_timings};
+use super::report::{Failure, write_failure, write_hooks, write_ready, write_timings};
 use super::root::{Root, Target};
 use super::user::{self, Resolved};
 use super::{
@@ -186,9 +186,18 @@ fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Chil
 
 /// Returns only with the failure that ended it.
 fn go(child: &mut Child<'_>, steps: &[Step], report: &mut Report) -> Failure {
+    let mut is_ready = false;
     for (index, step) in steps.iter().enumerate() {
         let index = index as u32;
         let start = report.timed.then(Instant::now);
+        // Said before the filter, which may forbid to say anything.
+        if matches!(step, Step::Seccomp { .. } | Step::AwaitStart | Step::Execute)
+            && let Some(file) = &mut report.file
+            && !std::mem::replace(&mut is_ready, true)
+        {
+            // Without it the parent takes the program for one that never ran.
+            let _ = write_ready(file);
+        }
         if matches!(step, Step::Execute)
             && let Some(file) = &mut report.file
             && report.timed

@@ -413,10 +413,10 @@ impl Ends {
         }
         reap_group(group);
         match read_report(&mut std::fs::File::from(self.report_out)) {
-            Ok(report) => report.failure.map_or(
-                StartError::Misfit("the process that enters the namespaces ended without a word"),
-                StartError::Entry,
-            ),
+            Ok(report) => match report.failure {
+                Some(failure) if failure != Failure::killed() => StartError::Entry(failure),
+                _ => StartError::Misfit("the process that enters the namespaces ended without a word"),
+            },
             Err(error) => StartError::System { call: "read the report", error },
         }
     }

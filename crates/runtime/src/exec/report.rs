@@ -24,6 +24,14 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// The pipe closes as well when the child is killed; but then it has not said before that only the program is left.
+    pub(super) fn killed() -> Failure {
+        let message = "the new process was killed before its program ran (is the memory limit too low?)";
+        Failure { step: "end".into(), index: 0, errno: 0, message: message.into() }
+    }
+}
+
 /// Everything that a child reported.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
@@ -33,10 +41,20 @@ pub struct Report {
     pub failure: Option<Failure>,
 }
 
+impl Report {
+    /// The child ended before its program ran, and did not say why.
+    #[must_use]
+    pub fn was_killed(&self) -> bool {
+        self.failure.as_ref() == Some(&Failure::killed())
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Line {
     Timings(Vec<(u32, u64)>),
+    /// Nothing is left but the filter and the program.
+    Ready,
     Failure(Failure),
     /// The child waits for the parent's hooks.
     Hooks,
@@ -52,18 +70,23 @@ pub fn read_report(reader: &mut impl Read) -> io::Result<Report> {
     parse_report(&text)
 }
 
-/// The report from its whole text, for those who read the pipe in pieces.
+/// The report from its whole text, for those who read the pipe in pieces. A child that ended without a word was killed.
 ///
 /// # Errors
 /// `InvalidData` if it is no report.
 pub fn parse_report(text: &str) -> io::Result<Report> {
     let mut report = Report::default();
+    let mut ready = false;
     for line in text.lines() {
         match serde_json::from_str(line)? {
             Line::Timings(timings) => report.timings = timings,
             Line::Failure(failure) => report.failure = Some(failure),
+            Line::Ready => ready = true,
             Line::Hooks => {}
         }
+    }
+    if !ready && report.failure.is_none() {
+        report.failure = Some(Failure::killed());
     }
     Ok(report)
 }
@@ -101,6 +124,10 @@ pub(super) fn write_hooks(writer: &mut impl Write) -> io::Result<()> {
     write_line(writer, &Line::Hooks)
 }
 
+pub(super) fn write_ready(writer: &mut impl Write) -> io::Result<()> {
+    write_line(writer, &Line::Ready)
+}
+
 pub(super) fn write_timings(writer: &mut impl Write, timings: &[(u32, u64)]) -> io::Result<()> {
     write_line(writer, &Line::Timings(timings.to_vec()))
 }
@@ -135,8 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_success_and_noise_is_not() {
-        assert_eq!(read_report(&mut &b""[..]).unwrap(), Report::default());
+    fn silence_is_a_child_that_was_killed_and_noise_is_no_report() {
+        assert_eq!(read_report(&mut &b""[..]).unwrap().failure, Some(Failure::killed()));
+        let mut bytes = Vec::new();
+        write_ready(&mut bytes).unwrap();
+        assert_eq!(read_report(&mut bytes.as_slice()).unwrap(), Report::default());
         assert!(read_report(&mut &b"hello\n"[..]).is_err());
     }
 }
