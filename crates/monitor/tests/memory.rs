@@ -15,8 +15,8 @@ use onggi_monitor::protocol::{Condition, LogDriver, Reply, Request, Streams};
 
 /// Private dirty memory after an exec, an attach and a log rotation (KiB).
 const PRIVATE_DIRTY: u64 = 128;
-/// The same while output passes.
-const BUSY: u64 = PRIVATE_DIRTY + 32;
+/// The same while output passes, in a program that is not optimised: of megabytes that wait, none may wait here.
+const BUSY: u64 = PRIVATE_DIRTY + 64;
 
 fn field(pid: i32, name: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
