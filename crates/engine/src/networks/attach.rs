@@ -76,11 +76,10 @@ impl Engine {
         });
         let checked = attached.and_then(|()| self.check_published(record, &connections));
         let names = checked.and_then(|()| self.names_for(record));
-        connections.names = names.map_err(|error| {
+        connections.names = names.inspect_err(|_| {
             for attachment in connections.attachments.iter().filter(|_| leases == Leases::Taken) {
                 let _ = self.undo_at_home(|| wire::disconnect(&mut Firewall::default(), attachment, false));
             }
-            error
         })?;
         connections.host = if self.has_own_network() {
             own_addresses()
