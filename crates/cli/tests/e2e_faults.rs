@@ -243,6 +243,29 @@ fn stop() {
 }
 
 #[test]
+fn restart() {
+    const CREATED: &[&str] = &["create", "--name", "jar", "--restart", "always", "busybox", "sleep", "1000"];
+    Act { before: &[CREATED, STARTED], words: |_| words(&["restart", "-t", "0", "jar"]), sound: is_up_again }
+        .is_killed_at_each_step();
+}
+
+#[test]
+fn restart_without_a_policy() {
+    Act { before: &[CREATED, STARTED], words: |_| words(&["restart", "-t", "0", "jar"]), sound: is_up_again }
+        .is_killed_at_each_step();
+}
+
+/// Nobody has stopped it for good, so a list is enough to bring it back; unless its monitor died at the start, which was told.
+fn is_up_again(onggi: &TestEnv, fault: &str) {
+    let list = after(onggi, fault, &["ps", "-a", "--format", "{{.Names}} {{.Status}}"]).stdout;
+    if onggi.inspect("jar", "{{.State.Error}}").is_empty() {
+        assert!(list.contains("jar Up"), "after a kill at {fault}: {list}");
+        after(onggi, fault, &["exec", "jar", "true"]);
+    }
+    removable(onggi, fault);
+}
+
+#[test]
 fn remove() {
     Act { before: &[CREATED, STARTED], words: |_| words(&["rm", "-f", "jar"]), sound: removable }
         .is_killed_at_each_step();

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::id::ContainerId;
 use crate::paths::{LOCK, make_directory};
 use crate::record::{self, Record};
+use crate::restart::is_cut_short;
 use crate::state::Status;
 
 /// Held while a container's state is changed and no monitor lives; ends with the value.
@@ -151,6 +152,9 @@ impl Engine {
         let kept = self.kept_state(id)?;
         let waiting = self.waiting_state(id);
         let settled = waiting.is_none() && !status(&kept).is_live();
+        if settled && is_cut_short(&kept) {
+            return self.finish_restart(id);
+        }
         if settled || self.is_watched(id) {
             return Ok(waiting.map_or(kept, not_kept));
         }

@@ -22,19 +22,11 @@ impl Engine {
     /// # Errors
     /// A signal that is none, or the monitor does not answer.
     pub fn stop(&self, id: &ContainerId, options: &StopOptions) -> Result<bool, Error> {
-        let signal = match &options.signal {
-            Some(text) => flags::signal(text).map_err(|what| Error::Invalid { what })?,
-            None => 0,
-        };
+        let request = self.stop_request(id, options, false)?;
         if !status(&self.state(id)?).is_live() {
             return Ok(false);
         }
-        let seconds = match options.timeout {
-            Some(seconds) => seconds,
-            None => self.record(id)?.resolved.stop_timeout,
-        };
-        let timeout_ms = u64::try_from(seconds).ok().map(|seconds| seconds.saturating_mul(1000));
-        match self.ask(id, &Request::Stop { signal, timeout_ms }) {
+        match self.ask(id, &request) {
             Ok(_) => Ok(true),
             // It ended by itself just now.
             Err(Error::NotRunning { .. }) => Ok(false),
@@ -44,6 +36,26 @@ impl Engine {
                 Err(error) => Err(error),
             },
         }
+    }
+
+    /// What a monitor is told to stop its container. `starts_again`: the caller starts it again; should this process die before, the next
+    /// command does.
+    pub(crate) fn stop_request(
+        &self,
+        id: &ContainerId,
+        options: &StopOptions,
+        starts_again: bool,
+    ) -> Result<Request, Error> {
+        let signal = match &options.signal {
+            Some(text) => flags::signal(text).map_err(|what| Error::Invalid { what })?,
+            None => 0,
+        };
+        let seconds = match options.timeout {
+            Some(seconds) => seconds,
+            None => self.record(id)?.resolved.stop_timeout,
+        };
+        let timeout_ms = u64::try_from(seconds).ok().map(|seconds| seconds.saturating_mul(1000));
+        Ok(Request::Stop { signal, timeout_ms, starts_again })
     }
 
     /// Sends a signal.

@@ -129,7 +129,12 @@ impl Engine {
         if status(&state).is_live() {
             return Ok(());
         }
-        let state = State { exit_code: error.exit_code().into(), error: error.to_string(), ..state };
+        let state = State {
+            exit_code: error.exit_code().into(),
+            error: error.to_string(),
+            starts_again: false,
+            ..state
+        };
         self.write_state(record, &state)
     }
 

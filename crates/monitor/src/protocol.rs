@@ -117,6 +117,9 @@ pub enum Request {
         signal: i32,
         #[serde(default)]
         timeout_ms: Option<u64>,
+        /// The client starts it again itself at once; if it dies before, whoever comes next does (`starts_again` in `state.json`).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        starts_again: bool,
     },
     /// → [`Reply::Ok`] when registered, then [`Reply::Exited`] once: after every byte of output was handed to the streams that
     /// were attached over this same connection.
@@ -421,7 +424,10 @@ mod tests {
     fn a_missing_field_has_its_default_and_an_unknown_one_is_ignored() {
         let question: Question =
             serde_json::from_str(r#"{"number":1,"op":"stop","later":true,"timeout_ms":10000}"#).unwrap();
-        assert_eq!(question.request, Request::Stop { signal: 0, timeout_ms: Some(10_000) });
+        assert_eq!(
+            question.request,
+            Request::Stop { signal: 0, timeout_ms: Some(10_000), starts_again: false }
+        );
         let question: Question =
             serde_json::from_str(r#"{"number":1,"op":"wait","condition":"exited"}"#).unwrap();
         assert_eq!(question.request, Request::Wait { condition: Condition::Exited, finish: false });

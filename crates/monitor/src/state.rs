@@ -47,6 +47,10 @@ pub struct State {
     /// Somebody has asked for its end, so that its restart policy does not hold until somebody starts it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
+    /// Who asked for its end means to start it again at once (`restart`). In a state that has ended: nobody has come to it, and whoever
+    /// meets the container does it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub starts_again: bool,
 }
 
 /// Docker's words for what a container does.
@@ -97,6 +101,7 @@ impl Default for State {
             boot_id: String::new(),
             restart_count: 0,
             stopped: false,
+            starts_again: false,
         }
     }
 }

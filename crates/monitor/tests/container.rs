@@ -85,7 +85,7 @@ fn stop_asks_and_then_kills() {
     let fixture = Fixture::new("trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done");
     let mut running = fixture.run_attached(Some(output()));
     running.read_until("ready");
-    let stop = |timeout_ms| Request::Stop { signal: 0, timeout_ms };
+    let stop = |timeout_ms| Request::Stop { signal: 0, timeout_ms, starts_again: false };
     let reply = running.monitor.call(&stop(None), &[]).unwrap();
     assert!(matches!(reply, Reply::Exited { code: 3, .. }), "{reply:?}");
 
@@ -107,7 +107,10 @@ fn a_paused_container_does_nothing_until_it_is_stopped() {
     assert_eq!(fixture.state().status, Phase::Paused);
     let refused = running.monitor.order(&Request::Pause, &[]).unwrap_err();
     assert_eq!(refused.kind(), Kind::Conflict);
-    let reply = running.monitor.call(&Request::Stop { signal: 0, timeout_ms: None }, &[]).unwrap();
+    let reply = running
+        .monitor
+        .call(&Request::Stop { signal: 0, timeout_ms: None, starts_again: false }, &[])
+        .unwrap();
     assert!(matches!(reply, Reply::Exited { code: 4, .. }), "{reply:?}");
     assert_eq!(fixture.events(), ["start", "pause", "kill", "unpause", "die 4", "stop"]);
     fixture.assert_nothing_left();

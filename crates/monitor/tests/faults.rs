@@ -92,7 +92,7 @@ fn life(fixture: &Fixture) -> Option<i32> {
         monitor.order(&Request::Pause, &[])?;
         monitor.order(&Request::Resume, &[])?;
         monitor.order(&Request::Reexec, &[])?;
-        match monitor.call(&Request::Stop { signal: 0, timeout_ms: Some(1) }, &[])? {
+        match monitor.call(&Request::Stop { signal: 0, timeout_ms: Some(1), starts_again: false }, &[])? {
             Reply::Exited { code, .. } => Ok(code),
             other => panic!("{other:?}"),
         }
@@ -165,7 +165,7 @@ fn one_adoption() {
     let adopt = Request::Adopt { pid: state.pid, pid_start_time: state.pid_start_time };
     match monitor.call(&adopt, &descriptors) {
         Ok(Reply::Started { .. }) => {
-            match monitor.call(&Request::Stop { signal: 9, timeout_ms: None }, &[]) {
+            match monitor.call(&Request::Stop { signal: 9, timeout_ms: None, starts_again: false }, &[]) {
                 Ok(reply) => assert!(matches!(reply, Reply::Exited { code: 137 | 255, .. }), "{reply:?}"),
                 // It was ending already, and the monitor with it.
                 Err(error) => assert!(matches!(error, onggi_monitor::Error::Gone), "{error}"),

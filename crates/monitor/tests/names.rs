@@ -89,7 +89,8 @@ fn names_go_on_under_the_next_monitor() {
     }
     let Reply::Status(status) = monitor.call(&Request::Status, &[]).unwrap() else { panic!() };
     assert_eq!(status.problem, None);
-    let stop = monitor.send(&Request::Stop { signal: 9, timeout_ms: None }, &[]).unwrap();
+    let stop =
+        monitor.send(&Request::Stop { signal: 9, timeout_ms: None, starts_again: false }, &[]).unwrap();
     assert!(matches!(monitor.reply_to(stop).unwrap(), Reply::Exited { .. }));
     fixture.assert_nothing_left();
 }

@@ -53,7 +53,7 @@ fn a_policy_goes_on_in_a_new_program_also_between_two_lives() {
     assert_eq!(next_event(monitor, subscription), "start");
     assert_eq!((fixture.state().status, fixture.state().exit_code), (Phase::Running, 0));
     wait_for_lines(&fixture, 3);
-    let stop = Request::Stop { signal: 0, timeout_ms: Some(0) };
+    let stop = Request::Stop { signal: 0, timeout_ms: Some(0), starts_again: false };
     assert!(matches!(monitor.call(&stop, &[]).unwrap(), Reply::Exited { code: 137, .. }));
     let state = fixture.state();
     assert_eq!((state.status, state.restart_count, state.stopped), (Phase::Exited, 2, true));
@@ -77,7 +77,8 @@ fn a_stop_between_two_lives_is_answered_with_the_last_end() {
     }
     let refused = monitor.order(&Request::Pause, &[]).unwrap_err().to_string();
     assert!(refused.contains("is restarting"), "{refused}");
-    let reply = monitor.call(&Request::Stop { signal: 0, timeout_ms: None }, &[]).unwrap();
+    let reply =
+        monitor.call(&Request::Stop { signal: 0, timeout_ms: None, starts_again: false }, &[]).unwrap();
     assert!(matches!(reply, Reply::Exited { code: 3, .. }), "{reply:?}");
     assert_eq!(fixture.state().status, Phase::Exited);
     fixture.assert_nothing_left();
@@ -86,7 +87,7 @@ fn a_stop_between_two_lives_is_answered_with_the_last_end() {
 /// What is in a frozen cgroup's child begins, and gets no further until it is let go.
 #[test]
 fn a_life_that_begins_can_be_stopped_and_killed() {
-    let stop = |signal, timeout_ms| Request::Stop { signal, timeout_ms };
+    let stop = |signal, timeout_ms| Request::Stop { signal, timeout_ms, starts_again: false };
     for (end, told) in [
         // As the first process of its namespace it does not hear SIGTERM, and is killed.
         (stop(0, Some(500)), "kill die 137 stop"),

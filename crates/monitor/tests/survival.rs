@@ -83,7 +83,8 @@ fn a_re_execution_loses_nothing() {
     let mut rest = Vec::new();
     exec_stream.read_to_end(&mut rest).unwrap();
     assert_eq!(running.monitor.reply_to(exec).unwrap(), Reply::Detached);
-    let stop = newcomer.send(&Request::Stop { signal: 0, timeout_ms: None }, &[]).unwrap();
+    let stop =
+        newcomer.send(&Request::Stop { signal: 0, timeout_ms: None, starts_again: false }, &[]).unwrap();
     assert!(matches!(newcomer.reply_to(stop).unwrap(), Reply::Exited { code: 3, .. }));
     assert_eq!(running.code(), 3);
     let (stdout, stderr) = unframe(&reading.join().unwrap());
@@ -131,7 +132,9 @@ fn a_container_whose_monitor_dies_lives_on_and_is_adopted() {
     assert!(status.adopted && status.pid == running.pid);
     // No second monitor.
     assert_eq!(adopt(&fixture).1.unwrap_err().kind(), Kind::Conflict);
-    let stop = monitor.send(&Request::Stop { signal: 0, timeout_ms: Some(30_000) }, &[]).unwrap();
+    let stop = monitor
+        .send(&Request::Stop { signal: 0, timeout_ms: Some(30_000), starts_again: false }, &[])
+        .unwrap();
     let Reply::Exited { code, .. } = monitor.reply_to(stop).unwrap() else { panic!() };
     // Since Linux 6.15 the kernel tells even who is not the parent; before, nobody knows.
     assert!(code == 4 || code == 255, "{code}");

@@ -141,7 +141,9 @@ impl Monitor<'_> {
             }
             Request::Resize { exec, rows, columns } => self.resize(exec.as_deref(), rows, columns),
             Request::Signal { signal, exec, all } => self.signal(signal, exec.as_deref(), all),
-            Request::Stop { signal, timeout_ms } => self.stop(peer, question, signal, timeout_ms),
+            Request::Stop { signal, timeout_ms, starts_again } => {
+                self.stop(peer, question, signal, timeout_ms, starts_again)
+            }
             Request::Update { name, restart } => self.update(name, restart, descriptors),
             Request::ConnectNetwork { attachment, names } => {
                 self.must_run()?;
@@ -287,7 +289,7 @@ impl Monitor<'_> {
 
     fn signal(&mut self, signal: i32, exec: Option<&str>, all: bool) -> Outcome {
         let number = self.find_session(exec)?;
-        if exec.is_none() && self.ends_life(signal) && self.cancel_restart() {
+        if exec.is_none() && self.ends_life(signal) && self.cancel_restart(false) {
             return Ok(Some(Reply::Ok));
         }
         if exec.is_none() && signal != 0 && self.begins_again() {
@@ -323,11 +325,18 @@ impl Monitor<'_> {
             .map_err(|error| Refusal::io("signal", format!("send signal {signal} to process {pid}"), &error))
     }
 
-    fn stop(&mut self, peer: u32, question: u32, signal: i32, timeout_ms: Option<u64>) -> Outcome {
+    fn stop(
+        &mut self,
+        peer: u32,
+        question: u32,
+        signal: i32,
+        timeout_ms: Option<u64>,
+        starts_again: bool,
+    ) -> Outcome {
         if let Some(watched) = self.watched.as_ref().filter(|watched| watched.ended) {
             return Ok(Some(super::end::exited(watched)));
         }
-        if self.cancel_restart() {
+        if self.cancel_restart(starts_again) {
             self.emit("stop", &[]);
             return Ok(self.watched.as_ref().map(super::end::exited));
         }

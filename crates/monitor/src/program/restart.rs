@@ -53,14 +53,18 @@ impl Watched {
 }
 
 impl Monitor<'_> {
-    /// Somebody wants it to end: it is not started again. What waits for its next life has ended by that; says whether it did.
-    pub(super) fn cancel_restart(&mut self) -> bool {
+    /// Somebody wants it to end: its policy does not start it again. What waits for its next life has ended by that; says whether it did.
+    /// `starts_again`: who wants it does that, and it is written before the first signal, because they may die at any moment and a container
+    /// that was up must not stay down for it.
+    pub(super) fn cancel_restart(&mut self, starts_again: bool) -> bool {
         let Some(watched) = &mut self.watched else { return false };
-        let has_policy = watched.start.restart != Restart::No;
-        if has_policy && !watched.state.stopped && !watched.ended {
-            watched.state.stopped = true;
-            // Should the monitor die over it, who comes next does not start it either.
+        let stopped = watched.state.stopped || watched.start.restart != Restart::No;
+        let changes = (stopped, starts_again) != (watched.state.stopped, watched.state.starts_again);
+        if changes && !watched.ended {
+            (watched.state.stopped, watched.state.starts_again) = (stopped, starts_again);
+            // Should the monitor die over it, who comes next knows as well.
             watched.write_state(Durability::Volatile);
+            onggi_sys::fault::point("monitor.stop.intended");
         }
         if watched.lives.again_at.take().is_none() {
             return false;

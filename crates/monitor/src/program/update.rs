@@ -37,7 +37,7 @@ impl Monitor<'_> {
             Restart::No => {
                 watched.lives.plan = None;
                 if watched.waits_for_restart() {
-                    self.cancel_restart();
+                    self.cancel_restart(false);
                 }
             }
             _ => watched.lives.plan = plan.or(watched.lives.plan.take()),
