@@ -73,6 +73,8 @@ fn fill(from: Option<&OwnedFd>, to: &OwnedFd, beside: &Path) -> Outcome {
             let _ = remove(&filling);
             return Err(problem);
         }
+        // Its second name says that it is whole, and a power cut must not make that untrue.
+        rustix::fs::syncfs(&copy).doing(|| format!("syncfs {}", filling.display()))?;
         onggi_sys::fault::point("runtime.fill.copied");
         rustix::fs::renameat(&parent, FILLING, &parent, FILLED)
             .doing(|| format!("rename {}", filling.display()))?;
