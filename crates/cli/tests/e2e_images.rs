@@ -74,6 +74,33 @@ fn an_archive_can_come_through_a_pipe() {
 }
 
 #[test]
+fn an_image_without_layers_has_an_empty_root() {
+    let onggi = fresh();
+    let image = ImageArchive::new("bare:1", json!({"Cmd": ["/program"]}));
+    let path = image.docker_archive(&onggi.file(""), Compression::None, |_| {});
+    onggi.ok(["load", "-i", &path.display().to_string()]);
+    onggi.fails(["run", "--name", "jar", "bare:1"]).code(127).says("no such file or directory");
+    // What is put into it is there.
+    let program = fs::read(onggi_testkit::image("busybox")).expect("the image");
+    fs::write(onggi.file("file"), &program[..512]).expect("a file");
+    onggi.ok(["cp", &onggi.file("file").display().to_string(), "jar:/file"]);
+    assert!(onggi.ok(["diff", "jar"]).lines().any(|line| line == "A /file"));
+    onggi.ok(["rm", "jar"]);
+    onggi.ok(["system", "check"]);
+}
+
+#[test]
+fn a_port_that_is_none_is_the_images_fault() {
+    let onggi = fresh();
+    let image = ImageArchive::new("wrong:1", json!({"Cmd": ["true"], "ExposedPorts": {"99999/tcp": {}}}));
+    let path = image.docker_archive(&onggi.file(""), Compression::None, |_| {});
+    onggi.ok(["load", "-i", &path.display().to_string()]);
+    let refused = onggi.fails(["run", "wrong:1"]).code(125);
+    assert!(!refused.stderr.contains("--expose"), "{refused}");
+    refused.says("the image exposes \"99999/tcp\", which is no port");
+}
+
+#[test]
 fn layers_cover_one_another() {
     let onggi = fresh();
     let path = two_layers(&onggi).docker_archive(&onggi.file(""), Compression::None, |_| {});

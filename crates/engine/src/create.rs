@@ -188,7 +188,8 @@ impl Engine {
         self.store.lease(record.id.as_str(), &image.id)?;
         onggi_sys::fault::point("engine.create.image-leased");
         let directory = self.paths.container(&record.id);
-        for name in ["upper", "work", "log"] {
+        let no_layers = image.layers.is_empty().then_some(crate::spec::NO_LAYERS);
+        for name in ["upper", "work", "log"].into_iter().chain(no_layers) {
             let path = directory.join(name);
             make_directory(&path).map_err(Error::io("make the directory", path))?;
         }

@@ -68,7 +68,15 @@ pub(super) fn check(request: &RunRequest) -> Result<(), Error> {
 /// The image's, the user's, and those that are published: as in Docker, each by itself and in order.
 pub(super) fn exposed_ports(request: &RunRequest, image: &RunConfig) -> Result<Vec<String>, Error> {
     let mut ports = BTreeSet::new();
-    let named = image.exposed_ports.keys().chain(&request.expose).map(|text| flags::exposed(text));
+    // Nobody typed the image's.
+    let of_image = image.exposed_ports.keys().map(|text| {
+        flags::exposed(text).map_err(|_| {
+            format!(
+                "the image exposes {text:?}, which is no port: an image's EXPOSE is PORT[-PORT][/tcp|udp|sctp], from 1 to 65535"
+            )
+        })
+    });
+    let named = of_image.chain(request.expose.iter().map(|text| flags::exposed(text)));
     for port in named.chain(request.publish.iter().cloned().map(Ok)) {
         let port = port.map_err(invalid)?;
         ports.extend((port.container.0..=port.container.1).map(|number| (number, port.protocol)));

@@ -303,8 +303,14 @@ fn filter(record: &Record) -> Result<(Option<Vec<u8>>, u32), Error> {
     }
 }
 
+/// What stands in a container's directory for the layers of an image that has none: overlayfs wants one at least.
+pub(crate) const NO_LAYERS: &str = "no-layers";
+
 /// The runtime's name for where the root comes from.
-pub(crate) fn root(record: &Record, directory: &Path, lower: Vec<PathBuf>, rootless: bool) -> plan::Root {
+pub(crate) fn root(record: &Record, directory: &Path, mut lower: Vec<PathBuf>, rootless: bool) -> plan::Root {
+    if lower.is_empty() {
+        lower.push(directory.join(NO_LAYERS));
+    }
     plan::Root::Overlay {
         lower,
         upper: directory.join("upper"),
