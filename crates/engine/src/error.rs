@@ -129,7 +129,9 @@ impl Error {
         };
         const NOT_FOUND: [&str; 2] = ["executable file not found", "no such file or directory"];
         const NOT_RUNNABLE: [&str; 3] = ["permission denied", "is a directory", "exec format error"];
-        if NOT_FOUND.iter().any(|text| message.contains(text)) || *errno == 2 {
+        // A working directory that is a file: Docker's `exec` counts it as not found, its `run` does not.
+        let no_directory = *errno == 20 && matches!(self, Error::Exec { .. });
+        if NOT_FOUND.iter().any(|text| message.contains(text)) || *errno == 2 || no_directory {
             127
         } else if NOT_RUNNABLE.iter().any(|text| message.contains(text)) || matches!(errno, 13 | 21 | 8) {
             126
@@ -225,6 +227,9 @@ impl Diagnose for Error {
             Error::Io { source, .. } | Error::Kernel { source, .. } => {
                 return onggi_error::limit_hint(source);
             }
+            Error::Start { errno, .. } | Error::Exec { errno, .. } => {
+                return onggi_error::limit_hint(&std::io::Error::from_raw_os_error(*errno));
+            }
             Error::Store { source } => return source.hint(),
             Error::Registry { source } => return source.hint(),
             Error::Cgroup { source } => return source.hint(),
@@ -305,5 +310,19 @@ mod tests {
         assert_eq!(start(21, "exec: \"/\": is a directory"), 126);
         assert_eq!(start(12, "clone3: cannot allocate memory"), 125);
         assert_eq!(Error::NoCommand.exit_code(), 125);
+        let step = || {
+            ("x".to_owned(), "chdir".to_owned(), "chdir to cwd (\"/etc/passwd\"): not a directory".to_owned())
+        };
+        let (id, step_name, message) = step();
+        assert_eq!(Error::Exec { id, step: step_name, errno: 20, message }.exit_code(), 127);
+        assert_eq!(start(20, &step().2), 125);
+    }
+
+    #[test]
+    fn a_start_that_meets_a_limit_says_which() {
+        let (id, step) = ("x".to_owned(), "monitor.fifo".to_owned());
+        let message = "open the FIFO stdout: too many open files".to_owned();
+        let hint = Error::Start { id, step, errno: 24, message }.hint().unwrap_or_default();
+        assert!(hint.contains("ulimit -n"), "{hint}");
     }
 }
