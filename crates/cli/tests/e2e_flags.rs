@@ -357,6 +357,36 @@ fn inspect_shows_tmpfs_as_docker() {
 }
 
 #[test]
+fn inspect_shows_volumes_and_binds_of_mount_as_docker() {
+    let onggi = busybox();
+    onggi.ok([
+        "create",
+        "--name",
+        "jar",
+        "-v",
+        "short:/short",
+        "--mount",
+        "type=volume,src=long,dst=/long",
+        "--mount",
+        "type=volume,src=bare,dst=/bare,readonly,volume-nocopy,volume-label=a=b",
+        "--mount",
+        "type=bind,src=/etc,dst=/bound",
+        "--mount",
+        "type=bind,src=/usr,dst=/slave,readonly,bind-propagation=rslave",
+        "busybox",
+        "true",
+    ]);
+    assert_eq!(onggi.inspect("jar", "{{json .HostConfig.Binds}}"), r#"["short:/short"]"#);
+    let asked = [
+        r#"{"Type":"bind","Source":"/etc","Target":"/bound"}"#,
+        r#"{"Type":"bind","Source":"/usr","Target":"/slave","ReadOnly":true,"BindOptions":{"Propagation":"rslave"}}"#,
+        r#"{"Type":"volume","Source":"long","Target":"/long"}"#,
+        r#"{"Type":"volume","Source":"bare","Target":"/bare","ReadOnly":true,"VolumeOptions":{"NoCopy":true,"Labels":{"a":"b"},"DriverConfig":{}}}"#,
+    ];
+    assert_eq!(onggi.inspect("jar", "{{json .HostConfig.Mounts}}"), format!("[{}]", asked.join(",")));
+}
+
+#[test]
 fn empty_names_are_none() {
     let onggi = busybox();
     let flags = ["--hostname", "", "--cgroup-parent", "", "--detach-keys", ""];

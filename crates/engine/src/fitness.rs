@@ -142,6 +142,7 @@ mod tests {
             no_copy: false,
             labels: Default::default(),
             relabel,
+            by_mount: false,
         };
         let of = |relabel| RunRequest { mounts: vec![mount(relabel)], ..RunRequest::default() };
         assert!(check_labels(&of(Some(Relabel::Private)), false).is_ok());

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::id::ContainerId;
 use crate::paths::Paths;
 use crate::record::{MountKind, MountPoint, Record};
-use crate::request::{DeviceAmount, MountRequest, Relabel, VolumesFrom};
+use crate::request::{DeviceAmount, MountRequest, Propagation, Relabel, VolumesFrom};
 use crate::request::{IpcMode, Isolation, Network, PidMode, RunRequest, SeccompChoice, UtsMode};
 use crate::state::Status;
 
@@ -168,7 +168,7 @@ fn host_config(record: &Record) -> Value {
     let limits = &request.resources;
     let network = network_name(request);
     json!({
-        "Binds": binds(&resolved.mounts),
+        "Binds": binds(record),
         "ContainerIDFile": "",
         "LogConfig": { "Type": resolved.log.driver, "Config": log_options(record) },
         "NetworkMode": network,
@@ -338,7 +338,13 @@ fn mode(writable: bool, relabel: Option<Relabel>) -> String {
 }
 
 /// What `-v` gave, in its own form; Docker lists nothing as `null`.
-fn binds(mounts: &[MountPoint]) -> Value {
+fn binds(record: &Record) -> Value {
+    let by_mount = |destination: &str| {
+        record.request.mounts.iter().any(|mount| match mount {
+            MountRequest::Volume { by_mount, .. } => *by_mount && mount.destination() == destination,
+            _ => false,
+        })
+    };
     let form = |mount: &MountPoint| {
         let (MountKind::Bind { relabel, .. } | MountKind::Volume { relabel, .. }) = &mount.kind else {
             return None;
@@ -349,24 +355,53 @@ fn binds(mounts: &[MountPoint]) -> Value {
             MountKind::Bind { source, create_source: true, .. } => {
                 Some(format!("{source}:{}{access}", mount.destination))
             }
-            MountKind::Volume { name, anonymous: false, .. } => {
+            MountKind::Volume { name, anonymous: false, .. } if !by_mount(&mount.destination) => {
                 Some(format!("{name}:{}{access}", mount.destination))
             }
             _ => None,
         }
     };
-    list(&mounts.iter().filter_map(form).collect::<Vec<_>>())
+    list(&record.resolved.mounts.iter().filter_map(form).collect::<Vec<_>>())
 }
 
-/// What `--mount` gave for binds and file systems in memory.
+/// What `--mount` gave: as Docker, without what was not said.
 fn mounts_asked(record: &Record) -> Vec<Value> {
     let binds = record.resolved.mounts.iter().filter_map(|mount| match &mount.kind {
-        MountKind::Bind { source, create_source: false, .. } => Some(
-            json!({ "Type": "bind", "Source": source, "Target": mount.destination, "ReadOnly": mount.read_only }),
-        ),
+        MountKind::Bind { source, create_source: false, propagation, .. } => {
+            let mut asked = json!({ "Type": "bind", "Source": source, "Target": mount.destination });
+            if mount.read_only {
+                asked["ReadOnly"] = json!(true);
+            }
+            if *propagation != Propagation::default() {
+                asked["BindOptions"] = json!({ "Propagation": propagation.name() });
+            }
+            Some(asked)
+        }
         _ => None,
     });
-    let memory = record.request.mounts.iter().filter_map(|mount| match mount {
+    let others = record.request.mounts.iter().filter_map(|mount| match mount {
+        MountRequest::Volume { name, destination, read_only, no_copy, labels, by_mount: true, .. } => {
+            let mut asked = json!({ "Type": "volume" });
+            if let Some(name) = name {
+                asked["Source"] = json!(name);
+            }
+            asked["Target"] = json!(destination);
+            if *read_only {
+                asked["ReadOnly"] = json!(true);
+            }
+            if *no_copy || !labels.is_empty() {
+                let mut options = json!({});
+                if *no_copy {
+                    options["NoCopy"] = json!(true);
+                }
+                if !labels.is_empty() {
+                    options["Labels"] = json!(labels);
+                }
+                options["DriverConfig"] = json!({});
+                asked["VolumeOptions"] = options;
+            }
+            Some(asked)
+        }
         MountRequest::Tmpfs { destination, size, mode, text: None, .. } => Some(json!({
             "Type": "tmpfs",
             "Target": destination,
@@ -374,7 +409,7 @@ fn mounts_asked(record: &Record) -> Vec<Value> {
         })),
         _ => None,
     });
-    binds.chain(memory).collect()
+    binds.chain(others).collect()
 }
 
 /// What `--tmpfs` gave, in its own words. As in Docker, it is not among the mounts.

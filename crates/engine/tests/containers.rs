@@ -270,6 +270,7 @@ fn volumes_are_filled_kept_and_removed() {
         no_copy: false,
         labels: BTreeMap::new(),
         relabel: None,
+        by_mount: false,
     };
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("file"), "bound").unwrap();
@@ -327,6 +328,7 @@ fn a_container_whose_creation_was_cut_short_keeps_its_volume() {
         no_copy: false,
         labels: BTreeMap::new(),
         relabel: None,
+        by_mount: false,
     };
     let request = RunRequest { mounts: vec![mount], ..busybox(&["sleep", "1000"]) };
     let created = host.engine.create(&request).unwrap();

@@ -87,6 +87,7 @@ pub fn mount(text: &str, here: &dyn Fn() -> Result<String, String>) -> Result<Mo
             no_copy: take("volume-nocopy").map(boolean).transpose()?.unwrap_or(false),
             labels,
             relabel: None,
+            by_mount: true,
         },
         "tmpfs" => MountRequest::Tmpfs {
             destination,

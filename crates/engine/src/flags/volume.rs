@@ -64,6 +64,7 @@ pub fn volume(text: &str, here: &dyn Fn() -> Result<String, String>) -> Result<M
             no_copy: copy == Some(false),
             labels: BTreeMap::new(),
             relabel,
+            by_mount: false,
         }),
     }
 }

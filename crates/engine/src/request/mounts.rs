@@ -41,6 +41,9 @@ pub enum MountRequest {
         /// As for a bind.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         relabel: Option<Relabel>,
+        /// Asked with `--mount`, which `inspect` shows elsewhere, as Docker.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_mount: bool,
     },
     Tmpfs {
         destination: String,

@@ -127,6 +127,7 @@ pub(crate) fn full_request() -> RunRequest {
                 no_copy: false,
                 labels: BTreeMap::new(),
                 relabel: None,
+                by_mount: false,
             },
             MountRequest::Tmpfs {
                 destination: "/run".into(),
