@@ -267,3 +267,34 @@ fn bridges_and_files_of_no_network_are_found_and_taken_away() {
     onggi.ok(["system", "reset", "-f"]);
     assert!(!is_there() && !directory.exists());
 }
+
+#[test]
+fn networks_that_would_be_in_the_way() {
+    let onggi = busybox();
+    if onggi.is_ordinary() {
+        return;
+    }
+    let link = format!("ogt{}", std::process::id());
+    let ip = |words: &[&str]| {
+        assert!(
+            std::process::Command::new("ip").args(words).status().expect("iproute2").success(),
+            "{words:?}"
+        );
+    };
+    ip(&["link", "add", &link, "up", "type", "bridge"]);
+    ip(&["address", "add", "10.191.9.1/24", "dev", &link]);
+    for subnet in ["10.191.9.128/25", "10.191.8.0/22"] {
+        let refused = onggi.run(["network", "create", "--subnet", subnet, "mine"]);
+        refused.code(1).says("the host itself is on 10.191.9.");
+    }
+    ip(&["link", "delete", &link]);
+    for subnet in ["169.254.1.0/24", "fe80::/64"] {
+        onggi.run(["network", "create", "--subnet", subnet, "mine"]).code(1).says("invalid subnet");
+    }
+    let id = onggi.ok(["network", "create", "mine"]);
+    onggi.run(["network", "create", &id.trim()[..12]]).code(1).says("it is the id of network mine");
+    for address in ["224.0.0.1", "255.255.255.255", "[ff02::1]"] {
+        let refused = onggi.run(["create", "-p", &format!("{address}::80"), "busybox"]);
+        refused.code(125).says("is of many hosts");
+    }
+}

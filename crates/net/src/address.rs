@@ -51,8 +51,8 @@ impl FromStr for Mac {
                 .and_then(|part| u8::from_str_radix(part, 16).ok())
                 .ok_or_else(|| format!("invalid MAC address: {text}"))?;
         }
-        // The lowest bit of the first byte means a group of stations.
-        if parts.next().is_some() || bytes[0] & 1 != 0 {
+        // The lowest bit of the first byte means a group of stations, and nothing but zeros nobody.
+        if parts.next().is_some() || bytes[0] & 1 != 0 || bytes == [0; 6] {
             return Err(format!("invalid MAC address: {text}"));
         }
         Ok(Mac(bytes))

@@ -43,6 +43,8 @@ const NO_DETECTION: u32 = 0x02;
 /// The loopback interface's number in every network namespace.
 const LOOPBACK: u32 = 1;
 
+/// `RTPROT_KERNEL`
+const BY_KERNEL: u8 = 2;
 /// `RTPROT_STATIC`, `RTN_UNICAST`, `RT_TABLE_MAIN`
 const STATIC: u8 = 4;
 const UNICAST: u8 = 1;
@@ -230,6 +232,17 @@ pub fn add_local_table(socket: &mut Socket, ipv4: bool, mark: u32, table: u32) -
 
 /// Where the host's routes of both families lead, but for those of the default: what no new network may overlap.
 pub fn routed(socket: &mut Socket) -> Result<Vec<Subnet>, Error> {
+    Ok(routes(socket)?.into_iter().map(|(subnet, _)| subnet).collect())
+}
+
+/// The networks that the host itself is on: those where the kernel has made a route because of an address of a link.
+pub fn connected(socket: &mut Socket) -> Result<Vec<Subnet>, Error> {
+    let own = routes(socket)?.into_iter().filter(|(_, maker)| *maker == BY_KERNEL);
+    Ok(own.map(|(subnet, _)| subnet).collect())
+}
+
+/// Each route's destination, and who has made it (`RTPROT_…`).
+fn routes(socket: &mut Socket) -> Result<Vec<(Subnet, u8)>, Error> {
     let mut subnets = Vec::new();
     for family in [INET, INET6] {
         let message = Message::new(GET_ROUTE, DUMP).raw(&route_header(family));
@@ -237,9 +250,13 @@ pub fn routed(socket: &mut Socket) -> Result<Vec<Subnet>, Error> {
             message,
             || "list the routes".to_owned(),
             |each| {
-                let Some((&[family, prefix, ..], rest)) = each.body.split_first_chunk::<12>() else { return };
+                let Some((&[family, prefix, _, _, _, maker, ..], rest)) = each.body.split_first_chunk::<12>()
+                else {
+                    return;
+                };
                 let Some(bytes) = Attributes(rest).find(route_attribute::DESTINATION) else { return };
-                subnets.extend(address(family, bytes).and_then(|address| Subnet::new(address, prefix)));
+                let subnet = address(family, bytes).and_then(|address| Subnet::new(address, prefix));
+                subnets.extend(subnet.map(|subnet| (subnet, maker)));
             },
         );
         match asked {

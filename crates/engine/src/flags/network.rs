@@ -215,7 +215,17 @@ fn check(request: PublishRequest, text: &str) -> Result<PublishRequest, String> 
     if request.host.is_some_and(|host| length(host) != container && container != 1) {
         return Err(format!("invalid ranges specified for container and host Ports: {text}"));
     }
+    if let Some(address) = request.address.filter(is_of_many) {
+        return Err(format!(
+            "invalid IP address: {address} is of many hosts, and no port can be published on it"
+        ));
+    }
     Ok(request)
+}
+
+/// A group's, or everybody's.
+fn is_of_many(address: &IpAddr) -> bool {
+    address.is_multicast() || *address == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 /// `--expose` and an image's `EXPOSE`: `80`, `80/tcp`, `8000-8010/udp`.
@@ -315,6 +325,7 @@ mod tests {
             &["alias=a"],
             &["name=a,gw-priority=1"],
             &["name=a,mac-address=01:00:5e:00:00:01"],
+            &["name=a,mac-address=00:00:00:00:00:00"],
             &["name=host,alias=x"],
         ] {
             assert!(of(wrong).is_err(), "{wrong:?}");

@@ -28,6 +28,8 @@ const AS_USUAL: [(&str, &str); 3] = [
     ("com.docker.network.bridge.enable_ip_masquerade", "true"),
     ("com.docker.network.bridge.host_binding_ipv4", "0.0.0.0"),
 ];
+/// What people write of an id.
+const SHORT_ID: usize = 12;
 /// IPv6 needs packets of this size (RFC 8200 §5); no link of the kernel's takes larger ones than the other.
 const MTUS: std::ops::RangeInclusive<u32> = 1280..=65535;
 
@@ -85,6 +87,24 @@ impl Engine {
                 )));
             }
             used.extend(taken);
+            // One of both would never be found again.
+            if request.name.len() >= SHORT_ID && network.id.starts_with(&request.name) {
+                return Err(invalid(format!(
+                    "invalid network name ({}): it is the id of network {}",
+                    request.name, network.name
+                )));
+            }
+        }
+        let on = link::connected(&mut Socket::route()?)?;
+        if let Some((wanted, host)) = request
+            .subnets
+            .iter()
+            .filter(|wanted| is_for_hosts(**wanted))
+            .find_map(|wanted| Some((wanted, on.iter().find(|host| host.overlaps(*wanted))?)))
+        {
+            return Err(invalid(format!(
+                "Pool overlaps with other one on this address space: the host itself is on {host}, and {wanted} would cut it off"
+            )));
         }
         let routed = || link::routed(&mut Socket::route()?);
         used.extend(routed()?);
@@ -111,7 +131,7 @@ impl Engine {
         let mut subnets = request.subnets.clone();
         if let Some(subnet) = subnets.iter().find(|subnet| !is_for_hosts(**subnet)) {
             return Err(invalid(format!(
-                "invalid subnet {subnet}: the addresses of a loopback, of groups and of nobody belong to no network"
+                "invalid subnet {subnet}: the addresses of a loopback, of one link, of groups and of nobody belong to no network"
             )));
         }
         let has = |subnets: &[Subnet], ipv4: bool| subnets.iter().any(|subnet| subnet.is_ipv4() == ipv4);
@@ -207,7 +227,8 @@ impl Engine {
 
 /// Whether hosts may have addresses of it: the whole of it lies outside what RFC 6890 sets apart for other ends.
 fn is_for_hosts(subnet: Subnet) -> bool {
-    let apart = ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/127", "ff00::/8"];
+    let apart =
+        ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8"];
     apart.iter().filter_map(|text| text.parse::<Subnet>().ok()).all(|apart| !apart.overlaps(subnet))
 }
 
@@ -250,7 +271,8 @@ mod tests {
     fn subnets_of_hosts() {
         for (text, is) in [
             ("10.0.0.0/8", true),
-            ("169.254.0.0/16", true),
+            ("169.254.0.0/16", false),
+            ("fe80::/64", false),
             ("fd00:1::/64", true),
             ("2001:db8::/64", true),
             ("127.0.0.0/8", false),

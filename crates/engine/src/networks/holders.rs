@@ -53,11 +53,22 @@ impl Engine {
         }
         let own: Vec<&Endpoint> =
             connections.attachments.iter().map(|attachment| &attachment.endpoint).collect();
-        let holder = self.others(&own).into_iter().find_map(|other| other.names.into_iter().next());
-        let who = holder.map_or_else(
-            || "no container of Onggi's has it: `ss -lnp` shows which program does".to_owned(),
-            |name| format!("container {name} has it"),
-        );
+        let others = self.others(&own);
+        // Others that wanted it may be about to be refused as well.
+        let has_it = |other: &&Endpoint| {
+            let table = self.instance().table();
+            self.netfilter().is_ok_and(|mut socket| {
+                other.published().any(|port| matches!(table.leads_there(&mut socket, &port), Ok(Some(true))))
+            })
+        };
+        let holder = others.iter().find(has_it).and_then(|other| other.names.first());
+        let who = match (holder, others.as_slice()) {
+            (Some(name), _) => format!("container {name} has it"),
+            (None, []) => "no container of Onggi's has it: `ss -lnp` shows which program does".to_owned(),
+            // Of an ordinary user, where the table has none of it.
+            (None, [one]) if !one.names.is_empty() => format!("container {} has it", one.names[0]),
+            (None, _) => "another container that starts at this moment has it".to_owned(),
+        };
         Error::Start { id, step, errno, message: format!("{message} ({who})") }
     }
 
