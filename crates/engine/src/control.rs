@@ -1,6 +1,6 @@
 //! Steering a container that runs: stop, kill, resize, pause, wait. Each is one question to its monitor.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onggi_monitor::clock::Moment;
 use onggi_monitor::protocol::{Condition, Reply, Request};
@@ -164,16 +164,19 @@ impl Engine {
 
     /// Waits until the monitor of a container that has ended has left its sandbox: it writes the final state a moment before.
     pub(crate) fn await_departure(&self, id: &ContainerId) -> Result<(), Error> {
-        /// Milliseconds; longer, something holds it up, and the caller is told.
-        const LONGEST: i64 = 10_000;
+        /// Longer, something holds it up, and the caller is told.
+        const LONGEST: Duration = Duration::from_secs(10);
+        /// Milliseconds. A process that dies has its files closed, which wakes us, a moment before their locks go, which does not.
+        const AGAIN: i64 = 20;
+        let began = Instant::now();
         while self.is_watched(id) {
             let sandbox = self.paths.sandbox(id);
             let Ok(watch) = Watch::new(&sandbox) else { break };
             if !self.is_watched(id) {
                 break;
             }
-            let woken = watch.wait(None, Some(LONGEST)).map_err(Error::io("watch", &sandbox))?;
-            if woken == Woken::TimedOut {
+            let woken = watch.wait(None, Some(AGAIN)).map_err(Error::io("watch", &sandbox))?;
+            if woken == Woken::TimedOut && began.elapsed() > LONGEST {
                 let message = "it has ended and does not leave its sandbox".to_owned();
                 return Err(Error::Monitor { id: id.to_string(), message });
             }
