@@ -50,7 +50,7 @@ impl Engine {
         let mut record = before.clone();
         let known = self.position(&record, &network);
         // Whom the record alone has there was cut short on its way.
-        let is_there = !live || self.monitored_networks(id).iter().any(|other| other.network == network.id);
+        let is_there = !live || self.monitored_networks(id)?.iter().any(|other| other.network == network.id);
         if known.is_some() && is_there {
             if let Some(endpoint) = endpoint::find(&self.endpoints(&network), id.as_str()).filter(|_| live) {
                 self.add_to_hosts(&record, &endpoint)?;
@@ -134,7 +134,7 @@ impl Engine {
             let is_it = |endpoint: &Endpoint| endpoint.network == name || endpoint.network_name == name;
             let network_id = match &network {
                 Some(network) => Some(network.id.clone()),
-                None => self.monitored_networks(id).into_iter().find(is_it).map(|endpoint| endpoint.network),
+                None => self.monitored_networks(id)?.into_iter().find(is_it).map(|endpoint| endpoint.network),
             };
             if let Some(network) = network_id {
                 was_there |= self.take_off(&record, &network)?;
@@ -160,7 +160,7 @@ impl Engine {
             let lines = files::own_addresses(record, [endpoint]);
             self.change_hosts(record, |text| text.replace(&lines, ""))?;
         }
-        if self.monitored_networks(id).iter().any(|known| known.network == network) {
+        if self.monitored_networks(id)?.iter().any(|known| known.network == network) {
             was_there = true;
             let (names, way_out) = (self.names_for(record)?, self.way_out(record)?);
             self.order_monitor(
@@ -177,10 +177,15 @@ impl Engine {
     }
 
     /// The networks that a container's monitor has it on, or has begun to.
-    pub(super) fn monitored_networks(&self, id: &ContainerId) -> Vec<Endpoint> {
+    fn monitored_networks(&self, id: &ContainerId) -> Result<Vec<Endpoint>, Error> {
         let path = self.paths.sandbox(id).join(START);
-        let start = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Start>(&bytes).ok());
-        start.into_iter().flat_map(|start| start.networks).map(|attachment| attachment.endpoint).collect()
+        let start = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            // What cannot be read must not pass for a container on no network.
+            other => other.and_then(|bytes| Ok(serde_json::from_slice::<Start>(&bytes)?)),
+        };
+        let networks = start.map_err(Error::io("read", path))?.networks;
+        Ok(networks.into_iter().map(|attachment| attachment.endpoint).collect())
     }
 
     /// The first of a container's networks that lead out.
