@@ -291,6 +291,9 @@ fn networks_that_would_be_in_the_way() {
     for subnet in ["169.254.1.0/24", "fe80::/64"] {
         onggi.run(["network", "create", "--subnet", subnet, "mine"]).code(1).says("invalid subnet");
     }
+    // One letter is enough.
+    onggi.ok(["network", "create", "m"]);
+    onggi.ok(["network", "rm", "m"]);
     let id = onggi.ok(["network", "create", "mine"]);
     onggi.run(["network", "create", &id.trim()[..12]]).code(1).says("it is the id of network mine");
     for address in ["224.0.0.1", "255.255.255.255", "[ff02::1]"] {

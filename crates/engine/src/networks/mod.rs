@@ -168,7 +168,7 @@ impl Engine {
     pub(crate) fn find_network(&self, name: &str) -> Result<Network, Error> {
         // Docker's `--network default`.
         let name = if name == "default" { DEFAULT } else { name };
-        if crate::names::is_valid(name)
+        if crate::names::is_plain(name)
             && let Some(network) = self.read_network(name)?
         {
             return Ok(network);
