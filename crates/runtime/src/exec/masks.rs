@@ -19,13 +19,16 @@ const READ_ONLY: Attributes = Attributes { set: 1, clear: 0 };
 
 /// What is not there needs no mask.
 pub(super) fn mask(child: &Child<'_>, paths: &[String]) -> Outcome {
-    let null = clone_tree(&null_device()?, "", false).doing(|| "open_tree /dev/null")?;
-    set_attributes(null.as_fd(), READ_ONLY, false).doing(|| "make the mask of files read-only")?;
+    let null = null_device()?;
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
         let Some(target) = open_if_there(child, path)? else { continue };
         let cover = if !is_directory(&target).doing(|| format!("fstat {path}"))? {
-            clone_tree(&null, "", false).doing(|| "open_tree /dev/null")?
+            // Each from the host's: before Linux 6.15 what is attached nowhere cannot be cloned.
+            let mask = clone_tree(&null, "", false).doing(|| "open_tree /dev/null")?;
+            set_attributes(mask.as_fd(), READ_ONLY, false)
+                .doing(|| format!("make the mask of {path} read-only"))?;
+            mask
         } else if let Some(empty) = &empty {
             clone_tree(empty, "", false).doing(|| "open_tree of the empty tmpfs")?
         } else {
