@@ -231,7 +231,10 @@ impl Engine {
 
     /// The endpoints of a network whose containers do not run.
     pub(crate) fn stale_endpoints(&self, network: &Network, own: Option<&ContainerId>) -> Vec<Endpoint> {
-        let mut traces = endpoint::all_traces(&self.endpoints(network)).unwrap_or_default();
+        let traces = || endpoint::all_traces(&self.endpoints(network)).unwrap_or_default();
+        // One that ended since the list was made has given its place back.
+        let is_there =
+            |endpoint: &Endpoint| traces().iter().any(|other| other.container == endpoint.container);
         let stale = |endpoint: &Endpoint| {
             let Ok(id) = endpoint.container.parse::<ContainerId>() else { return true };
             if own == Some(&id) || self.is_watched(&id) {
@@ -239,13 +242,12 @@ impl Engine {
             }
             match self.try_lock(&id) {
                 // It may have been started between the two looks.
-                Ok(Some(_lock)) => !self.is_watched(&id) && !self.is_said_to_run(&id),
-                Err(Error::NoSuchContainer { .. }) => true,
+                Ok(Some(_lock)) => !self.is_watched(&id) && !self.is_said_to_run(&id) && is_there(endpoint),
+                Err(Error::NoSuchContainer { .. }) => is_there(endpoint),
                 Ok(None) | Err(_) => false,
             }
         };
-        traces.retain(stale);
-        traces
+        traces().into_iter().filter(stale).collect()
     }
 
     /// A container whose monitor died and whose processes live on: it will be adopted.
