@@ -302,7 +302,7 @@ fn without_a_null_device_nothing_is_started_and_nothing_left() {
     let onggi = busybox();
     for (null, wanted) in [
         ("true", "open /dev/null: No such file or directory"),
-        ("ln -s /etc/passwd /dev/null", "the host's /dev/null is not the null device"),
+        ("echo > /dev/file && ln -s file /dev/null", "the host's /dev/null is not the null device"),
         ("echo > /dev/null", "the host's /dev/null is not the null device"),
     ] {
         let script = format!("mount -t tmpfs none /dev && {null} && exec \"$@\"");
