@@ -8,6 +8,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use common::busybox;
 use onggi_testkit::{Compression, ImageArchive, Output, TestEnv};
@@ -255,12 +256,20 @@ fn restart_without_a_policy() {
         .is_killed_at_each_step();
 }
 
-/// Nobody has stopped it for good, so a list is enough to bring it back; unless its monitor died at the start, which was told.
+/// Nobody has stopped it for good, so lists are enough to bring it back (while a monitor is at it, it is left alone); unless its monitor
+/// died at the start, which was told.
 fn is_up_again(onggi: &TestEnv, fault: &str) {
-    let list = after(onggi, fault, &["ps", "-a", "--format", "{{.Names}} {{.Status}}"]).stdout;
-    if onggi.inspect("jar", "{{.State.Error}}").is_empty() {
-        assert!(list.contains("jar Up"), "after a kill at {fault}: {list}");
-        after(onggi, fault, &["exec", "jar", "true"]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let list = after(onggi, fault, &["ps", "-a", "--format", "{{.Names}} {{.Status}}"]).stdout;
+        if list.contains("jar Up") {
+            after(onggi, fault, &["exec", "jar", "true"]);
+            break;
+        }
+        if !onggi.inspect("jar", "{{.State.Error}}").is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "after a kill at {fault}: {list}");
     }
     removable(onggi, fault);
 }
