@@ -19,8 +19,8 @@ fn v2(controllers: &[&str]) -> Option<Layout> {
     }
 }
 
+/// The process inside, when another test has started this program; by itself it is nothing.
 #[test]
-#[ignore = "the process inside, started by the other tests"]
 fn inside() {
     common::inside();
 }

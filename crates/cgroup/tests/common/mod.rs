@@ -14,7 +14,7 @@ use onggi_oci::Resources;
 const GROUP: &str = "ONGGI_TEST_CGROUP";
 const PART: &str = "ONGGI_TEST_PART";
 const JOINED: &str = "ONGGI_TEST_JOINED";
-const ARGUMENTS: [&str; 5] = ["--exact", "inside", "--ignored", "--nocapture", "--test-threads=1"];
+const ARGUMENTS: [&str; 4] = ["--exact", "inside", "--nocapture", "--test-threads=1"];
 
 /// Whether to run at all: these tests need root, and say so unless told that there is none.
 pub(crate) fn may_run() -> bool {
