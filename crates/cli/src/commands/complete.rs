@@ -57,6 +57,7 @@ enum Kind {
     Ended,
     Images,
     Volumes,
+    Networks,
 }
 
 /// Asks the shell for files.
@@ -181,6 +182,7 @@ fn of_command(
         })),
         "IMAGE" | "SOURCE" | "REPOSITORY[:TAG]" => plain(names(Kind::Images)),
         "VOLUME" => plain(names(Kind::Volumes)),
+        "NETWORK" if command.name() != "create" => plain(names(Kind::Networks)),
         "NAME" if path == "inspect" => {
             plain([Kind::Containers, Kind::Images, Kind::Volumes].into_iter().flat_map(names).collect())
         }
@@ -228,7 +230,10 @@ fn values(arg: &Arg, names: &mut dyn FnMut(Kind) -> Vec<String>) -> Vec<Candidat
     }
     match arg.get_id().as_str() {
         "pull" => words("missing never always"),
-        "network" => words("none host"),
+        "network" => {
+            let others = names(Kind::Running).into_iter().map(|name| format!("container:{name}"));
+            plain(names(Kind::Networks).into_iter().chain(others).collect())
+        }
         "isolation" => words("container process"),
         "log-driver" => words("json-file none"),
         "attach" => words("stdin stdout stderr"),
@@ -270,6 +275,12 @@ fn names(context: &Context, kind: Kind) -> Vec<String> {
             .into_iter()
             .map(|volume| volume.name)
             .collect(),
+        Kind::Networks => engine
+            .networks(&Default::default())
+            .unwrap_or_default()
+            .into_iter()
+            .map(|network| network.name)
+            .collect(),
         _ => {
             let fits = |status: Status| match kind {
                 Kind::Running => status.is_live(),
@@ -295,6 +306,7 @@ mod tests {
                 Kind::Ended => &["ended"],
                 Kind::Images => &["debian:latest", "busybox:latest"],
                 Kind::Volumes => &["data"],
+                Kind::Networks => &["bridge", "host", "shop"],
             };
             names.iter().map(|name| (*name).to_owned()).collect()
         };
@@ -310,6 +322,9 @@ mod tests {
             ("run --netw", "--network --network-alias"),
             ("run --network h", "host"),
             ("run --network=h", "--network=host"),
+            ("run --network ", "bridge host shop container:web"),
+            ("network rm s", "shop"),
+            ("network connect s", "shop"),
             ("run d", "debian:latest"),
             ("run -it --rm -e A=1 b", "busybox:latest"),
             ("run --name web b", "busybox:latest"),

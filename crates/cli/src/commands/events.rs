@@ -110,12 +110,33 @@ fn with_field_names(mut event: Value, format: Option<&str>) -> Value {
             event[field] = event[name].clone();
         }
     }
+    // What Docker's documentation uses in its example: the fields that messages of containers and images had before they had actors.
+    for (field, path) in [("Status", "/Action"), ("ID", "/Actor/ID"), ("From", "/Actor/Attributes/image")] {
+        if format.is_some_and(|format| format.contains(&format!(".{field}"))) {
+            let of_old = matches!(event["Type"].as_str(), Some("container" | "image"));
+            let value = event.pointer(path).filter(|_| of_old).cloned();
+            event[field] = value.unwrap_or_else(|| Value::from(""));
+        }
+    }
     event
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn templates_see_the_fields_of_old() {
+        let format = "{{.ID}} {{.Status}} {{.From}}|{{.Type}}";
+        let seen = |kind: &str| {
+            let event = serde_json::json!({"Type": kind, "Action": "start",
+                "Actor": {"ID": "abc", "Attributes": {"image": "busybox"}}});
+            let template = Template::parse(format).unwrap();
+            template.render(&with_field_names(event, Some(format)), &Options::default()).unwrap()
+        };
+        assert_eq!(seen("container"), "abc start busybox|container");
+        assert_eq!(seen("network"), "  |network");
+    }
 
     #[test]
     fn a_line_reads_as_dockers() {
