@@ -9,21 +9,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use onggi_testkit::TestEnv;
+use common::{busybox_of_ordinary_user as busybox, fresh_of_ordinary_user as fresh};
 
 /// The first of the ids that the user may give to containers: id 1 in them.
 const GRANTED: u32 = 1_500_000_000;
 const USER: u32 = 54_321;
-
-fn fresh() -> TestEnv {
-    TestEnv::of_ordinary_user(env!("CARGO_BIN_EXE_onggi"))
-}
-
-fn busybox() -> TestEnv {
-    let onggi = fresh();
-    onggi.import("busybox");
-    onggi
-}
 
 #[test]
 fn root_of_a_container_is_the_user_and_others_are_the_user_s_ids() {

@@ -8,17 +8,9 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use common::busybox_of_ordinary_user as busybox;
+use common::network::fetch;
 use onggi_testkit::{PATIENCE, Process, TestEnv};
-
-fn fresh() -> TestEnv {
-    TestEnv::of_ordinary_user(env!("CARGO_BIN_EXE_onggi"))
-}
-
-fn busybox() -> TestEnv {
-    let onggi = fresh();
-    onggi.import("busybox");
-    onggi
-}
 
 /// httpd, which logs whom it serves.
 fn serve(onggi: &TestEnv, name: &str, flags: &[&str]) {
@@ -32,24 +24,6 @@ fn port(onggi: &TestEnv, name: &str, of: &str) -> u16 {
     let place = onggi.ok(["port", name, of]);
     let line = place.lines().next().expect("it is published");
     line.rsplit_once(':').expect("a port").1.parse().expect("a number")
-}
-
-/// What is answered at this address of the host's; waits until somebody listens behind it.
-fn fetch(address: SocketAddr) -> String {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let mut text = String::new();
-        let fetched = TcpStream::connect_timeout(&address, Duration::from_secs(5)).and_then(|mut stream| {
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-            stream.read_to_string(&mut text)
-        });
-        match fetched {
-            Ok(count) if count > 0 => return text.lines().last().unwrap_or_default().to_owned(),
-            _ if Instant::now() > deadline => panic!("{address} does not answer: {fetched:?}"),
-            _ => std::thread::yield_now(),
-        }
-    }
 }
 
 /// The address that this host goes out with.
@@ -98,9 +72,9 @@ fn a_port_of_the_host_leads_to_the_container_and_the_client_s_address_stays() {
         line.rsplit_once(':').expect("a port").1.parse::<u16>().expect("a number")
     });
     let own = own_address();
-    assert_eq!(fetch(SocketAddr::new([127, 0, 0, 1].into(), anywhere)), "web");
-    assert_eq!(fetch(SocketAddr::new([127, 0, 0, 1].into(), local)), "web");
-    assert_eq!(fetch(SocketAddr::new(own, anywhere)), "web");
+    assert_eq!(fetch(&format!("127.0.0.1:{anywhere}")), "web");
+    assert_eq!(fetch(&format!("127.0.0.1:{local}")), "web");
+    assert_eq!(fetch(&SocketAddr::new(own, anywhere).to_string()), "web");
     let refused = TcpStream::connect_timeout(&SocketAddr::new(own, local), Duration::from_secs(5));
     assert!(refused.is_err(), "it was published on 127.0.0.1 alone");
     onggi.spawn(["logs", "-f", "web"]).expect_error(&format!("[::ffff:{own}]:"));
@@ -222,15 +196,15 @@ fn a_network_outlives_its_holder_and_all_its_monitors() {
     let onggi = busybox();
     serve(&onggi, "web", &["-p", "80"]);
     let address = SocketAddr::new([127, 0, 0, 1].into(), port(&onggi, "web", "80"));
-    assert_eq!(fetch(address), "web");
+    assert_eq!(fetch(&address.to_string()), "web");
     onggi.holder().expect("a holder").kill();
-    assert_eq!(fetch(address), "web");
+    assert_eq!(fetch(&address.to_string()), "web");
     onggi.ok(["ps"]);
     onggi.holder().expect("another holder").kill();
     onggi.monitor("web").kill();
     // The next look at the container puts another monitor behind it, which takes the port again.
     assert_eq!(onggi.inspect("web", "{{.State.Status}}"), "running");
-    assert_eq!(fetch(address), "web");
+    assert_eq!(fetch(&address.to_string()), "web");
     assert!(goes_out(&onggi, "web"));
 }
 

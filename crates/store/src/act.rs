@@ -175,11 +175,7 @@ pub(crate) fn sweep(layout: &Layout) -> Result<(), Error> {
     if act_directories(layout)?.is_empty() && half_written(layout)?.is_empty() {
         return Ok(());
     }
-    let guard = StoreLock::take(layout)?;
-    let dead = dead_acts(layout)?;
-    drop(guard);
-    clear(dead);
-    Ok(())
+    clear(layout, dead_acts)
 }
 
 /// Removes what dead acts have left. Where nothing is in progress and nothing is left that is one look into a directory, so that any
@@ -188,18 +184,19 @@ pub(crate) fn sweep_acts(layout: &Layout) -> Result<(), Error> {
     if act_directories(layout)?.is_empty() {
         return Ok(());
     }
-    let guard = StoreLock::take(layout)?;
-    let dead = abandoned(layout)?;
-    drop(guard);
-    clear(dead);
-    Ok(())
+    clear(layout, abandoned)
 }
 
-fn clear(dead: Vec<PathBuf>) {
-    for leftover in dead {
+/// Removes what `dead` finds while nobody else changes the store.
+fn clear(layout: &Layout, dead: fn(&Layout) -> Result<Vec<PathBuf>, Error>) -> Result<(), Error> {
+    let guard = StoreLock::take(layout)?;
+    let leftovers = dead(layout)?;
+    drop(guard);
+    for leftover in leftovers {
         // Another command may be removing it at the same time; whatever stays is found by the next.
         let _ = remove_tree(&leftover);
     }
+    Ok(())
 }
 
 /// Directories of acts whose process is gone, anything else in `tmp/`, and records that never came into their place. The caller holds the store's mutex.

@@ -11,6 +11,17 @@ pub(crate) fn fresh() -> TestEnv {
     TestEnv::new(env!("CARGO_BIN_EXE_onggi"))
 }
 
+/// An empty Onggi of an ordinary user's, and one with the image busybox.
+pub(crate) fn fresh_of_ordinary_user() -> TestEnv {
+    TestEnv::of_ordinary_user(env!("CARGO_BIN_EXE_onggi"))
+}
+
+pub(crate) fn busybox_of_ordinary_user() -> TestEnv {
+    let onggi = fresh_of_ordinary_user();
+    onggi.import("busybox");
+    onggi
+}
+
 /// One with the image busybox.
 pub(crate) fn busybox() -> TestEnv {
     TestEnv::with_busybox(env!("CARGO_BIN_EXE_onggi"))

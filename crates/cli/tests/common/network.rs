@@ -29,6 +29,8 @@ pub(crate) fn fetch(address: &str) -> String {
     loop {
         let mut text = String::new();
         let fetched = TcpStream::connect_timeout(&address, Duration::from_secs(5)).and_then(|mut stream| {
+            // A relay takes connections before anybody listens behind it.
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
             stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
             stream.read_to_string(&mut text)
         });
