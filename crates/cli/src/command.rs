@@ -181,8 +181,10 @@ fn unknown(name: &str) -> CliError {
     if let Some((_, when)) = UNBUILT.iter().find(|(unbuilt, _)| *unbuilt == name) {
         return CliError::unsupported(format!("`onggi {name}` is not built yet: {when}"));
     }
+    let nouns = NOUNS.iter().map(|(noun, _)| *noun);
     let names = TABLE.iter().filter(|c| c.group != Group::Hidden).flat_map(|c| c.names.iter().copied());
-    let near = names.map(|known| (distance(known, name), known)).min().filter(|(far, _)| *far <= 2);
+    let near =
+        names.chain(nouns).map(|known| (distance(known, name), known)).min().filter(|(far, _)| *far <= 2);
     let hint = match near {
         Some((_, known)) => format!("did you mean `onggi {known}`?"),
         None => "`onggi --help` lists the commands".to_owned(),

@@ -26,6 +26,7 @@ fn unknown_words() {
             &["rnu"],
             &["--nope"],
             &["volume", "lss"],
+            &["contaner", "ls"],
             &["image", "nothing-like-it"],
             &["help", "nothing-like-it"],
             &["--root"],

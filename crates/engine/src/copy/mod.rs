@@ -78,7 +78,7 @@ impl Engine {
                     other => other.map_err(Error::io("look at", target))?,
                 };
                 let landing = rules::landing(path, source.is_directory, &target, found)
-                    .map_err(|what| Error::Invalid { what: what.to_owned() })?;
+                    .map_err(|what| Error::Invalid { what: format!("{what} {target}") })?;
                 let directory = host_directory(&host, landing.directory)?;
                 let place = Place { directory, inside: None, keep_owners: options.archive };
                 pass(source.held, &landing, &place)
@@ -96,7 +96,7 @@ impl Engine {
                 let view = self.container_tree(id)?;
                 let (found, target) = view.tree.find(target).map_err(Error::io("look at", target))?;
                 let landing = rules::landing(path, source.is_directory, &target, found)
-                    .map_err(|what| Error::Invalid { what: what.to_owned() })?;
+                    .map_err(|what| Error::Invalid { what: format!("{what} {target}") })?;
                 let copied = container_place(&view, name, landing.directory)
                     .and_then(|place| pass(source.held, &landing, &place));
                 let copied = copied.map_err(|error| view.explain(error, landing.directory))?;

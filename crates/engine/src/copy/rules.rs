@@ -39,7 +39,7 @@ pub(super) fn split(path: &str) -> (&str, Option<&str>) {
 }
 
 /// # Errors
-/// Docker's sentence.
+/// Docker's sentence, which goes on with the target.
 pub(super) fn landing<'a>(
     source: &'a str,
     is_directory: bool,
@@ -52,11 +52,11 @@ pub(super) fn landing<'a>(
             let name = if is_directory && means_content(source) { None } else { split(source).1 };
             Ok(Landing { directory: target, name })
         }
-        Found::File if is_directory => Err("cannot copy directory"),
-        Found::File | Found::Missing if !is_directory && names_directory(target) => Err("no such directory"),
+        Found::File if is_directory => Err("cannot copy directory onto"),
+        Found::File | Found::Missing if !is_directory && names_directory(target) => Err("no such directory:"),
         Found::File | Found::Missing => match name {
             Some(_) => Ok(Landing { directory: parent, name }),
-            None => Err("no such directory"),
+            None => Err("no such directory:"),
         },
     }
 }
@@ -72,9 +72,9 @@ mod tests {
             ("/f", false, "/tmp/", Directory, Ok(("/tmp/", Some("f")))),
             ("/f", false, "/tmp/g", Missing, Ok(("/tmp", Some("g")))),
             ("/f", false, "/g", File, Ok(("/", Some("g")))),
-            ("/f", false, "/tmp/g/", Missing, Err("no such directory")),
-            ("/f", false, "/g/", File, Err("no such directory")),
-            ("/d", true, "/g", File, Err("cannot copy directory")),
+            ("/f", false, "/tmp/g/", Missing, Err("no such directory:")),
+            ("/f", false, "/g/", File, Err("no such directory:")),
+            ("/d", true, "/g", File, Err("cannot copy directory onto")),
             ("/d", true, "/tmp", Directory, Ok(("/tmp", Some("d")))),
             ("/a/d/", true, "/tmp", Directory, Ok(("/tmp", Some("d")))),
             ("/d/.", true, "/tmp", Directory, Ok(("/tmp", None))),

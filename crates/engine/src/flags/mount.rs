@@ -46,6 +46,11 @@ pub fn mount(text: &str, here: &dyn Fn() -> Result<String, String>) -> Result<Mo
             return Err(format!("invalid mount: {key} is given twice"));
         }
     }
+    match kind {
+        "bind" | "volume" | "tmpfs" => {}
+        "image" | "cluster" | "npipe" => return Err(format!("mounts of type {kind} are not built yet")),
+        other => return Err(format!("invalid mount type: {other} (bind, volume and tmpfs are known)")),
+    }
     if !labels.is_empty() && kind != "volume" {
         return Err(format!("invalid mount: volume-label does not go with type={kind}"));
     }
@@ -89,15 +94,13 @@ pub fn mount(text: &str, here: &dyn Fn() -> Result<String, String>) -> Result<Mo
             relabel: None,
             by_mount: true,
         },
-        "tmpfs" => MountRequest::Tmpfs {
+        _ => MountRequest::Tmpfs {
             destination,
             size: take("tmpfs-size").map(bytes::parse).transpose()?,
             mode: take("tmpfs-mode").map(octal).transpose()?,
             options: if read_only { vec!["ro".to_owned()] } else { Vec::new() },
             text: None,
         },
-        "image" | "cluster" | "npipe" => return Err(format!("mounts of type {kind} are not built yet")),
-        other => return Err(format!("invalid mount type: {other}")),
     };
     match fields.keys().next() {
         None => Ok(mount),
