@@ -288,6 +288,21 @@ fn exec() {
 }
 
 #[test]
+fn scheduling_and_memory() {
+    let changed = difference(|spec, extra| {
+        let scheduler = oci::Scheduler { policy: "SCHED_BATCH".into(), nice: Some(5), ..Default::default() };
+        process(spec).scheduler = Some(scheduler);
+        linux(spec).memory_policy = Some(oci::MemoryPolicy {
+            mode: "MPOL_INTERLEAVE".into(),
+            nodes: Some("0-1".into()),
+            flags: strings(&["MPOL_F_STATIC_NODES"]),
+        });
+        extra.bundle.every_processor = true;
+    });
+    insta::assert_snapshot!(changed);
+}
+
+#[test]
 fn what_is_not_done_is_refused_by_name() {
     type Change = fn(&mut oci::Spec, &mut Extra);
     let cases: &[(Change, &str)] = &[
@@ -307,10 +322,6 @@ fn what_is_not_done_is_refused_by_name() {
             "linux.uidMappings is not supported",
         ),
         (|spec, _| linux(spec).intel_rdt = Some(Default::default()), "linux.intelRdt is not supported"),
-        (
-            |spec, _| linux(spec).memory_policy = Some(Default::default()),
-            "linux.memoryPolicy is not supported",
-        ),
         (|spec, _| linux(spec).mount_label = Some("x".into()), "linux.mountLabel is not supported"),
         (
             |spec, _| linux(spec).net_devices = [("eth0".to_owned(), oci::NetDevice::default())].into(),
@@ -330,7 +341,6 @@ fn what_is_not_done_is_refused_by_name() {
             "process.apparmorProfile is not supported",
         ),
         (|spec, _| process(spec).selinux_label = Some("x".into()), "process.selinuxLabel is not supported"),
-        (|spec, _| process(spec).scheduler = Some(Default::default()), "process.scheduler is not supported"),
         (|spec, _| without(spec, Kind::Uts), "hostname: it cannot be set without a private UTS namespace"),
         (
             |spec, extra| {

@@ -116,6 +116,40 @@ fn a_run_is_as_its_program() {
     bundle.fails("state {}", 1, "container does not exist");
 }
 
+/// The scheduler's policy is field 41 of proc_pid_stat(5).
+const PLACE: &str = "cut -d' ' -f41 /proc/self/stat; grep Cpus_allowed_list /proc/self/status; \
+                     head -n 1 /proc/self/numa_maps | cut -d' ' -f2";
+
+#[test]
+fn a_process_runs_when_and_where_it_is_told() {
+    let mut bundle = Bundle::new(&format!("{PLACE}; exec sleep 1000"));
+    bundle.config["process"]["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 19 });
+    bundle.config["process"]["execCPUAffinity"] = json!({ "initial": "0", "final": "0" });
+    bundle.config["linux"]["memoryPolicy"] = json!({ "mode": "MPOL_INTERLEAVE", "nodes": "0" });
+    // What the caller is limited to is not for the container.
+    let every = onggi_sys::schedule::affinity().unwrap();
+    onggi_sys::schedule::set_affinity(&[0]).unwrap();
+    bundle.quietly(&["run", "-d", &bundle.id]);
+    onggi_sys::schedule::set_mask(&every).unwrap();
+    let all = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let all = all.lines().find(|line| line.starts_with("Cpus_allowed_list")).unwrap().to_owned();
+    // It has been let go before its script has written anything.
+    while bundle.output().lines().count() < 3 {
+        std::thread::yield_now();
+    }
+    assert_eq!(bundle.output(), format!("3\n{all}\ninterleave:0\n"));
+
+    let output = bundle.command(&["exec", &bundle.id, "sh", "-c", PLACE]).output().unwrap();
+    let place = "3\nCpus_allowed_list:\t0\ninterleave:0\n";
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), place, "{:?}", output.stderr);
+
+    // A whole process of its own has the container's scheduling where it says nothing.
+    let process = json!({ "args": ["sh", "-c", PLACE], "cwd": "/", "env": ["PATH=/bin"],
+        "scheduler": { "policy": "SCHED_IDLE" } });
+    std::fs::write(bundle.jar.path("process.json"), process.to_string()).unwrap();
+    assert_eq!(bundle.ok("exec -p process.json {}"), place.replace('3', "5"));
+}
+
 #[test]
 fn signals_reach_the_program_in_the_foreground() {
     let bundle = Bundle::new("trap 'exit 5' TERM; echo ready; while :; do sleep 0.1; done");
@@ -208,11 +242,9 @@ fn what_cannot_run_leaves_nothing() {
     let line: Value = serde_json::from_str(&std::fs::read_to_string(log).unwrap()).unwrap();
     assert_eq!((line["level"].as_str(), line["msg"].as_str()), (Some("error"), Some(message)));
     assert_eq!(bundle.ok("list -q"), "");
-    for (field, value) in [
-        ("memoryPolicy", json!({ "mode": "MPOL_DEFAULT" })),
-        ("timeOffsets", json!({ "boottime": { "secs": 1 } })),
-        ("netDevices", json!({ "eth9": {} })),
-    ] {
+    for (field, value) in
+        [("timeOffsets", json!({ "boottime": { "secs": 1 } })), ("netDevices", json!({ "eth9": {} }))]
+    {
         bundle.config["linux"][field] = value;
         bundle.fails("run {}", 1, &format!("linux.{field} is not supported"));
         bundle.config["linux"].as_object_mut().unwrap().remove(field);

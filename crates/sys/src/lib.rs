@@ -20,6 +20,7 @@ pub mod ofd;
 pub mod pidfd;
 pub mod process;
 pub mod program;
+pub mod schedule;
 pub mod seccomp;
 pub mod signal_queue;
 pub mod socket_filter;

@@ -24,7 +24,8 @@ use super::report::{Failure, write_failure, write_hooks, write_ready, write_timi
 use super::root::{Root, Target};
 use super::user::{self, Resolved};
 use super::{
-    cgroups, copy, credentials, devices, hooks, host, init, masks, mount, namespaces, session, swap, terminal,
+    cgroups, copy, credentials, devices, hooks, host, init, masks, mount, namespaces, scheduling, session,
+    swap, terminal,
 };
 use crate::plan::{Capabilities, Step};
 
@@ -309,6 +310,9 @@ impl Child<'_> {
             Step::IoPriority { class, level } => {
                 set_io_priority(*class, *level).doing(|| format!("ioprio_set {class} {level}"))
             }
+            Step::Scheduler(given) => scheduling::schedule(given),
+            Step::MemoryPolicy { mode, nodes } => scheduling::set_memory_policy(*mode, nodes),
+            Step::Processors { allowed } => scheduling::set_processors(allowed.as_deref()),
             Step::SessionKeyring { name } => namespaces::join_keyring(name),
             Step::ResolveUser(user) => {
                 self.user = Some(user::resolve(self, user)?);

@@ -24,7 +24,7 @@ use super::namespaces::flag;
 use super::problem::{Doing, Outcome};
 use super::procfs::Procfs;
 use super::report::{Failure, read_report, write_failure};
-use super::{Running, StartError, Stdio, swap, terminal};
+use super::{Running, StartError, Stdio, scheduling, swap, terminal};
 use crate::VERSION;
 use crate::plan::Launch;
 
@@ -98,8 +98,10 @@ pub fn join(
         needed: &[target],
         joins: true,
     };
-    let Started { pid, pidfd, terminal, network, report } =
-        start_through(launch, plan, stdio, &cgroup, &entry)?;
+    let started = scheduling::on(launch.first_processors.as_deref(), || {
+        start_through(launch, plan, stdio, &cgroup, &entry)
+    })?;
+    let Started { pid, pidfd, terminal, network, report } = started?;
     Ok(Running { pid, pidfd, terminal, network, report, cgroup })
 }
 

@@ -27,6 +27,7 @@ mod procfs;
 mod program;
 mod report;
 mod root;
+mod scheduling;
 mod session;
 mod swap;
 mod terminal;

@@ -52,6 +52,7 @@ pub(super) fn plan(input: &Input<'_>, linux: &oci::Linux, process: &oci::Process
         await_network: false,
         gate: None,
         preserved: 0,
+        first_processors: None,
     };
     Ok(Plan { launch, steps, filter })
 }
@@ -78,6 +79,7 @@ pub(super) fn join(input: &JoinInput<'_>, linux: &oci::Linux) -> Result<Plan, Er
         await_network: false,
         gate: None,
         preserved: 0,
+        first_processors: None,
     };
     Ok(Plan { launch, steps, filter: others::spare(&filter)? })
 }

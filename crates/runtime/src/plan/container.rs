@@ -11,7 +11,7 @@ use super::error::{invalid, unsupported};
 use super::mounts::{self, Planned, attribute, clean};
 use super::{
     CgroupView, Error, Extra, Input, Isolation, Launch, Link, Mount, MountCgroups, Plan, Propagation,
-    PropagationKind, Root, Source, Step, bare, devices, process, sysctl,
+    PropagationKind, Root, Source, Step, bare, devices, process, scheduling, sysctl,
 };
 use crate::VERSION;
 
@@ -35,6 +35,11 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     let mut steps = Vec::new();
     if matches!(cgroups, Layout::V1 { .. }) {
         steps.push(Step::JoinCgroups);
+    }
+    // It is for processes that join; what it says must make sense all the same.
+    scheduling::affinity(process.exec_cpu_affinity.as_ref())?;
+    if extra.bundle.every_processor {
+        steps.push(Step::Processors { allowed: None });
     }
     steps.extend(namespaces.joins());
     if namespaces.is_new(NamespaceKind::Cgroup) {
@@ -85,6 +90,7 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
         await_network: extra.await_network || await_hooks,
         gate: extra.bundle.gate.clone(),
         preserved: extra.bundle.preserved,
+        first_processors: None,
     };
     Ok(Plan { launch, steps, filter })
 }
@@ -147,6 +153,10 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
     }
     let (filter, flags) = if *privileged { (Vec::new(), 0) } else { filter(linux, extra)? };
     let mut steps = Vec::new();
+    let (first, then) = scheduling::affinity(process.exec_cpu_affinity.as_ref())?;
+    if then.is_some() || (first.is_none() && extra.bundle.every_processor) {
+        steps.push(Step::Processors { allowed: then });
+    }
     if process.terminal {
         steps.push(Step::OpenTerminal { console: false, plain_output: extra.bundle.plain_output });
     }
@@ -168,6 +178,7 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
         await_network: false,
         gate: None,
         preserved: extra.bundle.preserved,
+        first_processors: first,
     };
     Ok(Plan { launch, steps, filter })
 }
@@ -187,7 +198,6 @@ fn refuse(spec: &oci::Spec, linux: &oci::Linux, extra: &Extra) -> Result<(), Err
         (!linux.net_devices.is_empty(), "linux.netDevices"),
         (linux.mount_label.as_deref().is_some_and(|label| !label.is_empty()), "linux.mountLabel"),
         (linux.intel_rdt.is_some(), "linux.intelRdt"),
-        (linux.memory_policy.is_some(), "linux.memoryPolicy"),
         (!linux.time_offsets.is_empty(), "linux.timeOffsets"),
     ] {
         if asked {

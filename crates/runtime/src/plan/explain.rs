@@ -55,6 +55,9 @@ impl Step {
             Step::Rlimits { .. } => "rlimits",
             Step::Personality { .. } => "personality",
             Step::IoPriority { .. } => "io-priority",
+            Step::Scheduler(_) => "scheduler",
+            Step::MemoryPolicy { .. } => "memory-policy",
+            Step::Processors { .. } => "processors",
             Step::SessionKeyring { .. } => "session-keyring",
             Step::ResolveUser(_) => "resolve-user",
             Step::Init => "init",
@@ -174,6 +177,12 @@ impl Step {
             Step::IoPriority { class, level } => {
                 format!("set the I/O priority to class {class}, level {level}")
             }
+            Step::Scheduler(scheduling) => format!("be scheduled by policy {}", scheduling.policy),
+            Step::MemoryPolicy { mode, nodes } => {
+                format!("take memory by policy {mode:#x} from the nodes {nodes:?}")
+            }
+            Step::Processors { allowed: None } => "run on every processor that the cgroup has".into(),
+            Step::Processors { allowed: Some(allowed) } => format!("run on the processors {allowed:?}"),
             Step::SessionKeyring { name } => format!("use the session keyring {name}, not the caller's"),
             Step::ResolveUser(User::Ids { uid, gid, .. }) => format!("run as user {uid} and group {gid}"),
             Step::ResolveUser(User::Named { user, .. }) => {

@@ -17,6 +17,7 @@ mod explain;
 mod mounts;
 mod others;
 mod process;
+mod scheduling;
 mod step;
 mod sysctl;
 
@@ -26,6 +27,7 @@ pub use container::{JoinInput, container, join};
 pub use error::Error;
 pub(crate) use explain::kind_name;
 pub use mounts::{OPTIONS as MOUNT_OPTIONS, clean};
+pub use scheduling::memory_policy_names;
 pub use step::*;
 
 /// What a container is planned from.
@@ -83,6 +85,9 @@ pub struct Bundle {
     pub plain_output: bool,
     /// The caller's session keyring stays.
     pub keep_keyring: bool,
+    /// The process may run on every processor that its cgroup has, whatever the caller was limited to.
+    #[serde(default)]
+    pub every_processor: bool,
     /// Of the capabilities those that Onggi has itself, as `config.md` wants it; otherwise one that it lacks is an error.
     pub what_there_is: bool,
 }
@@ -127,6 +132,9 @@ pub struct Launch {
     /// [`Bundle::preserved`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub preserved: u32,
+    /// A process that joins is born on these processors, and goes to others once it is in the container's cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_processors: Option<Vec<u32>>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

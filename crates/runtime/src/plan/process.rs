@@ -4,7 +4,7 @@ use onggi_oci as oci;
 
 use super::error::{invalid, unsupported};
 use super::mounts::clean;
-use super::{Capabilities, Error, Extra, ResourceLimit, Step, User};
+use super::{Capabilities, Error, Extra, ResourceLimit, Step, User, scheduling};
 
 /// `personality(2)`.
 const PER_LINUX: u32 = 0;
@@ -35,7 +35,7 @@ pub(crate) fn steps(
         steps.push(Step::Personality { persona: persona(personality)? });
     }
     if let Some(priority) = &process.io_priority {
-        steps.push(io_priority(priority)?);
+        steps.push(scheduling::io_priority(priority)?);
     }
     if !extra.bundle.keep_keyring {
         steps.push(Step::SessionKeyring { name: format!("_ses.{id}") });
@@ -46,6 +46,13 @@ pub(crate) fn steps(
     }
     steps.push(Step::Session);
     steps.push(Step::WorkingDirectory { path: clean(&process.cwd) });
+    // After the last fork, which a deadline forbids, and before the capabilities go.
+    if let Some(policy) = &linux.memory_policy {
+        steps.push(scheduling::memory_policy(policy)?);
+    }
+    if let Some(scheduler) = &process.scheduler {
+        steps.push(scheduling::scheduler(scheduler)?);
+    }
     if process.no_new_privileges && !privileged {
         steps.push(Step::NoNewPrivileges);
     }
@@ -80,12 +87,6 @@ fn refuse(process: &oci::Process) -> Result<(), Error> {
     }
     if process.selinux_label.as_deref().is_some_and(|label| !label.is_empty()) {
         return Err(unsupported("process.selinuxLabel"));
-    }
-    if process.scheduler.is_some() {
-        return Err(unsupported("process.scheduler"));
-    }
-    if process.exec_cpu_affinity.is_some() {
-        return Err(unsupported("process.execCPUAffinity"));
     }
     if !process.cwd.starts_with('/') {
         return Err(invalid("process.cwd", format!("{:?} is not absolute", process.cwd)));
@@ -134,20 +135,8 @@ fn persona(personality: &oci::Personality) -> Result<u32, Error> {
     match personality.domain.as_str() {
         "LINUX" => Ok(PER_LINUX),
         "LINUX32" => Ok(PER_LINUX32),
-        other => Err(invalid("linux.personality.domain", format!("there is no {other:?}"))),
+        other => Err(invalid("linux.personality", format!("invalid personality domain {other}"))),
     }
-}
-
-fn io_priority(priority: &oci::IoPriority) -> Result<Step, Error> {
-    let class = match priority.class.as_str() {
-        "IOPRIO_CLASS_RT" => 1,
-        "IOPRIO_CLASS_BE" => 2,
-        "IOPRIO_CLASS_IDLE" => 3,
-        other => return Err(invalid("process.ioPriority.class", format!("there is no {other:?}"))),
-    };
-    let level = u8::try_from(priority.priority).ok().filter(|&level| level <= 7);
-    let level = level.ok_or_else(|| invalid("process.ioPriority.priority", "it is not in 0 to 7"))?;
-    Ok(Step::IoPriority { class, level })
 }
 
 /// The last of two with the same name counts: programs disagree on which they read, so only one is passed on.

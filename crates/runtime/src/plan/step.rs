@@ -117,6 +117,17 @@ pub enum Step {
         class: u8,
         level: u8,
     },
+    /// `sched_setattr(2)`.
+    Scheduler(Scheduling),
+    /// `set_mempolicy(2)`: `MPOL_…` with its flags, and node numbers.
+    MemoryPolicy {
+        mode: u32,
+        nodes: Vec<u32>,
+    },
+    /// On which processors the process may run; `None` is every one that its cgroup has.
+    Processors {
+        allowed: Option<Vec<u32>>,
+    },
     /// Joins (or makes) the container's session keyring.
     SessionKeyring {
         name: String,
@@ -284,6 +295,20 @@ pub enum DeviceKind {
 pub struct Link {
     pub path: String,
     pub target: String,
+}
+
+/// How a process is scheduled, in the kernel's numbers; times in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scheduling {
+    /// `SCHED_…`.
+    pub policy: u32,
+    /// `SCHED_FLAG_…` as bits.
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
 }
 
 /// One `RLIMIT_…` by its number in the kernel.

@@ -204,8 +204,10 @@ impl Attempt<'_> {
             linux: oci::Linux {
                 namespaces: linux.namespaces.clone(),
                 personality: linux.personality.clone(),
+                memory_policy: linux.memory_policy.clone(),
                 ..oci::Linux::default()
             },
+            process: inherited(spec.process.as_ref()),
             poststart: hooks.poststart,
             poststop: hooks.poststop,
             seccomp: None,
@@ -221,6 +223,7 @@ impl Attempt<'_> {
             preserved: self.preserved,
             plain_output: self.mode == Mode::Foreground,
             keep_keyring: self.keep_keyring,
+            every_processor: true,
             what_there_is: true,
         };
         let root = Root::Directory { path: self.rootfs.clone() };
@@ -330,6 +333,22 @@ fn parent_hooks(hooks: &oci::Hooks, record: &Record) -> Result<(), Error> {
     run("prestart", &hooks.prestart)
         .and_then(|()| run("createRuntime", &hooks.create_runtime))
         .map_err(Error::Failed)
+}
+
+/// What a process that is given to `exec` as a whole has from the configuration where it says nothing itself (runc's `newInitConfig`).
+fn inherited(process: Option<&oci::Process>) -> oci::Process {
+    let Some(process) = process else { return oci::Process::default() };
+    oci::Process {
+        user: oci::User { umask: process.user.umask, ..oci::User::default() },
+        capabilities: process.capabilities.clone(),
+        rlimits: process.rlimits.clone(),
+        apparmor_profile: process.apparmor_profile.clone(),
+        selinux_label: process.selinux_label.clone(),
+        scheduler: process.scheduler.clone(),
+        io_priority: process.io_priority.clone(),
+        exec_cpu_affinity: process.exec_cpu_affinity.clone(),
+        ..oci::Process::default()
+    }
 }
 
 /// What a hook without an environment of its own inherits.

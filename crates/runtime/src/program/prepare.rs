@@ -33,6 +33,11 @@ pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, inherited: u32) -> Ve
         }
     }
     if let Some(linux) = &mut spec.linux {
+        // The specification knows none, and runc goes on.
+        if let Some(personality) = linux.personality.as_mut().filter(|found| !found.flags.is_empty()) {
+            let flags = std::mem::take(&mut personality.flags).join(" ");
+            warnings.push(format!("ignoring unsupported personality flags: [{flags}]"));
+        }
         let resources = linux.resources.get_or_insert_default();
         resources.devices.get_or_insert_default().extend(DEVICES.map(|(kind, major, minor, access)| {
             oci::DeviceRule {

@@ -31,8 +31,11 @@ pub(crate) struct Record {
     pub(crate) owner: u32,
     /// Without steps: how to find it, not how to make it.
     pub(crate) cgroup: onggi_cgroup::Plan,
-    /// What a process that joins needs: namespaces and personality.
+    /// What a process that joins needs: namespaces, personality and memory policy.
     pub(crate) linux: oci::Linux,
+    /// What a process that joins has where it says nothing itself.
+    #[serde(default)]
+    pub(crate) process: oci::Process,
     #[serde(default)]
     pub(crate) poststart: Vec<oci::Hook>,
     #[serde(default)]

@@ -125,12 +125,31 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
 fn process(flags: &Parsed, record: &Record) -> Result<oci::Process, Error> {
     if let Some(path) = flags.value("process").filter(|path| !path.is_empty()) {
         let bytes = std::fs::read(path).map_err(|error| Error::io(format!("open {path}"), error))?;
-        return bundle::parse(&bytes).map_err(|source| Error::Json { path: path.to_owned(), source });
+        let process =
+            bundle::parse(&bytes).map_err(|source| Error::Json { path: path.to_owned(), source })?;
+        return Ok(complete(process, &record.process));
     }
     let spec = bundle::read(&record.bundle)?;
     let mut process = spec.process.ok_or_else(|| Error::usage("process: it is missing"))?;
     change(&mut process, flags)?;
     Ok(process)
+}
+
+/// The process with what the container's configuration says for all of them.
+fn complete(mut process: oci::Process, inherited: &oci::Process) -> oci::Process {
+    let inherited = inherited.clone();
+    let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+    process.capabilities = process.capabilities.or(inherited.capabilities);
+    process.apparmor_profile = said(process.apparmor_profile).or(inherited.apparmor_profile);
+    process.selinux_label = said(process.selinux_label).or(inherited.selinux_label);
+    process.scheduler = process.scheduler.or(inherited.scheduler);
+    process.io_priority = process.io_priority.or(inherited.io_priority);
+    process.exec_cpu_affinity = process.exec_cpu_affinity.or(inherited.exec_cpu_affinity);
+    process.user.umask = process.user.umask.or(inherited.user.umask);
+    if process.rlimits.is_empty() {
+        process.rlimits = inherited.rlimits;
+    }
+    process
 }
 
 /// As runc's `getProcess`.
@@ -210,6 +229,7 @@ fn plan(
             preserved: descriptors.all(),
             plain_output: !detached,
             keep_keyring: record.keep_keyring,
+            every_processor: true,
             what_there_is: true,
             ..plan::Bundle::default()
         },
