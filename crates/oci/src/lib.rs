@@ -1,4 +1,4 @@
-//! The OCI runtime specification's types, version 1.3 for Linux: data only.
+//! The OCI runtime specification's types, version 1.3 for Linux: data, and how a document becomes it.
 //!
 //! Source: <https://github.com/opencontainers/runtime-spec>, `config.md`, `config-linux.md` and `schema/`. A
 //! field keeps the specification's name (camel case in JSON, snake case here) and its optionality; numbers keep
@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 mod linux;
+mod parse;
 mod process;
 pub use linux::*;
+pub use parse::parse;
 pub use process::*;
 
 /// The version that a configuration written by Onggi names.

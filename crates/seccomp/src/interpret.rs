@@ -48,6 +48,13 @@ pub(crate) fn run(program: &Program, call: &Call) -> (Action, usize) {
     }
 }
 
+/// Panics if the program's answer to a call is not what the profile says: what the fuzzer asks for.
+#[cfg(fuzzing)]
+pub fn says(profile: &Seccomp, program: &Program, number: u32, audit: u32, arguments: [u64; 6]) {
+    let call = Call { number, audit, arguments };
+    assert_eq!(run(program, &call).0, evaluate(profile, Arch::NATIVE, &call), "{call:?}");
+}
+
 /// The answer by the words of the profile: no tree, no ranges, no halves.
 pub(crate) fn evaluate(profile: &Seccomp, native: Arch, call: &Call) -> Action {
     let profile = Profile::parse(profile, native).unwrap();

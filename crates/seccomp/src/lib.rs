@@ -10,7 +10,7 @@ mod default;
 mod error;
 #[cfg(test)]
 mod header;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod interpret;
 #[cfg(test)]
 mod oracle_tests;
@@ -22,4 +22,6 @@ pub use arch::Arch;
 pub use compile::compile;
 pub use default::{DEFAULT_FLAGS, default_profile, default_program};
 pub use error::Error;
+#[cfg(fuzzing)]
+pub use interpret::says;
 pub use program::{Instruction, MOST_INSTRUCTIONS, Program};

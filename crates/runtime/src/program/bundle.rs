@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use onggi_oci as oci;
+pub(crate) use onggi_oci::parse;
 
 use super::error::Error;
 
@@ -40,39 +41,4 @@ pub(crate) fn read(bundle: &Path) -> Result<oci::Spec, Error> {
         other => other.map_err(|error| Error::io(format!("read {}", path.display()), error))?,
     };
     parse(&bytes).map_err(|source| Error::Json { path: path.display().to_string(), source })
-}
-
-/// JSON of Go programs, where an empty list may be `null`.
-pub(crate) fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice(bytes).or_else(|error| {
-        let mut value: serde_json::Value = serde_json::from_slice(bytes)?;
-        drop_nulls(&mut value);
-        // The first error is about the text as it is.
-        serde_json::from_value(value).map_err(|_| error)
-    })
-}
-
-fn drop_nulls(value: &mut serde_json::Value) {
-    match value {
-        serde_json::Value::Object(object) => {
-            object.retain(|_, value| !value.is_null());
-            object.values_mut().for_each(drop_nulls);
-        }
-        serde_json::Value::Array(list) => list.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_empty_list_of_a_go_program_is_null() {
-        let spec: oci::Spec =
-            parse(br#"{"ociVersion":"1.2.0","mounts":null,"linux":{"namespaces":null}}"#).unwrap();
-        assert!(spec.mounts.is_empty());
-        let error = parse::<oci::Spec>(br#"{"ociVersion":7}"#).unwrap_err().to_string();
-        assert!(error.contains("expected a string"), "{error}");
-    }
 }
