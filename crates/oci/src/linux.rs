@@ -117,6 +117,7 @@ pub struct Personality {
 /// `set_mempolicy(2)` (1.3).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryPolicy {
+    #[serde(default)]
     pub mode: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<String>,

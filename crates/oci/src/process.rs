@@ -90,6 +90,7 @@ pub struct Rlimit {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scheduler {
     /// `SCHED_OTHER`, `SCHED_DEADLINE` and so on.
+    #[serde(default)]
     pub policy: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nice: Option<i32>,

@@ -408,3 +408,59 @@ fn receive(socket: &std::os::unix::net::UnixStream) -> std::os::fd::OwnedFd {
     });
     descriptors.unwrap()
 }
+
+/// `stat` asks an agent; the descriptor and the container's state come over the socket.
+#[test]
+fn an_agent_is_handed_the_listener_of_a_filter() {
+    let mut bundle = Bundle::new("exec sleep 1000");
+    let socket = bundle.jar.path("agent.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    bundle.config["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": socket,
+        "listenerMetadata": "jar",
+        "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
+        "syscalls": [{ "names": ["acct"], "action": "SCMP_ACT_NOTIFY" }],
+    });
+    for (line, status) in [("create", "creating"), ("exec -d", "running")] {
+        if line == "create" {
+            bundle.create();
+        } else {
+            bundle.ok("start {}");
+            bundle.quietly(&["exec", "-d", &bundle.id, "sleep", "1000"]);
+        }
+        let (connection, _) = listener.accept().unwrap();
+        let mut bytes = [0; 4096];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = rustix::net::RecvAncillaryBuffer::new(&mut space);
+        let slices = &mut [std::io::IoSliceMut::new(&mut bytes)];
+        let flags = rustix::net::RecvFlags::CMSG_CLOEXEC;
+        let count = rustix::net::recvmsg(&connection, slices, &mut ancillary, flags).unwrap().bytes;
+        let message: Value = serde_json::from_slice(&bytes[..count]).unwrap();
+        assert_eq!(message["fds"], json!(["seccompFd"]), "{message}");
+        assert_eq!((&message["metadata"], &message["state"]["id"]), (&json!("jar"), &json!(bundle.id)));
+        assert_eq!(message["state"]["status"], status, "{message}");
+        let received = ancillary.drain().find_map(|message| match message {
+            rustix::net::RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        let link = format!("/proc/self/fd/{}", received.as_ref().unwrap().as_raw_fd());
+        assert_eq!(std::fs::read_link(link).unwrap().to_str(), Some("anon_inode:seccomp notify"));
+    }
+    bundle.kill();
+}
+
+#[test]
+fn a_profile_that_asks_needs_somebody_who_answers() {
+    let mut bundle = Bundle::new("true");
+    let profile = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["acct"], "action": "SCMP_ACT_NOTIFY" }],
+    });
+    bundle.config["linux"]["seccomp"] = profile;
+    bundle.fails("run {}", 1, "seccomp listenerPath is not set");
+    bundle.config["linux"]["seccomp"]["listenerPath"] = json!("@onggi-nobody-is-here");
+    bundle.fails("run {}", 1, "failed to connect with seccomp agent");
+    bundle.config["linux"]["seccomp"]["syscalls"][0]["names"] = json!(["write"]);
+    bundle.fails("run {}", 1, "SCMP_ACT_NOTIFY cannot be used for the write syscall");
+}

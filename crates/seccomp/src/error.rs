@@ -7,8 +7,8 @@ use onggi_error::{Diagnose, Kind};
 pub enum Error {
     #[error("unknown seccomp action {0:?}")]
     UnknownAction(String),
-    #[error("errno {errno} for {action}: wanted 0 to 4095")]
-    BadErrno { action: String, errno: u32 },
+    #[error("errno {errno} for {action}: wanted 0 to {most}")]
+    BadErrno { action: String, errno: u32, most: u32 },
     #[error("{0} takes no errno")]
     ErrnoNotTaken(String),
     #[error("unknown seccomp architecture {0:?}")]
@@ -22,7 +22,7 @@ pub enum Error {
     #[error("a rule of the seccomp profile names an empty system call")]
     EmptyName,
     /// The descriptor of the listener has to be sent before anybody can answer, and sending writes.
-    #[error("SCMP_ACT_NOTIFY cannot be {0}")]
+    #[error("SCMP_ACT_NOTIFY cannot be used {0}")]
     NotifyNotAllowed(&'static str),
     #[error("the seccomp profile compiles to {0} instructions; the kernel takes 4096")]
     TooLong(usize),

@@ -79,7 +79,7 @@ impl<'a> Profile<'a> {
     pub(crate) fn parse(profile: &'a Seccomp, native: Arch) -> Result<Profile<'a>, Error> {
         let default = parse_action(&profile.default_action, profile.default_errno_ret)?;
         if default == Action::NOTIFY {
-            return Err(Error::NotifyNotAllowed("the default action"));
+            return Err(Error::NotifyNotAllowed("as default action"));
         }
         let mut architectures = vec![native];
         for name in &profile.architectures {
@@ -114,7 +114,7 @@ fn parse_rules(rule: &Syscall) -> Result<Vec<(&[String], Rule)>, Error> {
         return Err(Error::EmptyName);
     }
     if action == Action::NOTIFY && rule.names.iter().any(|name| name == "write") {
-        return Err(Error::NotifyNotAllowed("the action for `write`"));
+        return Err(Error::NotifyNotAllowed("for the write syscall"));
     }
     let call = || rule.names.first().cloned().unwrap_or_default();
     let conditions =
@@ -136,16 +136,17 @@ fn parse_action(name: &str, errno: Option<u32>) -> Result<Action, Error> {
         Some(_) => Err(Error::ErrnoNotTaken(name.into())),
         None => Ok(action),
     };
-    let with_errno = |action: fn(u32) -> Action| match errno {
-        // The kernel cuts what is larger (MAX_ERRNO).
-        Some(errno) if errno > 4095 => Err(Error::BadErrno { action: name.into(), errno }),
+    let with_errno = |action: fn(u32) -> Action, most: u32| match errno {
+        Some(errno) if errno > most => Err(Error::BadErrno { action: name.into(), errno, most }),
         // EPERM, as the specification says.
         _ => Ok(action(errno.unwrap_or(1))),
     };
     match name {
         "SCMP_ACT_ALLOW" => fixed(Action::ALLOW),
-        "SCMP_ACT_ERRNO" => with_errno(Action::errno),
-        "SCMP_ACT_TRACE" => with_errno(Action::trace),
+        // The kernel cuts what is larger (MAX_ERRNO).
+        "SCMP_ACT_ERRNO" => with_errno(Action::errno, 4095),
+        // A message to the tracer (SECCOMP_RET_DATA).
+        "SCMP_ACT_TRACE" => with_errno(Action::trace, 0xffff),
         "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => fixed(Action::KILL_THREAD),
         "SCMP_ACT_KILL_PROCESS" => fixed(Action::KILL_PROCESS),
         "SCMP_ACT_TRAP" => fixed(Action::TRAP),

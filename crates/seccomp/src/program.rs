@@ -24,7 +24,16 @@ pub struct Program {
     pub flags: u32,
 }
 
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
+const NEW_LISTENER: u32 = 1 << 3;
+
 impl Program {
+    /// Whether these flags make a listener, which somebody has to answer on.
+    #[must_use]
+    pub fn has_listener(flags: u32) -> bool {
+        flags & NEW_LISTENER != 0
+    }
+
     /// The instructions one after another, eight bytes each, in this machine's byte order: what seccomp(2) takes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

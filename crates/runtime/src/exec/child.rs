@@ -13,14 +13,15 @@ use rustix::process::DumpableBehavior;
 
 use onggi_cgroup::Cgroup;
 use onggi_oci as oci;
+use onggi_seccomp::Program;
 use onggi_sys::clone::exit_now;
 use onggi_sys::process::{cloexec_range, close_range, reset_signals, set_io_priority, set_personality};
 use onggi_sys::signal_queue::SignalQueue;
 
 use super::problem::{Doing, Outcome, Problem};
 use super::procfs::Procfs;
-use super::program::{self, Program};
-use super::report::{Failure, write_failure, write_hooks, write_ready, write_timings};
+use super::program;
+use super::report::{Failure, write_failure, write_hooks, write_listener, write_ready, write_timings};
 use super::root::{Root, Target};
 use super::user::{self, Resolved};
 use super::{
@@ -51,6 +52,9 @@ pub(super) struct Child<'a> {
     pub(super) terminal_socket: Option<OwnedFd>,
     pub(super) terminal_size: Option<(u16, u16)>,
     network: Option<OwnedFd>,
+    /// Where the word comes from that the parent has the seccomp listener.
+    listener: Option<OwnedFd>,
+    own_listener: Option<OwnedFd>,
     gate: Option<OwnedFd>,
     preserved: u32,
     /// The container's side.
@@ -62,7 +66,7 @@ pub(super) struct Child<'a> {
     user: Option<Resolved>,
     /// Still to be entered, by the user.
     working_directory: Option<String>,
-    program: Option<Program>,
+    program: Option<program::Program>,
 }
 
 /// What the parent hands down.
@@ -75,6 +79,7 @@ pub(super) struct Inheritance<'a> {
     pub(super) terminal_size: Option<(u16, u16)>,
     /// Where the word comes from that the network is there.
     pub(super) network: Option<OwnedFd>,
+    pub(super) listener: Option<OwnedFd>,
     pub(super) gate: Option<OwnedFd>,
     pub(super) preserved: u32,
     pub(super) report: OwnedFd,
@@ -171,6 +176,8 @@ fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Chil
         terminal_socket: inheritance.terminal_socket,
         terminal_size: inheritance.terminal_size,
         network: inheritance.network,
+        listener: inheritance.listener,
+        own_listener: None,
         gate: inheritance.gate,
         preserved: inheritance.preserved,
         terminal: None,
@@ -278,9 +285,17 @@ impl Child<'_> {
                 host::await_hooks(self.network.take())
             }
             Step::RunHooks { point, hooks, state } => {
-                let pid = self.procfs.own_pid().doing(|| "read /proc/self")?;
+                let pid = if point == "startContainer" {
+                    // As runc: a hook in the container is told its number there. The host's procfs may be closed by now.
+                    rustix::process::getpid().as_raw_nonzero().get()
+                } else {
+                    // `config.md`: relative paths of theirs begin at the root, which is not swapped yet.
+                    rustix::process::fchdir(self.root()?).doing(|| "fchdir to the root file system")?;
+                    self.procfs.own_pid().doing(|| "read /proc/self")?
+                };
                 // Of its own environment there is nothing that a hook should see; once the program is known, the program's.
-                let environment = self.program.as_ref().map(Program::environment).unwrap_or_default();
+                let environment =
+                    self.program.as_ref().map(program::Program::environment).unwrap_or_default();
                 let state = oci::State { pid, ..state.clone() };
                 hooks::run(point, hooks, &state, &environment).map_err(Problem::new)
             }
@@ -337,7 +352,10 @@ impl Child<'_> {
                 credentials::take(self, capabilities, *umask, filtered && !self.no_new_privileges)
             }
             Step::FindProgram { args, env, home } => self.find_program(args, env, *home),
-            Step::CloseDescriptors => close_descriptors(self.preserved, report),
+            Step::CloseDescriptors => self.close_descriptors(report),
+            Step::Seccomp { flags } if Program::has_listener(*flags) => {
+                self.load_with_listener(*flags, report)
+            }
             Step::Seccomp { flags } => credentials::load_filter(self, *flags),
             Step::Execute => {
                 let program = self.program.as_ref();
@@ -346,6 +364,26 @@ impl Child<'_> {
                 Err(program::execute(program))
             }
         }
+    }
+
+    /// Loads the filter, and waits until the parent has the listener: from here on it may be asked about any call.
+    fn load_with_listener(&mut self, flags: u32, report: &mut Report) -> Outcome {
+        let word = self.listener.take().ok_or_else(|| Problem::new("nobody would take the listener"))?;
+        let file = report.file.as_mut().ok_or_else(|| Problem::new("nobody would take the listener"))?;
+        let listener = credentials::load_filter_with_listener(self, flags)?;
+        // Only this call may not be one that is listened to (`onggi_seccomp::Error::NotifyNotAllowed`).
+        write_listener(file, listener.as_raw_fd()).doing(|| "announce the seccomp listener")?;
+        host::await_listener(Some(word))?;
+        // Not dropped, which would be a call more that somebody has to answer: it goes with the exec.
+        self.own_listener = Some(listener);
+        credentials::settle(self)
+    }
+
+    /// For real, and not only at exec: a filter or a failing exec changes nothing about it (CVE-2024-21626). Nothing is dropped after this
+    /// but by the end of the process.
+    fn close_descriptors(&self, report: &Report) -> Outcome {
+        let kept = report.file.iter().map(AsFd::as_fd).chain(self.listener.iter().map(AsFd::as_fd));
+        let_go(self.preserved, kept)
     }
 
     fn find_program(&mut self, args: &[String], env: &[String], home: bool) -> Outcome {
@@ -381,12 +419,6 @@ fn wait_at(gate: &OwnedFd) -> Outcome {
         Ok(Some(signal)) => exit_now(128 + signal),
         _ => signals.unblock().doing(|| "give the signals back"),
     }
-}
-
-/// For real, and not only at exec: a filter or a failing exec changes nothing about it (CVE-2024-21626). Nothing is dropped after this
-/// but by the end of the process.
-fn close_descriptors(preserved: u32, report: &Report) -> Outcome {
-    let_go(preserved, report.file.iter().map(AsFd::as_fd))
 }
 
 fn errno_of(error: &(dyn std::error::Error + 'static)) -> i32 {

@@ -1,5 +1,7 @@
 //! Becoming the user: bounding set first, ids, then the other capability sets.
 
+use std::os::fd::OwnedFd;
+
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -70,15 +72,29 @@ pub(super) fn take(
 
 /// Loads the filter; afterwards the process has what [`take`] was told, and no more.
 pub(super) fn load_filter(child: &Child<'_>, flags: u32) -> Outcome {
-    let wanted = child.capabilities;
-    if !child.no_new_privileges {
-        set(wanted, wanted.effective | SYS_ADMIN, wanted.permitted | SYS_ADMIN)?;
-    }
+    may_load(child)?;
     onggi_sys::seccomp::load(&child.filter, flags).doing(|| "load the seccomp program")?;
+    settle(child)
+}
+
+/// The same with a listener, before which nothing more may be done than to announce it; [`settle`] comes later.
+pub(super) fn load_filter_with_listener(child: &Child<'_>, flags: u32) -> Outcome<OwnedFd> {
+    may_load(child)?;
+    onggi_sys::seccomp::load_with_listener(&child.filter, flags).doing(|| "load the seccomp program")
+}
+
+fn may_load(child: &Child<'_>) -> Outcome {
+    let wanted = child.capabilities;
     if child.no_new_privileges {
         return Ok(());
     }
-    set(wanted, wanted.effective, wanted.permitted)
+    set(wanted, wanted.effective | SYS_ADMIN, wanted.permitted | SYS_ADMIN)
+}
+
+/// Gives up what loading took.
+pub(super) fn settle(child: &Child<'_>) -> Outcome {
+    let wanted = child.capabilities;
+    if child.no_new_privileges { Ok(()) } else { set(wanted, wanted.effective, wanted.permitted) }
 }
 
 /// Makes every hard limit at least what it is to be: later the process may no longer raise it.

@@ -113,9 +113,33 @@ fn take(pipe: &mut Option<impl Read>, output: &mut Vec<u8>) -> io::Result<bool> 
 fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("signal: {signal}"),
+        (None, Some(signal)) => format!("signal: {}", signal_words(signal)),
         (None, None) => "unknown end".to_owned(),
     }
+}
+
+/// Go's words for signals.
+fn signal_words(signal: i32) -> String {
+    let words = match signal {
+        1 => "hangup",
+        2 => "interrupt",
+        3 => "quit",
+        4 => "illegal instruction",
+        5 => "trace/breakpoint trap",
+        6 => "aborted",
+        7 => "bus error",
+        8 => "floating point exception",
+        9 => "killed",
+        10 => "user defined signal 1",
+        11 => "segmentation fault",
+        12 => "user defined signal 2",
+        13 => "broken pipe",
+        14 => "alarm clock",
+        15 => "terminated",
+        31 => "bad system call",
+        other => return format!("signal {other}"),
+    };
+    words.to_owned()
 }
 
 #[cfg(test)]

@@ -38,6 +38,11 @@ pub(super) fn await_hooks(word: Option<OwnedFd>) -> Outcome {
     await_word(word, "a hook has failed")
 }
 
+/// As [`await_network`].
+pub(super) fn await_listener(word: Option<OwnedFd>) -> Outcome {
+    await_word(word, "the seccomp listener could not be passed on")
+}
+
 fn await_word(word: Option<OwnedFd>, without: &str) -> Outcome {
     let word = word.ok_or_else(|| Problem::new("nobody would give the word that this step waits for"))?;
     let read = rustix::io::retry_on_intr(|| rustix::io::read(&word, &mut [0_u8; 1]));

@@ -58,8 +58,8 @@ pub fn start(launch: &Launch, plan: BorrowedFd<'_>, stdio: Stdio) -> Result<Runn
         }
     };
     match start_in(launch, plan, stdio, &cgroup) {
-        Ok(Started { pid, pidfd, terminal, network, report }) => {
-            Ok(Running { pid, pidfd, terminal, network, report, cgroup })
+        Ok(Started { pid, pidfd, terminal, network, listener, report }) => {
+            Ok(Running { pid, pidfd, terminal, network, listener, report, cgroup })
         }
         Err(error) => {
             let _ = cgroup.remove();
@@ -101,8 +101,8 @@ pub fn join(
     let started = scheduling::on(launch.first_processors.as_deref(), || {
         start_through(launch, plan, stdio, &cgroup, &entry)
     })?;
-    let Started { pid, pidfd, terminal, network, report } = started?;
-    Ok(Running { pid, pidfd, terminal, network, report, cgroup })
+    let Started { pid, pidfd, terminal, network, listener, report } = started?;
+    Ok(Running { pid, pidfd, terminal, network, listener, report, cgroup })
 }
 
 struct Started {
@@ -110,10 +110,11 @@ struct Started {
     pidfd: OwnedFd,
     terminal: Option<Terminal>,
     network: Option<Connected>,
+    listener: Option<Connected>,
     report: OwnedFd,
 }
 
-/// How a child that waits for its network hears that it is there.
+/// How a child that waits for its network, or for its listener to be taken, hears of it.
 #[derive(Debug)]
 pub struct Connected(OwnedFd);
 
@@ -324,6 +325,8 @@ struct Ends {
     terminal: Option<(OwnedFd, OwnedFd)>,
     /// The child's end of the word that its network is there, and ours.
     network: Option<(OwnedFd, OwnedFd)>,
+    /// The same for its seccomp listener.
+    listener: Option<(OwnedFd, OwnedFd)>,
     terminal_size: Option<(u16, u16)>,
     streams: Streams,
 }
@@ -342,17 +345,17 @@ impl Ends {
             }
             None => None,
         };
-        let network = if launch.await_network {
+        let word = || {
             let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
-            Some(pipe.map_err(|error| StartError::System { call: "pipe2", error: error.into() })?)
-        } else {
-            None
+            pipe.map_err(|error| StartError::System { call: "pipe2", error: error.into() })
         };
+        let network = launch.await_network.then(word).transpose()?;
+        let listener = launch.has_listener.then(word).transpose()?;
         let (streams, terminal_size) = match stdio {
             Stdio::Files(files) => (Streams::Files(files), None),
             Stdio::Terminal { size } => (Streams::Terminal, size),
         };
-        Ok(Ends { gate, report_out, report_in, terminal, network, terminal_size, streams })
+        Ok(Ends { gate, report_out, report_in, terminal, network, listener, terminal_size, streams })
     }
 
     /// The ends of a child, and what else it works with.
@@ -366,7 +369,12 @@ impl Ends {
             Streams::Terminal | Streams::Taken => &[],
         };
         // The parent's ends too, which are dropped by name right after.
-        let terminal = self.terminal.iter().chain(&self.network).flat_map(|(one, other)| [one, other]);
+        let terminal = self
+            .terminal
+            .iter()
+            .chain(&self.network)
+            .chain(&self.listener)
+            .flat_map(|(one, other)| [one, other]);
         let reports = [&self.report_in, &self.report_out];
         let own = files.iter().chain(terminal).chain(reports).chain(&self.gate).map(AsFd::as_fd);
         own.chain([plan]).chain(cgroup.descriptors())
@@ -389,6 +397,7 @@ impl Ends {
             preserved: launch.preserved,
             terminal_socket: self.terminal.map(|(_, theirs)| theirs),
             network: self.network.map(|(theirs, _)| theirs),
+            listener: self.listener.map(|(theirs, _)| theirs),
             terminal_size: self.terminal_size,
             report: self.report_in,
             timings: launch.timings,
@@ -399,11 +408,11 @@ impl Ends {
 
     /// In the parent: keeps its own ends.
     fn finish(self, pid: i32, pidfd: OwnedFd) -> Started {
-        let Ends { report_out, report_in, terminal, network, .. } = self;
+        let Ends { report_out, report_in, terminal, network, listener, .. } = self;
         drop(report_in);
         let terminal = terminal.map(|(ours, _)| Terminal(ours));
-        let network = network.map(|(_, ours)| Connected(ours));
-        Started { pid, pidfd, terminal, network, report: report_out }
+        let [network, listener] = [network, listener].map(|word| word.map(|(_, ours)| Connected(ours)));
+        Started { pid, pidfd, terminal, network, listener, report: report_out }
     }
 
     /// In the parent, after an intermediate that has ended and of whose child nothing was heard; both were killed.

@@ -36,7 +36,7 @@ mod view;
 
 pub use hooks::run as run_hooks;
 pub use launch::{Connected, Terminal, join, start};
-pub use report::{Failure, Report, parse_report, read_report, read_report_with_hooks};
+pub use report::{Failure, Report, Request, parse_report, read_report, read_report_with_requests};
 pub use view::{Bind, View, view};
 
 /// The standard streams of the new process.
@@ -58,6 +58,8 @@ pub struct Running {
     pub terminal: Option<Terminal>,
     /// A child that waits for its network goes on when it is told so, and fails if this goes away before.
     pub network: Option<Connected>,
+    /// The same for a child that waits until its seccomp listener is in good hands.
+    pub listener: Option<Connected>,
     /// A pipe: ends when the program is executed, or after one [`Failure`].
     pub report: OwnedFd,
     pub cgroup: Cgroup,

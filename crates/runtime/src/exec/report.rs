@@ -58,6 +58,17 @@ enum Line {
     Failure(Failure),
     /// The child waits for the parent's hooks.
     Hooks,
+    /// The child's number of its seccomp listener; it waits until the parent has it.
+    Listener(i32),
+}
+
+/// What a child waits for its parent to do. What answers it is [`super::Running::network`] and [`super::Running::listener`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// To run its hooks.
+    Hooks,
+    /// To take the listener, which has this number in the child.
+    Listener(i32),
 }
 
 /// Reads until the pipe ends, which is when the program has been executed or the child has ended.
@@ -82,7 +93,7 @@ pub fn parse_report(text: &str) -> io::Result<Report> {
             Line::Timings(timings) => report.timings = timings,
             Line::Failure(failure) => report.failure = Some(failure),
             Line::Ready => ready = true,
-            Line::Hooks => {}
+            Line::Hooks | Line::Listener(_) => {}
         }
     }
     if !ready && report.failure.is_none() {
@@ -91,13 +102,16 @@ pub fn parse_report(text: &str) -> io::Result<Report> {
     Ok(report)
 }
 
-/// As [`read_report`] for a plan with hooks of the parent's: `hooks` is called when the child waits for them.
+/// As [`read_report`] for a child that may wait for its parent: `answer` is called when it does, once for each thing to wait for.
 ///
 /// # Errors
 /// As [`read_report`].
-pub fn read_report_with_hooks(reader: &mut impl Read, hooks: &mut dyn FnMut()) -> io::Result<Report> {
+pub fn read_report_with_requests(
+    reader: &mut impl Read,
+    answer: &mut dyn FnMut(Request),
+) -> io::Result<Report> {
     let mut text = Vec::new();
-    let mut seen = false;
+    let (mut hooks, mut listener) = (false, false);
     let mut bytes = [0; 1024];
     let mut reader = reader.take(LONGEST_REPORT);
     loop {
@@ -107,13 +121,17 @@ pub fn read_report_with_hooks(reader: &mut impl Read, hooks: &mut dyn FnMut()) -
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+        if !text.ends_with(b"\n") {
+            continue;
+        }
         // Only once, however often the child says so.
-        if !seen && text.ends_with(b"\n") {
-            let is_hooks =
-                |line: &[u8]| serde_json::from_slice(line).is_ok_and(|line| matches!(line, Line::Hooks));
-            if text.split(|&byte| byte == b'\n').any(is_hooks) {
-                seen = true;
-                hooks();
+        for line in text.split(|&byte| byte == b'\n') {
+            match serde_json::from_slice(line) {
+                Ok(Line::Hooks) if !std::mem::replace(&mut hooks, true) => answer(Request::Hooks),
+                Ok(Line::Listener(number)) if !std::mem::replace(&mut listener, true) => {
+                    answer(Request::Listener(number));
+                }
+                _ => {}
             }
         }
     }
@@ -122,6 +140,10 @@ pub fn read_report_with_hooks(reader: &mut impl Read, hooks: &mut dyn FnMut()) -
 
 pub(super) fn write_hooks(writer: &mut impl Write) -> io::Result<()> {
     write_line(writer, &Line::Hooks)
+}
+
+pub(super) fn write_listener(writer: &mut impl Write, number: i32) -> io::Result<()> {
+    write_line(writer, &Line::Listener(number))
 }
 
 pub(super) fn write_ready(writer: &mut impl Write) -> io::Result<()> {
@@ -159,6 +181,20 @@ mod tests {
         write_failure(&mut bytes, failure.clone()).unwrap();
         let report = read_report(&mut bytes.as_slice()).unwrap();
         assert_eq!(report, Report { timings: vec![(0, 12), (1, 34)], failure: Some(failure) });
+    }
+
+    #[test]
+    fn each_request_is_answered_once() {
+        let mut bytes = Vec::new();
+        write_hooks(&mut bytes).unwrap();
+        write_hooks(&mut bytes).unwrap();
+        write_listener(&mut bytes, 7).unwrap();
+        write_listener(&mut bytes, 8).unwrap();
+        write_ready(&mut bytes).unwrap();
+        let mut requests = Vec::new();
+        let report = read_report_with_requests(&mut bytes.as_slice(), &mut |request| requests.push(request));
+        assert_eq!(report.unwrap(), Report::default());
+        assert_eq!(requests, [Request::Hooks, Request::Listener(7)]);
     }
 
     #[test]

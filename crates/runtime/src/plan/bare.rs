@@ -53,6 +53,7 @@ pub(super) fn plan(input: &Input<'_>, linux: &oci::Linux, process: &oci::Process
         gate: None,
         preserved: 0,
         first_processors: None,
+        has_listener: false,
     };
     Ok(Plan { launch, steps, filter })
 }
@@ -80,6 +81,7 @@ pub(super) fn join(input: &JoinInput<'_>, linux: &oci::Linux) -> Result<Plan, Er
         gate: None,
         preserved: 0,
         first_processors: None,
+        has_listener: false,
     };
     Ok(Plan { launch, steps, filter: others::spare(&filter)? })
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use onggi_cgroup::Layout;
 use onggi_oci as oci;
 use onggi_oci::NamespaceKind;
-use onggi_seccomp::Arch;
+use onggi_seccomp::{Arch, Program};
 
 use super::error::{invalid, unsupported};
 use super::mounts::{self, Planned, attribute, clean};
@@ -91,22 +91,30 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
         gate: extra.bundle.gate.clone(),
         preserved: extra.bundle.preserved,
         first_processors: None,
+        has_listener: Program::has_listener(flags),
     };
     Ok(Plan { launch, steps, filter })
 }
 
-/// The gate, and the hooks behind it, once it is certain that there is a program, and while the child still has its descriptors.
-fn gated(steps: Vec<Step>, extra: &Extra, hooks: Option<Step>) -> Vec<Step> {
-    let gate = extra.bundle.gate.is_some().then_some(Step::AwaitStart);
-    let mut more = Some(gate.into_iter().chain(hooks).collect::<Vec<_>>());
+/// The gate, once it is certain that there is a program, and the hooks right before that.
+///
+/// The hooks are under the filter, as runc's are. A filter with a listener is loaded before the gate: who holds it passes the listener on,
+/// and is gone afterwards. The profile then has to allow, or its agent to continue, what the gate takes.
+fn gated(mut steps: Vec<Step>, extra: &Extra, hooks: Option<Step>) -> Vec<Step> {
+    let place = |steps: &[Step], wanted: fn(&Step) -> bool| steps.iter().position(wanted);
+    let mut behind = Vec::new();
+    if extra.bundle.gate.is_some() {
+        let listens = |step: &Step| matches!(step, Step::Seccomp { flags } if Program::has_listener(*flags));
+        behind.extend(place(&steps, listens).map(|at| steps.remove(at)));
+        behind.push(Step::AwaitStart);
+    }
+    if let Some(at) = place(&steps, |step| matches!(step, Step::FindProgram { .. })) {
+        steps.splice(at + 1..at + 1, behind);
+    }
+    if let Some(at) = place(&steps, |step| matches!(step, Step::Execute)) {
+        steps.splice(at..at, hooks);
+    }
     steps
-        .into_iter()
-        .flat_map(|step| {
-            let is_place = matches!(step, Step::FindProgram { .. });
-            let behind = if is_place { more.take().unwrap_or_default() } else { Vec::new() };
-            std::iter::once(step).chain(behind)
-        })
-        .collect()
 }
 
 fn hook_steps(point: &str, status: &str, hooks: &[oci::Hook], extra: &Extra) -> Option<Step> {
@@ -179,6 +187,7 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
         gate: None,
         preserved: extra.bundle.preserved,
         first_processors: first,
+        has_listener: Program::has_listener(flags),
     };
     Ok(Plan { launch, steps, filter })
 }
@@ -285,13 +294,24 @@ pub(super) fn filter(linux: &oci::Linux, extra: &Extra) -> Result<(Vec<u8>, u32)
         (Some(program), _) => Ok((program.clone(), extra.seccomp_flags)),
         (None, None) => Ok((Vec::new(), 0)),
         (None, Some(profile)) => {
-            if profile.listener_path.is_some() {
-                return Err(unsupported("linux.seccomp.listenerPath"));
-            }
             let program = onggi_seccomp::compile(profile, Arch::NATIVE).map_err(Error::Seccomp)?;
+            if Program::has_listener(program.flags) {
+                check_listener(profile, extra)?;
+            }
             Ok((program.to_bytes(), program.flags))
         }
     }
+}
+
+/// The path counts only if there is something to listen to, as with runc.
+fn check_listener(profile: &oci::Seccomp, extra: &Extra) -> Result<(), Error> {
+    if !extra.bundle.passes_listener {
+        return Err(unsupported("SCMP_ACT_NOTIFY (linux.seccomp.listenerPath)"));
+    }
+    if profile.listener_path.as_deref().is_none_or(str::is_empty) {
+        return Err(invalid("linux.seccomp", "seccomp listenerPath is not set"));
+    }
+    Ok(())
 }
 
 fn propagation(linux: &oci::Linux) -> Result<Option<Propagation>, Error> {

@@ -85,6 +85,9 @@ pub struct Bundle {
     pub plain_output: bool,
     /// The caller's session keyring stays.
     pub keep_keyring: bool,
+    /// The caller passes the listener of a seccomp program on. Without it a profile that wants one is refused.
+    #[serde(default)]
+    pub passes_listener: bool,
     /// The process may run on every processor that its cgroup has, whatever the caller was limited to.
     #[serde(default)]
     pub every_processor: bool,
@@ -135,6 +138,9 @@ pub struct Launch {
     /// A process that joins is born on these processors, and goes to others once it is in the container's cgroup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_processors: Option<Vec<u32>>,
+    /// The child's seccomp program makes a listener, and the child waits until the parent has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_listener: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -6,7 +6,7 @@ use super::arguments::Flag;
 use super::commands::{self, Command};
 
 /// The release of runc whose command line this is: go-runc and runc's tests look for it in this place.
-const RUNC: &str = "1.5.1";
+pub(crate) const RUNC: &str = "1.5.1";
 
 pub(crate) fn version() -> String {
     let own = env!("CARGO_PKG_VERSION");

@@ -1,17 +1,18 @@
 //! What `create` and `run` have in common: from a bundle to a process that waits, or runs.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use onggi_cgroup::{Cgroup, Layout};
 use onggi_oci as oci;
-use onggi_runtime::exec::{self, Report, Running, Stdio};
+use onggi_runtime::exec::{self, Report, Request, Running, Stdio};
 use onggi_runtime::plan::{self, Extra, Input, Plan, Root};
 
 use super::arguments::{Flag, Parsed};
 use super::bundle::Bundle;
 use super::error::Error;
+use super::listener::Listener;
 use super::notify::{self, Notify};
 use super::record::{self, Record};
 use super::store::{self, Locked};
@@ -173,13 +174,18 @@ impl Attempt<'_> {
             record.seccomp = Some(filter_flags(&plan));
         }
         self.context.log.debug_all(|| plan.explain());
+        tell_of_filter(self.context, &plan);
+        self.context.log.debug("nsexec container setup");
         let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
         let stdio = stdio(spec.process.as_ref())?;
         onggi_sys::fault::point("runtime.create.planned");
         let running = exec::start(&plan.launch, file.as_fd(), stdio).map_err(Error::Start)?;
         onggi_sys::fault::point("runtime.create.cloned");
+        self.context.log.debug("child process in init()");
         let hooks = spec.hooks.unwrap_or_default();
-        self.follow(running, &mut record, locked, &hooks)
+        let started = self.follow(running, &mut record, locked, &hooks)?;
+        self.context.log.debug("init: closing the pipe to signal completion");
+        Ok(started)
     }
 
     fn record(&self, locked: &Locked, spec: &oci::Spec) -> Result<Record, Error> {
@@ -211,6 +217,7 @@ impl Attempt<'_> {
             poststart: hooks.poststart,
             poststop: hooks.poststop,
             seccomp: None,
+            listener: Listener::of(linux.seccomp.as_ref()),
             keep_keyring: self.keep_keyring,
             notify: self.notify.clone(),
         })
@@ -223,6 +230,7 @@ impl Attempt<'_> {
             preserved: self.preserved,
             plain_output: self.mode == Mode::Foreground,
             keep_keyring: self.keep_keyring,
+            passes_listener: true,
             every_processor: true,
             what_there_is: true,
         };
@@ -239,23 +247,30 @@ impl Attempt<'_> {
         locked: &Locked,
         hooks: &oci::Hooks,
     ) -> Result<Started, Error> {
-        let Running { pid, pidfd, terminal, mut network, report, cgroup } = running;
+        let Running { pid, pidfd, terminal, mut network, mut listener, report, cgroup } = running;
         record.pid = pid;
         record.start_time = status::process(pid).map_or(0, |(_, start_time)| start_time);
         let ready = locked.write(record).and_then(|()| {
             let mut problem = None;
-            let mut run_hooks = || {
+            let mut answer = |request| {
+                let outcome = match request {
+                    Request::Hooks => parent_hooks(hooks, record).map(|()| network.take()),
+                    Request::Listener(number) => {
+                        pass_listener(record, pidfd.as_fd(), number, pid, "creating")
+                            .map(|()| listener.take())
+                    }
+                };
                 // Told, it goes on; not told, because its end of the word is dropped, it gives up.
-                match parent_hooks(hooks, record).map(|()| network.take()) {
+                match outcome {
                     Ok(Some(word)) => word.tell(),
                     Ok(None) => {}
                     Err(error) => {
                         problem = Some(error);
-                        network = None;
+                        (network, listener) = (None, None);
                     }
                 }
             };
-            let report = exec::read_report_with_hooks(&mut File::from(report), &mut run_hooks);
+            let report = exec::read_report_with_requests(&mut File::from(report), &mut answer);
             let Report { failure, .. } = report.map_err(|error| Error::io("read the report", error))?;
             match (problem, failure) {
                 (Some(problem), _) => Err(problem),
@@ -327,6 +342,18 @@ fn out_of_memory(cgroup: &Cgroup) -> Option<Error> {
     cgroup.oom_kills().is_ok_and(|kills| kills > 0).then(|| Error::Failed(message.to_owned()))
 }
 
+/// Gives the listener of a process's filter to the agent that the configuration names.
+pub(crate) fn pass_listener(
+    record: &Record,
+    process: BorrowedFd<'_>,
+    number: i32,
+    pid: i32,
+    status: &str,
+) -> Result<(), Error> {
+    let agent = record.listener.as_ref().ok_or_else(|| Error::usage("seccomp listenerPath is not set"))?;
+    agent.pass_on(process, number, pid, &record.state(status))
+}
+
 fn parent_hooks(hooks: &oci::Hooks, record: &Record) -> Result<(), Error> {
     let state = record.state("creating");
     let run = |point, list: &[oci::Hook]| exec::run_hooks(point, list, &state, &environment());
@@ -354,6 +381,13 @@ fn inherited(process: Option<&oci::Process>) -> oci::Process {
 /// What a hook without an environment of its own inherits.
 pub(crate) fn environment() -> Vec<String> {
     std::env::vars().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+/// runc's line, which its tests look for.
+pub(crate) fn tell_of_filter(context: &Context, plan: &Plan) {
+    if !plan.filter.is_empty() {
+        context.log.debug(&format!("seccomp filter flags: {}", filter_flags(plan)));
+    }
 }
 
 fn filter_flags(plan: &Plan) -> u32 {
@@ -388,7 +422,7 @@ pub(crate) fn stdio(process: Option<&oci::Process>) -> Result<Stdio, Error> {
         let size = process.console_size.map(|size| (short(size.height), short(size.width)));
         return Ok(Stdio::Terminal { size });
     }
-    let copy = |stream: std::os::fd::BorrowedFd<'_>| {
+    let copy = |stream: BorrowedFd<'_>| {
         stream.try_clone_to_owned().map_err(|error| Error::io("copy a standard stream", error))
     };
     Ok(Stdio::Files([

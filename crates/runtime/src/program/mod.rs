@@ -12,6 +12,7 @@ mod fifo;
 mod foreground;
 mod help;
 mod launch;
+mod listener;
 mod log;
 mod notify;
 mod prepare;

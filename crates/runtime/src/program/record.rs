@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use onggi_oci as oci;
 use serde::{Deserialize, Serialize};
 
+use super::listener::Listener;
+
 /// The version that this program writes; it refuses a newer one.
 pub(crate) const VERSION: u32 = 1;
 
@@ -44,6 +46,9 @@ pub(crate) struct Record {
     pub(crate) seccomp: Option<u32>,
     #[serde(default)]
     pub(crate) keep_keyring: bool,
+    /// Who answers the calls that the seccomp program asks about.
+    #[serde(default)]
+    pub(crate) listener: Option<Listener>,
     /// Where the service manager listens for `READY=1`, if somebody gave it in `NOTIFY_SOCKET`.
     #[serde(default)]
     pub(crate) notify: Option<PathBuf>,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 
 use onggi_oci as oci;
-use onggi_runtime::exec::{self, Running};
+use onggi_runtime::exec::{self, Request, Running};
 use onggi_runtime::plan::{self, Extra, JoinInput, Plan};
 
 use super::super::arguments::{Flag, Parsed};
@@ -91,13 +91,29 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     let first = status::pidfd(&record)?;
     let stdio = launch::stdio(Some(&process))?;
     let starting = "unable to start container process";
+    launch::tell_of_filter(context, &plan);
+    tell_of_processors(context, &plan);
+    context.log.debug("nsexec container setup");
     let joined = exec::join(first.as_fd(), &plan.launch, file.as_fd(), stdio);
-    let Running { pid, pidfd, terminal, report, .. } =
+    let Running { pid, pidfd, terminal, mut listener, report, .. } =
         joined.map_err(|error| Error::Start(error).during(starting))?;
-    let report = exec::read_report(&mut File::from(report));
+    context.log.debug("child process in init()");
+    let mut problem = None;
+    let report = exec::read_report_with_requests(&mut File::from(report), &mut |request| {
+        let Request::Listener(number) = request else { return };
+        // Not told, because its end of the word is dropped, it gives up.
+        match launch::pass_listener(&record, pidfd.as_fd(), number, pid, "running") {
+            Ok(()) => listener.take().into_iter().for_each(exec::Connected::tell),
+            Err(error) => (problem, listener) = (Some(error), None),
+        }
+    });
+    if let Some(problem) = problem {
+        return Err(problem.during(starting));
+    }
     if let Some(failure) = report.map_err(|error| Error::io("read the report", error))?.failure {
         return Err(Error::Failed(failure.message).during(starting));
     }
+    context.log.debug("setns_init: about to exec");
     let announced = (|| {
         let mut master = terminal.as_ref().and_then(exec::Terminal::try_receive);
         if let (Some(console), Some(sent)) = (&console, &master) {
@@ -119,6 +135,18 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
             Err(error)
         }
     }
+}
+
+/// On which processors the process is born, in runc's line, which its tests look for.
+fn tell_of_processors(context: &Context, plan: &Plan) {
+    context.log.debug_all(|| {
+        let own = || onggi_sys::schedule::affinity().unwrap_or_default().first().copied();
+        let given = plan.launch.first_processors.as_ref();
+        let mask =
+            given.map(|list| list.iter().filter(|&&cpu| cpu < 64).fold(0, |mask, cpu| mask | 1 << cpu));
+        let mask: u64 = mask.or_else(own).unwrap_or_default();
+        vec![format!("nsexec[{}]: affinity: {mask:#x}", std::process::id())]
+    });
 }
 
 /// The process as it is given, or the bundle's with what the flags change.
@@ -229,6 +257,7 @@ fn plan(
             preserved: descriptors.all(),
             plain_output: !detached,
             keep_keyring: record.keep_keyring,
+            passes_listener: true,
             every_processor: true,
             what_there_is: true,
             ..plan::Bundle::default()
