@@ -171,6 +171,83 @@ fn namespaces_of_another_container() {
     }));
 }
 
+fn ids(container_id: u32, host_id: u32, size: u32) -> oci::IdMapping {
+    oci::IdMapping { container_id, host_id, size }
+}
+
+fn in_user_namespace(spec: &mut oci::Spec) {
+    let linux = linux(spec);
+    linux.namespaces.push(oci::Namespace { kind: Kind::User, path: None });
+    linux.uid_mappings = vec![ids(0, 100_000, 65536)];
+    linux.gid_mappings = vec![ids(0, 200_000, 65536)];
+}
+
+/// The parent's part as well.
+fn whole(change: impl FnOnce(&mut oci::Spec, &mut Extra)) -> String {
+    let (mut spec, mut extra) = (spec(), Extra::default());
+    change(&mut spec, &mut extra);
+    let plan = planned(&spec, &v1(), extra);
+    let launch = serde_json::to_string(&(&plan.launch.user, plan.launch.sources)).expect("it is JSON");
+    [vec![launch], lines(&plan)].concat().join("\n")
+}
+
+#[test]
+fn a_user_namespace() {
+    insta::assert_snapshot!(whole(|spec, _| {
+        in_user_namespace(spec);
+        spec.mounts.push(mount("bind", "/srv", "/srv", &["rbind"]));
+        process(spec).oom_score_adj = Some(100);
+        process(spec).rlimits = vec![oci::Rlimit { kind: "RLIMIT_NOFILE".into(), soft: 1, hard: 2 }];
+        linux(spec).namespaces.push(oci::Namespace { kind: Kind::Time, path: None });
+        let offset = oci::TimeOffset { secs: -7, nanosecs: 5 };
+        linux(spec).time_offsets = [("monotonic".to_owned(), offset)].into();
+    }));
+}
+
+#[test]
+fn a_user_namespace_of_another_container() {
+    insta::assert_snapshot!(whole(|spec, _| {
+        in_user_namespace(spec);
+        for namespace in &mut linux(spec).namespaces {
+            let path = |name: &str| Some(format!("/proc/7/ns/{name}"));
+            match namespace.kind {
+                Kind::Network => namespace.path = path("net"),
+                Kind::User => namespace.path = path("user"),
+                _ => {}
+            }
+        }
+    }));
+}
+
+#[test]
+fn a_user_namespace_of_somebody_without_privilege() {
+    insta::assert_snapshot!(whole(|spec, extra| {
+        in_user_namespace(spec);
+        spec.mounts.push(mount("bind", "/srv", "/srv", &["rbind"]));
+        extra.bundle.unprivileged = true;
+    }));
+}
+
+#[test]
+fn mounts_with_ids_of_their_own() {
+    insta::assert_snapshot!(difference(|spec, _| {
+        let mut mapped = mount("bind", "/srv", "/srv", &["rbind", "ro", "rnosuid", "rshared", "ridmap"]);
+        mapped.uid_mappings = vec![ids(0, 100_000, 10), ids(10, 5, 1)];
+        mapped.gid_mappings = vec![ids(0, 200_000, 10)];
+        spec.mounts.push(mapped);
+    }));
+}
+
+#[test]
+fn a_time_namespace() {
+    insta::assert_snapshot!(difference(|spec, _| {
+        linux(spec).namespaces.push(oci::Namespace { kind: Kind::Time, path: None });
+        let offset = |secs| oci::TimeOffset { secs, nanosecs: 1 };
+        linux(spec).time_offsets =
+            [("monotonic".to_owned(), offset(7)), ("boottime".to_owned(), offset(-7))].into();
+    }));
+}
+
 #[test]
 fn volumes_and_tmpfs() {
     insta::assert_snapshot!(difference(|spec, extra| {
@@ -303,6 +380,21 @@ fn scheduling_and_memory() {
 }
 
 #[test]
+fn exec_in_a_user_namespace() {
+    let mut spec = spec();
+    in_user_namespace(&mut spec);
+    let mut inner = spec.process.clone().expect("the specification has it");
+    inner.oom_score_adj = Some(-5);
+    let layout = v2();
+    let extra = Extra::default();
+    let input =
+        JoinInput { id: "id", spec: &spec, process: &inner, cgroups: &layout, extra, privileged: false };
+    let plan = plan::join(&input).expect("it can be planned");
+    let launch = serde_json::to_string(&plan.launch.user).expect("it is JSON");
+    insta::assert_snapshot!([vec![launch], lines(&plan)].concat().join("\n"));
+}
+
+#[test]
 fn what_is_not_done_is_refused_by_name() {
     type Change = fn(&mut oci::Spec, &mut Extra);
     let cases: &[(Change, &str)] = &[
@@ -316,24 +408,52 @@ fn what_is_not_done_is_refused_by_name() {
         ),
         (|spec, _| spec.vm = Some(serde_json::json!({})), "vm is not supported"),
         (
+            |spec, _| linux(spec).uid_mappings = vec![ids(0, 1, 1)],
+            "linux.uidMappings: user namespace mappings specified, but user namespace isn't enabled in the config",
+        ),
+        (
+            |spec, _| linux(spec).namespaces.push(oci::Namespace { kind: Kind::User, path: None }),
+            "linux.namespaces: user namespaces enabled, but no namespace path to join nor mappings to apply specified",
+        ),
+        (
             |spec, _| {
-                linux(spec).uid_mappings = vec![oci::IdMapping { container_id: 0, host_id: 1, size: 1 }];
+                in_user_namespace(spec);
+                linux(spec).time_offsets = [("boottime".to_owned(), oci::TimeOffset::default())].into();
             },
-            "linux.uidMappings is not supported",
+            "linux.timeOffsets: time namespace offsets specified, but time namespace isn't enabled in the config",
+        ),
+        (
+            |spec, _| {
+                linux(spec).namespaces.push(oci::Namespace { kind: Kind::Time, path: None });
+                linux(spec).time_offsets = [("realtime".to_owned(), oci::TimeOffset::default())].into();
+            },
+            "linux.timeOffsets.realtime: there is no such clock",
+        ),
+        (
+            |spec, _| {
+                let path = Some("/proc/7/ns/time".to_owned());
+                linux(spec).namespaces.push(oci::Namespace { kind: Kind::Time, path });
+                linux(spec).time_offsets = [("boottime".to_owned(), oci::TimeOffset::default())].into();
+            },
+            "linux.timeOffsets: time namespace enabled, but both namespace path and time offsets specified -- you may only provide one",
+        ),
+        (
+            |spec, _| spec.mounts.push(mount("bind", "/srv", "/srv", &["bind", "idmap"])),
+            "mount of /srv: id-mapped mounts must have both uid and gid mappings specified",
+        ),
+        (
+            |spec, extra| {
+                in_user_namespace(spec);
+                spec.mounts.push(mount("bind", "/srv", "/srv", &["bind", "idmap"]));
+                extra.bundle.unprivileged = true;
+            },
+            "mount of /srv: id-mapped mounts are not supported for rootless containers",
         ),
         (|spec, _| linux(spec).intel_rdt = Some(Default::default()), "linux.intelRdt is not supported"),
         (|spec, _| linux(spec).mount_label = Some("x".into()), "linux.mountLabel is not supported"),
         (
             |spec, _| linux(spec).net_devices = [("eth0".to_owned(), oci::NetDevice::default())].into(),
             "linux.netDevices is not supported",
-        ),
-        (
-            |spec, _| linux(spec).time_offsets = [("boottime".to_owned(), oci::TimeOffset::default())].into(),
-            "linux.timeOffsets is not supported",
-        ),
-        (
-            |spec, _| linux(spec).namespaces.push(oci::Namespace { kind: Kind::User, path: None }),
-            "a user namespace is not supported",
         ),
         (|spec, _| without(spec, Kind::Mount), "a container without a new mount namespace is not supported"),
         (

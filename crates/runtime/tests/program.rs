@@ -242,11 +242,16 @@ fn what_cannot_run_leaves_nothing() {
     let line: Value = serde_json::from_str(&std::fs::read_to_string(log).unwrap()).unwrap();
     assert_eq!((line["level"].as_str(), line["msg"].as_str()), (Some("error"), Some(message)));
     assert_eq!(bundle.ok("list -q"), "");
-    for (field, value) in
-        [("timeOffsets", json!({ "boottime": { "secs": 1 } })), ("netDevices", json!({ "eth9": {} }))]
-    {
+    for (field, value, message) in [
+        (
+            "timeOffsets",
+            json!({ "boottime": { "secs": 1 } }),
+            "time namespace offsets specified, but time namespace isn't enabled in the config",
+        ),
+        ("netDevices", json!({ "eth9": {} }), "linux.netDevices is not supported"),
+    ] {
         bundle.config["linux"][field] = value;
-        bundle.fails("run {}", 1, &format!("linux.{field} is not supported"));
+        bundle.fails("run {}", 1, message);
         bundle.config["linux"].as_object_mut().unwrap().remove(field);
     }
     assert_eq!(bundle.ok("list -q"), "");

@@ -31,6 +31,7 @@ pub fn unshare(flags: i32) -> io::Result<()> {
         | libc::CLONE_NEWNET
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
+        | libc::CLONE_NEWTIME
         | libc::CLONE_NEWUSER
         | libc::CLONE_NEWUTS;
     if flags & !namespaces != 0 {

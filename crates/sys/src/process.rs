@@ -155,12 +155,7 @@ pub fn set_io_priority(class: u8, level: u8) -> io::Result<()> {
 /// # Errors
 /// The kernel's: `EINVAL` for an unknown resource.
 pub fn limit(resource: u32) -> io::Result<(u64, u64)> {
-    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes `limit`, and reads no new value as that pointer is null.
-    check(unsafe {
-        libc::syscall(libc::SYS_prlimit64, 0, resource, std::ptr::null::<libc::rlimit64>(), &raw mut limit)
-    } as i32)?;
-    Ok((limit.rlim_cur, limit.rlim_max))
+    limit_of(0, resource)
 }
 
 /// `setrlimit(2)` by the kernel's number of the resource; `u64::MAX` is no limit.
@@ -168,12 +163,33 @@ pub fn limit(resource: u32) -> io::Result<(u64, u64)> {
 /// # Errors
 /// The kernel's: `EPERM` above the hard limit without CAP_SYS_RESOURCE.
 pub fn set_limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
+    set_limit_of(0, resource, soft, hard)
+}
+
+/// The soft and the hard limit of another process of the caller's, as [`limit`] has them of itself.
+///
+/// # Errors
+/// The kernel's: `ESRCH`, `EPERM`.
+pub fn limit_of(pid: i32, resource: u32) -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes `limit`, and reads no new value as that pointer is null.
+    check(unsafe {
+        libc::syscall(libc::SYS_prlimit64, pid, resource, std::ptr::null::<libc::rlimit64>(), &raw mut limit)
+    } as i32)?;
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+/// Sets both limits of another process of the caller's.
+///
+/// # Errors
+/// As [`limit_of`].
+pub fn set_limit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the kernel reads `limit`, and writes no old value as the last pointer is null.
     check(unsafe {
         libc::syscall(
             libc::SYS_prlimit64,
-            0,
+            pid,
             resource,
             &raw const limit,
             std::ptr::null_mut::<libc::rlimit64>(),

@@ -96,20 +96,32 @@ impl Cgroup {
     pub fn join_self(&self) -> Result<(), Error> {
         let unified = self.layout.unified_index();
         for hierarchy in (0..self.directories.len()).filter(|&index| Some(index) != unified) {
-            self.join_by(hierarchy, "tasks")?;
+            self.join_by(hierarchy, "tasks", "0")?;
         }
         match unified {
-            Some(hierarchy) if !self.is_born_in_v2() => self.join_by(hierarchy, "cgroup.procs"),
+            Some(hierarchy) if !self.is_born_in_v2() => self.join_by(hierarchy, "cgroup.procs", "0"),
             _ => Ok(()),
         }
     }
 
-    fn join_by(&self, hierarchy: usize, file: &str) -> Result<(), Error> {
+    /// Moves a child of the caller's that has no right to it itself, because it is in a user namespace. `born_in_v2`: it is in the v2
+    /// group already. The slow way, under a lock over all forks.
+    ///
+    /// # Errors
+    /// As [`Cgroup::join_self`].
+    pub fn join_child(&self, pid: i32, born_in_v2: bool) -> Result<(), Error> {
+        let left_out = self.layout.unified_index().filter(|_| born_in_v2);
+        (0..self.directories.len())
+            .filter(|&hierarchy| Some(hierarchy) != left_out)
+            .try_for_each(|hierarchy| self.join_by(hierarchy, "cgroup.procs", &pid.to_string()))
+    }
+
+    fn join_by(&self, hierarchy: usize, file: &str, process: &str) -> Result<(), Error> {
         let directory =
             self.directory_at(hierarchy).ok_or_else(|| Error::Missing { path: self.name(hierarchy) })?;
-        directory::write(directory, file, "0").map_err(|source| Error::Write {
+        directory::write(directory, file, process).map_err(|source| Error::Write {
             path: PathBuf::from(self.name(hierarchy)).join(file),
-            value: "0".into(),
+            value: process.into(),
             source,
         })
     }

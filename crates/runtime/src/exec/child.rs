@@ -25,8 +25,8 @@ use super::report::{Failure, write_failure, write_hooks, write_listener, write_r
 use super::root::{Root, Target};
 use super::user::{self, Resolved};
 use super::{
-    cgroups, copy, credentials, devices, hooks, host, init, masks, mount, namespaces, scheduling, session,
-    swap, terminal,
+    cgroups, copy, credentials, devices, hooks, host, init, masks, mount, namespaces, outside, scheduling,
+    session, swap, terminal,
 };
 use crate::plan::{Capabilities, Step};
 
@@ -55,6 +55,8 @@ pub(super) struct Child<'a> {
     /// Where the word comes from that the parent has the seccomp listener.
     listener: Option<OwnedFd>,
     own_listener: Option<OwnedFd>,
+    /// Where the parent does what this process cannot, until no later step asks.
+    pub(super) outside: Option<OwnedFd>,
     gate: Option<OwnedFd>,
     preserved: u32,
     /// The container's side.
@@ -80,6 +82,7 @@ pub(super) struct Inheritance<'a> {
     /// Where the word comes from that the network is there.
     pub(super) network: Option<OwnedFd>,
     pub(super) listener: Option<OwnedFd>,
+    pub(super) outside: Option<OwnedFd>,
     pub(super) gate: Option<OwnedFd>,
     pub(super) preserved: u32,
     pub(super) report: OwnedFd,
@@ -178,6 +181,7 @@ fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Chil
         network: inheritance.network,
         listener: inheritance.listener,
         own_listener: None,
+        outside: inheritance.outside,
         gate: inheritance.gate,
         preserved: inheritance.preserved,
         terminal: None,
@@ -195,6 +199,7 @@ fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Chil
 /// Returns only with the failure that ended it.
 fn go(child: &mut Child<'_>, steps: &[Step], report: &mut Report) -> Failure {
     let mut is_ready = false;
+    let last_outside = steps.iter().rposition(Step::asks_outside);
     for (index, step) in steps.iter().enumerate() {
         let index = index as u32;
         let start = report.timed.then(Instant::now);
@@ -213,13 +218,17 @@ fn go(child: &mut Child<'_>, steps: &[Step], report: &mut Report) -> Failure {
             // Nobody is waiting for them more than for the program.
             let _ = write_timings(file, &report.timings);
         }
-        if let Err(problem) = child.carry_out(step, steps, report) {
+        if let Err(problem) = child.carry_out(step, index, steps, report) {
             return Failure {
                 step: step.name().to_owned(),
                 index,
                 errno: problem.errno,
                 message: problem.message,
             };
+        }
+        if last_outside == Some(index as usize) {
+            // Who answers waits for nothing else.
+            child.outside = None;
         }
         if let Some(start) = start {
             report.timings.push((index, start.elapsed().as_nanos() as u64));
@@ -238,13 +247,19 @@ impl Child<'_> {
         self.user.as_ref().ok_or_else(|| Problem::new("the plan has no user before this step"))
     }
 
-    fn carry_out(&mut self, step: &Step, steps: &[Step], report: &mut Report) -> Outcome {
+    fn carry_out(&mut self, step: &Step, index: u32, steps: &[Step], report: &mut Report) -> Outcome {
         match step {
             Step::JoinCgroups => self
                 .cgroup
                 .join_self()
                 .map_err(|error| Problem { errno: errno_of(&error), message: error.to_string() }),
             Step::JoinNamespace { kind, path } => namespaces::join(*kind, path),
+            Step::AwaitUserNamespace { time } => {
+                let socket = self.outside.as_ref();
+                let socket = socket.ok_or_else(|| Problem::new("nobody would map the ids"))?;
+                outside::await_ids(socket, &self.procfs, *time)
+            }
+            Step::EnterTimeNamespace { offsets } => namespaces::new_time(&self.procfs, offsets),
             Step::UnshareCgroupNamespace => namespaces::unshare_cgroup(),
             Step::SetPropagation { propagation } => mount::set_propagation(*propagation),
             Step::MountRoot { root, at, part_from_host } => {
@@ -252,7 +267,7 @@ impl Child<'_> {
                 Ok(())
             }
             Step::Populate(populate) => copy::populate(self, populate),
-            Step::Mount(mount) => mount::mount(self, mount),
+            Step::Mount(mount) => mount::mount(self, mount, index),
             Step::MountCgroups(mount) => cgroups::mount(self, mount),
             Step::MakeDevices { devices, links } => devices::make(self, devices, links),
             Step::OpenTerminal { console, plain_output } => terminal::open(self, *console, *plain_output),
@@ -421,7 +436,7 @@ fn wait_at(gate: &OwnedFd) -> Outcome {
     }
 }
 
-fn errno_of(error: &(dyn std::error::Error + 'static)) -> i32 {
+pub(super) fn errno_of(error: &(dyn std::error::Error + 'static)) -> i32 {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(errno) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {

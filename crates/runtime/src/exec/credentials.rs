@@ -52,7 +52,11 @@ pub(super) fn take(
 
     drop_from_bounding_set(!capabilities.bounding)?;
     rustix::thread::set_keep_capabilities(true).doing(|| "prctl PR_SET_KEEPCAPS")?;
-    rustix::thread::set_thread_groups(&groups).doing(|| format!("setgroups {:?}", child_groups(&groups)))?;
+    match rustix::thread::set_thread_groups(&groups) {
+        // In a user namespace of somebody without privilege nobody changes groups (CVE-2014-8989): none are asked for.
+        Err(Errno::PERM) if groups.is_empty() && denies_groups(child) => {}
+        other => other.doing(|| format!("setgroups {:?}", child_groups(&groups)))?,
+    }
     rustix::thread::set_thread_res_gid(gid, gid, gid).doing(|| format!("setgid {}", gid.as_raw()))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).doing(|| format!("setuid {}", uid.as_raw()))?;
     rustix::thread::set_keep_capabilities(false).doing(|| "prctl PR_SET_KEEPCAPS")?;
@@ -142,6 +146,10 @@ pub(super) fn set(wanted: Capabilities, effective: u64, permitted: u64) -> Outco
         inheritable: CapabilitySet::from_bits_retain(wanted.inheritable),
     };
     rustix::thread::set_capabilities(None, sets).doing(|| "capset")
+}
+
+fn denies_groups(child: &Child<'_>) -> bool {
+    child.procfs.read("self/setgroups").is_ok_and(|text| text.trim() == "deny")
 }
 
 fn child_groups(groups: &[rustix::fs::Gid]) -> Vec<u32> {

@@ -34,12 +34,13 @@ fn node(child: &Child<'_>, device: &DeviceNode) -> Outcome {
     let number = rustix::fs::makedev(device.major, device.minor);
     // The umask is 0 while a container is put together.
     let mode = Mode::from_raw_mode(device.mode);
-    match rustix::fs::mknodat(&parent, name, kind, mode, number) {
+    let mut made = rustix::fs::mknodat(&parent, name, kind, mode, number);
+    if made == Err(Errno::EXIST) {
         // An image that brings its own nodes, with no tmpfs over them: they are replaced, whatever they are.
-        Err(Errno::EXIST) => {
-            rustix::fs::unlinkat(&parent, name, AtFlags::empty()).doing(|| format!("unlink {path}"))?;
-            rustix::fs::mknodat(&parent, name, kind, mode, number).doing(|| format!("mknod {path}"))?;
-        }
+        rustix::fs::unlinkat(&parent, name, AtFlags::empty()).doing(|| format!("unlink {path}"))?;
+        made = rustix::fs::mknodat(&parent, name, kind, mode, number);
+    }
+    match made {
         // Nobody in a user namespace makes devices: what the host has at this path stands for it, with the host's permissions.
         Err(Errno::PERM) => return bind(parent.as_fd(), name, device, kind),
         other => other.doing(|| format!("mknod {path} {}:{}", device.major, device.minor))?,

@@ -17,11 +17,11 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 use onggi_cgroup::Cgroup;
 use onggi_oci::NamespaceKind;
 use onggi_sys::clone::{Clone, Forked, clone3, exit_now};
-use onggi_sys::namespace::setns;
 
 use super::child::{self, BornThrough, Inheritance, Streams};
 use super::namespaces::flag;
-use super::problem::{Doing, Outcome};
+use super::outside::{self, Attended};
+use super::problem::{Doing, Outcome, Problem};
 use super::procfs::Procfs;
 use super::report::{Failure, read_report, write_failure};
 use super::{Running, StartError, Stdio, scheduling, swap, terminal};
@@ -87,12 +87,10 @@ pub fn join(
         flags: 0,
         grandchild_into: None,
         enter: &|| {
-            cgroup.join_self().map_err(|error| super::problem::Problem::new(error.to_string()))?;
+            cgroup.join_self().map_err(|error| Problem::new(error.to_string()))?;
             // Looked for while /proc is the host's.
             let root = if has_tree_of_its_own(launch) { Some(swap::root_of(target)?) } else { None };
-            if flags != 0 {
-                setns(target, flags).doing(|| "enter the container's namespaces")?;
-            }
+            super::namespaces::join_those_of(target, flags)?;
             root.map_or(Ok(()), |root| swap::enter(&root))
         },
         needed: &[target],
@@ -205,12 +203,30 @@ fn start_in(
         NamespaceKind::Mount,
         NamespaceKind::Network,
         NamespaceKind::Pid,
+        NamespaceKind::User,
         NamespaceKind::Uts,
     ];
     let flags = kinds.into_iter().filter(|&kind| new(kind)).fold(0, |flags, kind| flags | flag(kind) as u64);
 
-    let shared_pid = launch.namespaces.iter().find(|namespace| namespace.kind == NamespaceKind::Pid);
-    if let Some(path) = shared_pid.and_then(|namespace| namespace.path.as_deref()) {
+    let joined = |kind: NamespaceKind| {
+        let mut namespaces = launch.namespaces.iter();
+        namespaces.find(|namespace| namespace.kind == kind).and_then(|namespace| namespace.path.as_deref())
+    };
+    let some_joined = launch.namespaces.iter().any(|namespace| namespace.path.is_some());
+    if launch.user.is_some() && some_joined {
+        let joined_user = joined(NamespaceKind::User).is_some();
+        let entry = Entry {
+            into: None,
+            flags,
+            // Who has entered a user namespace has no right to a cgroup of the host's; the parent sees to it.
+            grandchild_into: cgroup.v2_dir().filter(|_| !joined_user),
+            enter: &|| super::namespaces::join_all(&launch.namespaces),
+            needed: &[],
+            joins: false,
+        };
+        return start_through(launch, plan, stdio, cgroup, &entry);
+    }
+    if let Some(path) = joined(NamespaceKind::Pid) {
         let entry = Entry {
             into: None,
             flags,
@@ -221,7 +237,7 @@ fn start_in(
         };
         return start_through(launch, plan, stdio, cgroup, &entry);
     }
-    let ends = Ends::new(launch, stdio)?;
+    let ends = Ends::new(launch, stdio, false)?;
     match clone3(&Clone { flags, cgroup: cgroup.v2_dir() }) {
         Err(error) => Err(StartError::System { call: "clone3", error }),
         Ok(Forked::Child) => {
@@ -229,7 +245,7 @@ fn start_in(
             let _ = child::let_go(launch.preserved, ends.needed(plan, cgroup));
             child::run(ends.inheritance(launch, plan, cgroup, false, None))
         }
-        Ok(Forked::Parent { pid, pidfd }) => Ok(ends.finish(pid, pidfd)),
+        Ok(Forked::Parent { pid, pidfd }) => ends.attended(launch, plan, cgroup, true, pid, pidfd),
     }
 }
 
@@ -246,7 +262,7 @@ fn start_through(
     cgroup: &Cgroup,
     entry: &Entry<'_>,
 ) -> Result<Started, StartError> {
-    let ends = Ends::new(launch, stdio)?;
+    let ends = Ends::new(launch, stdio, entry.joins)?;
     let (ours, theirs) = socket_pair()?;
     match clone3(&Clone { flags: 0, cgroup: entry.into }) {
         Err(error) => Err(StartError::System { call: "clone3", error }),
@@ -259,11 +275,21 @@ fn start_through(
             // Its end counts as well as its word: the child has the socket too.
             let in_time = is_any_ready([ours.as_fd(), pidfd.as_fd()], PollFlags::IN, PATIENCE);
             if let Some((child, child_pidfd)) = receive(&ours, RecvFlags::DONTWAIT) {
-                // It fails only if the child has ended already.
-                let _ = rustix::net::send(&ours, &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+                let raised = match &launch.user {
+                    Some(user) if entry.joins => outside::raise(user, child),
+                    _ => Ok(()),
+                };
+                if raised.is_ok() {
+                    // It fails only if the child has ended already.
+                    let _ = rustix::net::send(&ours, &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+                }
                 // It ends right after it has sent.
                 reap(pid, &pidfd);
-                return Ok(ends.finish(child, child_pidfd));
+                if let Err(problem) = raised {
+                    return Err(give_up(child, &child_pidfd, problem));
+                }
+                let born_in_v2 = entry.grandchild_into.is_some();
+                return ends.attended(launch, plan, cgroup, born_in_v2, child, child_pidfd);
             }
             // Even those die of this who are stopped; in a frozen cgroup as soon as that is thawed.
             let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), SIGKILL);
@@ -327,12 +353,14 @@ struct Ends {
     network: Option<(OwnedFd, OwnedFd)>,
     /// The same for its seccomp listener.
     listener: Option<(OwnedFd, OwnedFd)>,
+    /// Ours and the child's, for what it cannot do itself.
+    outside: Option<(OwnedFd, OwnedFd)>,
     terminal_size: Option<(u16, u16)>,
     streams: Streams,
 }
 
 impl Ends {
-    fn new(launch: &Launch, stdio: Stdio) -> Result<Ends, StartError> {
+    fn new(launch: &Launch, stdio: Stdio, joins: bool) -> Result<Ends, StartError> {
         let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
         let (report_out, report_in) =
             pipe.map_err(|error| StartError::System { call: "pipe2", error: error.into() })?;
@@ -351,11 +379,13 @@ impl Ends {
         };
         let network = launch.await_network.then(word).transpose()?;
         let listener = launch.has_listener.then(word).transpose()?;
+        let asks = !joins && (launch.user.is_some() || launch.sources);
+        let outside = if asks { Some(socket_pair()?) } else { None };
         let (streams, terminal_size) = match stdio {
             Stdio::Files(files) => (Streams::Files(files), None),
             Stdio::Terminal { size } => (Streams::Terminal, size),
         };
-        Ok(Ends { gate, report_out, report_in, terminal, network, listener, terminal_size, streams })
+        Ok(Ends { gate, report_out, report_in, terminal, network, listener, outside, terminal_size, streams })
     }
 
     /// The ends of a child, and what else it works with.
@@ -374,6 +404,7 @@ impl Ends {
             .iter()
             .chain(&self.network)
             .chain(&self.listener)
+            .chain(&self.outside)
             .flat_map(|(one, other)| [one, other]);
         let reports = [&self.report_in, &self.report_out];
         let own = files.iter().chain(terminal).chain(reports).chain(&self.gate).map(AsFd::as_fd);
@@ -398,12 +429,38 @@ impl Ends {
             terminal_socket: self.terminal.map(|(_, theirs)| theirs),
             network: self.network.map(|(theirs, _)| theirs),
             listener: self.listener.map(|(theirs, _)| theirs),
+            outside: self.outside.map(|(_, theirs)| theirs),
             terminal_size: self.terminal_size,
             report: self.report_in,
             timings: launch.timings,
             joins,
             born_through,
         }
+    }
+
+    /// In the parent, of a child that was just born: does for it what it cannot do, and keeps its own ends. What fails ends the child.
+    fn attended(
+        mut self,
+        launch: &Launch,
+        plan: BorrowedFd<'_>,
+        cgroup: &Cgroup,
+        born_in_v2: bool,
+        pid: i32,
+        pidfd: OwnedFd,
+    ) -> Result<Started, StartError> {
+        if let Some((socket, theirs)) = self.outside.take() {
+            drop(theirs);
+            let streams: &[OwnedFd] = match &self.streams {
+                Streams::Files(files) => files,
+                Streams::Terminal | Streams::Taken => &[],
+            };
+            let files: Vec<_> = streams.iter().chain(&self.gate).map(AsFd::as_fd).collect();
+            let attended = Attended { pid, pidfd: pidfd.as_fd(), socket: &socket, files: &files, born_in_v2 };
+            if let Err(problem) = outside::attend(launch, plan, cgroup, &attended) {
+                return Err(give_up(pid, &pidfd, problem));
+            }
+        }
+        Ok(self.finish(pid, pidfd))
     }
 
     /// In the parent: keeps its own ends.
@@ -440,6 +497,14 @@ impl Ends {
         }
         StartError::Held(PATIENCE)
     }
+}
+
+/// Ends a child for which something could not be done.
+fn give_up(pid: i32, pidfd: &OwnedFd, problem: Problem) -> StartError {
+    let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), SIGKILL);
+    reap(pid, pidfd);
+    let Problem { errno, message } = problem;
+    StartError::Entry(Failure { step: "await-user-namespace".into(), index: 0, errno, message })
 }
 
 fn socket_pair() -> Result<(OwnedFd, OwnedFd), StartError> {

@@ -19,6 +19,7 @@ use super::child::Child;
 use super::copy;
 use super::problem::{Doing, Outcome, Problem};
 use super::root::{self, Target};
+use super::sources;
 use crate::plan::{Attributes, Mount, Propagation, PropagationKind, Root, Source};
 
 /// `fsconfig(2)` takes strings up to this long, without the final zero.
@@ -73,12 +74,19 @@ pub(super) fn mount_root(root: &Root, at: Option<&Path>, part_from_host: bool) -
 }
 
 /// One mount of the specification.
-pub(super) fn mount(child: &Child<'_>, mount: &Mount) -> Outcome {
+pub(super) fn mount(child: &Child<'_>, mount: &Mount, index: u32) -> Outcome {
     let destination = &mount.destination;
     match &mount.source {
-        Source::Bind { path, recursive } => {
-            let tree = clone_tree(CWD, path, *recursive)
-                .doing(|| format!("bind mount of {} to {destination}", path.display()))?;
+        Source::Bind { path, recursive, outside, ids } => {
+            let what = || format!("bind mount of {} to {destination}", path.display());
+            let tree = if *outside {
+                let socket = child.outside.as_ref();
+                let socket = socket.ok_or_else(|| Problem::new("nobody would open the source of a mount"))?;
+                let source = sources::ask(socket, index).map_err(|problem| problem.below(&what()))?;
+                if ids.is_some() { source } else { clone_tree(&source, "", *recursive).doing(what)? }
+            } else {
+                clone_tree(CWD, path, *recursive).doing(what)?
+            };
             if destination == "/proc" && magic(tree.as_fd())? != PROC_SUPER_MAGIC {
                 let message = "\"/proc\" cannot be mounted because it is not of type proc";
                 return Err(Problem::new(message));

@@ -1,16 +1,18 @@
 //! Namespaces that are entered after the clone, and the session keyring, which is the one kernel object without any.
 
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use onggi_oci::NamespaceKind;
+use onggi_oci::{Namespace, NamespaceKind};
 use onggi_sys::keyring;
 use onggi_sys::namespace::{setns, unshare};
 
 use super::problem::{Doing, Outcome, Problem};
+use super::procfs::Procfs;
+use crate::plan::{TimeOffset, kind_name};
 
 /// The container's processes may find the keyring by its name, as exec joins it by that.
 const USER_MAY_SEARCH: u32 = 0x0008_0000;
@@ -19,10 +21,67 @@ const USER_MAY_VIEW_AND_READ: u32 = 0x0003_0000;
 
 pub(super) fn join(kind: NamespaceKind, path: &Path) -> Outcome {
     let file = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let file =
-        file.doing(|| format!("open the {} namespace {}", crate::plan::kind_name(kind), path.display()))?;
+    let file = file.doing(|| format!("open the {} namespace {}", kind_name(kind), path.display()))?;
     setns(file.as_fd(), flag(kind))
-        .doing(|| format!("join the {} namespace {}", crate::plan::kind_name(kind), path.display()))
+        .doing(|| format!("join the {} namespace {}", kind_name(kind), path.display()))
+}
+
+/// All that have a path, with a user namespace among them or none: first those that the rights of the caller's suffice for, which end
+/// with the entry into the user namespace, then what only its root may enter (runc's order). Opened before, by who may still open them.
+pub(super) fn join_all(namespaces: &[Namespace]) -> Outcome {
+    let mut open = Vec::new();
+    for namespace in namespaces {
+        let Some(path) = &namespace.path else { continue };
+        let kind = namespace.kind;
+        let file = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let file = file.doing(|| format!("open the {} namespace {path}", kind_name(kind)))?;
+        open.push((kind, path, file));
+    }
+    let user = open.iter().position(|(kind, ..)| *kind == NamespaceKind::User).map(|at| open.remove(at));
+    let enter = |(kind, path, file): &(NamespaceKind, &String, OwnedFd)| {
+        setns(file.as_fd(), flag(*kind)).doing(|| format!("join the {} namespace {path}", kind_name(*kind)))
+    };
+    let Some(user) = user else { return open.iter().try_for_each(enter) };
+    open.retain(|namespace| enter(namespace).is_err());
+    enter(&user)?;
+    super::outside::become_root()?;
+    open.iter().try_for_each(enter)
+}
+
+/// The namespaces of a container's first process. Those that another user namespace owns are for the caller's rights, too.
+pub(super) fn join_those_of(process: BorrowedFd<'_>, flags: i32) -> Outcome {
+    let user = flags & flag(NamespaceKind::User);
+    let others = flags & !user;
+    let doing = || "enter the container's namespaces";
+    if user == 0 {
+        return if flags == 0 { Ok(()) } else { setns(process, flags).doing(doing) };
+    }
+    match setns(process, others) {
+        Ok(()) => setns(process, user).doing(doing)?,
+        Err(_) => setns(process, flags).doing(doing)?,
+    }
+    super::outside::become_root()
+}
+
+/// Makes a time namespace, sets its clocks, which only a namespace without processes allows, and enters it.
+pub(super) fn new_time(procfs: &Procfs, offsets: &[TimeOffset]) -> Outcome {
+    unshare(flag(NamespaceKind::Time)).doing(|| "unshare the time namespace")?;
+    if !offsets.is_empty() {
+        procfs.write("self/timens_offsets", &offsets_text(offsets)).doing(|| "write timens_offsets")?;
+    }
+    enter_time(procfs)
+}
+
+/// The one that was made for children: what is single-threaded may enter it itself, and needs no other process for that.
+pub(super) fn enter_time(procfs: &Procfs) -> Outcome {
+    let namespace = procfs.time_for_children().doing(|| "open the time namespace")?;
+    setns(namespace.as_fd(), flag(NamespaceKind::Time)).doing(|| "enter the time namespace")
+}
+
+/// As `timens_offsets` takes them, in one write.
+pub(super) fn offsets_text(offsets: &[TimeOffset]) -> String {
+    let line = |offset: &TimeOffset| format!("{} {} {}\n", offset.clock, offset.seconds, offset.nanoseconds);
+    offsets.iter().map(line).collect()
 }
 
 pub(super) fn unshare_cgroup() -> Outcome {

@@ -4,11 +4,14 @@
 //! `/proc/self/attr` in a tmpfs, sysctls in `/proc/sysrq-trigger`). So everything goes through one descriptor that was checked
 //! to be a procfs, by names that may leave neither it nor its file system.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags};
 use rustix::io::Errno;
+
+/// Far above a map of 340 ranges, the kernel's most.
+const LARGEST_FILE: u64 = 64 << 10;
 
 /// A procfs. In a child namespace its `self` is still the process that asks.
 #[derive(Debug)]
@@ -34,6 +37,31 @@ impl Procfs {
     pub(super) fn write(&self, path: &str, value: &str) -> io::Result<()> {
         let mut file = std::fs::File::from(self.open_at(path, OFlags::WRONLY)?);
         file.write_all(value.as_bytes())
+    }
+
+    /// Reads a file, `7/uid_map` say.
+    pub(super) fn read(&self, path: &str) -> io::Result<String> {
+        let mut text = String::new();
+        std::fs::File::from(self.open_at(path, OFlags::RDONLY)?)
+            .take(LARGEST_FILE)
+            .read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// The user namespace of a child of this process.
+    pub(super) fn user_namespace(&self, pid: i32) -> io::Result<OwnedFd> {
+        self.namespace(&format!("{pid}/ns"), "user")
+    }
+
+    /// The time namespace that this process has made for its children.
+    pub(super) fn time_for_children(&self) -> io::Result<OwnedFd> {
+        self.namespace("self/ns", "time_for_children")
+    }
+
+    /// Its links are magic, and meant: their directory is known to be procfs's own.
+    fn namespace(&self, directory: &str, name: &str) -> io::Result<OwnedFd> {
+        let directory = self.open_at(directory, OFlags::PATH | OFlags::DIRECTORY)?;
+        Ok(rustix::fs::openat(&directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
     }
 
     /// The number of this process as the procfs counts: the host's.

@@ -54,6 +54,8 @@ pub(super) fn plan(input: &Input<'_>, linux: &oci::Linux, process: &oci::Process
         preserved: 0,
         first_processors: None,
         has_listener: false,
+        user: None,
+        sources: false,
     };
     Ok(Plan { launch, steps, filter })
 }
@@ -82,6 +84,8 @@ pub(super) fn join(input: &JoinInput<'_>, linux: &oci::Linux) -> Result<Plan, Er
         preserved: 0,
         first_processors: None,
         has_listener: false,
+        user: None,
+        sources: false,
     };
     Ok(Plan { launch, steps, filter: others::spare(&filter)? })
 }
@@ -143,6 +147,12 @@ fn apart_from_host(mut step: Step) -> Result<Step, Error> {
                 return Err(unsupported(format!(
                     "a shared mount at {} with isolation process",
                     mount.destination
+                )));
+            }
+            if matches!(&mount.source, Source::Bind { ids: Some(_), .. }) {
+                let destination = &mount.destination;
+                return Err(unsupported(format!(
+                    "an id-mapped mount at {destination} with isolation process"
                 )));
             }
             if let Source::New { kind, .. } = &mount.source {

@@ -9,6 +9,7 @@ use onggi_seccomp::{Arch, Program};
 
 use super::error::{invalid, unsupported};
 use super::mounts::{self, Planned, attribute, clean};
+use super::namespaces::{self, Namespaces};
 use super::{
     CgroupView, Error, Extra, Input, Isolation, Launch, Link, Mount, MountCgroups, Plan, Propagation,
     PropagationKind, Root, Source, Step, bare, devices, process, scheduling, sysctl,
@@ -32,8 +33,9 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     let cgroup = plan_cgroup(id, linux, cgroups)?;
     let (filter, flags) = filter(linux, extra)?;
 
+    let user = namespaces.user(process)?;
     let mut steps = Vec::new();
-    if matches!(cgroups, Layout::V1 { .. }) {
+    if matches!(cgroups, Layout::V1 { .. }) && user.is_none() {
         steps.push(Step::JoinCgroups);
     }
     // It is for processes that join; what it says must make sense all the same.
@@ -41,7 +43,7 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     if extra.bundle.every_processor {
         steps.push(Step::Processors { allowed: None });
     }
-    steps.extend(namespaces.joins());
+    steps.extend(namespaces.steps()?);
     if namespaces.is_new(NamespaceKind::Cgroup) {
         steps.push(Step::UnshareCgroupNamespace);
     }
@@ -50,7 +52,14 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     let part_from_host = propagation.is_some_and(|root| root.kind == PropagationKind::Shared);
     steps.push(Step::MountRoot { root: root.clone(), at: Some(mount_point(root)), part_from_host });
     steps.extend(populate_steps(extra));
-    steps.extend(mount_steps(spec, linux, cgroups, &cgroup, process.terminal, extra.bundle.plain_output)?);
+    let mut mounts = mount_steps(spec, linux, cgroups, &cgroup, process.terminal, extra.bundle.plain_output)?;
+    check_ids(&mounts, user.is_some(), extra.bundle.unprivileged)?;
+    if user.is_some() && !extra.bundle.unprivileged {
+        // The user namespace's root may have no way to them.
+        mounts.iter_mut().for_each(open_outside);
+    }
+    let sources = mounts.iter().any(Step::asks_outside);
+    steps.extend(mounts);
     steps.extend(closing_steps(spec, linux, process));
     let own = |kind| namespaces.has(kind);
     let hooks = spec.hooks.clone().unwrap_or_default();
@@ -78,6 +87,7 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     }
     let process_steps =
         process::steps(id, process, linux, extra, false, (!filter.is_empty()).then_some(flags))?;
+    let process_steps = done_inside(process_steps, user.is_some());
     let start_container = hook_steps("startContainer", "created", &hooks.start_container, extra);
     steps.extend(gated(process_steps, extra, start_container));
     let launch = Launch {
@@ -92,8 +102,41 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
         preserved: extra.bundle.preserved,
         first_processors: None,
         has_listener: Program::has_listener(flags),
+        user,
+        sources,
     };
     Ok(Plan { launch, steps, filter })
+}
+
+/// Whose ids an id-mapped mount is to show must be known, and only root can make one.
+fn check_ids(steps: &[Step], in_user_namespace: bool, unprivileged: bool) -> Result<(), Error> {
+    for step in steps {
+        let Step::Mount(Mount { destination, source: Source::Bind { ids: Some(ids), .. }, .. }) = step else {
+            continue;
+        };
+        let field = || format!("mount of {destination}");
+        if unprivileged {
+            return Err(invalid(field(), "id-mapped mounts are not supported for rootless containers"));
+        }
+        if ids.users.is_empty() && !in_user_namespace {
+            let problem = "id-mapped mounts must have both uid and gid mappings specified";
+            return Err(invalid(field(), problem));
+        }
+    }
+    Ok(())
+}
+
+fn open_outside(step: &mut Step) {
+    if let Step::Mount(Mount { source: Source::Bind { outside, .. }, .. }) = step {
+        *outside = true;
+    }
+}
+
+/// In a user namespace the parent has raised the limits and set the score: here there are no rights for it.
+fn done_inside(mut steps: Vec<Step>, in_user_namespace: bool) -> Vec<Step> {
+    let is_outside = |step: &Step| matches!(step, Step::OomScoreAdjustment { .. } | Step::RaiseLimits { .. });
+    steps.retain(|step| !in_user_namespace || !is_outside(step));
+    steps
 }
 
 /// The gate, once it is certain that there is a program, and the hooks right before that.
@@ -168,14 +211,10 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
     if process.terminal {
         steps.push(Step::OpenTerminal { console: false, plain_output: extra.bundle.plain_output });
     }
-    steps.extend(process::steps(
-        id,
-        process,
-        linux,
-        extra,
-        *privileged,
-        (!filter.is_empty()).then_some(flags),
-    )?);
+    let filtered = (!filter.is_empty()).then_some(flags);
+    let user = namespaces::user_of_joining(linux, process)?;
+    let process_steps = process::steps(id, process, linux, extra, *privileged, filtered)?;
+    steps.extend(done_inside(process_steps, user.is_some()));
     let launch = Launch {
         version: VERSION,
         id: (*id).to_owned(),
@@ -188,6 +227,8 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
         preserved: extra.bundle.preserved,
         first_processors: first,
         has_listener: Program::has_listener(flags),
+        user,
+        sources: false,
     };
     Ok(Plan { launch, steps, filter })
 }
@@ -202,80 +243,15 @@ fn refuse(spec: &oci::Spec, linux: &oci::Linux, extra: &Extra) -> Result<(), Err
     for (asked, name) in [
         (extra.bundle.state.is_none() && has_hooks, "hooks"),
         (spec.vm.is_some(), "vm"),
-        (!linux.uid_mappings.is_empty(), "linux.uidMappings"),
-        (!linux.gid_mappings.is_empty(), "linux.gidMappings"),
         (!linux.net_devices.is_empty(), "linux.netDevices"),
         (linux.mount_label.as_deref().is_some_and(|label| !label.is_empty()), "linux.mountLabel"),
         (linux.intel_rdt.is_some(), "linux.intelRdt"),
-        (!linux.time_offsets.is_empty(), "linux.timeOffsets"),
     ] {
         if asked {
             return Err(unsupported(name));
         }
     }
     Ok(())
-}
-
-/// The namespaces of a container: its own, new or shared; any other is the host's.
-struct Namespaces<'a>(&'a [oci::Namespace]);
-
-impl<'a> Namespaces<'a> {
-    fn of(linux: &'a oci::Linux) -> Result<Namespaces<'a>, Error> {
-        let namespaces = Namespaces(&linux.namespaces);
-        for (at, namespace) in linux.namespaces.iter().enumerate() {
-            let kind = super::explain::kind_name(namespace.kind);
-            if linux.namespaces[..at].iter().any(|other| other.kind == namespace.kind) {
-                return Err(invalid("linux.namespaces", format!("{kind} is given twice")));
-            }
-            if matches!(namespace.kind, NamespaceKind::User | NamespaceKind::Time) {
-                return Err(unsupported(format!("a {kind} namespace")));
-            }
-            if namespace.path.as_deref().is_some_and(|path| !path.starts_with('/')) {
-                return Err(invalid("linux.namespaces", format!("the path of {kind} is not absolute")));
-            }
-        }
-        Ok(namespaces)
-    }
-
-    fn check(&self, spec: &oci::Spec, extra: &Extra) -> Result<(), Error> {
-        if !self.is_new(NamespaceKind::Mount) {
-            return Err(unsupported("a container without a new mount namespace"));
-        }
-        let named = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());
-        if (named(&spec.hostname) || named(&spec.domainname)) && !self.has(NamespaceKind::Uts) {
-            return Err(invalid("hostname", "it cannot be set without a private UTS namespace"));
-        }
-        if extra.loopback && !self.is_new(NamespaceKind::Network) {
-            return Err(invalid("loopback", "the network namespace is not the container's own"));
-        }
-        if extra.await_network && !self.is_new(NamespaceKind::Network) {
-            return Err(invalid("await_network", "the network namespace is not the container's own"));
-        }
-        if extra.init && !self.is_new(NamespaceKind::Pid) {
-            return Err(invalid("init", "the pid namespace is not the container's own"));
-        }
-        Ok(())
-    }
-
-    fn get(&self, kind: NamespaceKind) -> Option<&'a oci::Namespace> {
-        self.0.iter().find(|namespace| namespace.kind == kind)
-    }
-
-    fn has(&self, kind: NamespaceKind) -> bool {
-        self.get(kind).is_some()
-    }
-
-    fn is_new(&self, kind: NamespaceKind) -> bool {
-        self.get(kind).is_some_and(|namespace| namespace.path.is_none())
-    }
-
-    /// A pid namespace is entered by the parent side, as only children are in it.
-    fn joins(&self) -> impl Iterator<Item = Step> {
-        self.0.iter().filter(|namespace| namespace.kind != NamespaceKind::Pid).filter_map(|namespace| {
-            let path = namespace.path.as_ref()?;
-            Some(Step::JoinNamespace { kind: namespace.kind, path: path.into() })
-        })
-    }
 }
 
 pub(super) fn plan_cgroup(

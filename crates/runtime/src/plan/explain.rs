@@ -26,6 +26,8 @@ impl Step {
         match self {
             Step::JoinCgroups => "join-cgroups",
             Step::JoinNamespace { .. } => "join-namespace",
+            Step::AwaitUserNamespace { .. } => "await-user-namespace",
+            Step::EnterTimeNamespace { .. } => "enter-time-namespace",
             Step::UnshareCgroupNamespace => "unshare-cgroup-namespace",
             Step::SetPropagation { .. } => "set-propagation",
             Step::MountRoot { .. } => "mount-root",
@@ -82,6 +84,11 @@ impl Step {
             Step::JoinNamespace { kind, path } => {
                 format!("enter the {} namespace at {}", kind_name(*kind), path.display())
             }
+            Step::AwaitUserNamespace { time } => format!(
+                "wait for the ids of the user namespace, and become root there{}",
+                if *time { ", with clocks of its own" } else { "" }
+            ),
+            Step::EnterTimeNamespace { .. } => "enter a time namespace of its own".into(),
             Step::UnshareCgroupNamespace => "see this cgroup as the root of all cgroups".into(),
             Step::SetPropagation { propagation } => format!(
                 "make the copied mounts {:?}, so that nothing mounted here reaches the host",
@@ -103,8 +110,9 @@ impl Step {
             ),
             Step::Mount(mount) => match &mount.source {
                 Source::New { kind, .. } => format!("mount a new {kind} at {}", mount.destination),
-                Source::Bind { path, .. } => {
-                    format!("show the host's {} at {}", path.display(), mount.destination)
+                Source::Bind { path, ids, .. } => {
+                    let owners = if ids.is_some() { ", with other owners" } else { "" };
+                    format!("show the host's {} at {}{owners}", path.display(), mount.destination)
                 }
             },
             Step::MountCgroups(mount) => match &mount.view {

@@ -15,6 +15,7 @@ mod devices;
 mod error;
 mod explain;
 mod mounts;
+mod namespaces;
 mod others;
 mod process;
 mod scheduling;
@@ -91,6 +92,9 @@ pub struct Bundle {
     /// The process may run on every processor that its cgroup has, whatever the caller was limited to.
     #[serde(default)]
     pub every_processor: bool,
+    /// The caller is no root: what it opens itself, a mapped root can open as well, and no mount can have ids of its own.
+    #[serde(default)]
+    pub unprivileged: bool,
     /// Of the capabilities those that Onggi has itself, as `config.md` wants it; otherwise one that it lacks is an error.
     pub what_there_is: bool,
 }
@@ -141,6 +145,27 @@ pub struct Launch {
     /// The child's seccomp program makes a listener, and the child waits until the parent has it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_listener: bool,
+    /// With a user namespace, new or joined: what the child cannot do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserNamespace>,
+    /// The child asks for sources of mounts, which the parent opens in the child's mount namespace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sources: bool,
+}
+
+/// What the parent does for a child whose rights end at its user namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserNamespace {
+    /// It exists already, and must have these mappings, if there are any. Otherwise they are written.
+    pub joined: bool,
+    pub users: Vec<oci::IdMapping>,
+    pub groups: Vec<oci::IdMapping>,
+    /// For a new time namespace, which belongs to the user namespace.
+    pub time_offsets: Vec<TimeOffset>,
+    /// −1000 to 1000.
+    pub oom_score_adjustment: Option<i32>,
+    /// The hard ones are raised to these.
+    pub limits: Vec<ResourceLimit>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

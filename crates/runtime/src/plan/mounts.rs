@@ -3,7 +3,7 @@
 use onggi_oci as oci;
 
 use super::error::{invalid, unsupported};
-use super::{Attributes, Error, Mount, Propagation, PropagationKind, Source};
+use super::{Attributes, Error, Mount, MountIds, Propagation, PropagationKind, Source};
 
 /// `MOUNT_ATTR_…` of `mount_setattr(2)`.
 pub(crate) mod attribute {
@@ -41,6 +41,7 @@ pub const OPTIONS: &[&str] = &[
     "dev",
     "diratime",
     "exec",
+    "idmap",
     "loud",
     "noatime",
     "nodev",
@@ -65,6 +66,7 @@ pub const OPTIONS: &[&str] = &[
     "rnostrictatime",
     "rnosuid",
     "rnosymfollow",
+    "ridmap",
     "ro",
     "rprivate",
     "rrelatime",
@@ -100,10 +102,8 @@ pub(crate) fn plan(mount: &oci::Mount) -> Result<Planned, Error> {
     if destination == "/" {
         return Err(invalid(field("destination"), "it is the root"));
     }
-    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(unsupported(field("an id-mapped mount")));
-    }
     let options = Options::parse(&mount.options, &mount.destination)?;
+    let ids = ids(mount, &options)?;
     let kind = mount.kind.as_deref().unwrap_or("");
     let bind = options.bind.or((kind == "bind").then_some(false));
     if bind.is_none() && matches!(kind, "cgroup" | "cgroup2") {
@@ -120,8 +120,11 @@ pub(crate) fn plan(mount: &oci::Mount) -> Result<Planned, Error> {
         if !path.starts_with('/') {
             return Err(invalid(field("source"), format!("{path:?} is not absolute")));
         }
-        Source::Bind { path: path.into(), recursive }
+        Source::Bind { path: path.into(), recursive, outside: ids.is_some(), ids }
     } else {
+        if ids.is_some() {
+            return Err(invalid(field("options"), "id-mapped mounts are only supported for bind-mounts"));
+        }
         if kind.is_empty() {
             return Err(invalid(field("type"), "it has none, and is no bind mount"));
         }
@@ -138,6 +141,17 @@ pub(crate) fn plan(mount: &oci::Mount) -> Result<Planned, Error> {
         propagation: options.propagation,
         copy_up: options.copy_up,
     }))
+}
+
+/// One without ranges of its own has the container's, which [`super::container`] sees to.
+fn ids(mount: &oci::Mount, options: &Options) -> Result<Option<MountIds>, Error> {
+    let (users, groups) = (mount.uid_mappings.clone(), mount.gid_mappings.clone());
+    if users.is_empty() != groups.is_empty() {
+        let problem = "id-mapped mounts must have both uid and gid mappings specified";
+        return Err(invalid(format!("mount of {}", mount.destination), problem));
+    }
+    let recursive = options.ids.unwrap_or(false);
+    Ok((options.ids.is_some() || !users.is_empty()).then_some(MountIds { users, groups, recursive }))
 }
 
 /// Absolute, without `.`, `..`, double or trailing slashes; what is relative is taken from `/`, as the specification says. As Go's
@@ -181,6 +195,8 @@ struct Options {
     /// Some(true) for rbind.
     bind: Option<bool>,
     copy_up: bool,
+    /// Some(true) for ridmap.
+    ids: Option<bool>,
     data: Vec<String>,
 }
 
@@ -207,7 +223,9 @@ impl Options {
                 "tmpcopyup" => self.copy_up = true,
                 // Defaults of the kernel, or a question of who prints.
                 "defaults" | "silent" | "loud" | "" => {}
-                "remount" | "idmap" | "ridmap" => {
+                "idmap" => self.ids = Some(false),
+                "ridmap" => self.ids = Some(true),
+                "remount" => {
                     return Err(unsupported(format!("mount of {destination}: option {option}")));
                 }
                 data => self.data.push(data.to_owned()),
@@ -321,7 +339,7 @@ mod tests {
     #[test]
     fn options_become_bits_and_the_last_word_counts() {
         let it = planned(&mount("bind", "/a", "/b", &["rbind", "ro", "nosuid", "rw", "noatime", "rslave"]));
-        assert_eq!(it.source, Source::Bind { path: "/a".into(), recursive: true });
+        assert_eq!(it.source, Source::Bind { path: "/a".into(), recursive: true, outside: false, ids: None });
         let set = attribute::NO_SUID | attribute::NO_ACCESS_TIME;
         assert_eq!(
             it.attributes,
@@ -367,7 +385,10 @@ mod tests {
             refused("bind", "/b", &["bind", "size=1"]),
             "mount of /b: options: \"size=1\" means nothing to a bind mount"
         );
-        assert_eq!(refused("bind", "/b", &["rbind", "idmap"]), "mount of /b: option idmap is not supported");
+        assert_eq!(
+            refused("tmpfs", "/b", &["idmap"]),
+            "mount of /b: options: id-mapped mounts are only supported for bind-mounts"
+        );
         assert_eq!(refused("ext4", "/b", &["tmpcopyup"]), "mount of /b: options: tmpcopyup is for a tmpfs");
         assert_eq!(refused("", "/b", &[]), "mount of /b: type: it has none, and is no bind mount");
         assert!(plan(&mount("bind", "/x", "/proc/cpuinfo", &["bind"])).is_ok());

@@ -111,7 +111,7 @@ fn user(process: &oci::Process, extra: &Extra) -> User {
     }
 }
 
-fn limits(given: &[oci::Rlimit]) -> Result<Vec<ResourceLimit>, Error> {
+pub(super) fn limits(given: &[oci::Rlimit]) -> Result<Vec<ResourceLimit>, Error> {
     let mut limits: Vec<ResourceLimit> = Vec::new();
     for limit in given {
         let field = format!("process.rlimits {}", limit.kind);

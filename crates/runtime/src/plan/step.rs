@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use onggi_oci::{Hook, NamespaceKind, State};
+use onggi_oci::{Hook, IdMapping, NamespaceKind, State};
 use serde::{Deserialize, Serialize};
 
 /// One step. What it does in the kernel is in the file of the same name under `exec/`.
@@ -18,6 +18,15 @@ pub enum Step {
     JoinNamespace {
         kind: NamespaceKind,
         path: PathBuf,
+    },
+    /// Waits until the parent has mapped ids, or found those of a namespace that was joined, and becomes root there. `time`: in a new time
+    /// namespace, whose offsets the parent writes as well.
+    AwaitUserNamespace {
+        time: bool,
+    },
+    /// Makes a time namespace and enters it.
+    EnterTimeNamespace {
+        offsets: Vec<TimeOffset>,
     },
     /// Makes the present cgroup the root of a new cgroup namespace; after the join, or the namespace shows the parent.
     UnshareCgroupNamespace,
@@ -233,8 +242,45 @@ pub struct Mount {
 pub enum Source {
     /// A new file system. Options are `key` or `key=value`, as `fsconfig(2)` takes them.
     New { kind: String, source: Option<String>, options: Vec<String> },
-    /// A file or directory of the host.
-    Bind { path: PathBuf, recursive: bool },
+    /// A file or directory of the host. `outside`: the parent opens it, in the child's mount namespace and with its own rights. `ids`: for
+    /// an id-mapped mount, which the parent always makes.
+    Bind {
+        path: PathBuf,
+        recursive: bool,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        outside: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ids: Option<MountIds>,
+    },
+}
+
+/// The owners that a mount shows. Without ranges they are those of the container's user namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountIds {
+    pub users: Vec<IdMapping>,
+    pub groups: Vec<IdMapping>,
+    /// For everything mounted below it as well.
+    pub recursive: bool,
+}
+
+/// How far a clock (`monotonic` or `boottime`) is ahead of the host's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeOffset {
+    pub clock: String,
+    pub seconds: i64,
+    /// Less than a second.
+    pub nanoseconds: u32,
+}
+
+impl Step {
+    /// The child cannot do it alone.
+    pub(crate) fn asks_outside(&self) -> bool {
+        matches!(
+            self,
+            Step::AwaitUserNamespace { .. }
+                | Step::Mount(Mount { source: Source::Bind { outside: true, .. }, .. })
+        )
+    }
 }
 
 /// `mount_setattr(2)`'s `attr_set` and `attr_clr`, as bits.

@@ -76,7 +76,7 @@ pub(crate) fn launch(
     let has_terminal = bundle.spec.process.as_ref().is_some_and(|process| process.terminal);
     check_terminal(has_terminal, mode != Mode::Foreground, console.is_some())?;
     let rootfs = bundle.rootfs()?;
-    for warning in prepare::prepare(&mut bundle.spec, &bundle.path, descriptors.listening) {
+    for warning in prepare::prepare(&mut bundle.spec, &bundle.path, &rootfs, descriptors.listening) {
         context.log.warn(&warning);
     }
     let layout = layout(context)?;
@@ -232,6 +232,7 @@ impl Attempt<'_> {
             keep_keyring: self.keep_keyring,
             passes_listener: true,
             every_processor: true,
+            unprivileged: !rustix::process::geteuid().is_root(),
             what_there_is: true,
         };
         let root = Root::Directory { path: self.rootfs.clone() };

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use onggi_oci as oci;
-use onggi_runtime::plan::is_capability;
+use onggi_runtime::plan::{clean, is_capability};
 
 /// Always allowed (runc's `specconv.AllowedDevices`): containerd and `spec` deny everything and rely on it. Making nodes is harmless, as
 /// opening them is what is decided about.
@@ -23,9 +23,10 @@ const DEVICES: [(&str, Option<i64>, Option<i64>, &str); 11] = [
 ];
 
 /// Completes a configuration; what is worth a word comes back.
-pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, inherited: u32) -> Vec<String> {
+pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, rootfs: &Path, inherited: u32) -> Vec<String> {
     let mut warnings = Vec::new();
     for mount in &mut spec.mounts {
+        strip_root(&mut mount.destination, rootfs);
         let is_bind = mount.kind.as_deref() == Some("bind")
             || mount.options.iter().any(|option| option == "bind" || option == "rbind");
         if let Some(source) = mount.source.as_mut().filter(|source| is_bind && !source.starts_with('/')) {
@@ -58,6 +59,16 @@ pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, inherited: u32) -> Ve
         }
     }
     warnings
+}
+
+/// Some write the place of a mount as the host names it. As runc: without looking at what is there.
+fn strip_root(destination: &mut String, rootfs: &Path) {
+    let cleaned = clean(destination);
+    if let Some(rest) = rootfs.to_str().and_then(|root| cleaned.strip_prefix(root))
+        && rest.starts_with('/')
+    {
+        *destination = rest.to_owned();
+    }
 }
 
 /// The part that a process given to `exec` has as well.
@@ -109,9 +120,24 @@ mod tests {
         };
         let mounts = vec![mount("bind", "data"), mount("bind", "/data"), mount("tmpfs", "data")];
         let mut spec = oci::Spec { mounts, ..oci::Spec::default() };
-        prepare(&mut spec, Path::new("/bundle"), 0);
+        prepare(&mut spec, Path::new("/bundle"), Path::new("/bundle/rootfs"), 0);
         let sources: Vec<_> = spec.mounts.iter().filter_map(|mount| mount.source.as_deref()).collect();
         assert_eq!(sources, ["/bundle/data", "/data", "data"]);
+    }
+
+    #[test]
+    fn a_place_that_the_host_names_is_one_in_the_container() {
+        for (given, expected) in [
+            ("/bundle/rootfs/mnt//x", "/mnt/x"),
+            ("/mnt", "/mnt"),
+            ("/bundle/rootfs2/x", "/bundle/rootfs2/x"),
+            ("/bundle/rootfs/../x", "/bundle/rootfs/../x"),
+            ("mnt", "mnt"),
+        ] {
+            let mut destination = given.to_owned();
+            strip_root(&mut destination, Path::new("/bundle/rootfs"));
+            assert_eq!(destination, expected);
+        }
     }
 
     #[test]
@@ -137,7 +163,7 @@ mod tests {
     #[test]
     fn descriptors_of_systemd_are_announced() {
         let mut spec = oci::Spec { process: Some(oci::Process::default()), ..oci::Spec::default() };
-        prepare(&mut spec, Path::new("/bundle"), 2);
+        prepare(&mut spec, Path::new("/bundle"), Path::new("/bundle/rootfs"), 2);
         assert_eq!(spec.process.unwrap().env, ["LISTEN_FDS=2", "LISTEN_PID=1"]);
     }
 }

@@ -50,7 +50,7 @@ fn run(_: &Context, _: &Parsed) -> Result<u8, Error> {
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
         "mountOptions": plan::MOUNT_OPTIONS,
         "linux": {
-            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "uts"],
+            "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": plan::capability_names().collect::<Vec<_>>(),
             "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
             "seccomp": {
@@ -67,7 +67,7 @@ fn run(_: &Context, _: &Parsed) -> Result<u8, Error> {
             "selinux": off,
             "intelRdt": off,
             "memoryPolicy": { "modes": modes, "flags": flags },
-            "mountExtensions": { "idmap": off },
+            "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": off,
         },
         "annotations": {
