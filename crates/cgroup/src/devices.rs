@@ -99,6 +99,8 @@ fn parse_rule(rule: &DeviceRule) -> Result<Rule, Error> {
             'r' => READ,
             'w' => WRITE,
             'm' => MKNOD,
+            // v1's word for everything, which some profiles have in what they deny; where it would allow, it is not guessed at.
+            'a' if !rule.allow => READ | WRITE | MKNOD,
             other => return Err(bad(format!("unknown access {other:?}, wanted r, w and m"))),
         };
     }

@@ -51,8 +51,9 @@ pub enum Error {
     Act { act: &'static str, path: String, source: io::Error },
     #[error("{act} {path}: not done within {seconds} s")]
     TimedOut { act: &'static str, path: String, seconds: u64 },
-    #[error("memory limit {limit} is below the {usage} bytes in use")]
-    BelowUsage { limit: i64, usage: u64 },
+    /// runc's sentence.
+    #[error("rejecting {what} limit {limit} <= usage {usage}")]
+    BelowUsage { what: &'static str, limit: i64, usage: u64 },
     #[error("remove cgroup {path}: {failures}")]
     Remove { path: String, failures: String },
 }

@@ -17,6 +17,10 @@ pub struct Plan {
     /// Beneath the mount points, without a leading slash: `onggi/<id>`.
     pub path: String,
     pub steps: Vec<Step>,
+    /// A process that may be in the group before the first of the container's: whoever had a service manager make the group has to put
+    /// one there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeper: Option<u32>,
 }
 
 /// One step. `hierarchy` counts the mount points of the layout (the v2 tree beside v1 last).
@@ -24,7 +28,12 @@ pub struct Plan {
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Step {
     /// v2: let the children of each directory from the root to the cgroup's parent have these controllers.
-    EnableControllers { controllers: Vec<String> },
+    EnableControllers {
+        controllers: Vec<String>,
+        /// No limit needs these: one that cannot be had is done without.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        wanted: Vec<String>,
+    },
     /// Make the directory and what is missing above it.
     MakeDirectory { hierarchy: usize },
     /// v1: take the parent's processors and memory nodes where none are set; before that no process can join.
@@ -81,7 +90,7 @@ pub fn plan(layout: &Layout, path: &str, resources: &Resources) -> Result<Plan, 
             Layout::V1 { .. } => v1::devices::step(layout, &rules)?,
         });
     }
-    Ok(Plan { layout: layout.clone(), path, steps })
+    Ok(Plan { steps, ..Plan::naming(layout, &path) })
 }
 
 /// The writes for everything but devices: what an update of a living cgroup changes.
@@ -157,6 +166,25 @@ pub(crate) fn parse_path(path: &str) -> Result<String, Error> {
 }
 
 impl Plan {
+    /// Without steps: how to find a group, not how to make it. `path` has no leading slash.
+    #[must_use]
+    pub fn naming(layout: &Layout, path: &str) -> Plan {
+        Plan { layout: layout.clone(), path: path.to_owned(), steps: Vec::new(), keeper: None }
+    }
+
+    /// Has the group see every controller that the host has (v2), so that what runs in it can limit parts of itself; without this only those
+    /// that a limit or a figure needs are handed down.
+    #[must_use]
+    pub fn with_every_controller(mut self) -> Plan {
+        let Layout::V2 { controllers: all, .. } = &self.layout else { return self };
+        for step in &mut self.steps {
+            if let Step::EnableControllers { controllers, wanted } = step {
+                *wanted = all.iter().filter(|name| !controllers.contains(name)).cloned().collect();
+            }
+        }
+        self
+    }
+
     /// The cgroup's directory in one hierarchy, for messages.
     pub(crate) fn directory(&self, hierarchy: usize) -> PathBuf {
         self.layout.roots().get(hierarchy).map_or_else(PathBuf::new, |root| root.join(&self.path))
@@ -206,8 +234,12 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::EnableControllers { controllers } => {
-                write!(f, "enable {} on the way down", controllers.join(", "))
+            Step::EnableControllers { controllers, wanted } => {
+                write!(f, "enable {} on the way down", controllers.join(", "))?;
+                if wanted.is_empty() {
+                    return Ok(());
+                }
+                write!(f, ", and {} where that can be", wanted.join(", "))
             }
             Step::MakeDirectory { hierarchy } => write!(f, "make the control group in hierarchy {hierarchy}"),
             Step::InheritCpuset { .. } => f.write_str("inherit the parent's processors and memory nodes"),

@@ -107,7 +107,10 @@ const TABLE: &[Line] = &[
     (
         r#"{"blockIO": {"weight": 500, "weightDevice": [{"major": 8, "minor": 0, "weight": 10}]}}"#,
         &["io.bfq.weight=default 500 or io.weight=default 4950", "io.bfq.weight=8:0 10 or io.weight=8:0 1"],
-        &["blkio.bfq.weight=500", "blkio.bfq.weight_device=8:0 10"],
+        &[
+            "blkio.bfq.weight=500 or blkio.weight=500",
+            "blkio.bfq.weight_device=8:0 10 or blkio.weight_device=8:0 10",
+        ],
     ),
     (
         r#"{"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1000}],
@@ -191,6 +194,8 @@ fn what_cannot_be_applied_is_refused_by_name() {
         (r#"{"memory": {"limit": 100, "swap": 99}}"#, "are less than the 100 bytes of memory"),
         (r#"{"memory": {"kernel": 100}}"#, "Linux 5.16 removed it"),
         (r#"{"memory": {"swappiness": 101}}"#, "not between 0 and 100"),
+        (r#"{"cpu": {"shares": 1}}"#, "the minimum allowed cpu-shares is 2"),
+        (r#"{"cpu": {"shares": 262145}}"#, "the maximum allowed cpu-shares is 262144"),
         (r#"{"rdma": {"mlx5_1": {"hcaHandles": 3}}}"#, "no rdma cgroup controller"),
     ];
     for (json, expected) in v1_refuses {
@@ -230,6 +235,15 @@ fn the_plan_of_a_v2_container() {
     );
     let json = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+}
+
+#[test]
+fn every_controller_is_asked_for_and_only_those_of_limits_are_needed() {
+    let plan = plan(&v2(), "/a", &resources(r#"{"pids": {"limit": 1}}"#)).unwrap().with_every_controller();
+    assert_eq!(
+        plan.explain()[0],
+        "enable io, memory, pids on the way down, and cpu, cpuset, hugetlb, rdma where that can be (a)"
+    );
 }
 
 #[test]

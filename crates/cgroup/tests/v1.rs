@@ -182,3 +182,38 @@ fn creating_again_after_a_crash_is_allowed_and_taking_over_is_not() {
     removal.join().unwrap().unwrap();
     assert!(inside.child.wait().unwrap().success());
 }
+
+#[test]
+fn limits_that_hang_together_change_in_whichever_order_they_can() {
+    let Some(layout) = v1() else { return };
+    let group = Group::new(
+        &layout,
+        "order",
+        r#"{"memory": {"limit": 33554432, "swap": 67108864}, "cpu": {"quota": 500000, "period": 1000000}}"#,
+    );
+    let read = |controller: &str, file: &str| {
+        let Layout::V1 { hierarchies, .. } = &layout else { unreachable!("asked for version 1") };
+        let has = |hierarchy: &&onggi_cgroup::Hierarchy| {
+            hierarchy.controllers.iter().any(|name| name == controller)
+        };
+        let root = &hierarchies.iter().find(has).unwrap().root;
+        let text = std::fs::read_to_string(root.join(group.path.trim_start_matches('/')).join(file)).unwrap();
+        text.trim().parse::<i64>().unwrap()
+    };
+    // Up past the sum, down below the part, and up again.
+    for (limit, swap) in [(134217728, 268435456), (16777216, 33554432), (67108864, 67108864)] {
+        let json = format!(r#"{{"memory": {{"limit": {limit}, "swap": {swap}}}}}"#);
+        group.get().update(&resources(&json)).unwrap();
+        assert_eq!(read("memory", "memory.limit_in_bytes"), limit);
+        assert_eq!(read("memory", "memory.memsw.limit_in_bytes"), swap);
+    }
+    // Half a processor above it: the new period is too short for the old quota.
+    let parent = group.path.rsplit_once('/').unwrap().0;
+    let pod = Cgroup::open(&layout, parent).unwrap();
+    pod.update(&resources(r#"{"cpu": {"quota": 50000, "period": 100000}}"#)).unwrap();
+    group.get().update(&resources(r#"{"cpu": {"quota": 3000, "period": 10000}}"#)).unwrap();
+    assert_eq!((read("cpu", "cpu.cfs_quota_us"), read("cpu", "cpu.cfs_period_us")), (3000, 10000));
+    // What goes in no order is refused.
+    let error = group.get().update(&resources(r#"{"cpu": {"quota": 9000, "period": 10000}}"#)).unwrap_err();
+    assert!(matches!(error, Error::Write { .. }), "{error}");
+}

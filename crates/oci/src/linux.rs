@@ -289,6 +289,8 @@ pub struct ThrottleDevice {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HugepageLimit {
+    /// Go programs read names in any case, and some write this one so.
+    #[serde(alias = "pagesize")]
     pub page_size: String,
     pub limit: u64,
 }

@@ -2,12 +2,15 @@
 
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
+
 use super::{Cgroup, ENOENT, open_roots, read_pids};
 use crate::plan::{IfMissing, Plan, Step};
 use crate::{Error, Layout, directory, v1, v2};
 
 impl Plan {
-    /// Does every step. What was made stays if one fails: the caller removes it by [`Plan::open`], as after a crash.
+    /// Does every step. What was made stays if one fails: the caller removes it by [`Plan::open`], as after a crash; but not after
+    /// [`Error::NotEmpty`] and [`Error::Frozen`], when it is somebody else's.
     ///
     /// # Errors
     /// The step that failed; [`Error::NotEmpty`] if processes live in a cgroup of this name already.
@@ -26,12 +29,28 @@ impl Plan {
     fn create_as(&self, shared: bool) -> Result<Cgroup, Error> {
         let roots = self.open_roots()?;
         let mut directories: Vec<Option<OwnedFd>> = roots.iter().map(|_| None).collect();
+        let mut limits = Vec::new();
+        let mut made: Vec<usize> = Vec::new();
         for step in &self.steps {
             match step {
-                Step::EnableControllers { controllers } => v2::enable(&roots[0], self, controllers)?,
+                Step::EnableControllers { controllers, wanted } => {
+                    v2::enable(&roots[0], self, controllers)?;
+                    v2::enable_what_goes(&roots[0], self, wanted);
+                }
                 Step::MakeDirectory { hierarchy } => {
                     let root = roots.get(*hierarchy).ok_or_else(|| self.misfit())?;
-                    directories[*hierarchy] = Some(self.make(root, *hierarchy, shared)?);
+                    let (directory, new) = match self.make(root, *hierarchy, shared) {
+                        // Somebody else's: of this one nobody may take anything away but what was made here.
+                        Err(error @ (Error::NotEmpty { .. } | Error::Frozen { .. })) => {
+                            for &made in &made {
+                                let _ = directory::remove(&roots[made], &self.path);
+                            }
+                            return Err(error);
+                        }
+                        other => other?,
+                    };
+                    directories[*hierarchy] = Some(directory);
+                    made.extend(new.then_some(*hierarchy));
                     onggi_sys::fault::point("cgroup.create.made");
                 }
                 Step::InheritCpuset { hierarchy } => {
@@ -42,9 +61,10 @@ impl Plan {
                         source,
                     })?;
                 }
-                other => apply(&self.layout, &self.path, &directories, other)?,
+                other => limits.push(other),
             }
         }
+        apply_all(&self.layout, &self.path, &directories, &limits)?;
         onggi_sys::fault::point("cgroup.create.limited");
         Ok(Cgroup { layout: self.layout.clone(), path: self.path.clone(), directories })
     }
@@ -61,14 +81,16 @@ impl Plan {
         open_roots(&self.layout)
     }
 
-    fn make(&self, root: &OwnedFd, hierarchy: usize, shared: bool) -> Result<OwnedFd, Error> {
+    /// And whether it is new.
+    fn make(&self, root: &OwnedFd, hierarchy: usize, shared: bool) -> Result<(OwnedFd, bool), Error> {
         let path = || self.directory(hierarchy);
         let (opened, new) = directory::make(root, &self.path)
             .map_err(|source| Error::MakeDirectory { path: path(), source })?;
         // An empty one of this name is what a crash left between making it and starting the process.
         if !new && !shared {
-            let pids = read_pids(&opened)
+            let mut pids = read_pids(&opened)
                 .map_err(|source| Error::Read { path: path().join("cgroup.procs"), source })?;
+            pids.retain(|&pid| Some(pid) != self.keeper);
             if !pids.is_empty() {
                 return Err(Error::NotEmpty { path: path().display().to_string(), count: pids.len() });
             }
@@ -76,7 +98,7 @@ impl Plan {
                 return Err(Error::Frozen { path: path().display().to_string() });
             }
         }
-        Ok(opened)
+        Ok((opened, new))
     }
 
     /// A plan that was edited, or made for another host.
@@ -96,13 +118,44 @@ fn is_frozen(group: &OwnedFd) -> bool {
     says("cgroup.freeze", &["1"]) || says("freezer.state", &["FROZEN", "FREEZING"])
 }
 
-/// One limit.
-pub(super) fn apply(
+/// All limits. Some depend on one another, and on those of the group above: a quota on its period, memory on memory with swap, real time
+/// on its period. In which order they can be changed follows from what is there. So what the kernel refuses as impossible (EINVAL) is
+/// tried again once the others are written, for as long as that brings anything further.
+pub(super) fn apply_all(
     layout: &Layout,
     path: &str,
     directories: &[Option<OwnedFd>],
-    step: &Step,
+    steps: &[&Step],
 ) -> Result<(), Error> {
+    let mut pending = steps.to_vec();
+    loop {
+        let before = pending.len();
+        let mut refused = None;
+        let mut rest = Vec::new();
+        for step in pending {
+            match apply(layout, path, directories, step) {
+                Ok(()) => {}
+                Err(error @ Error::Write { .. }) if is_impossible(&error) => {
+                    refused.get_or_insert(error);
+                    rest.push(step);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match refused {
+            None => return Ok(()),
+            Some(error) if rest.len() == before => return Err(error),
+            Some(_) => pending = rest,
+        }
+    }
+}
+
+fn is_impossible(error: &Error) -> bool {
+    matches!(error, Error::Write { source, .. } if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()))
+}
+
+/// One limit.
+fn apply(layout: &Layout, path: &str, directories: &[Option<OwnedFd>], step: &Step) -> Result<(), Error> {
     let at = |hierarchy: usize| {
         directories
             .get(hierarchy)

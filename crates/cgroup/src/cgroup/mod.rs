@@ -13,12 +13,12 @@ use rustix::io::Errno;
 
 use crate::plan::Plan;
 use crate::stats::Stats;
-use crate::{Error, Layout, directory, oom, plan, v1, v2};
+use crate::{Error, Layout, directory, oom, plan, v2};
 
 mod create;
 mod end;
 
-use create::apply;
+use create::apply_all;
 
 /// A group of processes in every hierarchy of the host.
 #[derive(Debug)]
@@ -185,7 +185,7 @@ impl Cgroup {
     }
 
     /// Changes the limits that are given, and leaves the others. All are checked before the first is written; if the kernel refuses
-    /// one, those before it stay changed.
+    /// one, others may stay changed. They are written in whatever order the kernel takes them.
     ///
     /// # Errors
     /// As [`crate::plan()`]; [`Error::Unsupported`] for devices, which no runtime changes in a living container; [`Error::BelowUsage`]
@@ -195,25 +195,24 @@ impl Cgroup {
             let reason = "the device list of a living container does not change";
             return Err(Error::Unsupported { limit: "a new device list".into(), reason });
         }
-        let mut steps = plan::limits(&self.layout, resources)?;
-        if let Some(memory) = resources.memory.as_ref() {
-            if let (Some(limit), Some(true)) = (memory.limit, memory.check_before_update) {
-                let usage = self.stats()?.memory.usage;
-                if u64::try_from(limit).is_ok_and(|limit| limit != 0 && limit < usage) {
-                    return Err(Error::BelowUsage { limit, usage });
+        let steps = plan::limits(&self.layout, resources)?;
+        if let Some(memory) =
+            resources.memory.as_ref().filter(|memory| memory.check_before_update == Some(true))
+        {
+            let usage = self.stats()?.memory.usage;
+            for (what, limit) in [("memory+swap", memory.swap), ("memory", memory.limit)] {
+                let limit = limit.filter(|&limit| limit > 0);
+                if let Some(limit) = limit.filter(|&limit| limit.cast_unsigned() <= usage) {
+                    return Err(Error::BelowUsage { what, limit, usage });
                 }
-            }
-            if let Layout::V1 { .. } = self.layout {
-                let now = directory::read(self.memory()?, v1::memory::WITH_SWAP).ok();
-                v1::memory::order_for_update(&mut steps, now.and_then(|text| text.trim().parse().ok()));
             }
         }
         if let Layout::V2 { .. } = self.layout {
             let controllers = v2::controllers_of(&steps);
-            let plan = Plan { layout: self.layout.clone(), path: self.path.clone(), steps: Vec::new() };
+            let plan = Plan::naming(&self.layout, &self.path);
             v2::enable(&open_roots(&self.layout)?[0], &plan, &controllers)?;
         }
-        steps.iter().try_for_each(|step| apply(&self.layout, &self.path, &self.directories, step))
+        apply_all(&self.layout, &self.path, &self.directories, &steps.iter().collect::<Vec<_>>())
     }
 
     fn directory_at(&self, hierarchy: usize) -> Option<&OwnedFd> {

@@ -3,7 +3,7 @@
 use onggi_oci::{BlockIo, ThrottleDevice};
 
 use crate::Error;
-use crate::plan::Limits;
+use crate::plan::{IfMissing, Limits};
 
 pub(super) fn limits(limits: &mut Limits<'_>, block_io: &BlockIo) -> Result<(), Error> {
     let given = |weight: Option<u16>| weight.filter(|&weight| weight != 0);
@@ -14,12 +14,16 @@ pub(super) fn limits(limits: &mut Limits<'_>, block_io: &BlockIo) -> Result<(), 
         return Err(crate::v2::leaf_weight());
     }
     if let Some(weight) = given(block_io.weight) {
-        limits.write("block io weight", "blkio", "blkio.bfq.weight", check(weight)?)?;
+        let weight = check(weight)?;
+        let instead = IfMissing::Instead { file: "blkio.weight".into(), value: weight.to_string() };
+        limits.write_or("block io weight", "blkio", "blkio.bfq.weight", weight, instead)?;
     }
     for device in &block_io.weight_device {
         if let Some(weight) = given(device.weight) {
             let value = format!("{}:{} {}", device.major, device.minor, check(weight)?);
-            limits.write("block io weight of a device", "blkio", "blkio.bfq.weight_device", value)?;
+            let instead = IfMissing::Instead { file: "blkio.weight_device".into(), value: value.clone() };
+            let file = "blkio.bfq.weight_device";
+            limits.write_or("block io weight of a device", "blkio", file, value, instead)?;
         }
     }
     for (key, devices) in [

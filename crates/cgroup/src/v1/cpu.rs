@@ -10,9 +10,18 @@ pub(super) fn limits(limits: &mut Limits<'_>, cpu: &Cpu) -> Result<(), Error> {
         limits.write("cpu idle", "cpu", "cpu.idle", idle)?;
     }
     if let Some(shares) = cpu.shares.filter(|&shares| shares != 0 && cpu.idle != Some(1)) {
+        // The kernel takes any number and makes the nearest of these of it.
+        if !(2..=262_144).contains(&shares) {
+            let reason = if shares < 2 {
+                "the minimum allowed cpu-shares is 2"
+            } else {
+                "the maximum allowed cpu-shares is 262144"
+            };
+            return Err(Error::BadLimit { limit: "cpu shares".into(), reason: reason.into() });
+        }
         limits.write("cpu shares", "cpu", "cpu.shares", shares)?;
     }
-    // The period first: the quota is checked against it, and its default may be too short for the quota's.
+    // The period first: the quota is checked against it. Where only the other order can be, it is found by trying.
     if let Some(period) = cpu.period.filter(|&period| period != 0) {
         limits.write("cpu period", "cpu", "cpu.cfs_period_us", period)?;
     }

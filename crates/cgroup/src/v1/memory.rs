@@ -3,11 +3,11 @@
 use onggi_oci::Memory;
 
 use crate::Error;
-use crate::plan::{IfMissing, Limits, Step};
+use crate::plan::{IfMissing, Limits};
 use crate::v2::bad_swap;
 
-pub(crate) const LIMIT: &str = "memory.limit_in_bytes";
-pub(crate) const WITH_SWAP: &str = "memory.memsw.limit_in_bytes";
+const LIMIT: &str = "memory.limit_in_bytes";
+const WITH_SWAP: &str = "memory.memsw.limit_in_bytes";
 
 pub(super) fn limits(limits: &mut Limits<'_>, memory: &Memory) -> Result<(), Error> {
     if memory.kernel.is_some_and(|kernel| kernel > 0) {
@@ -29,7 +29,7 @@ pub(super) fn limits(limits: &mut Limits<'_>, memory: &Memory) -> Result<(), Err
             Some(_) => {}
         }
     }
-    // Memory first: the kernel keeps memory ≤ memsw, and a new group has neither limit. An update may turn them round.
+    // Memory first: the kernel keeps memory ≤ memsw, and a new group has neither limit.
     if let Some(limit) = limit {
         limits.write("memory limit", "memory", LIMIT, limit.max(-1))?;
     }
@@ -62,47 +62,4 @@ pub(super) fn limits(limits: &mut Limits<'_>, memory: &Memory) -> Result<(), Err
         limits.write("memory hierarchy", "memory", "memory.use_hierarchy", u8::from(hierarchical))?;
     }
     Ok(())
-}
-
-/// For a group that has limits already: raising goes through memsw first, lowering through memory first. `with_swap_now` is the
-/// present limit of both together.
-pub(crate) fn order_for_update(steps: &mut [Step], with_swap_now: Option<u64>) {
-    let position =
-        |name: &str| steps.iter().position(|step| matches!(step, Step::Write { file, .. } if file == name));
-    let (Some(limit), Some(with_swap)) = (position(LIMIT), position(WITH_SWAP)) else { return };
-    let Step::Write { value, .. } = &steps[limit] else { return };
-    let raises = match (value.parse::<u64>(), with_swap_now) {
-        (Ok(new), Some(now)) => new > now,
-        // "no limit" is more than any limit.
-        (Err(_), Some(_)) => true,
-        (_, None) => false,
-    };
-    if raises {
-        steps.swap(limit, with_swap);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(file: &str, value: &str) -> Step {
-        Step::Write { hierarchy: 0, file: file.into(), value: value.into(), if_missing: IfMissing::Refuse }
-    }
-
-    #[test]
-    fn the_sum_is_raised_before_and_lowered_after_its_part() {
-        let lowered = [write(LIMIT, "100"), write(WITH_SWAP, "200")];
-        let raised = [write(WITH_SWAP, "200"), write(LIMIT, "100")];
-        for (now, expected) in
-            [(Some(300), &lowered), (Some(100), &lowered), (Some(99), &raised), (None, &lowered)]
-        {
-            let mut steps = lowered.clone();
-            order_for_update(&mut steps, now);
-            assert_eq!(&steps, expected, "{now:?}");
-        }
-        let mut unlimited = [write(LIMIT, "-1"), write(WITH_SWAP, "-1")];
-        order_for_update(&mut unlimited, Some(7));
-        assert_eq!(unlimited, [write(WITH_SWAP, "-1"), write(LIMIT, "-1")]);
-    }
 }

@@ -7,7 +7,7 @@ mod cpuset;
 pub(crate) mod devices;
 pub(crate) mod freezer;
 mod hugetlb;
-pub(crate) mod memory;
+mod memory;
 mod network;
 
 pub(crate) use cpuset::inherit;
@@ -32,7 +32,7 @@ pub(crate) fn begin(layout: &Layout) -> Vec<Step> {
 
 pub(crate) fn limits(limits: &mut Limits<'_>, resources: &Resources) -> Result<(), Error> {
     if let Some(file) = resources.unified.keys().next() {
-        let reason = "`unified` names files of cgroup v2, and this host has v1";
+        let reason = "invalid configuration: cannot use unified on cgroup v1";
         return Err(Error::Unsupported { limit: format!("unified {file:?}"), reason });
     }
     if let Some(cpu) = &resources.cpu {

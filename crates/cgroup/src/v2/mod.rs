@@ -46,7 +46,7 @@ pub(crate) fn begin(layout: &Layout, resources: &Resources) -> Result<Vec<Step>,
     controllers.sort_unstable();
     let mut steps = Vec::new();
     if !controllers.is_empty() {
-        steps.push(Step::EnableControllers { controllers });
+        steps.push(Step::EnableControllers { controllers, wanted: Vec::new() });
     }
     steps.push(Step::MakeDirectory { hierarchy: 0 });
     Ok(steps)
@@ -91,6 +91,17 @@ pub(crate) fn controllers_of(steps: &[Step]) -> Vec<String> {
         }
     }
     controllers
+}
+
+/// The same for controllers that nothing depends on: each that some group on the way cannot have is left out from there on.
+pub(crate) fn enable_what_goes(root: &OwnedFd, plan: &Plan, controllers: &[String]) {
+    if controllers.is_empty() || enable(root, plan, controllers).is_ok() {
+        return;
+    }
+    for controller in controllers {
+        // Left out on purpose: no limit needs it.
+        let _ = enable(root, plan, std::slice::from_ref(controller));
+    }
 }
 
 /// Hands the controllers down from the root to the parent of the plan's group, making the directories between.

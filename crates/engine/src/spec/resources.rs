@@ -61,7 +61,8 @@ fn cpu(limits: &Limits) -> Option<oci::Cpu> {
         }
     };
     let cpu = oci::Cpu {
-        shares: limits.cpu_shares.filter(|shares| *shares != 0),
+        // What is out of the kernel's range is the nearest number within, as with Docker.
+        shares: limits.cpu_shares.filter(|shares| *shares != 0).map(|shares| shares.clamp(2, 262_144)),
         quota,
         period,
         cpus: limits.cpuset_cpus.clone().filter(|set| !set.is_empty()),

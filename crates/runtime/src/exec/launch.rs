@@ -49,6 +49,10 @@ pub fn start(launch: &Launch, plan: BorrowedFd<'_>, stdio: Stdio) -> Result<Runn
     check_kernel(launch)?;
     let cgroup = match launch.cgroup.create() {
         Ok(cgroup) => cgroup,
+        // Somebody else's.
+        Err(error @ (onggi_cgroup::Error::NotEmpty { .. } | onggi_cgroup::Error::Frozen { .. })) => {
+            return Err(StartError::Cgroup(error));
+        }
         Err(error) => {
             if let Ok(half) = launch.cgroup.open() {
                 // What could not be made is the error that counts.

@@ -16,7 +16,7 @@ use super::listener::Listener;
 use super::notify::{self, Notify};
 use super::record::{self, Record};
 use super::store::{self, Locked};
-use super::{Context, fifo, prepare, sockets, status, time};
+use super::{Context, fifo, prepare, resources, sockets, status, time};
 
 const SIGKILL: i32 = 9;
 
@@ -202,11 +202,8 @@ impl Attempt<'_> {
             rootfs: self.rootfs.clone(),
             annotations: spec.annotations.clone(),
             owner: store::owner(&locked.directory.path),
-            cgroup: onggi_cgroup::Plan {
-                layout: self.layout.clone(),
-                path: String::new(),
-                steps: Vec::new(),
-            },
+            cgroup: onggi_cgroup::Plan::naming(self.layout, ""),
+            limits: resources::kept(linux.resources.as_ref()),
             linux: oci::Linux {
                 namespaces: linux.namespaces.clone(),
                 personality: linux.personality.clone(),
@@ -237,7 +234,10 @@ impl Attempt<'_> {
         };
         let root = Root::Directory { path: self.rootfs.clone() };
         let extra = Extra { home: true, loopback: has_own_network(spec), bundle, ..Extra::default() };
-        plan::container(&Input { id: self.id, spec, root, cgroups: self.layout, extra }).map_err(Error::Plan)
+        let input = Input { id: self.id, spec, root, cgroups: self.layout, extra };
+        let mut plan = plan::container(&input).map_err(Error::Plan)?;
+        plan.launch.cgroup = plan.launch.cgroup.with_every_controller();
+        Ok(plan)
     }
 
     /// From the first moment of the process on: if anything fails, it ends, and its cgroup goes.

@@ -17,6 +17,7 @@ mod log;
 mod notify;
 mod prepare;
 mod record;
+mod resources;
 mod sockets;
 mod status;
 mod store;

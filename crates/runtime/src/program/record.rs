@@ -33,6 +33,9 @@ pub(crate) struct Record {
     pub(crate) owner: u32,
     /// Without steps: how to find it, not how to make it.
     pub(crate) cgroup: onggi_cgroup::Plan,
+    /// Limits that belong together, for who changes one of them: [`super::resources`].
+    #[serde(default)]
+    pub(crate) limits: oci::Resources,
     /// What a process that joins needs: namespaces, personality and memory policy.
     pub(crate) linux: oci::Linux,
     /// What a process that joins has where it says nothing itself.

@@ -7,7 +7,7 @@ use onggi_oci as oci;
 use super::super::arguments::{Flag, Parsed};
 use super::super::error::Error;
 use super::super::status::{self, Status};
-use super::super::{Context, bundle};
+use super::super::{Context, bundle, resources};
 use super::Command;
 
 pub(crate) const COMMAND: Command = Command {
@@ -50,7 +50,7 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
         }
     }
     let locked = context.store.lock(&flags.positional[0])?;
-    let record = locked.directory.read()?;
+    let mut record = locked.directory.read()?;
     if status::of(&locked.directory, &record) == Status::Stopped {
         return Err(Error::NotRunning);
     }
@@ -65,10 +65,12 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     if ignored.iter().flatten().next().is_some() {
         context.log.warn("Kernel memory settings are ignored and will be removed");
     }
-    if memory.limit == Some(-1) && memory.swap.is_none() {
-        memory.swap = Some(-1);
-    }
+    let before = record.limits.clone();
+    let resources = resources::merge(&mut record.limits, &resources);
     record.cgroup().and_then(|cgroup| cgroup.update(&resources)).map_err(Error::Cgroup)?;
+    if record.limits != before {
+        locked.write(&record)?;
+    }
     Ok(0)
 }
 
