@@ -28,7 +28,7 @@ impl Isolation for Container {
         let launch = launch(plan)?;
         self.launch = serde_json::to_vec(&launch).unwrap_or_default();
         let running = exec::start(&launch, plan, convert(stdio)).map_err(refusal)?;
-        let exec::Running { pid, pidfd, terminal, network, report, cgroup } = running;
+        let exec::Running { pid, pidfd, terminal, network, report, cgroup, .. } = running;
         self.cgroup = Some(cgroup);
         Ok(Process { pid, pidfd, terminal, network, report })
     }
