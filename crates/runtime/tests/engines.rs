@@ -1,112 +1,63 @@
-//! Other engines with `onggi-runtime` in place of their own runtime: what they start, enter, stop and delete. An engine that is not installed is
-//! said and left out; `ONGGI_PEERS_ENTER` is a command that runs its arguments where they are.
+//! Other engines with `onggi-runtime` in place of their own runtime: what they start, enter, stop, delete and build.
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Output};
+use support::engine::{Engine, is_here};
 
-use support::Jar;
+/// Says that it has started, and ends with 3 when it is asked to.
+const WAITS: &str = "trap 'exit 3' TERM; echo started; while :; do sleep 0.1; done";
+/// Two builds' worth of `RUN`: one writes, the next reads.
+const BUILT: &str = "RUN echo built > /made && test -e /proc/self\nRUN test \"$(cat /made)\" = built\n";
 
-/// An engine's client with its own state, below a directory that both sides see.
-struct Engine {
-    jar: Jar,
-    words: Vec<String>,
+fn podman_words(engine: &Engine, program: &str) -> Vec<String> {
+    let roots = ["--root", &engine.at("storage"), "--runroot", &engine.at("run")].map(str::to_owned);
+    let storage = ["--storage-driver", "vfs"].map(str::to_owned);
+    [program.to_owned()].into_iter().chain(roots).chain(storage).collect()
 }
 
-impl Engine {
-    /// `None` if it is not here, with a word.
-    fn new(probe: &str, words: impl Fn(&Path, &Path) -> Vec<String>) -> Option<Engine> {
-        // A test that has tested nothing must not look like one that has.
-        let absent = |problem: String| {
-            let _ = std::io::stderr().write_all(format!("not tested: {probe}: {problem}\n").as_bytes());
-        };
-        match there(&probe.split(' ').map(str::to_owned).collect::<Vec<_>>()).output() {
-            Ok(output) if output.status.success() => {}
-            Ok(output) => {
-                absent(String::from_utf8_lossy(&output.stderr).into_owned());
-                return None;
-            }
-            Err(error) => {
-                absent(error.to_string());
-                return None;
-            }
-        }
-        let jar = Jar::new("true");
-        let program = jar.path("onggi-runtime");
-        std::fs::copy(env!("CARGO_BIN_EXE_onggi-runtime"), &program).unwrap();
-        let words = words(&jar.path(""), &program);
-        Some(Engine { jar, words })
-    }
+/// Takes what a failed test has left away.
+struct Leaves<'a>(&'a Engine, &'a [&'a str]);
 
-    fn call(&self, line: &[&str]) -> Output {
-        let words: Vec<String> =
-            self.words.iter().cloned().chain(line.iter().map(|&word| word.to_owned())).collect();
-        there(&words).output().unwrap()
-    }
-
-    #[track_caller]
-    fn ok(&self, line: &[&str]) -> String {
-        let output = self.call(line);
-        assert!(output.status.success(), "{line:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    fn rootfs(&self) -> String {
-        self.jar.rootfs().display().to_string()
-    }
-}
-
-impl Drop for Engine {
+impl Drop for Leaves<'_> {
     fn drop(&mut self) {
-        // What a failed test has left running.
-        self.call(&["rm", "--all", "--force", "--time", "0"]);
+        self.0.call(self.1);
     }
-}
-
-fn there(words: &[String]) -> Command {
-    let enter = std::env::var("ONGGI_PEERS_ENTER").unwrap_or_default();
-    let mut words = enter.split_whitespace().chain(words.iter().map(String::as_str));
-    let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words);
-    command
 }
 
 #[test]
 fn podman() {
-    let podman = Engine::new("podman --version", |directory, program| {
-        let at = |name: &str| directory.join(name).display().to_string();
-        let flags = ["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"];
-        let mut words =
-            vec!["podman".to_owned(), "--root".to_owned(), at("storage"), "--runroot".to_owned(), at("run")];
-        words.extend(flags.map(str::to_owned));
-        words.extend(["--runtime".to_owned(), program.display().to_string()]);
-        words
-    });
-    let Some(podman) = podman else { return };
-    let rootfs = podman.rootfs();
-    let run = |line: &[&str]| podman.call(&[&["run", "--network", "none"], line].concat());
-    let end =
-        |output: &Output| (output.status.code(), String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    if !is_here("podman --version") {
+        return;
+    }
+    let mut podman = Engine::new();
+    podman.words = podman_words(&podman, "podman");
+    let runtime = podman.at("onggi-runtime");
+    let more = ["--cgroup-manager", "cgroupfs", "--events-backend", "none", "--runtime", &runtime];
+    podman.words.extend(more.map(str::to_owned));
+    let _leaves = Leaves(&podman, &["rm", "--all", "--force", "--time", "0"]);
+    let rootfs = podman.at("rootfs");
+    let run = |line: &[&str]| podman.end(&[&["run", "--network", "none"], line].concat());
 
-    let here = run(&["--rm", "--rootfs", &rootfs, "sh", "-c", "echo out; exit 7"]);
-    assert_eq!(end(&here), (Some(7), "out".to_owned()), "{here:?}");
-    let terminal = run(&["--rm", "-t", "--rootfs", &rootfs, "tty"]);
-    assert_eq!(end(&terminal), (Some(0), "/dev/pts/0".to_owned()), "{terminal:?}");
-    let missing = run(&["--rm", "--rootfs", &rootfs, "nosuch"]);
-    assert_eq!(missing.status.code(), Some(127), "{missing:?}");
-    let directory = run(&["--rm", "--rootfs", &rootfs, "/etc"]);
-    assert_eq!(directory.status.code(), Some(126), "{directory:?}");
+    assert_eq!(
+        run(&["--rm", "--rootfs", &rootfs, "sh", "-c", "echo out; exit 7"]),
+        (Some(7), "out".to_owned())
+    );
+    assert_eq!(run(&["--rm", "-t", "--rootfs", &rootfs, "tty"]), (Some(0), "/dev/pts/0".to_owned()));
+    assert_eq!(run(&["--rm", "--rootfs", &rootfs, "nosuch"]).0, Some(127));
+    assert_eq!(run(&["--rm", "--rootfs", &rootfs, "/etc"]).0, Some(126));
 
-    let script = "trap 'exit 3' TERM; echo started; while :; do sleep 0.1; done";
-    let started =
-        run(&["-d", "--name", "jar", "--pids-limit", "50", "--rootfs", &rootfs, "sh", "-c", script]);
-    assert!(started.status.success(), "{started:?}");
-    let exec = podman.call(&["exec", "-u", "33:34", "jar", "sh", "-c", "id -u; exit 4"]);
-    assert_eq!(end(&exec), (Some(4), "33".to_owned()), "{exec:?}");
-    assert_eq!(podman.call(&["exec", "jar", "nosuch"]).status.code(), Some(127));
+    let health = ["--health-cmd", "test -e /tmp", "--health-interval", "disable"];
+    let flags = [&["-d", "--name", "jar", "--pids-limit", "50"][..], &health].concat();
+    let started = run(&[&flags[..], &["--rootfs", &rootfs, "sh", "-c", WAITS]].concat());
+    assert_eq!(started.0, Some(0), "{started:?}");
+    assert_eq!(
+        podman.end(&["exec", "-u", "33:34", "jar", "sh", "-c", "id -u; exit 4"]),
+        (Some(4), "33".to_owned())
+    );
+    assert_eq!(podman.end(&["exec", "jar", "nosuch"]).0, Some(127));
+    podman.ok(&["healthcheck", "run", "jar"]);
+    assert_eq!(podman.ok(&["inspect", "--format", "{{.State.Health.Status}}", "jar"]), "healthy");
     podman.ok(&["pause", "jar"]);
     assert_eq!(podman.ok(&["inspect", "--format", "{{.State.Status}}", "jar"]), "paused");
     podman.ok(&["unpause", "jar"]);
@@ -117,4 +68,131 @@ fn podman() {
     podman.ok(&["rm", "jar"]);
     let left = podman.jar.path("run/onggi-runtime");
     assert!(!left.exists() || std::fs::read_dir(left).unwrap().count() == 0);
+}
+
+#[test]
+fn buildah() {
+    if !is_here("buildah --version") {
+        return;
+    }
+    let mut buildah = Engine::new();
+    buildah.words = podman_words(&buildah, "buildah");
+    let _leaves = Leaves(&buildah, &["rm", "--all"]);
+    let runtime = buildah.at("onggi-runtime");
+    let archive = buildah.archive();
+    // It asks for more than the machine's root may have, unless it is told.
+    let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
+    let container = buildah.ok(&[&["from"], &limits[..], &["scratch"]].concat());
+    buildah.ok(&["add", &container, &archive, "/"]);
+    let run = ["run", "--runtime", &runtime, "--network", "none", &container];
+    assert_eq!(buildah.ok(&[&run[..], &["sh", "-c", "echo out"]].concat()), "out");
+    assert_eq!(buildah.end(&[&run[..], &["sh", "-c", "exit 7"]].concat()).0, Some(7));
+
+    let context = buildah.jar.path("context");
+    std::fs::create_dir(&context).unwrap();
+    std::fs::copy(&archive, context.join("rootfs.tar")).unwrap();
+    std::fs::write(context.join("Dockerfile"), format!("FROM scratch\nADD rootfs.tar /\n{BUILT}")).unwrap();
+    let build = ["build", "--runtime", &runtime, "--network", "none", "-t", "built"];
+    buildah.ok(&[&build[..], &limits, &[context.to_str().unwrap()]].concat());
+}
+
+#[test]
+fn docker() {
+    if !is_here("docker --version") || !is_here("dockerd --version") {
+        return;
+    }
+    let mut docker = Engine::new();
+    let (runtime, id) = (format!("onggi={}", docker.at("onggi-runtime")), docker.id());
+    let socket = format!("unix://{}", docker.at("sock"));
+    docker.words = ["env", "DOCKER_BUILDKIT=0", "docker", "-H", &socket].map(str::to_owned).into();
+    // Without a network of its own, so that it leaves the machine's alone.
+    let alone = ["--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"];
+    let state = [("--data-root", "data"), ("--exec-root", "exec"), ("-p", "pid")]
+        .map(|(flag, name)| [flag.to_owned(), docker.at(name)]);
+    let ours = ["--storage-driver", "vfs", "--cgroup-parent", &format!("/{id}"), "-H", &socket];
+    let runtimes = ["--add-runtime", &runtime, "--default-runtime", "onggi"];
+    let words = ["dockerd"].into_iter().chain(alone).chain(ours).chain(runtimes).map(str::to_owned);
+    docker.serve(&words.chain(state.concat()).collect::<Vec<_>>(), &["info"]);
+    let _leaves = Leaves(&docker, &["rm", "--force", "jar"]);
+    docker.ok(&["import", &docker.archive(), "box"]);
+    let run = |line: &[&str]| docker.end(&[&["run", "--network", "none"], line].concat());
+
+    assert_eq!(run(&["--rm", "box", "sh", "-c", "echo out; exit 7"]), (Some(7), "out".to_owned()));
+    assert_eq!(run(&["--rm", "-t", "box", "tty"]), (Some(0), "/dev/pts/0".to_owned()));
+    assert_eq!(run(&["--rm", "box", "nosuch"]).0, Some(127));
+    assert_eq!(run(&["--rm", "box", "/etc"]).0, Some(126));
+
+    let health = ["--health-cmd", "test -e /tmp", "--health-interval", "100ms"];
+    let started = [&["-d", "--name", "jar", "--pids-limit", "50"][..], &health, &["box", "sh", "-c", WAITS]];
+    assert_eq!(run(&started.concat()).0, Some(0));
+    assert_eq!(
+        docker.end(&["exec", "-u", "33:34", "jar", "sh", "-c", "id -u; exit 4"]),
+        (Some(4), "33".to_owned())
+    );
+    assert_eq!(docker.end(&["exec", "jar", "nosuch"]).0, Some(127));
+    docker.wait(&["inspect", "--format", "{{.State.Health.Status}}", "jar"], "healthy");
+    docker.ok(&["pause", "jar"]);
+    assert_eq!(docker.ok(&["inspect", "--format", "{{.State.Status}}", "jar"]), "paused");
+    docker.ok(&["unpause", "jar"]);
+    docker.ok(&["update", "--memory", "64m", "--memory-swap", "64m", "jar"]);
+    assert!(docker.ok(&["stats", "--no-stream", "--format", "{{.Name}}", "jar"]).contains("jar"));
+    docker.ok(&["stop", "-t", "20", "jar"]);
+    assert_eq!(docker.ok(&["inspect", "--format", "{{.State.ExitCode}}", "jar"]), "3");
+    assert_eq!(docker.ok(&["logs", "jar"]), "started");
+    docker.ok(&["rm", "jar"]);
+
+    let context = docker.jar.path("context");
+    std::fs::create_dir(&context).unwrap();
+    std::fs::write(context.join("Dockerfile"), format!("FROM box\n{BUILT}")).unwrap();
+    docker.ok(&["build", "--network", "none", "-t", "built", context.to_str().unwrap()]);
+    assert_eq!(run(&["--rm", "built", "cat", "/made"]), (Some(0), "built".to_owned()));
+}
+
+#[test]
+fn containerd() {
+    if !is_here("ctr --version") || !is_here("containerd --version") {
+        return;
+    }
+    let mut containerd = Engine::new();
+    let (runtime, rootfs, id) = (containerd.at("onggi-runtime"), containerd.at("rootfs"), containerd.id());
+    let socket = containerd.at("sock");
+    containerd.words = ["ctr", "--address", &socket, "--namespace", &id].map(str::to_owned).into();
+    let kubernetes =
+        ["grpc.v1.cri", "cri.v1.images", "cri.v1.runtime"].map(|name| format!("io.containerd.{name}"));
+    let configuration = format!(
+        "version = 3\nroot = {:?}\nstate = {:?}\ndisabled_plugins = {kubernetes:?}\n\
+         [grpc]\naddress = {socket:?}\n[ttrpc]\naddress = \"{socket}.ttrpc\"\n",
+        containerd.at("data"),
+        containerd.at("state"),
+    );
+    std::fs::write(containerd.jar.path("config.toml"), configuration).unwrap();
+    let daemon = ["containerd".to_owned(), "--config".to_owned(), containerd.at("config.toml")];
+    containerd.serve(&daemon, &["version"]);
+    let _leaves = Leaves(&containerd, &["tasks", "delete", "--force", "jar"]);
+    // Without an image nothing says where programs are.
+    let start = ["run", "--runc-binary", &runtime, "--env", "PATH=/bin", "--rootfs"];
+    let run = |flags: &[&str], line: &[&str]| {
+        containerd.end(&[&start[..1], flags, &start[1..], &[&rootfs], line].concat())
+    };
+
+    assert_eq!(run(&["--rm"], &["one", "/bin/sh", "-c", "echo out; exit 7"]), (Some(7), "out".to_owned()));
+    assert_eq!(run(&["--rm"], &["two", "/bin/nosuch"]).0, Some(1));
+    let log = format!("file://{}", containerd.at("jar.log"));
+    assert_eq!(run(&["-d", "--log-uri", &log], &["jar", "/bin/sh", "-c", WAITS]).0, Some(0));
+    let exec = ["tasks", "exec", "--exec-id", "second", "--user", "33:34", "jar"];
+    assert_eq!(
+        containerd.end(&[&exec[..], &["/bin/sh", "-c", "id -u; exit 4"]].concat()),
+        (Some(4), "33".to_owned())
+    );
+    containerd.ok(&["tasks", "pause", "jar"]);
+    assert!(containerd.ok(&["tasks", "ls"]).contains("PAUSED"));
+    containerd.ok(&["tasks", "resume", "jar"]);
+    // Below the heading the shell, and mostly its `sleep`.
+    assert!(containerd.ok(&["tasks", "ps", "jar"]).lines().count() >= 2);
+    containerd.ok(&["tasks", "kill", "--signal", "TERM", "jar"]);
+    containerd.wait(&["tasks", "ls"], "STOPPED");
+    // It says the program's end by a warning.
+    containerd.ok(&["tasks", "delete", "jar"]);
+    containerd.ok(&["containers", "rm", "jar"]);
+    assert_eq!(std::fs::read_to_string(containerd.jar.path("jar.log")).unwrap(), "started\n");
 }

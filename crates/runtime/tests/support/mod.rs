@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 pub mod calls;
+pub mod engine;
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
