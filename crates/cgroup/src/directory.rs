@@ -1,7 +1,7 @@
 //! Files and directories of a cgroup file system, always beneath a descriptor, never by a path that somebody could bend.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
@@ -31,6 +31,11 @@ pub(crate) fn open_beneath(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
 
 /// Makes the directory and its parents, and opens it; `true` if it is new.
 pub(crate) fn make(root: &OwnedFd, path: &str) -> io::Result<(OwnedFd, bool)> {
+    // Mostly the parents are there. Nobody can make a link in a cgroup file system, and what is opened is opened without any.
+    let mode = Mode::from_raw_mode(0o755);
+    if rustix::fs::mkdirat(root, path, mode).is_ok() {
+        return Ok((open_beneath(root, path)?, true));
+    }
     let Some((parent, name)) = path.rsplit_once('/') else { return make_in(root, path) };
     let parent = match open_beneath(root, parent) {
         Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => make(root, parent)?.0,
@@ -116,6 +121,6 @@ pub(crate) fn children(directory: &OwnedFd) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-pub(crate) fn remove(root: &OwnedFd, path: &str) -> Result<(), Errno> {
+pub(crate) fn remove(root: impl AsFd, path: impl rustix::path::Arg) -> Result<(), Errno> {
     rustix::fs::unlinkat(root, path, AtFlags::REMOVEDIR)
 }

@@ -166,7 +166,8 @@ pub fn detect() -> Result<Layout, Error> {
 /// [`Error::Read`] without `/proc`.
 pub fn detect_delegated() -> Result<Layout, Error> {
     let path = Path::new("/proc/self/cgroup");
-    let own = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    let own = onggi_sys::kernel_file::read_text(path)
+        .map_err(|source| Error::Read { path: path.into(), source })?;
     match mounted() {
         Ok(layout) => with_controllers(layout.delegated(&own, &may_move_into)),
         Err(Error::NotMounted) => Ok(Layout::none()),
@@ -176,7 +177,8 @@ pub fn detect_delegated() -> Result<Layout, Error> {
 
 fn mounted() -> Result<Layout, Error> {
     let path = Path::new("/proc/self/mountinfo");
-    let mountinfo = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    let mountinfo =
+        onggi_sys::kernel_file::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
     // A mount point may be any bytes; those of the control groups are not, and only they are looked at.
     detect_at(&String::from_utf8_lossy(&mountinfo), "")
 }
@@ -185,7 +187,7 @@ fn mounted() -> Result<Layout, Error> {
 fn with_controllers(mut layout: Layout) -> Result<Layout, Error> {
     if let Layout::V2 { root, controllers } = &mut layout {
         let path = root.join("cgroup.controllers");
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
+        let text = onggi_sys::kernel_file::read_text(&path).map_err(|source| Error::Read { path, source })?;
         *controllers = words(&text);
     }
     Ok(layout)

@@ -10,6 +10,7 @@ pub mod clone;
 pub mod descriptor;
 pub mod fault;
 pub mod interface;
+pub mod kernel_file;
 pub mod keyring;
 pub mod landlock;
 pub mod memory;

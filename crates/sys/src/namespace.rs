@@ -50,7 +50,7 @@ pub fn in_user_namespace() -> bool {
         INSIDE => true,
         _ => {
             // Without /proc nothing of Onggi works; root is then taken for root.
-            let map = std::fs::read_to_string("/proc/self/uid_map");
+            let map = crate::kernel_file::read_text("/proc/self/uid_map".as_ref());
             let inside = map.is_ok_and(|map| !is_whole(&map));
             FOUND.store(if inside { INSIDE } else { FIRST }, Ordering::Relaxed);
             inside

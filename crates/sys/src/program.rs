@@ -30,7 +30,11 @@ impl ReadOnlyProgram {
     /// # Errors
     /// The kernel's, and `InvalidInput` for a path without a file name.
     pub fn open(path: &Path) -> io::Result<ReadOnlyProgram> {
-        let path = path.canonicalize()?;
+        ReadOnlyProgram::at(&path.canonicalize()?)
+    }
+
+    /// The same for a path without links.
+    fn at(path: &Path) -> io::Result<ReadOnlyProgram> {
         let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
@@ -71,7 +75,7 @@ pub fn ensure_read_only() -> io::Result<()> {
     if is_read_only()? {
         return Ok(());
     }
-    let program = ReadOnlyProgram::open(&std::fs::read_link("/proc/self/exe")?)?;
+    let program = ReadOnlyProgram::at(&std::fs::read_link("/proc/self/exe")?)?;
     let c_string = |text: std::ffi::OsString| CString::new(text.as_bytes());
     let arguments = std::env::args_os().map(c_string).collect::<Result<Vec<_>, _>>()?;
     let environment = std::env::vars_os()

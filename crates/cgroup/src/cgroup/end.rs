@@ -6,13 +6,30 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use super::{Cgroup, ENOENT, EOPNOTSUPP, children, collect_pids, open_roots};
+use crate::plan::Plan;
 use crate::{Error, Layout, directory, v1, v2};
 
 /// How long to wait for processes to stop or die. A process in an uninterruptible sleep (a dead network disk) can make it longer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Plan {
+    /// Removes the group if nothing lives in it, as after most containers' ends: without a look into it, at a call for each hierarchy.
+    /// `false`: something is left, and [`Cgroup::kill`] and [`Cgroup::remove`] are needed.
+    #[must_use]
+    pub fn remove_if_empty(&self) -> bool {
+        // First those by which what is left could be stopped and killed, while they are there.
+        let first = [self.layout.unified_index(), self.layout.index_of("freezer")];
+        let roots = self.layout.roots();
+        let others = (0..roots.len()).filter(|index| !first.contains(&Some(*index)));
+        first.into_iter().flatten().chain(others).all(|hierarchy| {
+            matches!(directory::remove(CWD, roots[hierarchy].join(&self.path)), Ok(()) | Err(Errno::NOENT))
+        })
+    }
+}
 
 impl Cgroup {
     /// Kills every process in the group and beneath, and returns when none is left.

@@ -129,7 +129,7 @@ impl Cgroup {
     /// Whether the caller is in the v2 directory already. Asked of the host's /proc, which the child of a start still sees; if it
     /// cannot be read, joining again is slow but right.
     fn is_born_in_v2(&self) -> bool {
-        let Ok(text) = std::fs::read_to_string("/proc/self/cgroup") else { return false };
+        let Ok(text) = onggi_sys::kernel_file::read_text("/proc/self/cgroup".as_ref()) else { return false };
         text.lines().any(|line| line.strip_prefix("0::/").is_some_and(|path| path == self.path))
     }
 

@@ -3,7 +3,7 @@
 //! Made in directories that are held, before the root is swapped: an image whose /dev is a link somewhere gets them there,
 //! inside its own root (CVE-2026-41579, CVE-2026-47766).
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -14,18 +14,34 @@ use super::problem::{Doing, Outcome, Problem};
 use crate::plan::{DeviceKind, DeviceNode, Link};
 
 pub(super) fn make(child: &Child<'_>, devices: &[DeviceNode], links: &[Link]) -> Outcome {
+    let mut held = Held(None);
     for device in devices {
-        node(child, device)?;
+        node(held.parent(child, &device.path)?, device)?;
     }
     for link in links {
-        self::link(child, link)?;
+        self::link(held.parent(child, &link.path)?, link)?;
     }
     Ok(())
 }
 
-fn node(child: &Child<'_>, device: &DeviceNode) -> Outcome {
+/// The directory that was used last, and its path: nearly all are in one.
+struct Held<'a>(Option<(&'a str, OwnedFd)>);
+
+impl<'a> Held<'a> {
+    /// The directory that a path's last name is to be made in, and that name.
+    fn parent(&mut self, child: &Child<'_>, path: &'a str) -> Outcome<(BorrowedFd<'_>, &'a str)> {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let is_name = !matches!(name, "" | "." | "..");
+        let held = match self.0.take() {
+            Some((held, parent)) if held == directory && is_name => parent,
+            _ => child.root()?.parent(path).doing(|| format!("make the directory of {path}"))?.0,
+        };
+        Ok((self.0.insert((directory, held)).1.as_fd(), name))
+    }
+}
+
+fn node((parent, name): (BorrowedFd<'_>, &str), device: &DeviceNode) -> Outcome {
     let path = &device.path;
-    let (parent, name) = child.root()?.parent(path).doing(|| format!("make the directory of {path}"))?;
     let kind = match device.kind {
         DeviceKind::Character => FileType::CharacterDevice,
         DeviceKind::Block => FileType::BlockDevice,
@@ -34,20 +50,20 @@ fn node(child: &Child<'_>, device: &DeviceNode) -> Outcome {
     let number = rustix::fs::makedev(device.major, device.minor);
     // The umask is 0 while a container is put together.
     let mode = Mode::from_raw_mode(device.mode);
-    let mut made = rustix::fs::mknodat(&parent, name, kind, mode, number);
+    let mut made = rustix::fs::mknodat(parent, name, kind, mode, number);
     if made == Err(Errno::EXIST) {
         // An image that brings its own nodes, with no tmpfs over them: they are replaced, whatever they are.
-        rustix::fs::unlinkat(&parent, name, AtFlags::empty()).doing(|| format!("unlink {path}"))?;
-        made = rustix::fs::mknodat(&parent, name, kind, mode, number);
+        rustix::fs::unlinkat(parent, name, AtFlags::empty()).doing(|| format!("unlink {path}"))?;
+        made = rustix::fs::mknodat(parent, name, kind, mode, number);
     }
     match made {
         // Nobody in a user namespace makes devices: what the host has at this path stands for it, with the host's permissions.
-        Err(Errno::PERM) => return bind(parent.as_fd(), name, device, kind),
+        Err(Errno::PERM) => return bind(parent, name, device, kind),
         other => other.doing(|| format!("mknod {path} {}:{}", device.major, device.minor))?,
     }
     if (device.uid, device.gid) != (0, 0) {
         let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-        rustix::fs::chownat(&parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .doing(|| format!("chown {path}"))?;
     }
     Ok(())
@@ -73,14 +89,13 @@ fn bind(parent: BorrowedFd<'_>, name: &str, device: &DeviceNode, kind: FileType)
     attach(tree.as_fd(), target.as_fd()).doing(|| format!("bind {path}"))
 }
 
-fn link(child: &Child<'_>, link: &Link) -> Outcome {
+fn link((parent, name): (BorrowedFd<'_>, &str), link: &Link) -> Outcome {
     let path = &link.path;
-    let (parent, name) = child.root()?.parent(path).doing(|| format!("make the directory of {path}"))?;
-    match rustix::fs::symlinkat(&link.target, &parent, name) {
+    match rustix::fs::symlinkat(&link.target, parent, name) {
         // The container's own terminals must not be the image's idea of them; any other link may stay.
         Err(Errno::EXIST) if path == "/dev/ptmx" => {
-            rustix::fs::unlinkat(&parent, name, AtFlags::empty()).doing(|| format!("unlink {path}"))?;
-            rustix::fs::symlinkat(&link.target, &parent, name).doing(|| format!("symlink {path}"))
+            rustix::fs::unlinkat(parent, name, AtFlags::empty()).doing(|| format!("unlink {path}"))?;
+            rustix::fs::symlinkat(&link.target, parent, name).doing(|| format!("symlink {path}"))
         }
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error).doing(|| format!("symlink {path}")),

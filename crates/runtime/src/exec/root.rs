@@ -70,17 +70,25 @@ impl Root {
     }
 
     fn make_directories(&self, path: &str) -> io::Result<OwnedFd> {
+        const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+        // Mostly one name is missing, in a directory that is there.
+        if let Some((parent, name)) = clean_parent(path)
+            && let Ok(here) = self.open(parent, DIRECTORY)
+            && rustix::fs::mkdirat(&here, name, Mode::from_raw_mode(0o755)).is_ok()
+        {
+            return self.open(path, DIRECTORY | OFlags::NOFOLLOW);
+        }
         // What is still to be entered, the next name last; a dangling link puts its own names there.
         let mut rest: Vec<String> = names(path).rev().collect();
         let mut done = String::from("/");
         let mut links = 0;
-        let mut here = self.open("/", OFlags::PATH | OFlags::DIRECTORY)?;
+        let mut here = self.open("/", DIRECTORY)?;
         while let Some(name) = rest.pop() {
             let next = if done == "/" { format!("/{name}") } else { format!("{done}/{name}") };
-            here = match self.open(&next, OFlags::PATH | OFlags::DIRECTORY) {
+            here = match self.open(&next, DIRECTORY) {
                 Err(error) if is(&error, Errno::NOENT) => {
                     match rustix::fs::mkdirat(&here, &name, Mode::from_raw_mode(0o755)) {
-                        Ok(()) => self.open(&next, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW)?,
+                        Ok(()) => self.open(&next, DIRECTORY | OFlags::NOFOLLOW)?,
                         Err(Errno::EXIST) => {
                             // It exists and yet leads nowhere: a dangling link, whose target is to be made.
                             links += 1;
@@ -91,7 +99,7 @@ impl Root {
                             let link = link.into_string().map_err(|_| Errno::ILSEQ)?;
                             if link.starts_with('/') {
                                 done = String::from("/");
-                                here = self.open("/", OFlags::PATH | OFlags::DIRECTORY)?;
+                                here = self.open("/", DIRECTORY)?;
                             }
                             rest.extend(names(&link).rev());
                             continue;
@@ -154,6 +162,13 @@ pub(super) fn is_directory(descriptor: impl AsFd) -> io::Result<bool> {
 
 pub(super) fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+/// The directory of a path and the name in it, if it ends in a name.
+fn clean_parent(path: &str) -> Option<(&str, &str)> {
+    let (parent, name) = path.rsplit_once('/')?;
+    let is_name = !matches!(name, "" | "." | "..");
+    is_name.then_some((if parent.is_empty() { "/" } else { parent }, name))
 }
 
 fn names(path: &str) -> impl DoubleEndedIterator<Item = String> + '_ {

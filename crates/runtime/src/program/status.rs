@@ -55,7 +55,7 @@ fn is_alive(record: &Record) -> bool {
 
 /// State and start time of a process (proc_pid_stat(5)).
 pub(crate) fn process(pid: i32) -> Option<(char, u64)> {
-    parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    parse(&onggi_sys::kernel_file::read_text(format!("/proc/{pid}/stat").as_ref()).ok()?)
 }
 
 /// The second field is a name in parentheses that may hold anything, further parentheses too.

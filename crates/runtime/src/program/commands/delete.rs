@@ -63,6 +63,7 @@ pub(crate) fn ended(context: &Context, record: &Record) -> Result<(), Error> {
 
 fn clear(context: &Context, locked: Locked, record: &Record) -> Result<(), Error> {
     match record.cgroup() {
+        _ if record.cgroup.remove_if_empty() => {}
         Ok(cgroup) => {
             // What a container without pids of its own, or an exec, has left behind.
             cgroup.kill().map_err(Error::Cgroup)?;
