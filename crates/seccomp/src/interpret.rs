@@ -1,4 +1,5 @@
 //! Runs a program as the kernel would, and evaluates a profile as its text says: two ways to one answer, for the tests.
+#![allow(clippy::unwrap_used, reason = "only tests and the fuzzer come here")]
 
 use onggi_oci::Seccomp;
 
