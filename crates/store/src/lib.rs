@@ -278,7 +278,11 @@ impl Store {
         // What cannot be swept now is no reason against a container.
         let _ = act::sweep_acts(&self.layout);
         self.index.lease(owner, &image.to_string())?;
-        // Whoever removes an image looks at the leases first: either it saw this one, or the image is gone now.
+        self.check_leased(owner, image)
+    }
+
+    /// Whoever removes an image looks at the leases first: either it saw the owner's, or the image is gone now.
+    fn check_leased(&self, owner: &str, image: &Digest) -> Result<(), Error> {
         match records::read_image(&self.layout, image)? {
             Some(record) if !record.removed => Ok(()),
             _ => {
@@ -303,11 +307,30 @@ impl Store {
     /// # Errors
     /// [`Error::NameTaken`] says who has it.
     pub fn reserve_name(&self, kind: NameKind, name: &str, id: &str) -> Result<(), Error> {
-        let Some(holder) = self.index.reserve_name(kind, name, id)? else { return Ok(()) };
+        let Some(holder) = self.index.reserve_name(kind, name, id, None)? else { return Ok(()) };
         if self.is_abandoned(kind, name, &holder)? && self.index.take_name(kind, name, &holder, id)? {
             return Ok(());
         }
         Err(Error::NameTaken { kind: kind.name(), name: name.to_owned(), holder })
+    }
+
+    /// [`Store::reserve_name`] for a container that is about to be made, and [`Store::lease`] on its image, in one turn at the index.
+    ///
+    /// # Errors
+    /// Those of both. Without the name there is no lease; a name that was taken before the image turned out to be gone stays taken, for the
+    /// caller to give back.
+    pub fn reserve_container(&self, name: &str, id: &str, image: &Digest) -> Result<(), Error> {
+        let _ = act::sweep_acts(&self.layout);
+        let kind = NameKind::Container;
+        match self.index.reserve_name(kind, name, id, Some(&image.to_string()))? {
+            None => self.check_leased(id, image),
+            Some(holder) => {
+                if self.is_abandoned(kind, name, &holder)? && self.index.take_name(kind, name, &holder, id)? {
+                    return self.lease(id, image);
+                }
+                Err(Error::NameTaken { kind: kind.name(), name: name.to_owned(), holder })
+            }
+        }
     }
 
     fn is_abandoned(&self, kind: NameKind, name: &str, holder: &str) -> Result<bool, Error> {

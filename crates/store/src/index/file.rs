@@ -21,8 +21,9 @@ use crate::layout::make_directory;
 const VERSION: i64 = 2;
 /// How long a command waits for others to finish their writes, each of which takes well under a millisecond.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pages in the write-ahead log before it is copied back. Small, because whoever opens the index first reads the whole log.
-const CHECKPOINT_PAGES: i64 = 256;
+/// Pages in the write-ahead log before it is copied back. Small, because who opens the index while nobody else has it open reads the whole log
+/// and computes its sums: most commands do, and a start writes four pages or so.
+const CHECKPOINT_PAGES: i64 = 16;
 /// Bytes of pages that a new index has to spare.
 const ROOM: u32 = 256 << 10;
 

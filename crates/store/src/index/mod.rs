@@ -52,16 +52,28 @@ impl Index {
         Index { path, data, contents, connection: Mutex::new(None) }
     }
 
-    /// Takes a name. The holder's id is given back if it is another's.
-    pub(crate) fn reserve_name(&self, kind: NameKind, name: &str, id: &str) -> Result<Option<String>, Error> {
+    /// Takes a name, and with it a lease on an image if one is given. The holder's id is given back if the name is another's; then there is
+    /// no lease either.
+    pub(crate) fn reserve_name(
+        &self,
+        kind: NameKind,
+        name: &str,
+        id: &str,
+        image: Option<&str>,
+    ) -> Result<Option<String>, Error> {
         let process = Process::own().to_string();
         self.write("reserve a name", |transaction| {
             let mut insert = transaction.prepare("INSERT OR IGNORE INTO names VALUES (?, ?, ?, ?)")?;
-            if insert.execute(params![kind.name(), name, id, process])? == 1 {
-                return Ok(None);
+            if insert.execute(params![kind.name(), name, id, process])? != 1 {
+                let holder = find_name(transaction, kind, name)?.filter(|holder| holder != id);
+                if holder.is_some() {
+                    return Ok(holder);
+                }
             }
-            let holder = find_name(transaction, kind, name)?;
-            Ok(holder.filter(|holder| holder != id))
+            if let Some(image) = image {
+                lease(transaction, id, image)?;
+            }
+            Ok(None)
         })
     }
 
@@ -118,10 +130,7 @@ impl Index {
     }
 
     pub(crate) fn lease(&self, owner: &str, image: &str) -> Result<(), Error> {
-        self.write("lease", |transaction| {
-            transaction.prepare("INSERT OR REPLACE INTO leases VALUES (?, ?)")?.execute([owner, image])?;
-            Ok(())
-        })
+        self.write("lease", |transaction| lease(transaction, owner, image))
     }
 
     /// Ends a lease and says on what it was.
@@ -192,6 +201,10 @@ impl Index {
             statement.query_row([id], |row| row.get(0)).optional()
         })
     }
+}
+
+fn lease(connection: &Connection, owner: &str, image: &str) -> rusqlite::Result<()> {
+    connection.prepare("INSERT OR REPLACE INTO leases VALUES (?, ?)")?.execute([owner, image]).map(drop)
 }
 
 fn list_leases(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
