@@ -78,6 +78,58 @@ fn a_flushed_firewall_is_made_again_with_nobody_typing() {
 }
 
 #[test]
+fn elements_that_somebody_takes_out_come_back() {
+    leave_network();
+    let onggi = busybox();
+    onggi.ok(["network", "create", "--internal", "inner"]);
+    serve(&onggi, "one", &["-p", "80"]);
+    serve(&onggi, "two", &["-p", "127.0.0.1::80"]);
+    onggi.ok(["run", "-d", "--name", "near", "--network", "inner", "busybox", "sleep", "1000"]);
+    let name = table().expect("a table");
+    // In whatever order the kernel has the elements.
+    let content = || {
+        let text = nft(&["list", "table", "inet", &name]);
+        let words = text.split([',', '\n', '{', '}']).map(str::trim).filter(|word| !word.is_empty());
+        let mut words: Vec<String> = words.map(str::to_owned).collect();
+        words.sort();
+        words
+    };
+    let whole = content();
+    let at = format!("{{ 127.0.0.1 . tcp . {} }}", port(&onggi, "two", "80"));
+    for (number, damage) in [
+        &["flush", "map", "inet", &name, "ports4"][..],
+        &["delete", "element", "inet", &name, "ports4_at", &at],
+        &["flush", "set", "inet", &name, "internal"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        nft(damage);
+        let began = Instant::now();
+        while content() != whole {
+            assert!(began.elapsed() < PATIENCE, "nobody mends it after {damage:?}");
+        }
+        // The next ones come at a slower pace, since they follow so soon.
+        assert!(number > 0 || began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+    // What is taken out of others' tables wakes nobody, and what Onggi takes out itself neither: nothing is made anew.
+    nft(&[
+        "add table inet other; add set inet other some { type mark; }; add element inet other some { 1, 2 }",
+    ]);
+    let handle = nft(&["-a", "list", "table", "inet", &name]);
+    nft(&["flush", "set", "inet", "other", "some"]);
+    onggi.ok(["rm", "-f", "one"]);
+    serve(&onggi, "one", &["-p", "80"]);
+    assert_eq!(fetch(&format!("127.0.0.1:{}", port(&onggi, "one", "80"))), "one");
+    let first = |text: &str| text.lines().next().map(str::to_owned);
+    assert_eq!(first(&nft(&["-a", "list", "table", "inet", &name])), first(&handle));
+    nft(&["delete", "table", "inet", "other"]);
+    onggi.ok(["rm", "-f", "one", "two", "near"]);
+    onggi.ok(["network", "rm", "inner"]);
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
 fn ports_are_reached_from_everywhere_they_are_published_and_from_nowhere_else() {
     leave_network();
     let beyond = Beyond::new();

@@ -191,6 +191,54 @@ fn pasta_that_dies_is_started_again_by_nobody_s_hand() {
     assert!(goes_out(&onggi, "jar"));
 }
 
+/// Runs nft in the user's network namespace; it has to succeed.
+fn nft(onggi: &TestEnv, arguments: &[&str]) -> String {
+    let holder = onggi.holder().expect("a holder");
+    let name = fs::read_to_string(onggi.run_root().join("user-namespace/network")).expect("a namespace");
+    let mut descriptors = fs::read_dir(format!("/proc/{}/fd", holder.pid)).expect("it lives").flatten();
+    let namespace = descriptors
+        .find(|entry| fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == name.as_str()))
+        .expect("it holds the namespace");
+    let mut command = std::process::Command::new("nsenter");
+    command.arg(format!("--net={}", namespace.path().display())).arg("nft").args(arguments);
+    let output = command.output().expect("nsenter is installed");
+    assert!(output.status.success(), "nft {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_table_that_is_flushed_or_emptied_comes_back_with_nobody_typing() {
+    let onggi = busybox();
+    serve(&onggi, "web", &["-p", "80"]);
+    let address = SocketAddr::new([127, 0, 0, 1].into(), port(&onggi, "web", "80"));
+    assert_eq!(fetch(address), "web");
+    let whole = nft(&onggi, &["list", "ruleset"]);
+    let tables: Vec<&str> = whole
+        .lines()
+        .filter_map(|line| line.strip_prefix("table inet ")?.strip_suffix(" {"))
+        .filter(|name| *name != "onggi-relay")
+        .collect();
+    assert_eq!(tables.len(), 1, "{whole}");
+    // In whatever order the kernel has the tables.
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    for damage in [
+        &["flush", "ruleset"][..],
+        &["flush", "map", "inet", tables[0], "ports4"],
+        &["flush", "table", "inet", "onggi-relay"],
+    ] {
+        nft(&onggi, damage);
+        let deadline = Instant::now() + PATIENCE;
+        while sorted(&nft(&onggi, &["list", "ruleset"])) != sorted(&whole) {
+            assert!(Instant::now() < deadline, "nobody mends it after {damage:?}");
+        }
+    }
+    assert_eq!(fetch(address), "web");
+}
+
 #[test]
 fn a_network_outlives_its_holder_and_all_its_monitors() {
     let onggi = busybox();

@@ -45,7 +45,7 @@ impl Engine {
         bridge::ensure_forwarding(network.ipv6)?;
         let (table, mut socket) = (instance.table(), Socket::netfilter()?);
         if !table.is_whole(&mut socket)? {
-            self.rebuild_table(false)?;
+            self.rebuild_table()?;
         }
         // One that is known already costs as little as a question would.
         let change = Change::Bridge { name: &wanted.name, internal: network.internal };
@@ -56,7 +56,7 @@ impl Engine {
         match applied {
             // Somebody has taken the table away since the look at it: whoever flushes, or the removal of what was the last bridge.
             Err(error) if error.kind() == Kind::NotFound => {
-                self.rebuild_table(false)?;
+                self.rebuild_table()?;
                 table.apply(&mut socket, &[change], &[])?;
             }
             other => other?,
@@ -76,20 +76,21 @@ impl Engine {
     /// What cannot be read or made.
     pub fn network_rebuild(&self) -> Result<(), Error> {
         self.home()?.within(|| {
-            self.rebuild_table(false)?;
+            self.rebuild_table()?;
+            if self.has_own_network() {
+                way_back::mend()?;
+            }
             let _turn = turn::rebuild(&self.paths.run)?;
             self.admit_bridges(&mut Socket::netfilter()?)
         })?
     }
 
-    pub(super) fn rebuild_table(&self, always: bool) -> Result<(), Error> {
+    /// Makes the table if it lacks anything.
+    fn rebuild_table(&self) -> Result<(), Error> {
         self.make_live_directory()?;
         let _turn = turn::rebuild(&self.paths.run)?;
         let (instance, mut socket) = (self.instance(), Socket::netfilter()?);
         let table = instance.table();
-        if !always && table.is_whole(&mut socket)? {
-            return Ok(());
-        }
         let mut links: Vec<(String, bool)> = Vec::new();
         let mut endpoints: Vec<Endpoint> = Vec::new();
         for network in self.all_networks()? {
@@ -102,6 +103,9 @@ impl Engine {
             ports(&endpoints, |endpoint| endpoint.container.parse().is_ok_and(|id| self.is_watched(&id)));
         let bridges = links.iter().map(|(name, internal)| Change::Bridge { name, internal: *internal });
         let changes: Vec<Change<'_>> = bridges.chain(Change::of_ports(&ports)).collect();
+        if table.is_whole(&mut socket)? && table.has(&mut socket, &changes)? {
+            return Ok(());
+        }
         table.rebuild(&mut socket, &changes)?;
         // Who began to connect meanwhile would else wait in vain.
         for protocol in [Protocol::Tcp, Protocol::Udp] {

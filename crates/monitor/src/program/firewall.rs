@@ -2,13 +2,15 @@
 //! again), it is made again within a second, and nobody types anything. So are the rules that Docker has a place for.
 //!
 //! Every monitor of a container with a network hears of it; one of them takes the turn ([`onggi_net::turn`]), asks the kernel whether the
-//! table is whole, and if it is not has `onggi network rebuild` make it. The others go on sleeping.
+//! table is whole, and if it is not has `onggi network rebuild` make it. The others look once more a little later: of the table's elements each
+//! monitor knows its own container's alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use onggi_net::instance::Instance;
-use onggi_net::nftables::{Watch, docker};
+use onggi_net::nftables::{Change, Watch, docker};
+use onggi_net::relay::way_back;
 use onggi_net::turn::{self, Watching};
 use onggi_net::wire;
 use rustix::event::epoll::EventFlags;
@@ -21,6 +23,9 @@ use super::{Monitor, monotonic};
 /// start that waits for this monitor is over.
 const FIRST_LOOK: u64 = 50_000_000;
 
+/// How long (nanoseconds) after another monitor was found at it to look again.
+const LOOK_AGAIN: u64 = 300_000_000;
+
 /// What the loop knows of the host's firewall.
 #[derive(Debug, Default)]
 pub(super) struct Firewall {
@@ -31,6 +36,10 @@ pub(super) struct Firewall {
     watch: Option<Watch>,
     registered: Registered,
     turn: Option<Turn>,
+    /// Another monitor had the turn when this one wanted it.
+    was_busy: bool,
+    /// The table was just made at this monitor's wish: what it lacks now it does not get by being made once more.
+    was_made: bool,
     /// When (monotonic nanoseconds) to ask whether the table is whole.
     pub(super) look_at: Option<u64>,
 }
@@ -48,8 +57,7 @@ impl Monitor<'_> {
     pub(super) fn watch_firewall(&mut self) {
         let Some(watched) = &mut self.watched else { return };
         let Some(attachment) = watched.start.networks.first() else { return };
-        // Into an ordinary user's own network namespace comes nobody's firewall.
-        if self.firewall.watch.is_some() || watched.home.namespace().is_some() {
+        if self.firewall.watch.is_some() {
             return;
         }
         self.firewall.run_root = Some(attachment.run_root.clone());
@@ -87,28 +95,25 @@ impl Monitor<'_> {
     fn try_look_at_firewall(&mut self) -> Result<(), String> {
         let Some(run_root) = self.firewall.run_root.clone() else { return Ok(()) };
         let text = |error: onggi_net::Error| error.to_string();
+        let was_made = std::mem::take(&mut self.firewall.was_made);
+        let was_busy = std::mem::take(&mut self.firewall.was_busy);
         let had_turn = self.firewall.turn.take();
         let pause_is_over = had_turn.is_some();
+        if was_busy && !pause_is_over && self.firewall_is_whole(&run_root, was_made).map_err(text)? {
+            return Ok(());
+        }
         let lock = match had_turn {
             Some(turn) => turn.lock,
             None => match turn::watch(&run_root).map_err(text)? {
                 Some(lock) => lock,
-                None => return Ok(()),
+                None => {
+                    self.firewall.was_busy = true;
+                    self.firewall.look_at = Some(monotonic() + LOOK_AGAIN);
+                    return Ok(());
+                }
             },
         };
-        let Some(watched) = &self.watched else { return Ok(()) };
-        let calls = &mut self.firewall.calls;
-        let table = Instance::new(&run_root).table();
-        let is_whole = || {
-            let socket = calls.socket()?;
-            let mut whole = table.stands(socket)?;
-            for attachment in &watched.start.networks {
-                let (bridge, ipv6) = (attachment.bridge.as_str(), attachment.prefix6 != 0);
-                whole = whole && docker::is_admitted(socket, table.name(), bridge, ipv6)?;
-            }
-            Ok(whole)
-        };
-        if watched.home.within(is_whole).and_then(|answer| answer).map_err(text)? {
+        if self.firewall_is_whole(&run_root, was_made).map_err(text)? {
             return Ok(());
         }
         let now = monotonic();
@@ -123,6 +128,34 @@ impl Monitor<'_> {
             spawned.map_or_else(|error| (None, Err(error.to_string())), |id| (id, Ok(())));
         self.firewall.turn = Some(Turn { lock, program });
         failure
+    }
+
+    /// Whether the table stands, with what Docker's chain has for this container's bridges, and unless it was `just_made` with the elements that this
+    /// container needs. A port that leads elsewhere is another's.
+    fn firewall_is_whole(&mut self, run_root: &Path, just_made: bool) -> Result<bool, onggi_net::Error> {
+        let Some(watched) = &self.watched else { return Ok(true) };
+        let calls = &mut self.firewall.calls;
+        let table = Instance::new(run_root).table();
+        let networks = watched.start.names.iter().flat_map(|names| &names.networks);
+        let internal: Vec<&str> =
+            networks.filter(|network| network.internal).map(|network| network.id.as_str()).collect();
+        let is_relayed = watched.home.namespace().is_some();
+        let is_whole = || {
+            let socket = calls.socket()?;
+            let mut whole = table.stands(socket)? && (!is_relayed || way_back::stands(socket)?);
+            for attachment in &watched.start.networks {
+                let (bridge, ipv6) = (attachment.bridge.as_str(), attachment.prefix6 != 0);
+                whole = whole && docker::is_admitted(socket, table.name(), bridge, ipv6)?;
+                if whole && !just_made {
+                    let internal = internal.contains(&attachment.endpoint.network.as_str());
+                    let mut elements = vec![Change::Bridge { name: bridge, internal }];
+                    elements.extend(Change::of_ports(&attachment.endpoint.published().collect::<Vec<_>>()));
+                    whole = table.has(socket, &elements)?;
+                }
+            }
+            Ok(whole)
+        };
+        watched.home.within(is_whole).and_then(|answer| answer)
     }
 
     fn spawn_rebuild(&mut self) -> std::io::Result<u32> {
@@ -144,6 +177,7 @@ impl Monitor<'_> {
         if self.firewall.turn.as_ref().is_some_and(|turn| turn.program == Some(ended)) {
             // It may have failed, or somebody has flushed once more meanwhile.
             self.firewall.turn = None;
+            self.firewall.was_made = true;
             self.look_at_firewall();
         }
     }

@@ -70,6 +70,9 @@ pub(crate) struct Type {
 /// An interface's name.
 pub(crate) const INTERFACE: Type = Type { number: 41, length: 16 };
 
+/// The upper half of the numbers under which changes are sent. Whoever hears of a change is told its number, and so knows Onggi's own.
+pub(crate) const OWN: u16 = 0x6f67;
+
 /// Changes in order.
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
@@ -238,7 +241,7 @@ impl<'a> Batch<'a> {
         for (number, message) in (1..).zip(self.messages) {
             // Whoever is refused is told in any case; that all is done is said once, by the last.
             let message = if number == count { message.with_flags(ACK) } else { message };
-            bytes.extend(message.finish(number));
+            bytes.extend(message.finish(u32::from(OWN) << 16 | number));
         }
         bytes.extend(edge(END));
         if bytes.len() > ORDINARY {

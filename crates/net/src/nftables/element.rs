@@ -127,12 +127,10 @@ pub(super) fn delete(batch: &mut Batch<'_>, changes: &[Change<'_>]) {
     }
 }
 
-/// The one element of a map that a change is about: the map, the key, the value.
-pub(super) fn in_map(change: &Change<'_>) -> Option<(&'static str, Vec<u8>, Vec<u8>)> {
-    sorted(std::slice::from_ref(change)).into_iter().find_map(|(set, elements)| {
-        let (key, data) = elements.into_iter().next()?;
-        Some((set, key, data?))
-    })
+/// Each element that a change is about: the set or map, the key, the value of a map.
+pub(super) fn each(changes: &[Change<'_>]) -> impl Iterator<Item = (&'static str, Vec<u8>, Option<Vec<u8>>)> {
+    let sorted = sorted(changes).into_iter();
+    sorted.flat_map(|(set, elements)| elements.into_iter().map(move |(key, data)| (set, key, data)))
 }
 
 fn sorted(changes: &[Change<'_>]) -> Elements {

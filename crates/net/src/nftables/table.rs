@@ -122,20 +122,38 @@ impl Table {
     /// # Errors
     /// [`Error::Netlink`].
     pub fn leads_there(&self, socket: &mut Socket, port: &Published) -> Result<Option<bool>, Error> {
-        let Some((map, key, value)) = element::in_map(&Change::Port(*port)) else { return Ok(None) };
+        let Some((map, key, value)) = element::each(&[Change::Port(*port)]).next() else { return Ok(None) };
+        Ok(self.value(socket, map, &key)?.map(|found| value.is_some_and(|value| found == value)))
+    }
+
+    /// Whether all these elements are there, wherever those that are ports lead.
+    ///
+    /// # Errors
+    /// [`Error::Netlink`].
+    pub fn has(&self, socket: &mut Socket, elements: &[Change<'_>]) -> Result<bool, Error> {
+        for (set, key, _) in element::each(elements) {
+            if self.value(socket, set, &key)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The value of an element, which is empty in a set; `None`: there is no such element.
+    fn value(&self, socket: &mut Socket, set: &str, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let question = message(Family::Inet, kind::GET_ELEMENT, 0)
             .text(1, &self.name)
-            .text(2, map)
-            .nest(3, |list| list.nest(1, |element| element.nest(1, |part| part.attribute(1, &key))));
+            .text(2, set)
+            .nest(3, |list| list.nest(1, |element| element.nest(1, |part| part.attribute(1, key))));
         let mut found = None;
         let asked = socket.query(
             question,
-            || format!("look for a port in the nf_tables table inet {}", self.name),
+            || format!("look into {set} of the nf_tables table inet {}", self.name),
             |each| {
                 let list = each.body.get(4..).map(Attributes).and_then(|all| all.find(3));
-                let element = list.and_then(|list| Attributes(list).find(1));
-                let data = element.and_then(|element| Attributes(Attributes(element).find(2)?).find(1));
-                found = found.or(data.map(|data| data == value));
+                let Some(element) = list.and_then(|list| Attributes(list).find(1)) else { return };
+                let data = Attributes(element).find(2).and_then(|data| Attributes(data).find(1));
+                found.get_or_insert_with(|| data.unwrap_or_default().to_vec());
             },
         );
         match asked {
@@ -226,15 +244,24 @@ impl Table {
             Err(error) if error.errno() == Some(ENOENT) => return Ok(false),
             other => other?,
         }
-        let mut found = 0;
-        let all = message(Family::Inet, kind::GET_RULE, DUMP).text(1, &self.name);
-        socket.query(all, act, |each| {
-            let attributes = each.body.get(4..).map(Attributes);
-            if attributes.is_some_and(|all| all.find_text(1) == Some(&self.name)) {
-                found += 1;
-            }
-        })?;
-        Ok(found == RULES)
+        Ok(count_rules(socket, &self.name)? == RULES)
+    }
+}
+
+/// How many rules a table of the family `inet` has; one that is not there has none.
+pub(crate) fn count_rules(socket: &mut Socket, table: &str) -> Result<usize, Error> {
+    let mut found = 0;
+    let all = message(Family::Inet, kind::GET_RULE, DUMP).text(1, table);
+    let act = || format!("look for the nf_tables table inet {table}");
+    let asked = socket.query(all, act, |each| {
+        let attributes = each.body.get(4..).map(Attributes);
+        if attributes.is_some_and(|all| all.find_text(1) == Some(table)) {
+            found += 1;
+        }
+    });
+    match asked {
+        Err(error) if error.errno() == Some(ENOENT) => Ok(0),
+        other => other.map(|()| found),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Hearing that somebody deletes tables, chains or rules, whoever's they are: `nft flush ruleset` does, and so does a firewall that
-//! loads its rules again. And of chains that are made or get another policy, as Docker's do when it starts.
+//! loads its rules again. Of chains that are made or get another policy, as Docker's do when it starts. And that somebody other than Onggi takes
+//! elements out of its tables.
 //!
 //! The kernel tells everybody who listens of every change. What containers do all the time, adding and taking away elements, is kept
 //! from waking anybody by a filter that the kernel runs. What has changed is not read: a question to the kernel is surer.
@@ -12,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, netlink, sockopt};
 
-use super::batch::{SUBSYSTEM, kind};
+use super::batch::{OWN, SUBSYSTEM, kind};
 use crate::Error;
 use crate::netlink::message::HEADER;
 
@@ -20,6 +21,12 @@ use crate::netlink::message::HEADER;
 const GROUP: u32 = 7;
 /// What wakes.
 const WAKING: [u8; 4] = [kind::DELETE_TABLE, kind::DELETE_CHAIN, kind::DELETE_RULE, kind::NEW_CHAIN];
+/// What the names of all tables of Onggi's begin with.
+const NAMES: [u8; 4] = *b"ongg";
+/// Where a message has its table's name: behind its header, nf_tables' own, and that of its first attribute.
+const NAME_AT: u32 = HEADER as u32 + 4 + 4;
+/// Where a message has the upper half of its number.
+const OWN_AT: u32 = if cfg!(target_endian = "little") { 10 } else { 8 };
 /// The kernel puts as many messages into a packet as a page takes. So many are looked at; a packet with more (ports by the dozen are one)
 /// wakes in any case.
 const LOOKED_AT: usize = 16;
@@ -83,24 +90,38 @@ fn program() -> Vec<Instruction> {
     const STORE_A: u16 = 0x02;
     const HALF_AT_X: u16 = 0x48;
     const BYTE_AT_X: u16 = 0x50;
+    const WORD_AT_X: u16 = 0x40;
     const ADD: u16 = 0x04;
     const ADD_X: u16 = 0x0c;
     const AND: u16 = 0x54;
     const SHIFT_LEFT: u16 = 0x64;
-    const SKIP_UNLESS_EQUAL: u16 = 0x15;
+    const IF_EQUAL: u16 = 0x15;
     let plain = Instruction::plain;
-    let skip_unless =
-        |value| Instruction { code: SKIP_UNLESS_EQUAL, jump_true: 0, jump_false: 1, k: u32::from(value) };
+    // Jumps over so many instructions if A is the value, or is not.
+    let compare =
+        |value, equal, other| Instruction { code: IF_EQUAL, jump_true: equal, jump_false: other, k: value };
+    // As numbers of the host's order look when they are read in the network's.
+    let kind_of =
+        |kind| u32::from(u16::from_be_bytes((u16::from(SUBSYSTEM) << 8 | u16::from(kind)).to_ne_bytes()));
+    let own = u32::from(u16::from_be_bytes(OWN.to_ne_bytes()));
     // The filter reads numbers in network order and netlink's are the host's: a length byte by byte, the lower of two first.
     let (low, high) = if cfg!(target_endian = "little") { (0, 1) } else { (3, 2) };
     let mut program = vec![plain(X_IS, 0)];
     for _ in 0..LOOKED_AT {
         program.push(plain(HALF_AT_X, 4));
         for waking in WAKING {
-            let kind = u16::from(SUBSYSTEM) << 8 | u16::from(waking);
-            program.push(skip_unless(u16::from_be_bytes(kind.to_ne_bytes())));
+            program.push(compare(kind_of(waking), 0, 1));
             program.push(Instruction::take(HEADER as u32));
         }
+        // Elements of a table of Onggi's that somebody else takes out.
+        program.extend([
+            compare(kind_of(kind::DELETE_ELEMENT), 0, 5),
+            plain(HALF_AT_X, OWN_AT),
+            compare(own, 3, 0),
+            plain(WORD_AT_X, NAME_AT),
+            compare(u32::from_be_bytes(NAMES), 0, 1),
+            Instruction::take(HEADER as u32),
+        ]);
         program.extend([
             plain(BYTE_AT_X, high),
             plain(SHIFT_LEFT, 8),

@@ -6,6 +6,7 @@
 use crate::Error;
 use crate::link;
 use crate::netlink::Socket;
+use crate::nftables;
 use crate::nftables::batch::{BaseChain, Batch, Family, Hook};
 use crate::nftables::expression::{Rule, Tracked, Verdict};
 
@@ -32,6 +33,40 @@ pub fn prepare(ipv6: bool) -> Result<(), Error> {
     }
     let mut batch = Batch::new(Family::Inet, TABLE);
     batch.new_table();
+    fill(&mut batch);
+    match send(batch, &mut Socket::netfilter()?) {
+        Err(error) if error.errno() == Some(EEXIST) => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes the table anew in the network namespace that the caller is in, if somebody has taken it or rules of it away.
+///
+/// # Errors
+/// [`Error::Netlink`].
+pub fn mend() -> Result<(), Error> {
+    let mut socket = Socket::netfilter()?;
+    if stands(&mut socket)? {
+        return Ok(());
+    }
+    let mut batch = Batch::new(Family::Inet, TABLE);
+    // What is not there cannot be deleted, so it is made first.
+    batch.table();
+    batch.delete_table();
+    batch.table();
+    fill(&mut batch);
+    send(batch, &mut socket)
+}
+
+/// Whether the table is there with all its rules.
+///
+/// # Errors
+/// [`Error::Netlink`].
+pub fn stands(socket: &mut Socket) -> Result<bool, Error> {
+    Ok(nftables::count_rules(socket, TABLE)? == RULES)
+}
+
+fn fill(batch: &mut Batch<'_>) {
     let chain = |name, hook| BaseChain { name, kind: "filter", hook, priority: MANGLE };
     // pasta of 2023 sends segments without any flag, which no connection is found for: this namespace itself would answer them for the
     // container, with a reset.
@@ -44,10 +79,12 @@ pub fn prepare(ipv6: bool) -> Result<(), Error> {
         batch.rule(chain.name, rule);
     }
     batch.rule("prerouting", senseless);
-    match batch.send(&mut Socket::netfilter()?, || format!("make the nf_tables table inet {TABLE}")) {
-        Err(error) if error.errno() == Some(EEXIST) => Ok(()),
-        other => other,
-    }
 }
 
+fn send(batch: Batch<'_>, socket: &mut Socket) -> Result<(), Error> {
+    batch.send(socket, || format!("make the nf_tables table inet {TABLE}"))
+}
+
+/// How many rules there are.
+const RULES: usize = 3;
 const EEXIST: i32 = 17;
