@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 
 use onggi_cgroup::{Cgroup, plan};
 use onggi_oci::Resources;
-use onggi_sys::spawn_into::detached_into;
+use onggi_sys::spawn_into::{Begun, detached_into};
 
 fn main() {
     // What a test runner asks a program without the harness: `--list --format terse`, once more with `--ignored`.
@@ -50,6 +50,7 @@ fn check(layout: &onggi_cgroup::Layout, path: &str) {
     let environment = [c"PATH=/usr/bin:/bin"];
     let pid =
         detached_into(directory.as_fd(), c"/bin/sh", &[c"sh", c"-c", script], &environment, theirs.as_fd())
+            .and_then(Begun::finish)
             .unwrap();
     drop(theirs);
     let mut said = String::new();
@@ -59,7 +60,8 @@ fn check(layout: &onggi_cgroup::Layout, path: &str) {
     // Its session is its own.
     assert_eq!(said, format!("{pid}\n/dev/null\n0::{path}\n"));
 
-    let error =
-        detached_into(directory.as_fd(), c"/nonexistent", &[c"x"], &[], directory.as_fd()).unwrap_err();
+    let error = detached_into(directory.as_fd(), c"/nonexistent", &[c"x"], &[], directory.as_fd())
+        .and_then(Begun::finish)
+        .unwrap_err();
     assert_eq!(error.raw_os_error(), Some(2));
 }

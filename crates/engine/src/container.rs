@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 
 use onggi_monitor::client::{self, ALIVE, Connection};
 use onggi_monitor::protocol::Durability as StateDurability;
@@ -34,11 +35,15 @@ impl AsFd for StateLock {
     }
 }
 
-/// A container that was just made, for its maker to start: nobody else has had its lock.
+/// A container that is decided on and has its name, and whose files are still to be made. Nobody else has had its lock.
 #[derive(Debug)]
-pub(crate) struct Born {
+pub(crate) struct Unwritten {
     pub record: Record,
     pub lock: StateLock,
+    /// Says that it is being made, until it is.
+    pub mark: PathBuf,
+    /// Of an image that has none.
+    pub no_layers: bool,
 }
 
 impl Engine {

@@ -1,8 +1,8 @@
 //! Making a container: its name, a lease on its image, its record. Nothing of it runs yet.
 //!
-//! The order is: directory and lock, mark, name, lease, files, record, row; then the mark goes. Until the record is there the container does not exist, and
+//! The order is: directory and lock, mark, name and lease, files, record, row; then the mark goes. Until the record is there the container does not exist, and
 //! whoever meets what is left of a creation that was cut short (a name whose holder has no record, and whose lock nobody holds)
-//! takes it away.
+//! takes it away. For a container that is started at once, all from the files on is done by the start, beside its own preparations.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use onggi_monitor::state::State;
 use onggi_store::{ContainerRow, Image, NameKind};
 
 use crate::Engine;
-use crate::container::{Born, StateLock};
+use crate::container::{StateLock, Unwritten};
 use crate::error::Error;
 use crate::fitness;
 use crate::id::ContainerId;
@@ -31,21 +31,31 @@ impl Engine {
     /// # Errors
     /// The name is taken, the image is not here, the request means nothing on this host.
     pub fn create(&self, request: &RunRequest) -> Result<Created, Error> {
-        self.make(request, false).map(|(created, _)| created)
+        let (created, unwritten) = self.conceive(request, false)?;
+        match self.write_down(&unwritten) {
+            Ok(()) => Ok(created),
+            Err(error) => {
+                // The failure is what matters; what cannot be undone now, the next command undoes.
+                let _ = self.undo_creation(&created.id, unwritten.lock);
+                Err(error)
+            }
+        }
     }
 
-    /// As [`Engine::create`], for a caller that starts the container next: should it die before that, and the container be one with
-    /// `--rm`, the next command that meets the container takes it away. Until the start, others wait for this engine.
+    /// As [`Engine::create`], for a caller that starts the container next, and whose container is written down by that: should it die before, the
+    /// container has never been. Should it die in the start, and the container be one with `--rm`, the next command that meets the container takes
+    /// it away. Until the start, others wait for this engine.
     ///
     /// # Errors
     /// As [`Engine::create`].
     pub fn create_to_start(&self, request: &RunRequest) -> Result<Created, Error> {
-        let (created, born) = self.make(request, request.remove)?;
-        self.keep_born(born);
+        let (created, unwritten) = self.conceive(request, request.remove)?;
+        self.keep_unwritten(unwritten);
         Ok(created)
     }
 
-    fn make(&self, request: &RunRequest, run: bool) -> Result<(Created, Born), Error> {
+    /// Decides what the container is and takes what nobody else may have: its directory and lock, its name, the lease on its image.
+    fn conceive(&self, request: &RunRequest, run: bool) -> Result<(Created, Unwritten), Error> {
         // Before anything is made: each later step would fail in its own words.
         if self.is_rootless() {
             crate::ordinary::check(request, self.cgroups()?)?;
@@ -64,21 +74,16 @@ impl Engine {
         let lock = self.new_directory(&id)?;
         let mark = self.mark_unborn(&id);
         onggi_sys::fault::point("engine.create.directory-made");
-        let written = self.write_new(&mut record, &image);
-        // Whoever finds it later sees that there is nothing to do.
-        let _ = std::fs::remove_file(mark);
-        match written {
-            Ok(()) => {
-                self.remember(image);
-                self.tell("container", "create", id.as_str(), record.event_attributes());
-                Ok((Created { id, name: record.name.clone(), warnings }, Born { record, lock }))
-            }
-            Err(error) => {
-                // The failure is what matters; what cannot be undone now, the next command undoes.
-                let _ = self.undo_creation(&id, lock);
-                Err(error)
-            }
+        if let Err(error) = self.take_name(&mut record) {
+            let _ = std::fs::remove_file(mark);
+            let _ = self.undo_creation(&id, lock);
+            return Err(error);
         }
+        onggi_sys::fault::point("engine.create.name-reserved");
+        let no_layers = image.layers.is_empty();
+        self.remember(image);
+        let created = Created { id, name: record.name.clone(), warnings };
+        Ok((created, Unwritten { record, lock, mark, no_layers }))
     }
 
     /// The record as it will be written, but for a made-up name.
@@ -182,13 +187,20 @@ impl Engine {
         Ok(points)
     }
 
-    fn write_new(&self, record: &mut Record, image: &Image) -> Result<(), Error> {
-        self.take_name(record)?;
-        onggi_sys::fault::point("engine.create.name-reserved");
-        self.store.lease(record.id.as_str(), &image.id)?;
-        onggi_sys::fault::point("engine.create.image-leased");
+    /// Makes the container's files. When this returns it exists, or whoever has its lock undoes the creation.
+    pub(crate) fn write_down(&self, unwritten: &Unwritten) -> Result<(), Error> {
+        let record = &unwritten.record;
+        let written = self.write_files(record, unwritten.no_layers);
+        // Whoever finds it later sees that there is nothing to do.
+        let _ = std::fs::remove_file(&unwritten.mark);
+        written?;
+        self.tell("container", "create", record.id.as_str(), record.event_attributes());
+        Ok(())
+    }
+
+    fn write_files(&self, record: &Record, no_layers: bool) -> Result<(), Error> {
         let directory = self.paths.container(&record.id);
-        let no_layers = image.layers.is_empty().then_some(crate::spec::NO_LAYERS);
+        let no_layers = no_layers.then_some(crate::spec::NO_LAYERS);
         for name in ["upper", "work", "log"].into_iter().chain(no_layers) {
             let path = directory.join(name);
             make_directory(&path).map_err(Error::io("make the directory", path))?;
@@ -220,13 +232,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Takes the name, or one that is made up, and the lease on the image.
     fn take_name(&self, record: &mut Record) -> Result<(), Error> {
+        let reserve = |name: &str| self.store.reserve_container(name, record.id.as_str(), &record.image);
         if record.request.name.is_some() {
-            return self.take_given_name(&record.name, &record.id);
+            return self.take_from_the_dead(&record.name, reserve);
         }
         for attempt in 0..MOST_NAMES_TRIED {
             let name = names::generate(random(&record.id, attempt), attempt);
-            match self.store.reserve_name(NameKind::Container, &name, record.id.as_str()) {
+            match reserve(&name) {
                 Ok(()) => {
                     record.name = name;
                     return Ok(());
@@ -236,14 +250,25 @@ impl Engine {
             }
         }
         // The id is unique.
-        record.name = record.id.short().to_owned();
-        Ok(self.store.reserve_name(NameKind::Container, &record.name, record.id.as_str())?)
+        let name = record.id.short().to_owned();
+        reserve(&name)?;
+        record.name = name;
+        Ok(())
     }
 
-    /// Takes a name that the user chose, from one who died while creating or removing, if need be.
+    /// Takes a name that the user chose for a container that is there.
     pub(crate) fn take_given_name(&self, name: &str, id: &ContainerId) -> Result<(), Error> {
+        self.take_from_the_dead(name, |name| self.store.reserve_name(NameKind::Container, name, id.as_str()))
+    }
+
+    /// Reserves a name that the user chose, from one who died while creating or removing, if need be.
+    fn take_from_the_dead(
+        &self,
+        name: &str,
+        reserve: impl Fn(&str) -> Result<(), onggi_store::Error>,
+    ) -> Result<(), Error> {
         for last in [false, true] {
-            match self.store.reserve_name(NameKind::Container, name, id.as_str()) {
+            match reserve(name) {
                 Ok(()) => return Ok(()),
                 Err(onggi_store::Error::NameTaken { holder, .. }) => {
                     if last || !self.clear_holder(&holder)? {
@@ -324,7 +349,11 @@ impl Engine {
         }
     }
 
-    fn undo_creation(&self, id: &ContainerId, _lock: StateLock) -> Result<(), Error> {
+    /// Takes away all that there may be of a container that nobody was told of. A start may have begun to prepare beside the creation.
+    pub(crate) fn undo_creation(&self, id: &ContainerId, _lock: StateLock) -> Result<(), Error> {
+        if self.paths.sandbox(id).exists() {
+            self.clear_preparations(id)?;
+        }
         if let Ok(record) = self.record(id) {
             for (name, _) in record.volumes().filter(|(_, anonymous)| *anonymous) {
                 self.release_volume(name, id)?;

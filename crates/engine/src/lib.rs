@@ -95,8 +95,8 @@ pub struct Engine {
     cgroups: Arc<OnceLock<onggi_cgroup::Layout>>,
     /// The image of the container that this process has just created, for its start.
     image: Arc<Mutex<Option<Image>>>,
-    /// A container that this process has made and is about to start.
-    born: Arc<Mutex<Option<container::Born>>>,
+    /// A container that this process is about to make and to start.
+    unwritten: Arc<Mutex<Option<container::Unwritten>>>,
     /// An ordinary user's namespace must not end while a command is in it.
     namespace: Arc<Option<onggi_rootless::Entered>>,
     home: Arc<OnceLock<onggi_net::home::Home>>,
@@ -140,7 +140,7 @@ impl Engine {
             store: Arc::new(store),
             cgroups: Arc::default(),
             image: Arc::default(),
-            born: Arc::default(),
+            unwritten: Arc::default(),
             namespace: Arc::new(namespace),
             home: Arc::default(),
         })

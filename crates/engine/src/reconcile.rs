@@ -183,6 +183,11 @@ impl Engine {
             Err(error) if onggi_error::Diagnose::kind(&error) == onggi_error::Kind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
+        self.clear_preparations(id)
+    }
+
+    /// What a start has prepared before anything of the container ran.
+    pub(crate) fn clear_preparations(&self, id: &ContainerId) -> Result<(), Error> {
         self.detach_networks(id)?;
         self.unmount_shared_memory(id)?;
         crate::disk::remove_tree(&self.paths.sandbox(id))

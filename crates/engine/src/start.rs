@@ -5,11 +5,11 @@
 //! the word, and ends, or one that runs the container, and nobody can take the container away under it.
 
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use onggi_image::Digest;
-use onggi_monitor::client::{self, Connection};
+use onggi_monitor::client::{self, Connection, Spawning};
 use onggi_monitor::events::Event;
 use onggi_monitor::protocol::{self, Condition, Durability, LogConfig, LogDriver, Reply, Request, Streams};
 use onggi_monitor::state::State;
@@ -17,7 +17,7 @@ use onggi_runtime::plan::{self, Plan};
 use onggi_store::Image;
 
 use crate::Engine;
-use crate::container::{Born, StateLock, status};
+use crate::container::{StateLock, Unwritten, status};
 use crate::error::Error;
 use crate::id::ContainerId;
 use crate::networks::{Connections, Leases};
@@ -28,16 +28,56 @@ use crate::session::{Session, Target, Timings, stream_pair};
 use crate::spec::{self, files};
 use crate::state::{Actor, Status};
 
+/// What a start needs but its monitor.
+struct Ready {
+    connections: Connections,
+    plan: Plan,
+    /// The plan for the monitor.
+    memory: OwnedFd,
+}
+
 impl Engine {
     /// Starts a container that is created or has ended.
     ///
     /// # Errors
     /// It runs, or a step failed: [`Error::Start`] says which.
     pub fn start(&self, id: &ContainerId, options: &StartOptions) -> Result<Session, Error> {
-        match self.take_born(id) {
+        match self.take_unwritten(id) {
             // Nobody but this process has had a hand in it.
-            Some(Born { record, lock }) => self.begin(&record, lock, options, 0),
+            Some(unwritten) => self.begin_new(unwritten, options),
             None => self.start_locked(id, options, self.lock(id)?, 0),
+        }
+    }
+
+    /// Starts a container that was just made: what its creation has to wait for the disk for, and the monitor's own beginning, go on while the
+    /// start is prepared. Before the monitor is told to start it the record is where it survives whatever comes.
+    fn begin_new(&self, unwritten: Unwritten, options: &StartOptions) -> Result<Session, Error> {
+        let record = &unwritten.record;
+        // Before there is a second thread, with which it would not be born where it belongs.
+        let monitor = self.spawn_monitor();
+        let makes_volumes = record.volumes().next().is_some();
+        let (written, ready) = if makes_volumes || self.is_rootless() {
+            // A volume must not be there before the container that it is for; and an ordinary user's networks are reached by a child that shares
+            // this process's memory, so nobody else may be at work in it.
+            let written = self.write_down(&unwritten);
+            let ready = written.is_ok().then(|| self.make_ready(record, options));
+            (written, ready)
+        } else {
+            std::thread::scope(|scope| {
+                let writing = scope.spawn(|| self.write_down(&unwritten));
+                let ready = self.make_ready(record, options);
+                let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                (written, Some(ready))
+            })
+        };
+        let Unwritten { record, lock, .. } = unwritten;
+        match (written, ready) {
+            (Ok(()), Some(ready)) => self.begin(&record, lock, options, 0, monitor, ready),
+            (written, _) => {
+                // The failure is what matters; what cannot be undone now, the next command undoes.
+                let _ = self.undo_creation(&record.id, lock);
+                written.and_then(|()| Err(Error::NoSuchContainer { name: record.id.to_string() }))
+            }
         }
     }
 
@@ -76,7 +116,19 @@ impl Engine {
         if self.paths.sandbox(id).exists() {
             self.clear_kernel(&record)?;
         }
-        self.begin(&record, lock, options, restarts)
+        let monitor = self.spawn_monitor();
+        let ready = self.make_ready(&record, options);
+        self.begin(&record, lock, options, restarts, monitor, ready)
+    }
+
+    /// All that a start needs but the monitor.
+    fn make_ready(&self, record: &Record, options: &StartOptions) -> Result<Ready, Error> {
+        let connections = self.prepare(record)?;
+        onggi_sys::fault::point("engine.start.prepared");
+        let plan = self.plan(record, options.timings)?;
+        let memory =
+            onggi_runtime::encode(&plan).map_err(|source| Error::Kernel { act: "memfd_create", source })?;
+        Ok(Ready { connections, plan, memory })
     }
 
     /// Starts a container that does not run and has left nothing of an earlier life.
@@ -86,14 +138,16 @@ impl Engine {
         lock: StateLock,
         options: &StartOptions,
         restarts: u32,
+        monitor: Result<Spawning, Error>,
+        ready: Result<Ready, Error>,
     ) -> Result<Session, Error> {
-        let started = self.prepare(record).and_then(|connections| {
-            onggi_sys::fault::point("engine.start.prepared");
-            let plan = self.plan(record, options.timings)?;
+        let started = ready.and_then(|ready| {
+            let monitor = monitor?;
+            let monitor = monitor.finish().map_err(|error| self.not_executed(error))?;
             let _parents = self.mark_parents(record)?;
-            self.settle_ports(&connections);
-            let claimed = connections.clone();
-            self.launch(record, &lock, &plan, options, restarts, connections)
+            self.settle_ports(&ready.connections);
+            let claimed = ready.connections.clone();
+            self.launch(record, &lock, options, restarts, monitor, ready)
                 .map_err(|error| self.name_holder(error, &claimed))
         });
         match started {
@@ -295,26 +349,34 @@ impl Engine {
         Ok(plan::container(&input)?)
     }
 
-    /// Spawns a monitor and has it carry the plan out.
+    /// A monitor that will wait for the word. It ends if that never comes.
+    fn spawn_monitor(&self) -> Result<Spawning, Error> {
+        let program = self.monitor_program()?;
+        let monitor =
+            client::begin(&program, self.cgroups().ok()).map_err(|error| not_spawned(program, error))?;
+        onggi_sys::fault::point("engine.start.monitor-spawned");
+        Ok(monitor)
+    }
+
+    fn not_executed(&self, error: onggi_monitor::Error) -> Error {
+        self.monitor_program().map_or_else(|error| error, |program| not_spawned(program, error))
+    }
+
+    /// Has a monitor carry the plan out.
     fn launch(
         &self,
         record: &Record,
         lock: &StateLock,
-        plan: &Plan,
         options: &StartOptions,
         restarts: u32,
-        mut connections: Connections,
+        mut connection: Connection,
+        ready: Ready,
     ) -> Result<Session, Error> {
         let id = &record.id;
+        let Ready { mut connections, plan, memory } = ready;
         let warnings = std::mem::take(&mut connections.warnings);
         let fail = |error: onggi_monitor::Error| self.monitor_error(id, &error);
-        let memory =
-            onggi_runtime::encode(plan).map_err(|source| Error::Kernel { act: "memfd_create", source })?;
         let (container, sandbox, events) = self.directories(id)?;
-        let program = self.monitor_program()?;
-        let mut connection =
-            client::spawn(&program, self.cgroups().ok()).map_err(|error| not_spawned(program, error))?;
-        onggi_sys::fault::point("engine.start.monitor-spawned");
         let stream = if options.attach.any() {
             let (ours, theirs) = stream_pair()?;
             let streams = wanted_streams(record, options.attach, options.detach_keys.as_ref());
@@ -340,7 +402,7 @@ impl Engine {
         let start = connection.send(&request, &descriptors).map_err(fail)?;
         onggi_sys::fault::point("engine.start.sent");
         let (steps, parts) = self.started(&mut connection, start, record)?;
-        let timings = name_timings(plan, steps, parts);
+        let timings = name_timings(&plan, steps, parts);
         let (stream, attach) = stream.unzip();
         Ok(Session {
             id: id.clone(),
@@ -429,14 +491,14 @@ impl Engine {
         }
     }
 
-    /// The container that this engine has just made, once.
-    fn take_born(&self, id: &ContainerId) -> Option<Born> {
-        let mut kept = self.born.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        kept.take_if(|born| born.record.id == *id)
+    /// The container that this engine has just decided on, once.
+    fn take_unwritten(&self, id: &ContainerId) -> Option<Unwritten> {
+        let mut kept = self.unwritten.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        kept.take_if(|unwritten| unwritten.record.id == *id)
     }
 
-    pub(crate) fn keep_born(&self, born: Born) {
-        *self.born.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(born);
+    pub(crate) fn keep_unwritten(&self, unwritten: Unwritten) {
+        *self.unwritten.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(unwritten);
     }
 
     /// For a start right behind the creation.

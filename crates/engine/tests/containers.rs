@@ -486,15 +486,17 @@ fn a_list_does_not_show_what_it_has_just_taken_away() {
 }
 
 #[test]
-fn a_container_with_rm_whose_maker_died_before_the_start_goes() {
+fn a_container_whose_maker_died_before_the_start_has_never_been() {
     let host = Host::new();
-    let request = RunRequest { name: Some("ft".into()), remove: true, ..busybox(&["true"]) };
+    let request = RunRequest { name: Some("ft".into()), ..busybox(&["true"]) };
     let maker = host.another();
-    let created = maker.create_to_start(&request).unwrap();
-    assert_eq!(host.engine.resolve("ft").unwrap(), created.id, "its maker lives");
+    maker.create_to_start(&request).unwrap();
+    assert!(matches!(host.engine.create(&request), Err(Error::NameInUse { .. })), "its maker lives");
+    assert!(matches!(host.engine.resolve("ft"), Err(Error::NoSuchContainer { .. })));
     // The locks end with the process, and with the engine.
     drop(maker);
-    soon(|| matches!(host.engine.resolve("ft"), Err(Error::NoSuchContainer { .. })));
+    soon(|| host.engine.create_to_start(&request).is_ok());
+    let request = RunRequest { name: Some("jar".into()), remove: true, ..request };
     let created = host.engine.create_to_start(&request).unwrap();
     let options = StartOptions { attach: both(), ..StartOptions::default() };
     let session = host.engine.start(&created.id, &options).unwrap();

@@ -9,10 +9,12 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onggi_cgroup::{Cgroup, Layout};
+use onggi_sys::program::ReadOnlyProgram;
+use onggi_sys::spawn_into::{Begun, detached_into};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -52,37 +54,70 @@ pub struct Connection {
 /// # Errors
 /// [`Error::Spawn`] if the program cannot be executed.
 pub fn spawn(program: &Path, cgroups: Option<&Layout>) -> Result<Connection, Error> {
+    begin(program, cgroups)?.finish()
+}
+
+/// A monitor that may not run yet.
+#[derive(Debug)]
+pub struct Spawning {
+    program: PathBuf,
+    ours: OwnedFd,
+    theirs: OwnedFd,
+    /// What enters a container must not lend it the host's file (CVE-2019-5736). An ordinary user may not mount, and could not
+    /// write the file either.
+    guarded: Option<ReadOnlyProgram>,
+    begun: Option<Begun>,
+}
+
+/// As [`spawn`], for a caller that has other things to do while the monitor comes to be. If this is dropped, so is the monitor.
+///
+/// # Errors
+/// [`Error::Spawn`] if nothing can be spawned.
+pub fn begin(program: &Path, cgroups: Option<&Layout>) -> Result<Spawning, Error> {
     let fail = |source| Error::Spawn { program: program.to_owned(), source };
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(|errno| fail(errno.into()))?;
-    let path = CString::new(program.as_os_str().as_bytes()).map_err(|error| fail(error.into()))?;
-    let environment = environment();
-    let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
-    // What enters a container must not lend it the host's file (CVE-2019-5736). An ordinary user may not mount, and could not
-    // write the file either.
-    let guarded = onggi_sys::program::ReadOnlyProgram::open(program).ok();
-    let executed = guarded.as_ref().map_or_else(|| path.clone(), onggi_sys::program::ReadOnlyProgram::path);
-    let arguments = [path.as_c_str()];
+    let guarded = ReadOnlyProgram::open(program).ok();
+    let mut spawning = Spawning { program: program.to_owned(), ours, theirs, guarded, begun: None };
     // Whatever stands against it (the first monitor since the boot, a caller with threads, an ordinary user), the other way stays open:
     // the monitor moves by itself, which costs 7 ms after an idle moment (docs/decisions/0006-cgroup-join.md).
-    let born = cgroups.and_then(v2_group).and_then(|group| {
-        onggi_sys::spawn_into::detached_into(
-            group.as_fd(),
-            &executed,
-            &arguments,
-            &environment,
-            theirs.as_fd(),
-        )
-        .ok()
-    });
-    let pid = match born {
-        Some(pid) => pid,
-        None => {
-            onggi_sys::spawn::detached(&executed, &arguments, &environment, theirs.as_fd()).map_err(fail)?
-        }
-    };
-    Ok(Connection::new(ours, pid))
+    if let Some(group) = cgroups.and_then(v2_group) {
+        spawning.begun = spawning
+            .execute(|program, arguments, environment, descriptor| {
+                detached_into(group.as_fd(), program, arguments, environment, descriptor)
+            })
+            .ok();
+    }
+    Ok(spawning)
+}
+
+impl Spawning {
+    /// Waits until the monitor's program runs.
+    ///
+    /// # Errors
+    /// [`Error::Spawn`] if it cannot be executed.
+    pub fn finish(mut self) -> Result<Connection, Error> {
+        let born = self.begun.take().and_then(|begun| begun.finish().ok());
+        let pid = match born {
+            Some(pid) => pid,
+            None => self
+                .execute(onggi_sys::spawn::detached)
+                .map_err(|source| Error::Spawn { program: self.program.clone(), source })?,
+        };
+        Ok(Connection::new(self.ours, pid))
+    }
+
+    fn execute<T>(
+        &self,
+        how: impl FnOnce(&CStr, &[&CStr], &[&CStr], BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let path = CString::new(self.program.as_os_str().as_bytes())?;
+        let environment = environment();
+        let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
+        let executed = self.guarded.as_ref().map_or_else(|| path.clone(), ReadOnlyProgram::path);
+        how(&executed, &[path.as_c_str()], &environment, self.theirs.as_fd())
+    }
 }
 
 /// The monitors' directory in the v2 tree, if there is one already.

@@ -9,18 +9,28 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::clone::{Clone, Forked, clone3, exit_now};
 
-/// As [`super::spawn::detached`], in this directory of the cgroup2 file system. Returns once the program runs.
+/// A child that is about to execute its program.
+#[derive(Debug)]
+pub struct Begun {
+    pid: i32,
+    pidfd: OwnedFd,
+    /// Closed by the exec, or told why there is none.
+    told: OwnedFd,
+}
+
+/// As [`super::spawn::detached`], in this directory of the cgroup2 file system. Returns at once: what the child needs to reach its program has to
+/// stay until [`Begun::finish`].
 ///
 /// # Errors
 /// `EBUSY` if the caller has other threads: then it is `detached` that can be used. `EACCES` and the like if the cgroup may not be
-/// entered; the kernel's word on the exec.
+/// entered.
 pub fn detached_into(
     cgroup: BorrowedFd<'_>,
     program: &CStr,
     arguments: &[&CStr],
     environment: &[&CStr],
     descriptor: BorrowedFd<'_>,
-) -> io::Result<i32> {
+) -> io::Result<Begun> {
     let owned = |texts: &[&CStr]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<CString>>();
     let (arguments, environment) = (owned(arguments), owned(environment));
     let (told, first) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
@@ -37,19 +47,26 @@ pub fn detached_into(
             let _ = rustix::io::write(&tell, &errno.to_ne_bytes());
             exit_now(127)
         }
-        Forked::Parent { pid, pidfd } => {
-            drop(tell);
-            let mut errno = [0; 4];
-            // Closed by the exec, and then there is nothing to read.
-            if rustix::io::retry_on_intr(|| rustix::io::read(&told, &mut errno))? < errno.len() {
-                return Ok(pid);
-            }
-            let options = rustix::process::WaitIdOptions::EXITED;
-            rustix::io::retry_on_intr(|| {
-                rustix::process::waitid(rustix::process::WaitId::PidFd(pidfd.as_fd()), options)
-            })?;
-            Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)))
+        Forked::Parent { pid, pidfd } => Ok(Begun { pid, pidfd, told }),
+    }
+}
+
+impl Begun {
+    /// Waits until the program runs, and answers its process id.
+    ///
+    /// # Errors
+    /// The kernel's word on the exec; then the child has ended.
+    pub fn finish(self) -> io::Result<i32> {
+        let mut errno = [0; 4];
+        // Closed by the exec, and then there is nothing to read.
+        if rustix::io::retry_on_intr(|| rustix::io::read(&self.told, &mut errno))? < errno.len() {
+            return Ok(self.pid);
         }
+        let options = rustix::process::WaitIdOptions::EXITED;
+        rustix::io::retry_on_intr(|| {
+            rustix::process::waitid(rustix::process::WaitId::PidFd(self.pidfd.as_fd()), options)
+        })?;
+        Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)))
     }
 }
 
