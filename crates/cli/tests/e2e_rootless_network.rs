@@ -210,8 +210,8 @@ fn nft(onggi: &TestEnv, arguments: &[&str]) -> String {
 fn a_table_that_is_flushed_or_emptied_comes_back_with_nobody_typing() {
     let onggi = busybox();
     serve(&onggi, "web", &["-p", "80"]);
-    let address = SocketAddr::new([127, 0, 0, 1].into(), port(&onggi, "web", "80"));
-    assert_eq!(fetch(address), "web");
+    let address = format!("127.0.0.1:{}", port(&onggi, "web", "80"));
+    assert_eq!(fetch(&address), "web");
     let whole = nft(&onggi, &["list", "ruleset"]);
     let tables: Vec<&str> = whole
         .lines()
@@ -236,7 +236,7 @@ fn a_table_that_is_flushed_or_emptied_comes_back_with_nobody_typing() {
             assert!(Instant::now() < deadline, "nobody mends it after {damage:?}");
         }
     }
-    assert_eq!(fetch(address), "web");
+    assert_eq!(fetch(&address), "web");
 }
 
 #[test]
