@@ -32,6 +32,12 @@ pub enum Error {
     MakeDirectory { path: PathBuf, source: io::Error },
     #[error("open cgroup directory {}: {source}", path.display())]
     OpenDirectory { path: PathBuf, source: io::Error },
+    #[error("bad sub cgroup path: {path}")]
+    BadSubgroup { path: String },
+    #[error("unknown controller {name}")]
+    UnknownController { name: String },
+    #[error("join the cgroup {}: {source}", path.display())]
+    JoinBelow { path: PathBuf, source: io::Error },
     #[error("no cgroup {path}")]
     Missing { path: String },
     #[error("cgroup {path} already has {count} process(es)")]
@@ -90,7 +96,11 @@ impl Diagnose for Error {
             | Error::NotDelegated { .. }
             | Error::NoFile { .. }
             | Error::Unsupported { .. } => Kind::Unsupported,
-            Error::BadPath { .. } | Error::BadLimit { .. } | Error::BelowUsage { .. } => Kind::InvalidInput,
+            Error::BadPath { .. }
+            | Error::BadSubgroup { .. }
+            | Error::UnknownController { .. }
+            | Error::BadLimit { .. }
+            | Error::BelowUsage { .. } => Kind::InvalidInput,
             Error::Missing { .. } => Kind::NotFound,
             Error::NotEmpty { .. }
             | Error::Frozen { .. }
@@ -104,6 +114,7 @@ impl Diagnose for Error {
             Error::Read { source, .. }
             | Error::MakeDirectory { source, .. }
             | Error::OpenDirectory { source, .. }
+            | Error::JoinBelow { source, .. }
             | Error::Write { source, .. }
             | Error::LoadDeviceProgram { source }
             | Error::AttachDeviceProgram { source, .. }

@@ -58,6 +58,10 @@ impl Layout {
         }
     }
 
+    pub(crate) fn is_version_2(&self) -> bool {
+        matches!(self, Layout::V2 { .. })
+    }
+
     /// The index of the v2 root, if there is one.
     pub(crate) fn unified_index(&self) -> Option<usize> {
         match self {

@@ -15,7 +15,7 @@ mod stats;
 mod v1;
 mod v2;
 
-pub use cgroup::Cgroup;
+pub use cgroup::{Cgroup, Subgroup};
 pub use devices::{DeviceKind, Rule};
 pub use error::{Error, how_to_delegate};
 pub use layout::{Hierarchy, Layout, detect, detect_at, detect_delegated};

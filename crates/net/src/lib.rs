@@ -8,6 +8,7 @@ pub mod address;
 pub mod attachment;
 pub mod bridge;
 pub mod conntrack;
+pub mod device;
 pub mod endpoint;
 mod error;
 pub mod home;

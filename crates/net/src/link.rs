@@ -13,6 +13,7 @@ const DELETE_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
 const SET_LINK: u16 = 19;
 const NEW_ADDRESS: u16 = 20;
+const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
 const GET_ROUTE: u16 = 26;
 const NEW_RULE: u16 = 32;
@@ -38,6 +39,9 @@ mod link_attribute {
 
 /// `IFF_UP`
 const UP: u32 = 1;
+/// `IFA_F_PERMANENT`, `RT_SCOPE_UNIVERSE`
+const PERMANENT: u32 = 0x80;
+const EVERYWHERE: u8 = 0;
 /// `IFA_F_NODAD`: usable at once. The address is leased, so nobody else can have it.
 const NO_DETECTION: u32 = 0x02;
 /// The loopback interface's number in every network namespace.
@@ -164,6 +168,68 @@ pub fn set_alias(socket: &mut Socket, index: u32, alias: &str) -> Result<(), Err
 pub fn set_up(socket: &mut Socket, index: u32) -> Result<(), Error> {
     let message = Message::new(NEW_LINK, ACK).raw(&header(index, UP, UP));
     socket.request(message, || format!("bring link {index} up"))
+}
+
+/// Takes a link down.
+pub fn set_down(socket: &mut Socket, index: u32) -> Result<(), Error> {
+    let message = Message::new(NEW_LINK, ACK).raw(&header(index, 0, UP));
+    socket.request(message, || format!("take link {index} down"))
+}
+
+/// Moves a link to another network namespace, under a new name there.
+pub fn hand_over(
+    socket: &mut Socket,
+    index: u32,
+    name: &str,
+    namespace: BorrowedFd<'_>,
+) -> Result<(), Error> {
+    let message = Message::new(NEW_LINK, ACK)
+        .raw(&header(index, 0, 0))
+        .text(link_attribute::NAME, name)
+        .number(link_attribute::NAMESPACE, namespace.as_raw_fd().unsigned_abs());
+    socket.request(message, || format!("move link {index} to the network namespace as {name}"))
+}
+
+/// An address of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    pub address: IpAddr,
+    pub prefix: u8,
+    /// `IFA_F_…`
+    flags: u32,
+    /// `RT_SCOPE_…`
+    scope: u8,
+}
+
+impl Address {
+    /// Given by somebody, and for everywhere: not found out from this network, and not for this host or link alone.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.flags & PERMANENT != 0 && self.scope == EVERYWHERE
+    }
+}
+
+/// The addresses of a link.
+pub fn addresses(socket: &mut Socket, index: u32) -> Result<Vec<Address>, Error> {
+    let mut found = Vec::new();
+    let message = Message::new(GET_ADDRESS, DUMP).raw(&[0; 8]);
+    let act = || format!("list the addresses of link {index}");
+    socket.query(message, act, |each| {
+        found.extend(read_address(each.body).filter(|(link, _)| *link == index).map(|(_, address)| address));
+    })?;
+    Ok(found)
+}
+
+/// The link's number and the address.
+fn read_address(body: &[u8]) -> Option<(u32, Address)> {
+    let (&[family, prefix, flags, scope, index @ ..], rest) = body.split_first_chunk::<8>()?;
+    let attributes = Attributes(rest);
+    // Of a point-to-point link the other is the peer's.
+    let bytes =
+        attributes.find(address_attribute::LOCAL).or_else(|| attributes.find(address_attribute::ADDRESS))?;
+    let more = attributes.find(address_attribute::FLAGS).and_then(|bytes| bytes.try_into().ok());
+    let flags = more.map_or(u32::from(flags), u32::from_ne_bytes);
+    Some((u32::from_ne_bytes(index), Address { address: address(family, bytes)?, prefix, flags, scope }))
 }
 
 /// Brings `lo` up; the kernel adds 127.0.0.1 and ::1 itself.

@@ -216,7 +216,7 @@ fn unpublish(firewall: &mut Firewall, attachment: &Attachment, ports: &[Publishe
     conntrack::forget_led(socket, ports)
 }
 
-fn index(socket: &mut Socket, name: &str) -> Result<u32, Error> {
+pub(crate) fn index(socket: &mut Socket, name: &str) -> Result<u32, Error> {
     link::find(socket, name)?.map(|link| link.index).ok_or_else(|| missing(name))
 }
 

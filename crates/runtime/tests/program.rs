@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
@@ -248,7 +248,8 @@ fn what_cannot_run_leaves_nothing() {
             json!({ "boottime": { "secs": 1 } }),
             "time namespace offsets specified, but time namespace isn't enabled in the config",
         ),
-        ("netDevices", json!({ "eth9": {} }), "linux.netDevices is not supported"),
+        ("netDevices", json!({ "onggi-none": {} }), "network device onggi-none: look for the link"),
+        ("netDevices", json!({ "a/b": {} }), "invalid network device name"),
     ] {
         bundle.config["linux"][field] = value;
         bundle.fails("run {}", 1, message);
@@ -366,7 +367,6 @@ fn what_is_not_built_is_refused_by_name() {
     for (line, text) in [
         ("--systemd-cgroup run {}", "the systemd cgroup driver (--systemd-cgroup) is not supported"),
         ("--criu /x run {}", "--criu is not supported"),
-        ("run --no-pivot {}", "--no-pivot is not supported"),
         ("checkpoint {}", "checkpoint is not supported"),
         ("restore --image-path x {}", "restore is not supported"),
         ("run --nonsense {}", "flag provided but not defined: -nonsense"),
@@ -376,7 +376,6 @@ fn what_is_not_built_is_refused_by_name() {
     ] {
         bundle.fails(line, 1, text);
     }
-    bundle.fails("exec --cgroup x {} true", 255, "exec --cgroup is not supported");
     assert_eq!(bundle.ok("list -q"), "");
 }
 
@@ -468,4 +467,92 @@ fn a_profile_that_asks_needs_somebody_who_answers() {
     bundle.fails("run {}", 1, "failed to connect with seccomp agent");
     bundle.config["linux"]["seccomp"]["syscalls"][0]["names"] = json!(["write"]);
     bundle.fails("run {}", 1, "SCMP_ACT_NOTIFY cannot be used for the write syscall");
+}
+
+#[test]
+fn a_foreground_run_passes_the_word_on_and_stays() {
+    let bundle = Bundle::new("read -r line; echo $line");
+    let manager = UnixDatagram::bind(bundle.jar.path("manager")).unwrap();
+    let mut command = bundle.command(&["run", &bundle.id]);
+    command.env("NOTIFY_SOCKET", bundle.jar.path("manager")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let inside = bundle.jar.path("state").join(&bundle.id).join("notify/notify.sock");
+    let container = UnixDatagram::unbound().unwrap();
+    // The container's shell has nothing for datagrams, so one is sent from here. The socket is there before the program.
+    while container.send_to(b"STATUS=x\nREADY=1", &inside).is_err() {
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        std::thread::yield_now();
+    }
+    let mut bytes = [0; 64];
+    let count = manager.recv(&mut bytes).unwrap();
+    assert_eq!(&bytes[..count], b"READY=1\n");
+    let count = manager.recv(&mut bytes).unwrap();
+    assert!(bytes[..count].starts_with(b"MAINPID="), "{:?}", &bytes[..count]);
+    child.stdin.as_mut().unwrap().write_all(b"end\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"end\n"[..]));
+}
+
+#[test]
+fn a_root_that_cannot_be_swapped_is_moved() {
+    let bundle = Bundle::new("ls -d /bin /proc/1; ls / | grep -c rootfs");
+    let output = bundle.call("run --no-pivot {}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said, "/bin\n/proc/1\n0\n", "{output:?}");
+}
+
+#[test]
+fn a_device_of_the_hosts_becomes_the_containers() {
+    let ip = |line: &str| {
+        let output = Command::new("ip").args(line.split(' ')).output().unwrap();
+        assert!(output.status.success(), "ip {line}: {output:?}");
+    };
+    let (ours, theirs) = (format!("ot{}a", std::process::id()), format!("ot{}b", std::process::id()));
+    ip(&format!("link add {ours} type veth peer name {theirs}"));
+    ip(&format!("address add 198.51.100.7/24 dev {ours}"));
+    ip(&format!("address add 127.0.9.9/32 scope host dev {ours}"));
+    ip(&format!("link set {ours} mtu 1400"));
+    let mut bundle = Bundle::new("ip -o addr show dev moved; ip -o link show dev moved");
+    bundle.config["linux"]["netDevices"] = json!({ ours.as_str(): { "name": "moved" } });
+    let output = bundle.call("run {}");
+    // The pair has gone with the namespace; or, if something went wrong, it goes here.
+    let _ = Command::new("ip").args(["link", "delete", &theirs]).output();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("inet 198.51.100.7/24"), "{output:?}");
+    assert!(!said.contains("127.0.9.9"), "{said}");
+    assert!(said.contains("mtu 1400") && said.contains("UP"), "{said}");
+}
+
+#[test]
+fn exec_waits_for_a_paused_container_if_it_is_told_to() {
+    let bundle = Bundle::new("exec sleep 1000");
+    bundle.create();
+    bundle.ok("start {}");
+    bundle.ok("pause {}");
+    let mut command = bundle.command(&["exec", "--ignore-paused", &bundle.id, "echo", "thawed"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    // Until it has a child of its own, which is on its way into the frozen cgroup.
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    while std::fs::read_to_string(&children).unwrap_or_default().is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        std::thread::yield_now();
+    }
+    bundle.ok("resume {}");
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), "thawed\n"));
+    bundle.kill();
+}
+
+#[test]
+fn exec_goes_to_a_group_below_the_containers() {
+    let bundle = Bundle::new("exec sleep 1000");
+    bundle.create();
+    bundle.ok("start {}");
+    bundle.fails("exec --cgroup .. {} true", 255, "bad sub cgroup path: ..");
+    bundle.fails("exec --cgroup whatever:/ {} true", 255, "unknown controller whatever");
+    bundle.fails("exec --cgroup onggi-none {} true", 255, "no such file or directory");
+    let said = bundle.ok("exec --cgroup / {} cat /proc/self/cgroup");
+    assert!(!said.is_empty());
+    bundle.kill();
 }

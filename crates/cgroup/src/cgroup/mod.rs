@@ -15,9 +15,11 @@ use crate::plan::Plan;
 use crate::stats::Stats;
 use crate::{Error, Layout, directory, oom, plan, v2};
 
+mod below;
 mod create;
 mod end;
 
+pub use below::Subgroup;
 use create::apply_all;
 
 /// A group of processes in every hierarchy of the host.

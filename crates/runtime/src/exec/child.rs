@@ -282,6 +282,7 @@ impl Child<'_> {
             }
             Step::ReadOnlyRoot => masks::make_mounts_read_only(self, &["/".to_owned()]),
             Step::PivotRoot { propagation } => swap::pivot(self, *propagation),
+            Step::MoveRoot { at, propagation } => swap::move_over(self, at, *propagation),
             Step::ChangeRoot => swap::change_root(self),
             Step::Landlock => {
                 let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];

@@ -37,6 +37,8 @@ const NESTS_DETACHED: (u32, u32) = (6, 15);
 /// How long an intermediate process may take, which does nothing that waits. One that takes longer is being held: by a freezer, or by
 /// somebody who stops it.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// For a process that is known to be held: a year.
+const WITHOUT_BOUND: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How long something that was killed may take to be gone.
 const DYING: Duration = Duration::from_millis(200);
 
@@ -83,7 +85,8 @@ pub fn join(
     stdio: Stdio,
 ) -> Result<Running, StartError> {
     check(launch, &stdio)?;
-    let cgroup = launch.cgroup.open().map_err(StartError::Cgroup)?;
+    let cgroup = launch.cgroup.open().and_then(|cgroup| cgroup.below(&launch.subgroups));
+    let cgroup = cgroup.map_err(StartError::Cgroup)?;
     let flags = launch.namespaces.iter().fold(0, |flags, namespace| flags | flag(namespace.kind));
     let entry = Entry {
         // Before the namespaces: with `nsdelegate` the kernel compares both cgroups with the cgroup namespace of who moves.
@@ -277,7 +280,8 @@ fn start_through(
         Ok(Forked::Parent { pid, pidfd }) => {
             drop(theirs);
             // Its end counts as well as its word: the child has the socket too.
-            let in_time = is_any_ready([ours.as_fd(), pidfd.as_fd()], PollFlags::IN, PATIENCE);
+            let patience = if launch.patient { WITHOUT_BOUND } else { PATIENCE };
+            let in_time = is_any_ready([ours.as_fd(), pidfd.as_fd()], PollFlags::IN, patience);
             if let Some((child, child_pidfd)) = receive(&ours, RecvFlags::DONTWAIT) {
                 let raised = match &launch.user {
                     Some(user) if entry.joins => outside::raise(user, child),

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags};
 use rustix::io::Errno;
 
 /// Far above a map of 340 ranges, the kernel's most.
-const LARGEST_FILE: u64 = 64 << 10;
+const LARGEST_FILE: u64 = 4 << 20;
 
 /// A procfs. In a child namespace its `self` is still the process that asks.
 #[derive(Debug)]

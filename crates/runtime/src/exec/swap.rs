@@ -1,9 +1,13 @@
 //! The change of root.
 
+use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags, statx};
-use rustix::mount::UnmountFlags;
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::child::Child;
 use super::mount::propagate;
@@ -28,6 +32,68 @@ pub(super) fn pivot(child: &Child<'_>, propagation: Option<Propagation>) -> Outc
         propagate(child.root()?.as_fd(), propagation).doing(|| "set the root's propagation")?;
     }
     Ok(())
+}
+
+/// Moves the tree over the root and changes to it, for a root that cannot be swapped. The machine's own mounts stay below, and a process
+/// that may mount could make a procfs of its own as long as a whole one is there for it to be found (`mount_too_revealing`): so those,
+/// and sysfs, go first (runc's `msMoveRoot`).
+pub(super) fn move_over(child: &Child<'_>, at: &Path, propagation: Option<Propagation>) -> Outcome {
+    let table = child.procfs.read("self/mountinfo").doing(|| "read the table of mounts")?;
+    for place in revealing(&table, at) {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mount = match rustix::fs::openat(CWD, &place, flags, Mode::empty()) {
+            // Below one that has gone already.
+            Err(Errno::NOENT) => continue,
+            other => other.doing(|| format!("open {}", place.display()))?,
+        };
+        let slave = Propagation { kind: PropagationKind::Slave, recursive: true };
+        propagate(mount.as_fd(), slave).doing(|| format!("part {} from the host", place.display()))?;
+        drop(mount);
+        match rustix::mount::unmount(&place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            // One that came with the namespace and may not be uncovered.
+            Err(Errno::INVAL | Errno::PERM) => {
+                rustix::mount::mount("tmpfs", &place, "tmpfs", MountFlags::empty(), None)
+                    .doing(|| format!("cover {}", place.display()))?;
+            }
+            other => other.doing(|| format!("unmount {}", place.display()))?,
+        }
+    }
+    rustix::process::fchdir(child.root()?).doing(|| "fchdir to the root file system")?;
+    rustix::mount::mount_move(".", "/").doing(|| "move the root file system over /")?;
+    rustix::process::chroot(".").doing(|| "chroot")?;
+    rustix::process::chdir("/").doing(|| "chdir /")?;
+    propagation.map_or(Ok(()), |propagation| {
+        propagate(child.root()?.as_fd(), propagation).doing(|| "set the root's propagation")
+    })
+}
+
+/// Where whole file systems of processes and devices are mounted, outside of this directory.
+fn revealing(table: &str, except: &Path) -> Vec<PathBuf> {
+    let place = |line: &str| {
+        let (fields, kind) = line.split_once(" - ")?;
+        let mut fields = fields.split(' ').skip(3);
+        let (root, place) = (fields.next()?, PathBuf::from(unescape(fields.next()?)));
+        let is_whole = root == "/" && matches!(kind.split(' ').next(), Some("proc" | "sysfs"));
+        (is_whole && !place.starts_with(except)).then_some(place)
+    };
+    table.lines().filter_map(place).collect()
+}
+
+/// The kernel writes space, tab, line end and backslash as three octal digits (proc_pid_mountinfo(5)).
+fn unescape(text: &str) -> OsString {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, behind)) = rest.split_first() {
+        let code = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok();
+        match behind.get(..3).filter(|_| byte == b'\\').and_then(code) {
+            Some(code) => (bytes, rest) = ([bytes, vec![code]].concat(), &behind[3..]),
+            None => {
+                bytes.push(byte);
+                rest = behind;
+            }
+        }
+    }
+    OsString::from_vec(bytes)
 }
 
 /// `chroot(2)` into a tree that is attached to nothing: there is nothing above its root to climb to.
@@ -67,4 +133,21 @@ pub(super) fn root_of(process: BorrowedFd<'_>) -> Outcome<OwnedFd> {
         ));
     }
     Ok(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reveals_the_machine_is_found() {
+        let table = "22 28 0:21 / /proc rw,nosuid - proc proc rw\n\
+                     23 28 0:22 / /sys rw - sysfs sysfs rw\n\
+                     24 28 0:21 /sys /partly rw - proc proc rw\n\
+                     25 28 0:23 / /with\\040space rw shared:3 - proc proc rw\n\
+                     26 28 0:23 / /bundle/rootfs/proc rw - proc proc rw\n\
+                     27 28 8:1 / / rw - ext4 /dev/sda1 rw\n";
+        let places = revealing(table, Path::new("/bundle/rootfs"));
+        assert_eq!(places, ["/proc", "/sys", "/with space"].map(PathBuf::from));
+    }
 }

@@ -1,5 +1,6 @@
 //! The order of a container's start.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use onggi_cgroup::Layout;
@@ -30,6 +31,7 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     }
     let namespaces = Namespaces::of(linux)?;
     namespaces.check(spec, extra)?;
+    check_devices(&linux.net_devices, namespaces.has(NamespaceKind::Network))?;
     let cgroup = plan_cgroup(id, linux, cgroups)?;
     let (filter, flags) = filter(linux, extra)?;
 
@@ -68,14 +70,19 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
         steps.push(Step::AwaitHooks);
     }
     steps.extend(hook_steps("createContainer", "creating", &hooks.create_container, extra));
-    if extra.await_network {
+    let await_network = extra.await_network || (!linux.net_devices.is_empty() && !await_hooks);
+    if await_network {
         // As late as may be, but before the kernel's parameters, which can be those of a link.
         steps.push(Step::AwaitNetwork);
     }
     if !linux.sysctl.is_empty() {
         steps.push(Step::Sysctls { values: sysctl::plan(&linux.sysctl, own)? });
     }
-    steps.push(Step::PivotRoot { propagation });
+    steps.push(if extra.bundle.without_pivot {
+        Step::MoveRoot { at: mount_point(root), propagation }
+    } else {
+        Step::PivotRoot { propagation }
+    });
     if let Some(name) = spec.hostname.clone().filter(|name| !name.is_empty()) {
         steps.push(Step::Hostname { name });
     }
@@ -97,10 +104,12 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
         cgroup,
         terminal: process.terminal,
         timings: extra.timings,
-        await_network: extra.await_network || await_hooks,
+        await_network: await_network || await_hooks,
         gate: extra.bundle.gate.clone(),
         preserved: extra.bundle.preserved,
         first_processors: None,
+        subgroups: Vec::new(),
+        patient: false,
         has_listener: Program::has_listener(flags),
         user,
         sources,
@@ -226,6 +235,8 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
         gate: None,
         preserved: extra.bundle.preserved,
         first_processors: first,
+        subgroups: extra.bundle.subgroups.clone(),
+        patient: extra.bundle.patient,
         has_listener: Program::has_listener(flags),
         user,
         sources: false,
@@ -243,7 +254,7 @@ fn refuse(spec: &oci::Spec, linux: &oci::Linux, extra: &Extra) -> Result<(), Err
     for (asked, name) in [
         (extra.bundle.state.is_none() && has_hooks, "hooks"),
         (spec.vm.is_some(), "vm"),
-        (!linux.net_devices.is_empty(), "linux.netDevices"),
+        (!linux.net_devices.is_empty() && !extra.bundle.moves_devices, "linux.netDevices"),
         (linux.mount_label.as_deref().is_some_and(|label| !label.is_empty()), "linux.mountLabel"),
         (linux.intel_rdt.is_some(), "linux.intelRdt"),
     ] {
@@ -252,6 +263,27 @@ fn refuse(spec: &oci::Spec, linux: &oci::Linux, extra: &Extra) -> Result<(), Err
         }
     }
     Ok(())
+}
+
+/// In runc's words. Which devices there are is known when they are moved.
+fn check_devices(devices: &BTreeMap<String, oci::NetDevice>, has_namespace: bool) -> Result<(), Error> {
+    let bad = |problem: String| invalid("linux.netDevices", problem);
+    if !devices.is_empty() && !has_namespace {
+        return Err(bad("unable to move network devices without a NET namespace".to_owned()));
+    }
+    let renamed = devices.values().filter_map(|device| device.name.as_ref()).filter(|name| !name.is_empty());
+    match devices.keys().chain(renamed).find(|name| !is_device_name(name)) {
+        Some(name) => Err(bad(format!("invalid network device name {name:?}"))),
+        None => Ok(()),
+    }
+}
+
+/// The kernel's `dev_valid_name`.
+fn is_device_name(name: &str) -> bool {
+    const LONGEST: usize = 15;
+    !matches!(name, "" | "." | "..")
+        && name.len() <= LONGEST
+        && !name.contains(|c: char| matches!(c, '/' | ':' | '\0' | '\x0b') || c.is_ascii_whitespace())
 }
 
 pub(super) fn plan_cgroup(

@@ -86,6 +86,18 @@ pub struct Bundle {
     pub plain_output: bool,
     /// The caller's session keyring stays.
     pub keep_keyring: bool,
+    /// `chroot(2)` instead of pivot_root(2), where the root file system of the machine is an initial ramdisk, which cannot be swapped.
+    #[serde(default)]
+    pub without_pivot: bool,
+    /// The caller moves `linux.netDevices`. Without it they are refused.
+    #[serde(default)]
+    pub moves_devices: bool,
+    /// A process that joins goes to these groups below the container's.
+    #[serde(default)]
+    pub subgroups: Vec<onggi_cgroup::Subgroup>,
+    /// A process that joins may be held in a frozen cgroup for as long as that takes.
+    #[serde(default)]
+    pub patient: bool,
     /// The caller passes the listener of a seccomp program on. Without it a profile that wants one is refused.
     #[serde(default)]
     pub passes_listener: bool,
@@ -142,6 +154,12 @@ pub struct Launch {
     /// A process that joins is born on these processors, and goes to others once it is in the container's cgroup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_processors: Option<Vec<u32>>,
+    /// [`Bundle::subgroups`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subgroups: Vec<onggi_cgroup::Subgroup>,
+    /// [`Bundle::patient`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub patient: bool,
     /// The child's seccomp program makes a listener, and the child waits until the parent has it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_listener: bool,

@@ -81,6 +81,12 @@ pub enum Step {
     PivotRoot {
         propagation: Option<Propagation>,
     },
+    /// The same where the root cannot be swapped: the tree is moved over it, and what shows the machine's processes and devices is taken
+    /// away.
+    MoveRoot {
+        at: PathBuf,
+        propagation: Option<Propagation>,
+    },
     /// `chroot`, for a process without a mount namespace.
     ChangeRoot,
     /// Limits the process to its tree by Landlock.

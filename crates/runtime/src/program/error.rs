@@ -109,6 +109,11 @@ fn cgroup_words(error: &onggi_cgroup::Error) -> String {
         onggi_cgroup::Error::NotEmpty { count, .. } => {
             format!("container's cgroup is not empty: {count} process(es) found")
         }
+        onggi_cgroup::Error::JoinBelow { path, source } => {
+            let file = path.join("cgroup.procs");
+            let pid = std::process::id();
+            format!("error adding pid {pid} to cgroups: open {}: {}", file.display(), words(source))
+        }
         onggi_cgroup::Error::Frozen { .. } => "container's cgroup unexpectedly frozen".to_owned(),
         other => other.to_string(),
     }

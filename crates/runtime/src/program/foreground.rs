@@ -10,6 +10,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus};
 use rustix::termios::{OptionalActions, OutputModes, Termios};
 
 use super::error::Error;
+use super::notify::Notify;
 
 const SIGKILL: i32 = 9;
 const SIGPIPE: i32 = 13;
@@ -45,6 +46,7 @@ impl Foreground {
         pid: i32,
         pidfd: BorrowedFd<'_>,
         terminal: Option<OwnedFd>,
+        mut notify: Option<Notify>,
     ) -> Result<u8, Error> {
         let mut joined = terminal.map(Joined::new).transpose()?;
         let mut end = None;
@@ -61,13 +63,19 @@ impl Foreground {
             if let Some(joined) = &joined {
                 polled.extend(joined.polled());
             }
+            polled.extend(notify.iter().map(|notify| PollFd::new(notify, PollFlags::IN)));
             match rustix::event::poll(&mut polled, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(Error::io("poll", error)),
             }
-            let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+            let mut ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+            let is_told = notify.is_some() && ready.pop().is_some_and(|flags| !flags.is_empty());
             if let Some(joined) = &mut joined {
                 joined.serve(&ready[1..]);
+            }
+            if let Some(passed) = notify.as_ref().filter(|_| is_told).map(|notify| notify.pass(pid, false)) {
+                // A manager that cannot be told is no reason to leave the container alone.
+                notify.take_if(|_| !matches!(passed, Ok(false)));
             }
             while let Some(signal) =
                 self.signals.try_next().map_err(|error| Error::io("read a signal", error))?

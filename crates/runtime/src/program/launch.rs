@@ -16,7 +16,7 @@ use super::listener::Listener;
 use super::notify::{self, Notify};
 use super::record::{self, Record};
 use super::store::{self, Locked};
-use super::{Context, fifo, prepare, resources, sockets, status, time};
+use super::{Context, devices, fifo, prepare, resources, sockets, status, time};
 
 const SIGKILL: i32 = 9;
 
@@ -28,8 +28,10 @@ pub(crate) const CONSOLE_SOCKET: Flag =
 pub(crate) const PIDFD_SOCKET: Flag =
     Flag::with("pidfd-socket", "PATH", "a socket that gets the process's pidfd");
 pub(crate) const PID_FILE: Flag = Flag::with("pid-file", "FILE", "where the process's number is written");
-pub(crate) const NO_PIVOT: Flag =
-    Flag::switch("no-pivot", "not supported: the root is always swapped by pivot_root");
+pub(crate) const NO_PIVOT: Flag = Flag::switch(
+    "no-pivot",
+    "change the root by chroot, where it is an initial ramdisk (not safe otherwise)",
+);
 pub(crate) const NO_NEW_KEYRING: Flag = Flag::switch("no-new-keyring", "keep the caller's session keyring");
 pub(crate) const PRESERVE_FDS: Flag =
     Flag::with("preserve-fds", "N", "pass N more descriptors on, after the three and those of LISTEN_FDS");
@@ -65,9 +67,6 @@ pub(crate) fn launch(
     mode: Mode,
     descriptors: Descriptors,
 ) -> Result<Launched, Error> {
-    if flags.has("no-pivot") {
-        return Err(Error::unsupported("--no-pivot"));
-    }
     let id = flags.positional.first().map_or("", String::as_str);
     let pid_file = absolute(flags.value("pid-file"))?;
     let console = absolute(flags.value("console-socket"))?;
@@ -98,6 +97,7 @@ pub(crate) fn launch(
         rootfs,
         layout: &layout,
         keep_keyring: flags.has("no-new-keyring"),
+        without_pivot: flags.has("no-pivot"),
         preserved: descriptors.all(),
         notify: manager,
         console: console.as_deref(),
@@ -153,6 +153,7 @@ struct Attempt<'a> {
     rootfs: PathBuf,
     layout: &'a Layout,
     keep_keyring: bool,
+    without_pivot: bool,
     preserved: u32,
     notify: Option<PathBuf>,
     console: Option<&'a str>,
@@ -182,8 +183,7 @@ impl Attempt<'_> {
         let running = exec::start(&plan.launch, file.as_fd(), stdio).map_err(Error::Start)?;
         onggi_sys::fault::point("runtime.create.cloned");
         self.context.log.debug("child process in init()");
-        let hooks = spec.hooks.unwrap_or_default();
-        let started = self.follow(running, &mut record, locked, &hooks)?;
+        let started = self.follow(running, &mut record, locked, spec)?;
         self.context.log.debug("init: closing the pipe to signal completion");
         Ok(started)
     }
@@ -227,10 +227,13 @@ impl Attempt<'_> {
             preserved: self.preserved,
             plain_output: self.mode == Mode::Foreground,
             keep_keyring: self.keep_keyring,
+            without_pivot: self.without_pivot,
+            moves_devices: true,
             passes_listener: true,
             every_processor: true,
             unprivileged: !rustix::process::geteuid().is_root(),
             what_there_is: true,
+            ..plan::Bundle::default()
         };
         let root = Root::Directory { path: self.rootfs.clone() };
         let extra = Extra { home: true, loopback: has_own_network(spec), bundle, ..Extra::default() };
@@ -246,12 +249,20 @@ impl Attempt<'_> {
         running: Running,
         record: &mut Record,
         locked: &Locked,
-        hooks: &oci::Hooks,
+        spec: oci::Spec,
     ) -> Result<Started, Error> {
+        let hooks = &spec.hooks.unwrap_or_default();
+        let linux = &spec.linux.unwrap_or_default();
         let Running { pid, pidfd, terminal, mut network, mut listener, report, cgroup } = running;
         record.pid = pid;
         record.start_time = status::process(pid).map_or(0, |(_, start_time)| start_time);
         let ready = locked.write(record).and_then(|()| {
+            if !linux.net_devices.is_empty() {
+                devices::hand_over(linux, pid)?;
+                // One that has hooks to wait for goes on after those.
+                let awaits_hooks = !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty();
+                network.take_if(|_| !awaits_hooks).into_iter().for_each(exec::Connected::tell);
+            }
             let mut problem = None;
             let mut answer = |request| {
                 let outcome = match request {
@@ -330,9 +341,6 @@ fn prepare_notify(
     spec: &mut oci::Spec,
 ) -> Result<Option<Notify>, Error> {
     let Some(manager) = manager else { return Ok(None) };
-    if mode == Mode::Foreground {
-        return Err(Error::unsupported("NOTIFY_SOCKET with a run in the foreground"));
-    }
     notify::prepare(&locked.directory, spec)?;
     if mode == Mode::Create { Ok(None) } else { Notify::bind(&locked.directory, manager).map(Some) }
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 mod arguments;
 mod bundle;
 mod commands;
+mod devices;
 mod error;
 mod fifo;
 mod foreground;

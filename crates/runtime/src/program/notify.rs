@@ -54,6 +54,12 @@ pub(crate) struct Notify {
     manager: PathBuf,
 }
 
+impl AsFd for Notify {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.container.as_fd()
+    }
+}
+
 impl Notify {
     pub(crate) fn bind(directory: &Directory, manager: PathBuf) -> Result<Notify, Error> {
         let path = directory.notify().join(NAME);
@@ -76,16 +82,29 @@ impl Notify {
             if polled[0].revents().is_empty() {
                 return Ok(());
             }
-            let mut bytes = [0; 4096];
-            let (count, _) = rustix::net::recv(&self.container, &mut bytes, rustix::net::RecvFlags::empty())
-                .map_err(fail)?;
-            if let Some(word) = ready(&bytes[..count]) {
-                return self.tell(word, pid);
+            if self.pass(pid, true)? {
+                return Ok(());
             }
         }
     }
 
-    fn tell(&self, word: &[u8], pid: i32) -> Result<(), Error> {
+    /// Reads one message that is there, and passes it on if it is the word; whether it was. `ends`: this program ends afterwards, and the
+    /// manager has to have read everything by then.
+    pub(crate) fn pass(&self, pid: i32, ends: bool) -> Result<bool, Error> {
+        let mut bytes = [0; 4096];
+        let flags = rustix::net::RecvFlags::DONTWAIT;
+        let count = match rustix::net::recv(&self.container, &mut bytes, flags) {
+            Ok((count, _)) => count,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(error) => return Err(Error::io("wait for READY=1", error)),
+        };
+        match ready(&bytes[..count]) {
+            Some(word) => self.tell(word, pid, ends).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn tell(&self, word: &[u8], pid: i32, ends: bool) -> Result<(), Error> {
         let fail = |error: Errno| Error::io(format!("notify {}", self.manager.display()), error);
         let manager = socket().map_err(fail)?;
         let text = self.manager.to_string_lossy();
@@ -101,7 +120,7 @@ impl Notify {
         // A vector takes everything.
         let _ = writeln!(message, "MAINPID={pid}");
         rustix::net::send(&manager, &message, SendFlags::NOSIGNAL).map_err(fail)?;
-        barrier(&manager).map_err(fail)
+        if ends { barrier(&manager).map_err(fail) } else { Ok(()) }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
+use onggi_cgroup::Subgroup;
 use onggi_oci as oci;
 use onggi_runtime::exec::{self, Request, Running};
 use onggi_runtime::plan::{self, Extra, JoinInput, Plan};
@@ -48,8 +49,12 @@ const FLAGS: &[Flag] = &[
     Flag::switch("no-new-privs", "set no_new_privs for the process"),
     Flag::with("cap", "NAME", "add a capability (more than once)").short("c"),
     PRESERVE_FDS,
-    Flag::with("cgroup", "PATH", "not supported: a cgroup below the container's"),
-    Flag::switch("ignore-paused", "not supported: to join a paused container"),
+    Flag::with(
+        "cgroup",
+        "PATH",
+        "start in a cgroup below the container's: PATH, or CONTROLLER,…:PATH (more than once)",
+    ),
+    Flag::switch("ignore-paused", "join a paused container, and wait until it is resumed"),
 ];
 
 fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
@@ -58,22 +63,17 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
 }
 
 fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
-    if flags.value("cgroup").is_some() {
-        return Err(Error::unsupported("exec --cgroup"));
-    }
+    let subgroups = subgroups(flags.all("cgroup"))?;
     let descriptors = Descriptors::of(flags)?;
     let directory = context.store.find(&flags.positional[0])?;
     let record = directory.read()?;
     match status::of(&directory, &record) {
         Status::Stopped => return Err(Error::State("cannot exec in a stopped container".to_owned())),
-        Status::Paused if flags.has("ignore-paused") => {
-            return Err(Error::unsupported("exec --ignore-paused in a paused container"));
-        }
-        Status::Paused => {
+        Status::Paused if !flags.has("ignore-paused") => {
             let message = "cannot exec in a paused container (use --ignore-paused to override)";
             return Err(Error::State(message.to_owned()));
         }
-        Status::Created | Status::Running => {}
+        Status::Created | Status::Running | Status::Paused => {}
     }
     let console = absolute(flags.value("console-socket"))?;
     let pid_file = absolute(flags.value("pid-file"))?;
@@ -84,7 +84,18 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     }
     let detached = flags.has("detach");
     check_terminal(process.terminal, detached, console.is_some())?;
-    let plan = plan(&directory, &record, &process, descriptors, detached)?;
+    let bundle = plan::Bundle {
+        preserved: descriptors.all(),
+        plain_output: !detached,
+        keep_keyring: record.keep_keyring,
+        subgroups,
+        patient: flags.has("ignore-paused"),
+        passes_listener: true,
+        every_processor: true,
+        what_there_is: true,
+        ..plan::Bundle::default()
+    };
+    let plan = plan(&directory, &record, &process, bundle)?;
     context.log.debug_all(|| plan.steps.iter().map(plan::Step::explain).collect());
     let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
     let foreground = if detached { None } else { Some(Foreground::prepare(false)?) };
@@ -127,7 +138,7 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
         Ok(master)
     })();
     match (announced, foreground) {
-        (Ok(master), Some(foreground)) => foreground.wait(pid, pidfd.as_fd(), master),
+        (Ok(master), Some(foreground)) => foreground.wait(pid, pidfd.as_fd(), master, None),
         (Ok(_), None) => Ok(0),
         (Err(error), _) => {
             // Nobody would know of it.
@@ -135,6 +146,31 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
             Err(error)
         }
     }
+}
+
+/// runc's grammar: one path for every hierarchy, or paths for controllers.
+fn subgroups<'a>(given: impl Iterator<Item = &'a str>) -> Result<Vec<Subgroup>, Error> {
+    let given: Vec<&str> = given.collect();
+    let bad = |text: &str, why: &str| Error::usage(format!("invalid --cgroup argument: {text} ({why})"));
+    let mut subgroups: Vec<Subgroup> = Vec::new();
+    for text in &given {
+        let Some((controllers, path)) = text.split_once(':') else {
+            if given.len() > 1 {
+                return Err(bad(text, "missing <controller>: prefix"));
+            }
+            return Ok(vec![Subgroup { controller: None, path: (*text).to_owned() }]);
+        };
+        for controller in controllers.split(',') {
+            if controller.is_empty() {
+                return Err(bad(text, "empty <controller> prefix"));
+            }
+            if subgroups.iter().any(|known| known.controller.as_deref() == Some(controller)) {
+                return Err(bad(text, &format!("controller {controller} specified multiple times")));
+            }
+            subgroups.push(Subgroup { controller: Some(controller.to_owned()), path: path.to_owned() });
+        }
+    }
+    Ok(subgroups)
 }
 
 /// On which processors the process is born, in runc's line, which its tests look for.
@@ -237,8 +273,7 @@ fn plan(
     directory: &Directory,
     record: &Record,
     process: &oci::Process,
-    descriptors: Descriptors,
-    detached: bool,
+    bundle: plan::Bundle,
 ) -> Result<Plan, Error> {
     let seccomp = if record.seccomp.is_some() { Some(directory.read_filter()?) } else { None };
     let spec = oci::Spec {
@@ -249,21 +284,8 @@ fn plan(
         }),
         ..oci::Spec::default()
     };
-    let extra = Extra {
-        home: true,
-        seccomp,
-        seccomp_flags: record.seccomp.unwrap_or(0),
-        bundle: plan::Bundle {
-            preserved: descriptors.all(),
-            plain_output: !detached,
-            keep_keyring: record.keep_keyring,
-            passes_listener: true,
-            every_processor: true,
-            what_there_is: true,
-            ..plan::Bundle::default()
-        },
-        ..Extra::default()
-    };
+    let extra =
+        Extra { home: true, seccomp, seccomp_flags: record.seccomp.unwrap_or(0), bundle, ..Extra::default() };
     let cgroups = &record.cgroup.layout;
     plan::join(&JoinInput { id: &record.id, spec: &spec, process, cgroups, extra, privileged: false })
         .map_err(Error::Plan)
@@ -300,6 +322,22 @@ mod tests {
         );
         assert_eq!(changed("-u 7 jar ls").unwrap().user.gid, 2, "only the user was named");
         assert!(changed("--no-new-privs -t jar ls").unwrap().no_new_privileges);
+    }
+
+    #[test]
+    fn subgroups_are_for_all_or_for_controllers() {
+        let parsed = |given: &[&str]| subgroups(given.iter().copied());
+        let one = |controller: Option<&str>, path: &str| Subgroup {
+            controller: controller.map(str::to_owned),
+            path: path.to_owned(),
+        };
+        assert_eq!(parsed(&[]).unwrap(), []);
+        assert_eq!(parsed(&["a/b"]).unwrap(), [one(None, "a/b")]);
+        let both = [one(Some("cpu"), "x"), one(Some("cpuacct"), "x"), one(Some("memory"), "y")];
+        assert_eq!(parsed(&["cpu,cpuacct:x", "memory:y"]).unwrap(), both);
+        for bad in [&["a", "b"][..], &[":x"], &["cpu,:x"], &["cpu:x", "cpu:y"]] {
+            assert!(parsed(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

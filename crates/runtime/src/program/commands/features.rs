@@ -68,7 +68,7 @@ fn run(_: &Context, _: &Parsed) -> Result<u8, Error> {
             "intelRdt": off,
             "memoryPolicy": { "modes": modes, "flags": flags },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": off,
+            "netDevices": { "enabled": true },
         },
         "annotations": {
             "org.onggi.version": env!("CARGO_PKG_VERSION"),

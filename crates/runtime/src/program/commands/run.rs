@@ -59,10 +59,10 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
         }
         return Ok(0);
     };
-    let terminal = launched.terminal.take();
+    let (terminal, notify) = (launched.terminal.take(), launched.notify.take());
     // Whoever pauses, kills or deletes it meanwhile takes the lock.
     let launched = launched.unlock();
-    let code = foreground.wait(launched.record.pid, launched.pidfd.as_fd(), terminal)?;
+    let code = foreground.wait(launched.record.pid, launched.pidfd.as_fd(), terminal, notify)?;
     if !flags.has("keep") {
         match delete::ended(context, &launched.record) {
             // Somebody was quicker.
