@@ -556,3 +556,29 @@ fn exec_goes_to_a_group_below_the_containers() {
     assert!(!said.is_empty());
     bundle.kill();
 }
+
+/// On a host that has neither: what such a host says. What one with them does is for a host with them.
+#[test]
+fn a_profile_or_label_that_the_host_cannot_give_ends_the_start() {
+    let mut bundle = Bundle::new("echo ran");
+    if !std::path::Path::new("/sys/kernel/security/apparmor").exists() {
+        bundle.config["process"]["apparmorProfile"] = json!("onggi");
+        bundle.fails("run {}", 1, "unable to apply apparmor profile: apparmor failed to apply profile");
+        bundle.config["process"]["apparmorProfile"] = json!("unconfined");
+        assert_eq!(bundle.ok("run {}"), "ran\n");
+    }
+    if !std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        let text = "selinux label is specified in config, but selinux is disabled or not supported";
+        bundle.config["process"]["selinuxLabel"] = json!("system_u:system_r:container_t:s0");
+        bundle.fails("run {}", 1, text);
+        bundle.config["process"].as_object_mut().unwrap().remove("selinuxLabel");
+        bundle.config["linux"]["mountLabel"] = json!("system_u:object_r:container_file_t:s0");
+        bundle.fails("run {}", 1, "context");
+        bundle.config["linux"].as_object_mut().unwrap().remove("mountLabel");
+    }
+    if !std::path::Path::new("/sys/fs/resctrl/info").exists() {
+        bundle.config["linux"]["intelRdt"] = json!({ "enableMonitoring": true });
+        bundle.fails("run {}", 1, "intelRdt is specified in config, but Intel RDT is not enabled");
+    }
+    assert_eq!(bundle.ok("list -q"), "");
+}

@@ -25,8 +25,8 @@ use super::report::{Failure, write_failure, write_hooks, write_listener, write_r
 use super::root::{Root, Target};
 use super::user::{self, Resolved};
 use super::{
-    cgroups, copy, credentials, devices, hooks, host, init, masks, mount, namespaces, outside, scheduling,
-    session, swap, terminal,
+    cgroups, copy, credentials, devices, hooks, host, init, labels, masks, mount, namespaces, outside,
+    scheduling, session, swap, terminal,
 };
 use crate::plan::{Capabilities, Step};
 
@@ -271,7 +271,7 @@ impl Child<'_> {
             Step::MountCgroups(mount) => cgroups::mount(self, mount),
             Step::MakeDevices { devices, links } => devices::make(self, devices, links),
             Step::OpenTerminal { console, plain_output } => terminal::open(self, *console, *plain_output),
-            Step::MaskPaths { paths } => masks::mask(self, paths),
+            Step::MaskPaths { paths, label } => masks::mask(self, paths, label.as_deref()),
             Step::ReadOnlyPaths { paths } => masks::make_read_only(self, paths),
             Step::ReadOnlyMounts { destinations } => masks::make_mounts_read_only(self, destinations),
             Step::CreateWorkingDirectory { path } => {
@@ -344,7 +344,12 @@ impl Child<'_> {
             Step::Scheduler(given) => scheduling::schedule(given),
             Step::MemoryPolicy { mode, nodes } => scheduling::set_memory_policy(*mode, nodes),
             Step::Processors { allowed } => scheduling::set_processors(allowed.as_deref()),
-            Step::SessionKeyring { name } => namespaces::join_keyring(name),
+            Step::SessionKeyring { name, label } => {
+                labels::labelled_keys(self, label.as_deref(), || namespaces::join_keyring(name))
+            }
+            Step::AppArmor { profile } => labels::confine(self, profile),
+            Step::SelinuxLabel { label } => labels::label_program(self, label),
+            Step::LabelFile { path, label } => labels::label_file(self, path, label),
             Step::ResolveUser(user) => {
                 self.user = Some(user::resolve(self, user)?);
                 Ok(())

@@ -18,7 +18,7 @@ use crate::plan::Attributes;
 const READ_ONLY: Attributes = Attributes { set: 1, clear: 0 };
 
 /// What is not there needs no mask.
-pub(super) fn mask(child: &Child<'_>, paths: &[String]) -> Outcome {
+pub(super) fn mask(child: &Child<'_>, paths: &[String], label: Option<&str>) -> Outcome {
     let null = null_device()?;
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
@@ -32,7 +32,9 @@ pub(super) fn mask(child: &Child<'_>, paths: &[String]) -> Outcome {
         } else if let Some(empty) = &empty {
             clone_tree(empty, "", false).doing(|| "open_tree of the empty tmpfs")?
         } else {
-            new("tmpfs", None, &["nr_inodes=1".to_owned(), "mode=755".to_owned()], READ_ONLY)?
+            let label = label.map(|label| format!("context={label}"));
+            let options = ["nr_inodes=1".to_owned(), "mode=755".to_owned()].into_iter().chain(label);
+            new("tmpfs", None, &options.collect::<Vec<_>>(), READ_ONLY)?
         };
         attach(cover.as_fd(), target.as_fd()).doing(|| format!("mask {path}"))?;
         if empty.is_none() && is_directory(&cover).doing(|| "fstat")? {

@@ -19,6 +19,7 @@ mod hooks;
 mod host;
 mod ids;
 mod init;
+mod labels;
 mod launch;
 mod masks;
 mod mount;

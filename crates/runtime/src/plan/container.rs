@@ -255,8 +255,7 @@ fn refuse(spec: &oci::Spec, linux: &oci::Linux, extra: &Extra) -> Result<(), Err
         (extra.bundle.state.is_none() && has_hooks, "hooks"),
         (spec.vm.is_some(), "vm"),
         (!linux.net_devices.is_empty() && !extra.bundle.moves_devices, "linux.netDevices"),
-        (linux.mount_label.as_deref().is_some_and(|label| !label.is_empty()), "linux.mountLabel"),
-        (linux.intel_rdt.is_some(), "linux.intelRdt"),
+        (linux.intel_rdt.is_some() && !extra.bundle.joins_resctrl, "linux.intelRdt"),
     ] {
         if asked {
             return Err(unsupported(name));
@@ -361,6 +360,7 @@ pub(super) fn mount_steps(
     let mut steps = Vec::new();
     let mut read_only_later = Vec::new();
     let mut own_dev = true;
+    let label = linux.mount_label.as_deref().filter(|label| !label.is_empty());
     for mount in &spec.mounts {
         match mounts::plan(mount)? {
             Planned::Cgroups { destination, attributes } => {
@@ -377,7 +377,9 @@ pub(super) fn mount_steps(
                     mount.attributes.set &= !attribute::READ_ONLY;
                     read_only_later.push(mount.destination.clone());
                 }
+                let labelled = label.and_then(|label| label_mount(&mut mount, label));
                 steps.push(Step::Mount(mount));
+                steps.extend(labelled);
             }
         }
     }
@@ -391,6 +393,20 @@ pub(super) fn mount_steps(
         steps.push(Step::ReadOnlyMounts { destinations: read_only_later });
     }
     Ok(steps)
+}
+
+/// A new file system's SELinux label: an option of its own, or where it takes none (message queues) a step after it. What shows the
+/// kernel's state has the host's labels, as with runc.
+fn label_mount(mount: &mut Mount, label: &str) -> Option<Step> {
+    let Source::New { kind, options, .. } = &mut mount.source else { return None };
+    match kind.as_str() {
+        "proc" | "sysfs" | "cgroup" | "cgroup2" => None,
+        "mqueue" => Some(Step::LabelFile { path: mount.destination.clone(), label: label.to_owned() }),
+        _ => {
+            options.push(format!("context={label}"));
+            None
+        }
+    }
 }
 
 /// Other mounts and device nodes may have to be made in a new tmpfs.
@@ -441,7 +457,8 @@ pub(super) fn closing_steps(spec: &oci::Spec, linux: &oci::Linux, process: &oci:
         steps.push(Step::CreateWorkingDirectory { path: cwd });
     }
     if !linux.masked_paths.is_empty() {
-        steps.push(Step::MaskPaths { paths: cleaned(&linux.masked_paths) });
+        let label = linux.mount_label.clone().filter(|label| !label.is_empty());
+        steps.push(Step::MaskPaths { paths: cleaned(&linux.masked_paths), label });
     }
     if !linux.readonly_paths.is_empty() {
         steps.push(Step::ReadOnlyPaths { paths: cleaned(&linux.readonly_paths) });

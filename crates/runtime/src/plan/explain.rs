@@ -62,6 +62,9 @@ impl Step {
             Step::MemoryPolicy { .. } => "memory-policy",
             Step::Processors { .. } => "processors",
             Step::SessionKeyring { .. } => "session-keyring",
+            Step::AppArmor { .. } => "app-armor",
+            Step::SelinuxLabel { .. } => "selinux-label",
+            Step::LabelFile { .. } => "label-file",
             Step::ResolveUser(_) => "resolve-user",
             Step::Init => "init",
             Step::Session => "session",
@@ -139,7 +142,7 @@ impl Step {
             Step::OpenTerminal { .. } => {
                 "open a terminal in the container and hand its other end to the monitor".into()
             }
-            Step::MaskPaths { paths } => {
+            Step::MaskPaths { paths, .. } => {
                 format!("hide {} that would tell of the host", count(paths.len(), "path"))
             }
             Step::ReadOnlyPaths { paths } => format!("make {} read-only", count(paths.len(), "path")),
@@ -193,7 +196,10 @@ impl Step {
             }
             Step::Processors { allowed: None } => "run on every processor that the cgroup has".into(),
             Step::Processors { allowed: Some(allowed) } => format!("run on the processors {allowed:?}"),
-            Step::SessionKeyring { name } => format!("use the session keyring {name}, not the caller's"),
+            Step::SessionKeyring { name, .. } => format!("use the session keyring {name}, not the caller's"),
+            Step::AppArmor { profile } => format!("run under the AppArmor profile {profile}"),
+            Step::SelinuxLabel { label } => format!("run with the SELinux label {label}"),
+            Step::LabelFile { path, label } => format!("give {path} the SELinux label {label}"),
             Step::ResolveUser(User::Ids { uid, gid, .. }) => format!("run as user {uid} and group {gid}"),
             Step::ResolveUser(User::Named { user, .. }) => {
                 let user = if user.is_empty() { "root" } else { user };

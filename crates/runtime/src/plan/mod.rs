@@ -98,6 +98,9 @@ pub struct Bundle {
     /// A process that joins may be held in a frozen cgroup for as long as that takes.
     #[serde(default)]
     pub patient: bool,
+    /// The caller puts the process into its group of `linux.intelRdt`. Without it that is refused.
+    #[serde(default)]
+    pub joins_resctrl: bool,
     /// The caller passes the listener of a seccomp program on. Without it a profile that wants one is refused.
     #[serde(default)]
     pub passes_listener: bool,

@@ -21,6 +21,7 @@ pub(crate) fn steps(
     filter: Option<u32>,
 ) -> Result<Vec<Step>, Error> {
     refuse(process)?;
+    let label = process.selinux_label.as_deref().filter(|label| !label.is_empty());
     let mut steps = Vec::new();
     if let Some(value) = process.oom_score_adj {
         if !(-1000..=1000).contains(&value) {
@@ -38,7 +39,7 @@ pub(crate) fn steps(
         steps.push(scheduling::io_priority(priority)?);
     }
     if !extra.bundle.keep_keyring {
-        steps.push(Step::SessionKeyring { name: format!("_ses.{id}") });
+        steps.push(Step::SessionKeyring { name: format!("_ses.{id}"), label: label.map(str::to_owned) });
     }
     steps.push(Step::ResolveUser(user(process, extra)));
     if extra.init {
@@ -52,6 +53,14 @@ pub(crate) fn steps(
     }
     if let Some(scheduler) = &process.scheduler {
         steps.push(scheduling::scheduler(scheduler)?);
+    }
+    if let Some(label) = label {
+        steps.push(Step::SelinuxLabel { label: label.to_owned() });
+    }
+    // Where there is no AppArmor nobody is confined by it.
+    let profile = process.apparmor_profile.as_deref();
+    if let Some(profile) = profile.filter(|profile| !profile.is_empty()) {
+        steps.push(Step::AppArmor { profile: profile.to_owned() });
     }
     if process.no_new_privileges && !privileged {
         steps.push(Step::NoNewPrivileges);
@@ -82,16 +91,11 @@ pub(crate) fn steps(
 }
 
 fn refuse(process: &oci::Process) -> Result<(), Error> {
-    if process.apparmor_profile.as_deref().is_some_and(|profile| !matches!(profile, "" | "unconfined")) {
-        return Err(unsupported("process.apparmorProfile"));
-    }
-    if process.selinux_label.as_deref().is_some_and(|label| !label.is_empty()) {
-        return Err(unsupported("process.selinuxLabel"));
-    }
     if !process.cwd.starts_with('/') {
         return Err(invalid("process.cwd", format!("{:?} is not absolute", process.cwd)));
     }
-    let texts = process.args.iter().chain(&process.env).chain([&process.cwd]);
+    let labels = process.apparmor_profile.iter().chain(&process.selinux_label);
+    let texts = process.args.iter().chain(&process.env).chain([&process.cwd]).chain(labels);
     if let Some(text) = texts.into_iter().find(|text| text.contains('\0')) {
         return Err(invalid("process", format!("{text:?} holds a zero byte")));
     }

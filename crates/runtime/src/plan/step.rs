@@ -62,6 +62,9 @@ pub enum Step {
     /// Covers paths so that they look empty.
     MaskPaths {
         paths: Vec<String>,
+        /// The SELinux label of the masks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
     },
     /// Makes paths read-only where they are.
     ReadOnlyPaths {
@@ -143,9 +146,24 @@ pub enum Step {
     Processors {
         allowed: Option<Vec<u32>>,
     },
-    /// Joins (or makes) the container's session keyring.
+    /// Joins (or makes) the container's session keyring; with an SELinux label, if there is one.
     SessionKeyring {
         name: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
+    },
+    /// The AppArmor profile that the program will have.
+    AppArmor {
+        profile: String,
+    },
+    /// The SELinux label that the program will have.
+    SelinuxLabel {
+        label: String,
+    },
+    /// The SELinux label of a directory whose file system does not take one as an option.
+    LabelFile {
+        path: String,
+        label: String,
     },
     /// Finds out who the process runs as, from the container's own files.
     ResolveUser(User),

@@ -15,6 +15,7 @@ use super::error::Error;
 use super::listener::Listener;
 use super::notify::{self, Notify};
 use super::record::{self, Record};
+use super::resctrl::{self, Group};
 use super::store::{self, Locked};
 use super::{Context, devices, fifo, prepare, resources, sockets, status, time};
 
@@ -141,6 +142,7 @@ impl Launched {
         });
         self.cgroup.kill().map_err(Error::Cgroup)?;
         self.cgroup.remove().map_err(Error::Cgroup)?;
+        self.record.resctrl.as_ref().map_or(Ok(()), Group::remove)?;
         self.locked.remove()
     }
 }
@@ -180,10 +182,19 @@ impl Attempt<'_> {
         let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
         let stdio = stdio(spec.process.as_ref())?;
         onggi_sys::fault::point("runtime.create.planned");
-        let running = exec::start(&plan.launch, file.as_fd(), stdio).map_err(Error::Start)?;
+        let wanted = spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
+        let group = wanted.map(|wanted| Group::make(&resctrl::root()?, self.id, wanted)).transpose()?;
+        let start = || exec::start(&plan.launch, file.as_fd(), stdio).map_err(Error::Start);
+        let running = match &group {
+            Some(group) => group.start(start).and_then(|started| started),
+            None => start(),
+        };
+        let running = running.inspect_err(|_| forget(group.as_ref()))?;
+        record.resctrl.clone_from(&group);
         onggi_sys::fault::point("runtime.create.cloned");
         self.context.log.debug("child process in init()");
-        let started = self.follow(running, &mut record, locked, spec)?;
+        let started = self.follow(running, &mut record, locked, spec);
+        let started = started.inspect_err(|_| forget(group.as_ref()))?;
         self.context.log.debug("init: closing the pipe to signal completion");
         Ok(started)
     }
@@ -216,6 +227,7 @@ impl Attempt<'_> {
             seccomp: None,
             listener: Listener::of(linux.seccomp.as_ref()),
             keep_keyring: self.keep_keyring,
+            resctrl: None,
             notify: self.notify.clone(),
         })
     }
@@ -229,6 +241,7 @@ impl Attempt<'_> {
             keep_keyring: self.keep_keyring,
             without_pivot: self.without_pivot,
             moves_devices: true,
+            joins_resctrl: true,
             passes_listener: true,
             every_processor: true,
             unprivileged: !rustix::process::geteuid().is_root(),
@@ -330,6 +343,13 @@ impl Attempt<'_> {
         if let Err(problem) = outcome {
             self.context.log.warn(&problem);
         }
+    }
+}
+
+/// After something that counts has gone wrong.
+fn forget(group: Option<&Group>) {
+    if let Some(group) = group {
+        let _ = group.remove();
     }
 }
 

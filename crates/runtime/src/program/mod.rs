@@ -18,6 +18,7 @@ mod log;
 mod notify;
 mod prepare;
 mod record;
+mod resctrl;
 mod resources;
 mod sockets;
 mod status;

@@ -10,6 +10,7 @@ use onggi_oci as oci;
 use serde::{Deserialize, Serialize};
 
 use super::listener::Listener;
+use super::resctrl;
 
 /// The version that this program writes; it refuses a newer one.
 pub(crate) const VERSION: u32 = 1;
@@ -52,6 +53,9 @@ pub(crate) struct Record {
     /// Who answers the calls that the seccomp program asks about.
     #[serde(default)]
     pub(crate) listener: Option<Listener>,
+    /// The groups of `linux.intelRdt`.
+    #[serde(default)]
+    pub(crate) resctrl: Option<resctrl::Group>,
     /// Where the service manager listens for `READY=1`, if somebody gave it in `NOTIFY_SOCKET`.
     #[serde(default)]
     pub(crate) notify: Option<PathBuf>,

@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::super::arguments::{Flag, Parsed};
 use super::super::error::Error;
 use super::super::record::Record;
+use super::super::resctrl::Group;
 use super::super::status::{self, Status};
 use super::super::store::Locked;
 use super::super::{Context, launch};
@@ -72,6 +73,7 @@ fn clear(context: &Context, locked: Locked, record: &Record) -> Result<(), Error
         Err(onggi_cgroup::Error::Missing { .. }) => {}
         Err(error) => return Err(Error::Cgroup(error)),
     }
+    record.resctrl.as_ref().map_or(Ok(()), Group::remove)?;
     onggi_sys::fault::point("runtime.delete.cleared");
     locked.remove()?;
     // `runtime.md`: what goes wrong in these hooks is logged, and the rest goes on.

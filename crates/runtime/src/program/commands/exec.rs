@@ -44,8 +44,8 @@ const FLAGS: &[Flag] = &[
     Flag::with("process", "FILE", "the whole process as JSON").short("p"),
     Flag::switch("detach", "leave the process running").short("d"),
     PID_FILE,
-    Flag::with("process-label", "LABEL", "not supported: an SELinux label"),
-    Flag::with("apparmor", "PROFILE", "not supported: an AppArmor profile"),
+    Flag::with("process-label", "LABEL", "the SELinux label of the process"),
+    Flag::with("apparmor", "PROFILE", "the AppArmor profile of the process"),
     Flag::switch("no-new-privs", "set no_new_privs for the process"),
     Flag::with("cap", "NAME", "add a capability (more than once)").short("c"),
     PRESERVE_FDS,
@@ -105,7 +105,11 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     launch::tell_of_filter(context, &plan);
     tell_of_processors(context, &plan);
     context.log.debug("nsexec container setup");
-    let joined = exec::join(first.as_fd(), &plan.launch, file.as_fd(), stdio);
+    let join = || exec::join(first.as_fd(), &plan.launch, file.as_fd(), stdio);
+    let joined = match &record.resctrl {
+        Some(group) => group.start(join)?,
+        None => join(),
+    };
     let Running { pid, pidfd, terminal, mut listener, report, .. } =
         joined.map_err(|error| Error::Start(error).during(starting))?;
     context.log.debug("child process in init()");

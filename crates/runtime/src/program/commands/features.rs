@@ -36,7 +36,6 @@ const FILTER_FLAGS: [(&str, u32); 4] = [
 ];
 
 fn run(_: &Context, _: &Parsed) -> Result<u8, Error> {
-    let off = json!({ "enabled": false });
     let (modes, flags) = plan::memory_policy_names();
     let known = FILTER_FLAGS.map(|(name, _)| name);
     let supported: Vec<_> = FILTER_FLAGS
@@ -63,9 +62,9 @@ fn run(_: &Context, _: &Parsed) -> Result<u8, Error> {
                 "knownFlags": known,
                 "supportedFlags": supported,
             },
-            "apparmor": off,
-            "selinux": off,
-            "intelRdt": off,
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": true },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "memoryPolicy": { "modes": modes, "flags": flags },
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": true },
