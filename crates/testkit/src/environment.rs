@@ -5,6 +5,7 @@ use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -105,6 +106,25 @@ impl TestEnv {
         mount("small", onggi.data(), "tmpfs", MountFlags::empty(), Some(size.as_c_str())).expect("a tmpfs");
         onggi.own(&onggi.data());
         onggi.import("busybox");
+        onggi
+    }
+
+    /// As [`TestEnv::new`], with the data root on the ext4 in a file, mounted with these options beside `loop`.
+    ///
+    /// # Panics
+    /// If it cannot be mounted.
+    #[must_use]
+    pub fn on_image(program: &str, image: &Path, options: &str) -> TestEnv {
+        let mut onggi = TestEnv::new(program);
+        onggi.small_disk = true;
+        fs::create_dir(onggi.data()).expect("the data root");
+        // mount(8) finds a loop device that is free, and has it go with the mount.
+        let mounted = Command::new("mount")
+            .args(["-t", "ext4", "-o", &format!("loop,{options}")])
+            .args([image, &onggi.data()])
+            .output()
+            .expect("mount(8)");
+        assert!(mounted.status.success(), "mount: {}", String::from_utf8_lossy(&mounted.stderr));
         onggi
     }
 

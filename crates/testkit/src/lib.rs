@@ -7,6 +7,7 @@
 
 mod archive;
 mod command;
+mod disk;
 mod environment;
 pub mod http;
 mod images;
@@ -19,6 +20,7 @@ mod terminal;
 
 pub use archive::{Compression, ImageArchive, sha256_hex};
 pub use command::{Child, Output, Run};
+pub use disk::{RecordedDisk, Recording, Survival, write_image};
 pub use environment::TestEnv;
 pub use images::image;
 pub use leaks::Snapshot;
