@@ -184,11 +184,11 @@ impl Layers {
 }
 
 /// A deleted file's mark is a character device of the numbers 0 and 0.
-fn is_whiteout(data: &Stat) -> bool {
+pub(crate) fn is_whiteout(data: &Stat) -> bool {
     FileType::from_raw_mode(data.st_mode) == FileType::CharacterDevice && data.st_rdev == 0
 }
 
-fn is_opaque(directory: &OwnedFd) -> bool {
+pub(crate) fn is_opaque(directory: &OwnedFd) -> bool {
     // An ordinary user's overlays are marked by the second.
     ["trusted.overlay.opaque", "user.overlay.opaque"].iter().any(|name| {
         let mut value = [0; 2];
@@ -200,7 +200,7 @@ fn is_opaque_below(layer: &OwnedFd, path: &[u8]) -> bool {
     open_below(layer, path).is_ok_and(|directory| directory.is_some_and(|directory| is_opaque(&directory)))
 }
 
-fn open_layer(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_layer(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
 }
@@ -225,7 +225,7 @@ fn below(layer: &OwnedFd, path: &[u8], flags: OFlags) -> io::Result<Option<Owned
     }
 }
 
-fn names(directory: &OwnedFd) -> io::Result<BTreeSet<CString>> {
+pub(crate) fn names(directory: &OwnedFd) -> io::Result<BTreeSet<CString>> {
     let mut names = BTreeSet::new();
     for entry in Dir::read_from(directory)? {
         let name = entry?.file_name().to_owned();

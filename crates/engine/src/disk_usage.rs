@@ -84,8 +84,12 @@ impl Engine {
             needed.extend(record.map(|record| record.resolved.layers).unwrap_or_default());
         }
         let unneeded = store.layer_bytes.iter().filter(|(layer, _)| !needed.contains(layer));
-        let image_reclaimable = unneeded.map(|(_, bytes)| bytes).sum();
-        let layers: u64 = store.layer_bytes.values().sum();
+        let unneeded: u64 = unneeded.map(|(_, bytes)| bytes).sum();
+        let unused =
+            store.document_bytes.iter().filter(|(id, _)| !users.contains_key(id.to_string().as_str()));
+        let image_reclaimable = unneeded + unused.map(|(_, bytes)| bytes).sum::<u64>();
+        let image_bytes =
+            store.layer_bytes.values().sum::<u64>() + store.document_bytes.values().sum::<u64>();
         let volume_users = self.volume_users().unwrap_or_default();
         let volumes = self.volumes(&Filters::new())?.into_iter().map(|volume| VolumeUsage {
             bytes: usage(Path::new(&volume.mountpoint)),
@@ -94,7 +98,7 @@ impl Engine {
         });
         Ok(DiskUsage {
             images,
-            image_bytes: layers,
+            image_bytes,
             image_reclaimable,
             volumes: volumes.collect(),
             containers: containers

@@ -14,6 +14,7 @@ use onggi_error::{Diagnose as _, Kind};
 use onggi_settings::Settings;
 use onggi_store::{Image, Store};
 
+mod budget;
 mod capabilities;
 mod changes;
 mod check;
@@ -34,6 +35,7 @@ mod follow;
 mod host;
 pub mod human;
 mod id;
+mod image_diff;
 mod images;
 mod info;
 mod inspect;
@@ -67,6 +69,7 @@ mod upgrade;
 mod usage;
 mod volumes;
 
+pub use budget::Trimmed;
 pub use changes::{Change, ChangeKind};
 pub use check::Finding;
 pub use copy::{CopyOptions, CopySource, CopyTarget};

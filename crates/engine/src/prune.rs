@@ -107,11 +107,13 @@ impl Engine {
                 }
             }
         }
-        let layers = pruned.removed.iter().filter_map(|removed| match removed {
-            Removed::Deleted(digest) => before.layer_bytes.get(digest),
+        let freed = pruned.removed.iter().filter_map(|removed| match removed {
+            Removed::Deleted(digest) => {
+                before.layer_bytes.get(digest).or_else(|| before.document_bytes.get(digest))
+            }
             _ => None,
         });
-        pruned.bytes = layers.sum();
+        pruned.bytes = freed.sum();
         self.tell_prune("image", pruned.bytes);
         Ok(pruned)
     }

@@ -4,6 +4,7 @@
 //! that fails or is interrupted leaves nothing.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use onggi_registry::{
     Access, AuthFiles, Client, Config, Credential, Proxies, RemoteImage, Repository, Source, Watch,
 };
 use onggi_settings::Settings;
-use onggi_store::{Progress, Received, Receiving};
+use onggi_store::{Progress, Received, Receiving, Refetch, Report};
 
 use crate::Engine;
 use crate::error::Error;
@@ -108,6 +109,15 @@ impl Engine {
         Ok(Pulled { digest: image.digest, id, platform: image.config.platform(), up_to_date })
     }
 
+    /// Checks the store and mends it. Single layers and configs that are lost come again from the registry that their image came from.
+    ///
+    /// # Errors
+    /// As [`onggi_store::Store::check`]; a registry that does not answer is named in the report.
+    pub fn repair_store(&self) -> Result<Report, Error> {
+        let client = client(&self.settings, Arc::new(onggi_registry::Unwatched));
+        Ok(self.store.repair_from(&Origins { client })?)
+    }
+
     /// Shows credentials to a registry.
     ///
     /// # Errors
@@ -128,6 +138,28 @@ impl Engine {
     pub fn remote_tags(&self, name: &Reference, watch: Arc<dyn TransferWatch>) -> Result<Vec<String>, Error> {
         let client = client(&self.settings, watch);
         Ok(client.repository(name, Access::Pull)?.tags()?)
+    }
+}
+
+/// The registries that images came from, for a repair.
+#[derive(Debug)]
+struct Origins {
+    client: Client,
+}
+
+impl Refetch for Origins {
+    fn blob(
+        &self,
+        from: &Reference,
+        blob: &Descriptor,
+        take: &mut dyn FnMut(&mut dyn Read) -> Result<(), onggi_store::Error>,
+    ) -> Result<(), String> {
+        let repository = self.client.repository(from, Access::Pull).map_err(|error| error.to_string())?;
+        let mut stream = repository.blob(&blob.digest, blob.size);
+        take(&mut stream).map_err(|error| match stream.failure() {
+            Some(failure) => failure.to_string(),
+            None => error.to_string(),
+        })
     }
 }
 

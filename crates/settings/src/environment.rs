@@ -28,6 +28,8 @@ pub const LOG_MAX_FILE: &str = "ONGGI_LOG_MAX_FILE";
 pub const REGISTRY_MIRRORS: &str = "ONGGI_REGISTRY_MIRRORS";
 /// Like `registry.insecure`.
 pub const REGISTRY_INSECURE: &str = "ONGGI_REGISTRY_INSECURE";
+/// Bytes, like `store.budget`.
+pub const STORE_BUDGET: &str = "ONGGI_STORE_BUDGET";
 /// Like `network.default`.
 pub const NETWORK_DEFAULT: &str = "ONGGI_NETWORK_DEFAULT";
 /// Like `network.pools`.

@@ -208,6 +208,14 @@ pub const KEYS: &[Key] = &[
         show: |settings| settings.registry_insecure.join(", "),
     },
     Key {
+        name: "store.budget",
+        variable: environment::STORE_BUDGET,
+        about: "what images may take before unused ones that can be pulled again are removed for others; 0 is no limit",
+        hidden: false,
+        set: |settings, text| bytes::parse(text).map(|bytes| settings.store_budget = bytes),
+        show: |settings| bytes::show(settings.store_budget),
+    },
+    Key {
         name: "network.default",
         variable: environment::NETWORK_DEFAULT,
         about: "the network of a container that asks for none: bridge, none, host, or a name",

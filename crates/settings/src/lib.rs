@@ -53,6 +53,8 @@ pub struct Settings {
     pub registry_insecure: Vec<String>,
     /// Directories with a directory for each registry's certificates, the one that wins first. No key of its own.
     pub certificate_directories: Vec<PathBuf>,
+    /// Bytes that images may take on disk; 0 is no limit.
+    pub store_budget: u64,
     /// Of a container that asks for none.
     pub network_default: String,
     /// Where new networks get their subnets from, as `10.192.0.0/11:22`, with commas between.
@@ -190,6 +192,7 @@ impl Settings {
             log_max_file: 3,
             registry_mirrors: Vec::new(),
             registry_insecure: Vec::new(),
+            store_budget: 0,
             // Ours, then where Podman and Docker have theirs: what works with them works here.
             certificate_directories: vec![
                 sources.system.join("certs.d"),

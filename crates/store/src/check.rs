@@ -18,14 +18,16 @@ use crate::layers::{self, INDEX, LayerRecord, TAR};
 use crate::layout::Layout;
 use crate::quarantine::Quarantine;
 use crate::records::{ImageRecord, Record, Records};
+use crate::refetch::{self, Refetch, Refetched};
 use crate::remove::{self, Garbage};
 use crate::types::{Done, Finding, Report, Severity};
 use crate::{blobs, containers};
 
-pub(crate) fn check(store: &Store, repair: bool) -> Result<Report, Error> {
+/// `origins`: who brings again what is lost, if it came from a registry.
+pub(crate) fn check(store: &Store, repair: bool, origins: Option<&dyn Refetch>) -> Result<Report, Error> {
     let layout = &store.layout;
-    let mut check =
-        Check { store, layout, repair, report: Report::default(), quarantine: Quarantine::new(layout) };
+    let (report, quarantine) = (Report::default(), Quarantine::new(layout));
+    let mut check = Check { store, layout, repair, report, quarantine };
     check.leftovers()?;
     let act = match Act::begin_without_sweep(layout, "check") {
         Ok(act) => Some(act),
@@ -40,8 +42,11 @@ pub(crate) fn check(store: &Store, repair: bool) -> Result<Report, Error> {
         Err(error) => return Err(error),
     };
     check.index()?;
-    let bad_blobs = check.blobs()?;
-    let bad_layers = check.layers(act.as_ref())?;
+    let mut bad_blobs = check.blobs()?;
+    let mut bad_layers = check.layers(act.as_ref())?;
+    if let (true, Some(act), Some(origins)) = (check.repair, &act, origins) {
+        check.refetch(act, origins, &mut bad_blobs, &mut bad_layers)?;
+    }
     let doomed = check.images(&bad_blobs, &bad_layers)?;
     check.containers();
     // This act has kept every layer that it looked at.
@@ -177,6 +182,54 @@ impl Check<'_> {
             }
         }
         Ok(bad)
+    }
+
+    /// Brings again what images need and have lost, where it came from. What comes is no longer bad.
+    fn refetch(
+        &mut self,
+        act: &Act,
+        origins: &dyn Refetch,
+        bad_blobs: &mut BTreeSet<Digest>,
+        bad_layers: &mut BTreeSet<Digest>,
+    ) -> Result<(), Error> {
+        let (mut configs, mut layers) = (BTreeSet::new(), BTreeSet::new());
+        for image in Records::read(self.layout)?.images {
+            configs.insert(image.id);
+            layers.extend(image.layers.into_iter().map(|layer| layer.diff_id));
+        }
+        configs.retain(|id| !self.has_blob(id, bad_blobs));
+        layers.retain(|layer| bad_layers.contains(layer) || !self.layout.layer(layer).exists());
+        for id in configs {
+            let tried = refetch::config(self.store, act, origins, &id)?;
+            if self.refetched(&self.layout.blob(&id), tried) {
+                bad_blobs.remove(&id);
+            }
+        }
+        for diff_id in layers {
+            let tried = refetch::layer(self.store, act, origins, &diff_id)?;
+            if self.refetched(&self.layout.layer(&diff_id), tried) {
+                bad_layers.remove(&diff_id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what a try has come to. Whether the thing is whole again.
+    fn refetched(&mut self, path: &Path, tried: Refetched) -> bool {
+        match tried {
+            Refetched::From(name) => {
+                let message = format!("was lost, and was fetched again from {}", name.familiar());
+                self.find(Severity::Lost, path, message, Some(Done::Mended));
+                true
+            }
+            Refetched::NoOrigin => false,
+            Refetched::Failed(reason) => {
+                let message = format!("could not be fetched again: {reason}");
+                // What hangs on it is set aside below, and named there.
+                self.find(Severity::Leftover, path, message, None);
+                false
+            }
+        }
     }
 
     fn layer_indexes(&mut self, act: Option<&Act>, record: &LayerRecord) -> Result<(), Error> {

@@ -10,7 +10,9 @@ use crate::records::{self, ImageRecord, NameRecord, Record, Records};
 use crate::types::{Image, ImageSummary};
 use crate::{Store, blobs, remove};
 use onggi_record::{Durability, Prepared, sync_directory};
+use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};
 use std::os::fd::AsFd;
+use std::time::SystemTime;
 
 /// What a user's word for an image leads to.
 #[derive(Debug)]
@@ -118,10 +120,30 @@ pub(crate) fn list(layout: &Layout) -> Result<Vec<ImageSummary>, Error> {
             size: image.size,
             labels: image.labels.clone(),
             layers: image.layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+            last_used: last_used(layout, &image.id),
+            comes_back: records
+                .names
+                .iter()
+                .filter(|name| name.id == image.id)
+                .all(|name| name.origin.as_ref() == Some(&name.name)),
         })
         .collect();
     summaries.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
     Ok(summaries)
+}
+
+/// Notes that an image is used now: as the time of its record, which costs one call and no write that anybody waits for.
+pub(crate) fn touch(layout: &Layout, id: &Digest) {
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let times = Timestamps { last_access: now, last_modification: now };
+    let path = layout.images().join(Record::image_file(id));
+    // What is not noted is not worth an error: the image counts as less used than it is.
+    let _ = rustix::fs::utimensat(rustix::fs::CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
+}
+
+fn last_used(layout: &Layout, id: &Digest) -> SystemTime {
+    let record = std::fs::metadata(layout.images().join(Record::image_file(id)));
+    record.and_then(|record| record.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Gives an image one more name.
@@ -148,6 +170,7 @@ pub(crate) fn tag(store: &Store, source: &str, target: &Reference) -> Result<Dig
     fault::point("store.tag.prepared");
     prepared.publish()?;
     fault::point("store.tag.renamed");
+    touch(layout, &id);
     drop(guard);
     sync_directory(directory.as_fd(), "images")?;
     if leaves {

@@ -23,6 +23,7 @@ mod process;
 mod quarantine;
 mod receive;
 mod records;
+mod refetch;
 mod remove;
 mod save;
 mod send;
@@ -46,6 +47,7 @@ use mounts::{EitherForm, ErofsMounts, Presenter, UnpackedTrees};
 pub use onggi_archive::compress::gzip;
 pub use receive::{LayerLock, Received, Receiving};
 use records::{LayerUse, Records};
+pub use refetch::Refetch;
 pub use send::Sending;
 pub use types::*;
 
@@ -254,6 +256,24 @@ impl Store {
         image.layers.iter().map(size).collect()
     }
 
+    /// What each of the image's layers is and takes, the lowest first.
+    ///
+    /// # Errors
+    /// [`Error::MissingLayer`], [`Error::Record`].
+    pub fn layer_details(&self, image: &Image) -> Result<Vec<LayerDetails>, Error> {
+        let details = |diff_id| {
+            let record = layers::read_record(&self.layout, diff_id)?;
+            Ok(LayerDetails {
+                diff_id: record.diff_id,
+                size: record.size,
+                entries: record.entries,
+                inodes: record.inodes,
+                disk_bytes: usage::bytes_in(&self.layout.layer(diff_id)),
+            })
+        };
+        image.layers.iter().map(details).collect()
+    }
+
     /// Unmounts every layer; what is in use stays until its last user is gone.
     ///
     /// # Errors
@@ -284,7 +304,10 @@ impl Store {
     /// Whoever removes an image looks at the leases first: either it saw the owner's, or the image is gone now.
     fn check_leased(&self, owner: &str, image: &Digest) -> Result<(), Error> {
         match records::read_image(&self.layout, image)? {
-            Some(record) if !record.removed => Ok(()),
+            Some(record) if !record.removed => {
+                images::touch(&self.layout, image);
+                Ok(())
+            }
             _ => {
                 self.index.release(owner)?;
                 Err(Error::NoSuchImage { name: image.to_string() })
@@ -408,7 +431,16 @@ impl Store {
     /// # Errors
     /// Only when something cannot be looked at; what is wrong is in the report.
     pub fn check(&self, repair: bool) -> Result<Report, Error> {
-        check::check(self, repair)
+        check::check(self, repair, None)
+    }
+
+    /// As [`Store::check`] with `repair`, and what is lost of an image that came from a registry is brought again by `origins`, before anything that
+    /// needs it is set aside.
+    ///
+    /// # Errors
+    /// As [`Store::check`].
+    pub fn repair_from(&self, origins: &dyn Refetch) -> Result<Report, Error> {
+        check::check(self, true, Some(origins))
     }
 
     /// What the store takes on disk.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use onggi_image::{Config, Digest, Manifest, Platform, Reference};
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,23 @@ pub struct ImageSummary {
     pub size: u64,
     pub labels: Vec<(String, String)>,
     pub layers: Vec<Digest>,
+    /// When a container was made of it last, or it came or was named.
+    pub last_used: SystemTime,
+    /// A pull of its names brings it back, all of them; true of one without a name.
+    pub comes_back: bool,
+}
+
+/// A layer, as its record tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerDetails {
+    pub diff_id: Digest,
+    /// Bytes of its tar.
+    pub size: u64,
+    /// Entries of its tar; whiteouts and what a later entry replaces among them.
+    pub entries: u64,
+    pub inodes: u64,
+    /// Bytes that it takes on disk: its tar, its indexes, its tree if it is unpacked.
+    pub disk_bytes: u64,
 }
 
 /// One image that a load has brought.
@@ -177,7 +195,8 @@ pub struct DiskUsage {
     pub layers: u64,
     /// Of each layer by its diff id: its tar, its indexes, its tree if it is unpacked.
     pub layer_bytes: BTreeMap<Digest, u64>,
-    pub blob_bytes: u64,
+    /// For each image: its records, and its documents as far as no image before it has the same.
+    pub document_bytes: BTreeMap<Digest, u64>,
     /// What checks have set aside.
     pub lost_bytes: u64,
     /// What is left of acts that were cut short, or of those that are in progress.

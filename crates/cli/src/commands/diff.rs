@@ -1,7 +1,7 @@
 //! `onggi diff`: what a container has changed of its image's files.
 
 use clap::ArgMatches;
-use onggi_engine::ChangeKind;
+use onggi_engine::{Change, ChangeKind};
 
 use crate::command::{Command, Group};
 use crate::context::Context;
@@ -26,6 +26,11 @@ fn build() -> clap::Command {
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let engine = context.engine()?;
     let changes = engine.changes(&engine.resolve(text(matches, "container").unwrap_or_default())?)?;
+    print(context, &changes)
+}
+
+/// A line for each, as Docker has them.
+pub(super) fn print(context: &Context, changes: &[Change]) -> Result<u8, CliError> {
     let mut lines = String::new();
     for change in changes {
         let letter = match change.kind {

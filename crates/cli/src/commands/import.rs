@@ -63,6 +63,10 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         let file = File::open(source).map_err(|error| CliError::io(format!("open {source}"), &error))?;
         engine.import(&mut Interruptible::new(file, &bars), &options, &bars)
     };
-    context.line(&bars.end(id)?.to_string())?;
+    let id = bars.end(id)?;
+    context.line(&id.to_string())?;
+    for note in engine.keep_budget(&[id])?.notes() {
+        context.warn(&note);
+    }
     Ok(0)
 }

@@ -37,8 +37,12 @@ pub(crate) const IMAGE: Command = Command {
     names: &["image inspect"],
     about: "Show everything about images",
     group: Group::Hidden,
+    build: || build().arg(switch("layers", None, "With each layer: what made it, its sizes, who shares it")),
     run: |context, matches| inspect(context, matches, Some(Kind::Image)),
-    examples: &[("image inspect -f '{{json .Config.Env}}' debian", "The variables that it sets")],
+    examples: &[
+        ("image inspect -f '{{json .Config.Env}}' debian", "The variables that it sets"),
+        ("image inspect --layers -f '{{json .Layers}}' debian", "Each of its layers"),
+    ],
     ..COMMAND
 };
 
@@ -72,8 +76,13 @@ fn inspect(context: &Context, matches: &ArgMatches, kind: Option<Kind>) -> Resul
     let oci = is(matches, "oci");
     let kind = if oci { Some(Kind::Container) } else { kind };
     let templated = template(matches).is_some();
+    // A flag of `image inspect` alone.
+    let layers = matches.try_get_one::<bool>("layers").ok().flatten() == Some(&true);
     let find = |name: &str| {
-        let object = find(context, name, kind, oci, is(matches, "size"))?;
+        let mut object = find(context, name, kind, oci, is(matches, "size"))?;
+        if layers {
+            object["Layers"] = image_layers(context, name)?;
+        }
         Ok(if templated { with_optional(object) } else { object })
     };
     show(context, matches, "names", find, |mut found| {
@@ -152,6 +161,12 @@ fn image(context: &Context, name: &str) -> Result<Value, CliError> {
     let image = store.resolve(name)?;
     let names = store.names(&image.id)?;
     Ok(image::describe(&image, &names, &store.repo_digests(&image.id)?))
+}
+
+fn image_layers(context: &Context, name: &str) -> Result<Value, CliError> {
+    let store = context.store()?;
+    let image = store.resolve(name)?;
+    Ok(image::layers(&image, &store.layer_details(&image)?, &store.images()?))
 }
 
 fn volume(context: &Context, name: &str) -> Result<Value, CliError> {

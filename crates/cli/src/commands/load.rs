@@ -91,5 +91,9 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
             context.line(&format!("Loaded image: {}", name.familiar()))?;
         }
     }
+    let came: Vec<_> = loaded.into_iter().map(|image| image.id).collect();
+    for note in engine.keep_budget(&came)?.notes() {
+        context.warn(&note);
+    }
     Ok(0)
 }

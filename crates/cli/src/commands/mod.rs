@@ -16,7 +16,9 @@ mod export;
 mod hello;
 mod history;
 mod host_checks;
+mod image_diff;
 mod image_prune;
+mod image_tree;
 mod images;
 mod import;
 pub(crate) mod info;
@@ -104,6 +106,8 @@ pub(crate) const TABLE: &[&Command] = &[
     &save::COMMAND,
     &tag::COMMAND,
     &history::COMMAND,
+    &image_tree::COMMAND,
+    &image_diff::COMMAND,
     &rmi::COMMAND,
     &image_prune::COMMAND,
     &inspect::IMAGE,

@@ -122,6 +122,9 @@ fn pull(
     transfer.line(&format!("Digest: {}", pulled.digest));
     let status = if pulled.up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
     transfer.line(&format!("Status: {status} {}", name.familiar()));
+    for note in engine.keep_budget(&[pulled.id])?.notes() {
+        transfer.note(&note);
+    }
     Ok(())
 }
 

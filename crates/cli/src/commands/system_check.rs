@@ -18,7 +18,10 @@ pub(crate) const COMMAND: Command = Command {
     failure: 1,
     examples: &[
         ("system check", "Look only; exit code 1 if something is wrong"),
-        ("system check --repair", "Mend what can be mended; what cannot is set aside, not deleted"),
+        (
+            "system check --repair",
+            "Mend, fetch lost layers again; what cannot be had is set aside, not deleted",
+        ),
     ],
 };
 
@@ -35,8 +38,9 @@ fn build() -> clap::Command {
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let (repair, quiet) = (is(matches, "repair"), is(matches, "quiet"));
     // First the containers: what of theirs cannot be read holds every image.
-    let records = context.engine()?.check(repair)?;
-    let report = context.store()?.check(repair)?;
+    let engine = context.engine()?;
+    let records = engine.check(repair)?;
+    let report = if repair { engine.repair_store()? } else { engine.store().check(false)? };
     let (mut lines, mut set_aside) = (Vec::new(), false);
     for finding in &report.findings {
         let (state, place) = match &finding.done {

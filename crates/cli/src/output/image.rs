@@ -1,7 +1,7 @@
 //! An image as `docker image inspect` describes it.
 
 use onggi_image::Reference;
-use onggi_store::Image;
+use onggi_store::{Image, ImageSummary, LayerDetails};
 use serde_json::{Value, json};
 
 /// Docker's fields, in Docker's order.
@@ -32,6 +32,31 @@ pub(crate) fn describe(image: &Image, names: &[Reference], digests: &[Reference]
             "size": image.raw_manifest.len(),
         },
     })
+}
+
+/// Each layer, the lowest first: what it is, what made it, what it takes here, and which other images have it.
+pub(crate) fn layers(image: &Image, details: &[LayerDetails], all: &[ImageSummary]) -> Value {
+    let mut steps = image.config.history.iter().filter(|step| !step.empty_layer);
+    let untold = details.len().saturating_sub(steps.clone().count());
+    let describe = |(number, layer): (usize, &LayerDetails)| {
+        // Layers that no step speaks of come first.
+        let step = if number < untold { None } else { steps.next() };
+        let blob = image.manifest.layers.get(number);
+        let others = all.iter().filter(|other| other.id != image.id && other.layers.contains(&layer.diff_id));
+        json!({
+            "DiffID": layer.diff_id.to_string(),
+            "CreatedBy": step.map_or("", |step| step.created_by.as_str()),
+            "Size": layer.size,
+            "Entries": layer.entries,
+            "Inodes": layer.inodes,
+            "DiskUsage": layer.disk_bytes,
+            "Blob": blob.map(|blob| json!({
+                "mediaType": blob.media_type, "digest": blob.digest.to_string(), "size": blob.size,
+            })),
+            "SharedWith": others.map(|other| other.id.to_string()).collect::<Vec<_>>(),
+        })
+    };
+    Value::Array(details.iter().enumerate().map(describe).collect())
 }
 
 /// The document's own, and what it leaves out as Docker's clients and templates expect to find it.

@@ -23,7 +23,7 @@ use crate::layers::{self, Expected, Ingested};
 use crate::layout::open_directory;
 use crate::records::{self, ImageRecord, LayerUse, NameRecord, Record};
 use crate::types::{LoadOptions, Loaded, Progress};
-use crate::{Store, blobs, remove};
+use crate::{Store, blobs, images, remove};
 use onggi_record::{Durability, Prepared, sync_directory};
 use source::{DirectorySource, Source, TarSource};
 
@@ -224,7 +224,10 @@ pub(crate) fn commit_from(
     match records::read_image(layout, &id) {
         // The same config with the same layers: what is there stays, with the manifest that it first came with. A name keeps the one that it
         // was given with; what neither keeps is collected.
-        Ok(Some(existing)) if !existing.removed => drop(prepared),
+        Ok(Some(existing)) if !existing.removed => {
+            drop(prepared);
+            images::touch(layout, &id);
+        }
         _ => prepared.publish()?,
     }
     fault::point("store.image.renamed");
