@@ -366,9 +366,8 @@ fn what_is_not_built_is_refused_by_name() {
     let bundle = Bundle::new("true");
     for (line, text) in [
         ("--systemd-cgroup run {}", "the systemd cgroup driver (--systemd-cgroup) is not supported"),
-        ("--criu /x run {}", "--criu is not supported"),
-        ("checkpoint {}", "checkpoint is not supported"),
-        ("restore --image-path x {}", "restore is not supported"),
+        ("checkpoint {}", "container does not exist"),
+        ("--criu /nonexistent restore {}", "executable file not found in $PATH: install the package criu"),
         ("run --nonsense {}", "flag provided but not defined: -nonsense"),
         ("run a/b", "invalid container ID format"),
         ("--root / list", "Option --root argument should not be set to /"),

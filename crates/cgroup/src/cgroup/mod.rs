@@ -106,6 +106,16 @@ impl Cgroup {
         }
     }
 
+    /// The directory whose processes [`Cgroup::freeze`] stops, by its name on this host; `None` without a freezer.
+    #[must_use]
+    pub fn freezer_path(&self) -> Option<PathBuf> {
+        let index = match self.layout {
+            Layout::V2 { .. } => 0,
+            Layout::V1 { .. } => self.layout.index_of("freezer")?,
+        };
+        self.directory_at(index).map(|_| PathBuf::from(self.name(index)))
+    }
+
     /// Moves a child of the caller's that has no right to it itself, because it is in a user namespace. `born_in_v2`: it is in the v2
     /// group already. The slow way, under a lock over all forks.
     ///

@@ -29,6 +29,7 @@ mod problem;
 mod procfs;
 mod program;
 mod report;
+mod restore;
 mod root;
 mod scheduling;
 mod session;
@@ -41,6 +42,7 @@ mod view;
 pub use hooks::run as run_hooks;
 pub use launch::{Connected, Terminal, join, start};
 pub use report::{Failure, Report, Request, parse_report, read_report, read_report_with_requests};
+pub use restore::{Home, make_mount_points, mount_root};
 pub use view::{Bind, View, view};
 
 /// The standard streams of the new process.

@@ -36,6 +36,8 @@ pub(crate) enum Error {
     Start(#[source] StartError),
     #[error("{}", cgroup_words(.0))]
     Cgroup(#[source] onggi_cgroup::Error),
+    #[error("{0}")]
+    Criu(#[from] super::criu::Error),
     /// A step of a start, or a hook; the message is ready.
     #[error("{0}")]
     Failed(String),
@@ -68,6 +70,12 @@ impl Error {
     }
 }
 
+impl From<onggi_runtime::exec::Failure> for Error {
+    fn from(failure: onggi_runtime::exec::Failure) -> Error {
+        Error::Failed(failure.message)
+    }
+}
+
 impl Diagnose for Error {
     fn kind(&self) -> Kind {
         match self {
@@ -80,6 +88,7 @@ impl Diagnose for Error {
             Error::Plan(error) => error.kind(),
             Error::Start(error) => error.kind(),
             Error::Cgroup(error) => error.kind(),
+            Error::Criu(error) => error.kind(),
             Error::Failed(_) | Error::Program(_) => Kind::Internal,
             Error::During { source, .. } => source.kind(),
         }

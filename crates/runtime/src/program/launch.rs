@@ -17,7 +17,7 @@ use super::notify::{self, Notify};
 use super::record::{self, Record};
 use super::resctrl::{self, Group};
 use super::store::{self, Locked};
-use super::{Context, devices, fifo, prepare, resources, sockets, status, time};
+use super::{Context, criu, devices, fifo, prepare, resources, sockets, status, time};
 
 const SIGKILL: i32 = 9;
 
@@ -58,7 +58,7 @@ pub(crate) struct Launched {
     pub(crate) terminal: Option<OwnedFd>,
     /// Where a container that runs already says that it is ready.
     pub(crate) notify: Option<Notify>,
-    cgroup: Cgroup,
+    pub(crate) cgroup: Cgroup,
 }
 
 /// Creates the container. If that fails, nothing is left.
@@ -147,36 +147,30 @@ impl Launched {
     }
 }
 
-struct Attempt<'a> {
-    context: &'a Context,
-    mode: Mode,
-    id: &'a str,
-    bundle: PathBuf,
-    rootfs: PathBuf,
-    layout: &'a Layout,
-    keep_keyring: bool,
-    without_pivot: bool,
-    preserved: u32,
-    notify: Option<PathBuf>,
-    console: Option<&'a str>,
+#[derive(Debug)]
+pub(crate) struct Attempt<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) mode: Mode,
+    pub(crate) id: &'a str,
+    pub(crate) bundle: PathBuf,
+    pub(crate) rootfs: PathBuf,
+    pub(crate) layout: &'a Layout,
+    pub(crate) keep_keyring: bool,
+    pub(crate) without_pivot: bool,
+    pub(crate) preserved: u32,
+    pub(crate) notify: Option<PathBuf>,
+    pub(crate) console: Option<&'a str>,
 }
 
 type Started = (Record, OwnedFd, Option<OwnedFd>, Cgroup);
 
 impl Attempt<'_> {
     fn run(&self, locked: &Locked, spec: oci::Spec) -> Result<Started, Error> {
-        let mut record = self.record(locked, &spec)?;
         if self.mode == Mode::Create {
             fifo::make(&locked.directory.fifo())?;
         }
         let gate = (self.mode == Mode::Create).then(|| locked.directory.fifo());
-        let plan = self.plan(&spec, &record, gate)?;
-        record.cgroup.path.clone_from(&plan.launch.cgroup.path);
-        if !plan.filter.is_empty() {
-            locked.write_filter(&plan.filter)?;
-            record.seccomp = Some(filter_flags(&plan));
-        }
-        self.context.log.debug_all(|| plan.explain());
+        let (mut record, plan) = self.prepare(locked, &spec, gate)?;
         tell_of_filter(self.context, &plan);
         self.context.log.debug("nsexec container setup");
         let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
@@ -197,6 +191,28 @@ impl Attempt<'_> {
         let started = started.inspect_err(|_| forget(group.as_ref()))?;
         self.context.log.debug("init: closing the pipe to signal completion");
         Ok(started)
+    }
+
+    /// The plan, and the record of a container that does not run yet.
+    pub(crate) fn prepare(
+        &self,
+        locked: &Locked,
+        spec: &oci::Spec,
+        gate: Option<PathBuf>,
+    ) -> Result<(Record, Plan), Error> {
+        let mut record = self.record(locked, spec)?;
+        let plan = self.plan(spec, &record, gate)?;
+        record.cgroup.path.clone_from(&plan.launch.cgroup.path);
+        record.external = criu::External::of(&plan);
+        if !plan.launch.terminal {
+            record.streams = criu::streams();
+        }
+        if !plan.filter.is_empty() {
+            locked.write_filter(&plan.filter)?;
+            record.seccomp = Some(filter_flags(&plan));
+        }
+        self.context.log.debug_all(|| plan.explain());
+        Ok((record, plan))
     }
 
     fn record(&self, locked: &Locked, spec: &oci::Spec) -> Result<Record, Error> {
@@ -229,6 +245,8 @@ impl Attempt<'_> {
             keep_keyring: self.keep_keyring,
             resctrl: None,
             notify: self.notify.clone(),
+            external: criu::External::default(),
+            streams: Vec::new(),
         })
     }
 
@@ -354,7 +372,7 @@ fn forget(group: Option<&Group>) {
 }
 
 /// A container that waits gets its socket when it is started.
-fn prepare_notify(
+pub(crate) fn prepare_notify(
     manager: Option<PathBuf>,
     mode: Mode,
     locked: &Locked,
@@ -383,7 +401,7 @@ pub(crate) fn pass_listener(
     agent.pass_on(process, number, pid, &record.state(status))
 }
 
-fn parent_hooks(hooks: &oci::Hooks, record: &Record) -> Result<(), Error> {
+pub(crate) fn parent_hooks(hooks: &oci::Hooks, record: &Record) -> Result<(), Error> {
     let state = record.state("creating");
     let run = |point, list: &[oci::Hook]| exec::run_hooks(point, list, &state, &environment());
     run("prestart", &hooks.prestart)
@@ -474,7 +492,11 @@ pub(crate) fn check_terminal(terminal: bool, detaches: bool, socket: bool) -> Re
     }
 }
 
-fn announce(launched: &Launched, pidfd_socket: Option<&str>, pid_file: Option<&str>) -> Result<(), Error> {
+pub(crate) fn announce(
+    launched: &Launched,
+    pidfd_socket: Option<&str>,
+    pid_file: Option<&str>,
+) -> Result<(), Error> {
     if let Some(socket) = pidfd_socket {
         sockets::send(socket, "pidfd", launched.pidfd.as_fd())?;
     }

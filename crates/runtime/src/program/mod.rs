@@ -7,6 +7,7 @@ use std::process::ExitCode;
 mod arguments;
 mod bundle;
 mod commands;
+mod criu;
 mod devices;
 mod error;
 mod fifo;
@@ -37,6 +38,8 @@ pub(crate) struct Context {
     pub(crate) log: Log,
     /// No cgroups at all (crun's `--cgroup-manager disabled`, which Podman sends).
     pub(crate) without_cgroups: bool,
+    /// The program that `--criu` names.
+    pub(crate) criu: Option<String>,
 }
 
 const GLOBAL: &[Flag] = &[
@@ -51,7 +54,7 @@ const GLOBAL: &[Flag] = &[
     Flag::switch("systemd-cgroup", "not supported: cgroups are made in the file system"),
     Flag::with("cgroup-manager", "NAME", "cgroupfs or disabled (cgroupfs); systemd is not supported"),
     Flag::with("rootless", "WORD", "true, false or auto (auto)"),
-    Flag::with("criu", "PATH", "not supported"),
+    Flag::with("criu", "PATH", "the program criu (that in $PATH)"),
     Flag::switch("help", "show this").short("h"),
     Flag::switch("version", "show the version").short("v"),
 ];
@@ -108,11 +111,6 @@ fn run(global: &Parsed, log: &mut Log) -> Result<u8, Failed> {
         let help = Some(help::program(GLOBAL));
         return Err(Failed { error: Error::usage(format!("No help topic for '{name}'")), code: 1, help });
     };
-    let asks = rest.iter().any(|word| matches!(word.as_str(), "-h" | "-help" | "--help"));
-    if command.about == commands::NOT_SUPPORTED && !asks {
-        // Whatever its flags are.
-        return Err(Error::unsupported(command.name).into());
-    }
     let with_help = |error| Failed { error, code: command.failure_code, help: Some(help::command(command)) };
     let parsed = arguments::parse(command.flags, rest, command.stops_at_first);
     let parsed = parsed.map_err(|error| with_help(Error::usage(format!("Incorrect Usage: {error}"))))?;
@@ -126,6 +124,7 @@ fn run(global: &Parsed, log: &mut Log) -> Result<u8, Failed> {
         store: Store::new(root(global)?, global.value("root").is_some()),
         log: log.clone(),
         without_cgroups: global.value("cgroup-manager") == Some("disabled"),
+        criu: global.value("criu").map(str::to_owned),
     };
     (command.run)(&context, &parsed).map_err(|error| Failed { error, code: command.failure_code, help: None })
 }
@@ -138,9 +137,6 @@ fn refuse(global: &Parsed) -> Result<(), Error> {
     match global.value("cgroup-manager") {
         None | Some("cgroupfs" | "disabled") => {}
         Some(other) => return Err(Error::usage(format!("invalid cgroup manager {other:?}"))),
-    }
-    if global.value("criu").is_some_and(|path| !path.is_empty()) {
-        return Err(Error::unsupported("--criu"));
     }
     match global.value("rootless") {
         None | Some("true" | "false" | "auto") => Ok(()),

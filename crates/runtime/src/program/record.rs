@@ -59,6 +59,12 @@ pub(crate) struct Record {
     /// Where the service manager listens for `READY=1`, if somebody gave it in `NOTIFY_SOCKET`.
     #[serde(default)]
     pub(crate) notify: Option<PathBuf>,
+    /// What `checkpoint` has to leave alone.
+    #[serde(default)]
+    pub(crate) external: super::criu::External,
+    /// What the first process's streams were at its start, as `/proc/PID/fd` shows them; empty for a terminal's.
+    #[serde(default)]
+    pub(crate) streams: Vec<String>,
 }
 
 impl Record {

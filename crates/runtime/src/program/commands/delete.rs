@@ -62,7 +62,7 @@ pub(crate) fn ended(context: &Context, record: &Record) -> Result<(), Error> {
     clear(context, context.store.lock(&record.id)?, record)
 }
 
-fn clear(context: &Context, locked: Locked, record: &Record) -> Result<(), Error> {
+pub(crate) fn clear(context: &Context, locked: Locked, record: &Record) -> Result<(), Error> {
     match record.cgroup() {
         _ if record.cgroup.remove_if_empty() => {}
         Ok(cgroup) => {

@@ -72,6 +72,8 @@ fn run(_: &Context, _: &Parsed) -> Result<u8, Error> {
         "annotations": {
             "org.onggi.version": env!("CARGO_PKG_VERSION"),
             "org.opencontainers.runc.version": RUNC,
+            // The commands; whether there is a criu that works, they say themselves.
+            "org.opencontainers.runc.checkpoint.enabled": "true",
             "org.onggi.host.apparmor": has("/sys/kernel/security/apparmor"),
             "org.onggi.host.selinux": has("/sys/fs/selinux/enforce"),
             "org.onggi.host.intelRdt": has("/sys/fs/resctrl/info"),

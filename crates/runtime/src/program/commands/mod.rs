@@ -16,6 +16,7 @@ mod kill;
 mod list;
 mod pause;
 mod ps;
+mod restore;
 mod run;
 mod spec;
 mod start;
@@ -40,7 +41,7 @@ pub(crate) struct Command {
 
 /// In the order of the help.
 pub(crate) const ALL: &[Command] = &[
-    checkpoint::CHECKPOINT,
+    checkpoint::COMMAND,
     create::COMMAND,
     delete::COMMAND,
     events::COMMAND,
@@ -50,7 +51,7 @@ pub(crate) const ALL: &[Command] = &[
     list::COMMAND,
     pause::PAUSE,
     ps::COMMAND,
-    checkpoint::RESTORE,
+    restore::COMMAND,
     pause::RESUME,
     run::COMMAND,
     spec::COMMAND,
@@ -62,9 +63,6 @@ pub(crate) const ALL: &[Command] = &[
 pub(crate) fn find(name: &str) -> Option<&'static Command> {
     ALL.iter().find(|command| command.name == name)
 }
-
-/// What the help says of a command that is known and not built.
-pub(crate) const NOT_SUPPORTED: &str = "not supported";
 
 impl Command {
     pub(crate) fn check(&self, count: usize) -> Result<(), Error> {
