@@ -17,6 +17,8 @@ mod repository;
 mod upload;
 mod watch;
 
+#[cfg(fuzzing)]
+pub use auth::challenge::words as challenges;
 pub use auth::{AuthFiles, Credential, Stored};
 pub use blob::Blob;
 pub use client::{Access, Client, Source};

@@ -35,6 +35,18 @@ pub(crate) fn parse<'a>(headers: impl Iterator<Item = &'a str>) -> Vec<Challenge
     challenges
 }
 
+/// The words of each, for the fuzzer.
+#[cfg(fuzzing)]
+pub fn words<'a>(headers: impl Iterator<Item = &'a str>) -> Vec<Vec<String>> {
+    let words = |challenge| match challenge {
+        Challenge::Basic => Vec::new(),
+        Challenge::Bearer { realm, service, scope } => {
+            std::iter::once(realm).chain(service).chain(scope).collect()
+        }
+    };
+    parse(headers).into_iter().map(words).collect()
+}
+
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
