@@ -79,6 +79,18 @@ pub(crate) fn parse(list: &[DeviceRule]) -> Result<Vec<Rule>, Error> {
     Ok(rules)
 }
 
+/// A list as a default and what differs from it, with the devices that every container has: what v1 takes, and systemd if the default is to
+/// deny. `None` if it cannot be said so, because of an exception to an exception.
+///
+/// # Errors
+/// [`Error::BadLimit`] for a rule that means nothing.
+pub fn device_exceptions(list: &[DeviceRule]) -> Result<Option<(bool, Vec<Rule>)>, Error> {
+    match crate::v1::devices::exceptions(&parse(list)?) {
+        Err(Error::Unsupported { .. }) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 fn parse_rule(rule: &DeviceRule) -> Result<Rule, Error> {
     let bad = |reason: String| Error::BadLimit { limit: "devices".into(), reason };
     let number = |name: &str, value: Option<i64>| match value {

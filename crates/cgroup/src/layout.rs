@@ -179,6 +179,23 @@ pub fn detect_delegated() -> Result<Layout, Error> {
     }
 }
 
+/// Only what is beneath one group of a v2 host (`/user.slice/…`, as `/proc/PID/cgroup` has it); `None` on a v1 host.
+///
+/// # Errors
+/// [`Error::Read`] without `/proc` or without such a group, [`Error::BadPath`], [`Error::NotMounted`].
+pub fn detect_beneath(group: &str) -> Result<Option<Layout>, Error> {
+    match mounted()? {
+        Layout::V2 { root, .. } if group.trim_matches('/').is_empty() => {
+            with_controllers(Layout::V2 { root, controllers: Vec::new() }).map(Some)
+        }
+        Layout::V2 { root, .. } => {
+            let root = root.join(crate::plan::parse_path(group)?);
+            with_controllers(Layout::V2 { root, controllers: Vec::new() }).map(Some)
+        }
+        Layout::V1 { .. } => Ok(None),
+    }
+}
+
 fn mounted() -> Result<Layout, Error> {
     let path = Path::new("/proc/self/mountinfo");
     let mountinfo =

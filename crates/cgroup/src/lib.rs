@@ -16,8 +16,9 @@ mod v1;
 mod v2;
 
 pub use cgroup::{Cgroup, Subgroup};
-pub use devices::{DeviceKind, Rule};
+pub use devices::{DeviceKind, Rule, device_exceptions};
 pub use error::{Error, how_to_delegate};
-pub use layout::{Hierarchy, Layout, detect, detect_at, detect_delegated};
+pub use layout::{Hierarchy, Layout, detect, detect_at, detect_beneath, detect_delegated};
 pub use plan::{IfMissing, Plan, Step, plan};
 pub use stats::{CpuStats, DeviceIo, MemoryStats, PidsStats, Stats};
+pub use v2::cpu_weight;

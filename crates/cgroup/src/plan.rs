@@ -146,11 +146,11 @@ impl Limits<'_> {
     }
 }
 
-/// Refuses what would leave the tree, name the root itself, or needs systemd.
+/// Refuses what would leave the tree, name the root itself, or is meant for systemd.
 pub(crate) fn parse_path(path: &str) -> Result<String, Error> {
     let bad = |reason| Err(Error::BadPath { path: path.into(), reason });
     if !path.starts_with('/') && path.split(':').count() == 3 {
-        return bad("this is the form of the systemd driver (slice:prefix:name), which is not built yet");
+        return bad("this is the form that the systemd driver takes (slice:prefix:name)");
     }
     if path.contains(['\0', '\n']) {
         return bad("it contains a control character");

@@ -365,7 +365,6 @@ fn limits_change_while_it_runs() {
 fn what_is_not_built_is_refused_by_name() {
     let bundle = Bundle::new("true");
     for (line, text) in [
-        ("--systemd-cgroup run {}", "the systemd cgroup driver (--systemd-cgroup) is not supported"),
         ("checkpoint {}", "container does not exist"),
         ("--criu /nonexistent restore {}", "executable file not found in $PATH: install the package criu"),
         ("run --nonsense {}", "flag provided but not defined: -nonsense"),

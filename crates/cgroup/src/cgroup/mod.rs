@@ -208,6 +208,20 @@ impl Cgroup {
             return Err(Error::Unsupported { limit: "a new device list".into(), reason });
         }
         let steps = plan::limits(&self.layout, resources)?;
+        self.check_usage(resources)?;
+        if let Layout::V2 { .. } = self.layout {
+            let controllers = v2::controllers_of(&steps);
+            let plan = Plan::naming(&self.layout, &self.path);
+            v2::enable(&open_roots(&self.layout)?[0], &plan, &controllers)?;
+        }
+        apply_all(&self.layout, &self.path, &self.directories, &steps.iter().collect::<Vec<_>>())
+    }
+
+    /// Whether more is in use than is to be allowed, for who wants to know before it is written (`checkBeforeUpdate`).
+    ///
+    /// # Errors
+    /// [`Error::BelowUsage`].
+    pub fn check_usage(&self, resources: &Resources) -> Result<(), Error> {
         if let Some(memory) =
             resources.memory.as_ref().filter(|memory| memory.check_before_update == Some(true))
         {
@@ -219,12 +233,7 @@ impl Cgroup {
                 }
             }
         }
-        if let Layout::V2 { .. } = self.layout {
-            let controllers = v2::controllers_of(&steps);
-            let plan = Plan::naming(&self.layout, &self.path);
-            v2::enable(&open_roots(&self.layout)?[0], &plan, &controllers)?;
-        }
-        apply_all(&self.layout, &self.path, &self.directories, &steps.iter().collect::<Vec<_>>())
+        Ok(())
     }
 
     fn directory_at(&self, hierarchy: usize) -> Option<&OwnedFd> {

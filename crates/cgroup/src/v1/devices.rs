@@ -19,7 +19,7 @@ pub(crate) fn step(layout: &Layout, rules: &[Rule]) -> Result<Step, Error> {
 }
 
 /// The default and what differs from it.
-fn exceptions(rules: &[Rule]) -> Result<(bool, Vec<Rule>), Error> {
+pub(crate) fn exceptions(rules: &[Rule]) -> Result<(bool, Vec<Rule>), Error> {
     let mut allow_by_default = false;
     let mut exceptions: Vec<Rule> = Vec::new();
     for rule in rules {

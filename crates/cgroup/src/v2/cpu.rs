@@ -37,7 +37,8 @@ pub(super) fn limits(limits: &mut Limits<'_>, cpu: &Cpu) -> Result<(), Error> {
 
 /// v1's shares (2 to 262144, 1024 by default) as a weight (1 to 10000, 100 by default), so that both ends *and* both defaults
 /// meet: the quadratic of runc 1.3.2, crun 1.23 and Kubernetes (KEP-2254 had a straight line, which gave 1024 shares a weight of 39).
-fn weight(shares: u64) -> u64 {
+#[must_use]
+pub fn weight(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,

@@ -21,6 +21,7 @@ use crate::plan::{Limits, Plan, Step};
 use crate::{Error, Layout, directory};
 
 // What v1 says in the same way.
+pub use cpu::weight as cpu_weight;
 pub(crate) use hugetlb::check_page_size;
 pub(crate) use io::leaf_weight;
 pub(crate) use memory::bad_swap;

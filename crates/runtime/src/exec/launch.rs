@@ -56,7 +56,10 @@ pub fn start(launch: &Launch, plan: BorrowedFd<'_>, stdio: Stdio) -> Result<Runn
             return Err(StartError::Cgroup(error));
         }
         Err(error) => {
-            if let Ok(half) = launch.cgroup.open() {
+            // With a keeper it is for its caller to remove: nobody can before that one has gone.
+            if launch.cgroup.keeper.is_none()
+                && let Ok(half) = launch.cgroup.open()
+            {
                 // What could not be made is the error that counts.
                 let _ = half.remove();
             }
@@ -68,7 +71,9 @@ pub fn start(launch: &Launch, plan: BorrowedFd<'_>, stdio: Stdio) -> Result<Runn
             Ok(Running { pid, pidfd, terminal, network, listener, report, cgroup })
         }
         Err(error) => {
-            let _ = cgroup.remove();
+            if launch.cgroup.keeper.is_none() {
+                let _ = cgroup.remove();
+            }
             Err(error)
         }
     }

@@ -38,6 +38,8 @@ pub(crate) enum Error {
     Cgroup(#[source] onggi_cgroup::Error),
     #[error("{0}")]
     Criu(#[from] super::criu::Error),
+    #[error("{0}")]
+    Systemd(#[source] onggi_systemd::Error),
     /// A step of a start, or a hook; the message is ready.
     #[error("{0}")]
     Failed(String),
@@ -89,6 +91,7 @@ impl Diagnose for Error {
             Error::Start(error) => error.kind(),
             Error::Cgroup(error) => error.kind(),
             Error::Criu(error) => error.kind(),
+            Error::Systemd(error) => error.kind(),
             Error::Failed(_) | Error::Program(_) => Kind::Internal,
             Error::During { source, .. } => source.kind(),
         }
@@ -100,6 +103,7 @@ impl Diagnose for Error {
             Error::Plan(error) => error.hint(),
             Error::Start(error) => error.hint(),
             Error::Cgroup(error) => error.hint(),
+            Error::Systemd(error) => error.hint(),
             Error::During { source, .. } => source.hint(),
             _ => None,
         }

@@ -17,7 +17,7 @@ use super::notify::{self, Notify};
 use super::record::{self, Record};
 use super::resctrl::{self, Group};
 use super::store::{self, Locked};
-use super::{Context, criu, devices, fifo, prepare, resources, sockets, status, time};
+use super::{Context, criu, devices, fifo, prepare, resources, sockets, status, systemd, time};
 
 const SIGKILL: i32 = 9;
 
@@ -79,7 +79,11 @@ pub(crate) fn launch(
     for warning in prepare::prepare(&mut bundle.spec, &bundle.path, &rootfs, descriptors.listening) {
         context.log.warn(&warning);
     }
-    let layout = layout(context)?;
+    let mut systemd = if context.systemd { Some(systemd::Driver::connect()?) } else { None };
+    let layout = match &mut systemd {
+        Some(driver) => driver.layout()?,
+        None => layout(context)?,
+    };
     let locked = context.store.create(id)?;
     let mut spec = std::mem::take(&mut bundle.spec);
     let manager = notify::of_caller();
@@ -103,7 +107,7 @@ pub(crate) fn launch(
         notify: manager,
         console: console.as_deref(),
     };
-    let launched = match attempt.run(&locked, spec) {
+    let launched = match attempt.run(&locked, spec, systemd.as_mut()) {
         Ok((record, pidfd, terminal, cgroup)) => Launched { locked, record, pidfd, terminal, notify, cgroup },
         Err(error) => {
             // The first error counts; a directory that stays is what `delete --force` is for.
@@ -141,6 +145,7 @@ impl Launched {
             rustix::process::waitpid(pid, rustix::process::WaitOptions::empty())
         });
         self.cgroup.kill().map_err(Error::Cgroup)?;
+        self.record.systemd.as_ref().map_or(Ok(()), systemd::Kept::stop)?;
         self.cgroup.remove().map_err(Error::Cgroup)?;
         self.record.resctrl.as_ref().map_or(Ok(()), Group::remove)?;
         self.locked.remove()
@@ -165,12 +170,21 @@ pub(crate) struct Attempt<'a> {
 type Started = (Record, OwnedFd, Option<OwnedFd>, Cgroup);
 
 impl Attempt<'_> {
-    fn run(&self, locked: &Locked, spec: oci::Spec) -> Result<Started, Error> {
+    fn run(
+        &self,
+        locked: &Locked,
+        mut spec: oci::Spec,
+        systemd: Option<&mut systemd::Driver>,
+    ) -> Result<Started, Error> {
+        let mut scope = systemd
+            .map(|driver| driver.plan(&mut spec, self.id, self.layout, &self.context.log))
+            .transpose()?;
         if self.mode == Mode::Create {
             fifo::make(&locked.directory.fifo())?;
         }
         let gate = (self.mode == Mode::Create).then(|| locked.directory.fifo());
-        let (mut record, plan) = self.prepare(locked, &spec, gate)?;
+        let (mut record, mut plan) = self.prepare(locked, &spec, gate)?;
+        record.systemd = scope.as_ref().map(systemd::Scope::kept);
         tell_of_filter(self.context, &plan);
         self.context.log.debug("nsexec container setup");
         let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
@@ -178,16 +192,22 @@ impl Attempt<'_> {
         onggi_sys::fault::point("runtime.create.planned");
         let wanted = spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
         let group = wanted.map(|wanted| Group::make(&resctrl::root()?, self.id, wanted)).transpose()?;
-        let start = || exec::start(&plan.launch, file.as_fd(), stdio).map_err(Error::Start);
+        let start = || {
+            // A scope that is not there yet takes only its keeper with it.
+            scope.as_mut().map_or(Ok(()), |scope| scope.start(self.id, &mut plan.launch.cgroup))?;
+            exec::start(&plan.launch, file.as_fd(), stdio).map_err(Error::Start)
+        };
         let running = match &group {
             Some(group) => group.start(start).and_then(|started| started),
             None => start(),
         };
+        let cgroup = running.as_ref().ok().map(|running| &running.cgroup);
+        let settled = scope.map_or(Ok(()), |scope| scope.settle(cgroup));
         let running = running.inspect_err(|_| forget(group.as_ref()))?;
         record.resctrl.clone_from(&group);
         onggi_sys::fault::point("runtime.create.cloned");
         self.context.log.debug("child process in init()");
-        let started = self.follow(running, &mut record, locked, spec);
+        let started = self.follow(running, &mut record, locked, spec, settled);
         let started = started.inspect_err(|_| forget(group.as_ref()))?;
         self.context.log.debug("init: closing the pipe to signal completion");
         Ok(started)
@@ -230,6 +250,7 @@ impl Attempt<'_> {
             annotations: spec.annotations.clone(),
             owner: store::owner(&locked.directory.path),
             cgroup: onggi_cgroup::Plan::naming(self.layout, ""),
+            systemd: None,
             limits: resources::kept(linux.resources.as_ref()),
             linux: oci::Linux {
                 namespaces: linux.namespaces.clone(),
@@ -281,13 +302,14 @@ impl Attempt<'_> {
         record: &mut Record,
         locked: &Locked,
         spec: oci::Spec,
+        settled: Result<(), Error>,
     ) -> Result<Started, Error> {
         let hooks = &spec.hooks.unwrap_or_default();
         let linux = &spec.linux.unwrap_or_default();
         let Running { pid, pidfd, terminal, mut network, mut listener, report, cgroup } = running;
         record.pid = pid;
         record.start_time = status::process(pid).map_or(0, |(_, start_time)| start_time);
-        let ready = locked.write(record).and_then(|()| {
+        let ready = settled.and_then(|()| locked.write(record)).and_then(|()| {
             if !linux.net_devices.is_empty() {
                 devices::hand_over(linux, pid)?;
                 // One that has hooks to wait for goes on after those.
@@ -345,6 +367,7 @@ impl Attempt<'_> {
                 });
                 let error = out_of_memory(&cgroup).unwrap_or(error);
                 let _ = cgroup.kill();
+                let _ = record.systemd.as_ref().map(systemd::Kept::stop);
                 let _ = cgroup.remove();
                 self.warn_of(exec::run_hooks(
                     "poststop",

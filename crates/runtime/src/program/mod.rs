@@ -24,6 +24,7 @@ mod resources;
 mod sockets;
 mod status;
 mod store;
+mod systemd;
 mod time;
 
 use arguments::{Flag, Parsed};
@@ -40,6 +41,8 @@ pub(crate) struct Context {
     pub(crate) without_cgroups: bool,
     /// The program that `--criu` names.
     pub(crate) criu: Option<String>,
+    /// Cgroups are units of systemd's.
+    pub(crate) systemd: bool,
 }
 
 const GLOBAL: &[Flag] = &[
@@ -51,8 +54,8 @@ const GLOBAL: &[Flag] = &[
     Flag::with("log", "FILE", "write the log there as well as errors to standard error"),
     Flag::with("log-format", "FORMAT", "text or json (text)"),
     Flag::switch("debug", "log more"),
-    Flag::switch("systemd-cgroup", "not supported: cgroups are made in the file system"),
-    Flag::with("cgroup-manager", "NAME", "cgroupfs or disabled (cgroupfs); systemd is not supported"),
+    Flag::switch("systemd-cgroup", "have systemd make cgroups; cgroupsPath is then slice:prefix:name"),
+    Flag::with("cgroup-manager", "NAME", "cgroupfs, systemd or disabled (cgroupfs)"),
     Flag::with("rootless", "WORD", "true, false or auto (auto)"),
     Flag::with("criu", "PATH", "the program criu (that in $PATH)"),
     Flag::switch("help", "show this").short("h"),
@@ -125,17 +128,15 @@ fn run(global: &Parsed, log: &mut Log) -> Result<u8, Failed> {
         log: log.clone(),
         without_cgroups: global.value("cgroup-manager") == Some("disabled"),
         criu: global.value("criu").map(str::to_owned),
+        systemd: global.has("systemd-cgroup") || global.value("cgroup-manager") == Some("systemd"),
     };
     (command.run)(&context, &parsed).map_err(|error| Failed { error, code: command.failure_code, help: None })
 }
 
 /// Global flags that are known and not built.
 fn refuse(global: &Parsed) -> Result<(), Error> {
-    if global.has("systemd-cgroup") || global.value("cgroup-manager") == Some("systemd") {
-        return Err(Error::unsupported("the systemd cgroup driver (--systemd-cgroup)"));
-    }
     match global.value("cgroup-manager") {
-        None | Some("cgroupfs" | "disabled") => {}
+        None | Some("cgroupfs" | "systemd" | "disabled") => {}
         Some(other) => return Err(Error::usage(format!("invalid cgroup manager {other:?}"))),
     }
     match global.value("rootless") {

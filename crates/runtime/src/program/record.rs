@@ -34,6 +34,9 @@ pub(crate) struct Record {
     pub(crate) owner: u32,
     /// Without steps: how to find it, not how to make it.
     pub(crate) cgroup: onggi_cgroup::Plan,
+    /// The unit whose cgroup it is.
+    #[serde(default)]
+    pub(crate) systemd: Option<super::systemd::Kept>,
     /// Limits that belong together, for who changes one of them: [`super::resources`].
     #[serde(default)]
     pub(crate) limits: oci::Resources,

@@ -12,6 +12,7 @@ use super::super::record::Record;
 use super::super::resctrl::Group;
 use super::super::status::{self, Status};
 use super::super::store::Locked;
+use super::super::systemd::Kept;
 use super::super::{Context, launch};
 use super::Command;
 
@@ -68,9 +69,11 @@ pub(crate) fn clear(context: &Context, locked: Locked, record: &Record) -> Resul
         Ok(cgroup) => {
             // What a container without pids of its own, or an exec, has left behind.
             cgroup.kill().map_err(Error::Cgroup)?;
+            record.systemd.as_ref().map_or(Ok(()), Kept::stop)?;
             cgroup.remove().map_err(Error::Cgroup)?;
         }
-        Err(onggi_cgroup::Error::Missing { .. }) => {}
+        // systemd has removed an empty one; a unit that has failed it still remembers.
+        Err(onggi_cgroup::Error::Missing { .. }) => record.systemd.as_ref().map_or(Ok(()), Kept::stop)?,
         Err(error) => return Err(Error::Cgroup(error)),
     }
     record.resctrl.as_ref().map_or(Ok(()), Group::remove)?;

@@ -66,8 +66,15 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
         context.log.warn("Kernel memory settings are ignored and will be removed");
     }
     let before = record.limits.clone();
-    let resources = resources::merge(&mut record.limits, &resources);
-    record.cgroup().and_then(|cgroup| cgroup.update(&resources)).map_err(Error::Cgroup)?;
+    let mut resources = resources::merge(&mut record.limits, &resources);
+    let cgroup = record.cgroup().map_err(Error::Cgroup)?;
+    if let Some(systemd) = &record.systemd {
+        // Before systemd writes it.
+        cgroup.check_usage(&resources).map_err(Error::Cgroup)?;
+        let v2 = matches!(record.cgroup.layout, onggi_cgroup::Layout::V2 { .. });
+        systemd.update(&mut resources, v2, &context.log)?;
+    }
+    cgroup.update(&resources).map_err(Error::Cgroup)?;
     if record.limits != before {
         locked.write(&record)?;
     }
