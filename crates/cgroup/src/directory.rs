@@ -24,6 +24,8 @@ pub(crate) fn open_beneath(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
         match rustix::fs::openat2(root, path, DIRECTORY, Mode::empty(), resolve) {
             // A rename elsewhere on the machine raced with the resolution (openat2(2)).
             Err(Errno::AGAIN | Errno::INTR) => {}
+            // A filter around us does not know the call.
+            Err(Errno::NOSYS) => return onggi_sys::walk::open_on_mount(root.as_fd(), path, DIRECTORY),
             other => return Ok(other?),
         }
     }

@@ -31,6 +31,9 @@ struct Request {
     /// A signal for the first process, once it is ready.
     #[serde(default)]
     signal: Option<i32>,
+    /// System calls that do not exist (ENOSYS): as on an older kernel, or behind somebody's filter.
+    #[serde(default)]
+    refused: Vec<String>,
     /// Rows and columns.
     #[serde(default)]
     size: Option<(u16, u16)>,
@@ -64,6 +67,7 @@ fn run() -> Outcome<()> {
     let path = arguments.next().ok_or("run request.json [times]")?;
     let times: u32 = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let request: Request = serde_json::from_slice(&std::fs::read(path)?)?;
+    refuse(&request.refused)?;
     let layout = onggi_cgroup::detect()?;
     let plan = plan::container(&Input {
         id: &request.id,
@@ -77,6 +81,16 @@ fn run() -> Outcome<()> {
         once(&request, &layout, &plan, &file)?;
     }
     Ok(())
+}
+
+fn refuse(names: &[String]) -> Outcome<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let rule = serde_json::json!({ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": 38 });
+    let profile = serde_json::json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] });
+    let program = onggi_seccomp::compile(&serde_json::from_value(profile)?, onggi_seccomp::Arch::NATIVE)?;
+    Ok(onggi_sys::seccomp::load(&program.to_bytes(), 0)?)
 }
 
 fn once(request: &Request, layout: &onggi_cgroup::Layout, plan: &Plan, file: &OwnedFd) -> Outcome<()> {

@@ -29,3 +29,4 @@ pub mod spawn;
 pub mod spawn_into;
 pub mod transparent;
 pub mod tree;
+pub mod walk;

@@ -6,12 +6,12 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
 use super::child::Child;
-use super::mount::{attach, clone_tree, new, set_attributes};
 use super::problem::{Doing, Outcome};
 use super::root::Target;
+use super::tree::{Tree, copy_of, set_attributes};
 use crate::plan::{Attributes, CgroupView, MountCgroups};
 
 /// In `MOUNT_ATTR_…`.
@@ -27,8 +27,8 @@ pub(super) fn mount(child: &Child<'_>, mount: &MountCgroups) -> Outcome {
         }
         CgroupView::V1 { hierarchies, links } => {
             let writable = Attributes { set: mount.attributes.set & !READ_ONLY, clear: 0 };
-            let top = new("tmpfs", None, &["mode=755".to_owned()], writable)?;
-            attach(top.as_fd(), target.as_fd()).doing(|| format!("mount a tmpfs at {destination}"))?;
+            let top = Tree::new("tmpfs", None, &["mode=755".to_owned()], writable)?;
+            let top = top.attach(target.as_fd(), || format!("mount a tmpfs at {destination}"))?;
             for (name, directory) in hierarchies {
                 let mode = Mode::from_raw_mode(0o755);
                 rustix::fs::mkdirat(&top, name, mode).doing(|| format!("mkdir {destination}/{name}"))?;
@@ -52,8 +52,7 @@ pub(super) fn mount(child: &Child<'_>, mount: &MountCgroups) -> Outcome {
 }
 
 fn bind(directory: &std::path::Path, target: std::os::fd::BorrowedFd<'_>, attributes: Attributes) -> Outcome {
-    let tree = clone_tree(CWD, directory, false).doing(|| format!("open_tree {}", directory.display()))?;
-    set_attributes(tree.as_fd(), attributes, false)
-        .doing(|| format!("mount_setattr {}", directory.display()))?;
-    attach(tree.as_fd(), target).doing(|| format!("bind {}", directory.display()))
+    let mut tree = copy_of(directory, false).doing(|| format!("open_tree {}", directory.display()))?;
+    tree.set(attributes, false).doing(|| format!("mount_setattr {}", directory.display()))?;
+    tree.attach(target, || format!("bind {}", directory.display())).map(drop)
 }

@@ -16,6 +16,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use onggi_sys::walk;
+
 use super::child::Child;
 use super::problem::{Doing, Outcome, Problem};
 use super::root::is;
@@ -210,8 +212,11 @@ impl Copy<'_> {
         let Some(first_name) = first.file_name() else { return Ok(false) };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let parent = rustix::fs::openat2(self.top, parent, flags, Mode::empty(), resolve)
-            .doing(|| format!("open {}", first.display()))?;
+        let parent = match rustix::fs::openat2(self.top, &parent, flags, Mode::empty(), resolve) {
+            Err(Errno::NOSYS) => walk::open_beneath(self.top.as_fd(), &parent, flags),
+            other => other.map_err(std::io::Error::from),
+        };
+        let parent = parent.doing(|| format!("open {}", first.display()))?;
         rustix::fs::linkat(&parent, first_name, to, name, AtFlags::empty())
             .doing(|| format!("link {}", path.display()))?;
         Ok(true)

@@ -9,8 +9,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 use super::child::Child;
-use super::mount::{attach, clone_tree};
 use super::problem::{Doing, Outcome, Problem};
+use super::tree::Tree;
 use crate::plan::{DeviceKind, DeviceNode, Link};
 
 pub(super) fn make(child: &Child<'_>, devices: &[DeviceNode], links: &[Link]) -> Outcome {
@@ -72,9 +72,10 @@ fn node((parent, name): (BorrowedFd<'_>, &str), device: &DeviceNode) -> Outcome 
 /// Mounts the host's node on an empty file. The host's tree is still this process's root.
 fn bind(parent: BorrowedFd<'_>, name: &str, device: &DeviceNode, kind: FileType) -> Outcome {
     let path = &device.path;
-    let tree = clone_tree(CWD, path, false).doing(|| format!("open_tree the host's {path}"))?;
+    let host = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let host = host.doing(|| format!("open the host's {path}"))?;
     let found =
-        rustix::fs::statat(&tree, "", AtFlags::EMPTY_PATH).doing(|| format!("stat the host's {path}"))?;
+        rustix::fs::statat(&host, "", AtFlags::EMPTY_PATH).doing(|| format!("stat the host's {path}"))?;
     let wanted = rustix::fs::makedev(device.major, device.minor);
     if FileType::from_raw_mode(found.st_mode) != kind || found.st_rdev != wanted {
         let numbers = format!("{}:{}", device.major, device.minor);
@@ -86,7 +87,8 @@ fn bind(parent: BorrowedFd<'_>, name: &str, device: &DeviceNode, kind: FileType)
     rustix::fs::mknodat(parent, name, FileType::RegularFile, empty, 0).doing(|| format!("make {path}"))?;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let target = rustix::fs::openat(parent, name, flags, Mode::empty()).doing(|| format!("open {path}"))?;
-    attach(tree.as_fd(), target.as_fd()).doing(|| format!("bind {path}"))
+    let tree = Tree::copy(&host, "", false).doing(|| format!("open_tree the host's {path}"))?;
+    tree.attach(target.as_fd(), || format!("bind {path}")).map(drop)
 }
 
 fn link((parent, name): (BorrowedFd<'_>, &str), link: &Link) -> Outcome {

@@ -10,9 +10,9 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::child::Child;
-use super::mount::{attach, clone_tree, new, set_attributes};
 use super::problem::{Doing, Outcome, Problem};
 use super::root::{is, is_directory};
+use super::tree::{Tree, set_attributes};
 use crate::plan::Attributes;
 
 const READ_ONLY: Attributes = Attributes { set: 1, clear: 0 };
@@ -25,19 +25,19 @@ pub(super) fn mask(child: &Child<'_>, paths: &[String], label: Option<&str>) -> 
         let Some(target) = open_if_there(child, path)? else { continue };
         let cover = if !is_directory(&target).doing(|| format!("fstat {path}"))? {
             // Each from the host's: before Linux 6.15 what is attached nowhere cannot be cloned.
-            let mask = clone_tree(&null, "", false).doing(|| "open_tree /dev/null")?;
-            set_attributes(mask.as_fd(), READ_ONLY, false)
-                .doing(|| format!("make the mask of {path} read-only"))?;
+            let mut mask = Tree::copy(&null, "", false).doing(|| "open_tree /dev/null")?;
+            mask.set(READ_ONLY, false).doing(|| format!("make the mask of {path} read-only"))?;
             mask
         } else if let Some(empty) = &empty {
-            clone_tree(empty, "", false).doing(|| "open_tree of the empty tmpfs")?
+            Tree::copy(empty, "", false).doing(|| "open_tree of the empty tmpfs")?
         } else {
             let label = label.map(|label| format!("context={label}"));
             let options = ["nr_inodes=1".to_owned(), "mode=755".to_owned()].into_iter().chain(label);
-            new("tmpfs", None, &options.collect::<Vec<_>>(), READ_ONLY)?
+            Tree::new("tmpfs", None, &options.collect::<Vec<_>>(), READ_ONLY)?
         };
-        attach(cover.as_fd(), target.as_fd()).doing(|| format!("mask {path}"))?;
-        if empty.is_none() && is_directory(&cover).doing(|| "fstat")? {
+        let is_first = empty.is_none() && cover.is_directory().doing(|| "fstat")?;
+        let cover = cover.attach(target.as_fd(), || format!("mask {path}"))?;
+        if is_first {
             empty = Some(cover);
         }
     }
@@ -48,9 +48,9 @@ pub(super) fn mask(child: &Child<'_>, paths: &[String], label: Option<&str>) -> 
 pub(super) fn make_read_only(child: &Child<'_>, paths: &[String]) -> Outcome {
     for path in paths {
         let Some(target) = open_if_there(child, path)? else { continue };
-        let tree = clone_tree(&target, "", true).doing(|| format!("open_tree {path}"))?;
-        set_attributes(tree.as_fd(), READ_ONLY, true).doing(|| format!("make {path} read-only"))?;
-        attach(tree.as_fd(), target.as_fd()).doing(|| format!("mount {path} read-only"))?;
+        let mut tree = Tree::copy(&target, "", true).doing(|| format!("open_tree {path}"))?;
+        tree.set(READ_ONLY, true).doing(|| format!("make {path} read-only"))?;
+        tree.attach(target.as_fd(), || format!("mount {path} read-only"))?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use onggi_error::{Diagnose, Kind};
 
 mod cgroups;
 mod child;
+mod classic;
 mod copy;
 mod credentials;
 mod devices;
@@ -25,6 +26,7 @@ mod masks;
 mod mount;
 mod namespaces;
 mod outside;
+mod overlay;
 mod problem;
 mod procfs;
 mod program;
@@ -36,6 +38,7 @@ mod session;
 mod sources;
 mod swap;
 mod terminal;
+mod tree;
 mod user;
 mod view;
 

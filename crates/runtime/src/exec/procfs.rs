@@ -87,6 +87,7 @@ impl Procfs {
         loop {
             match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(Errno::NOSYS) => return onggi_sys::walk::open_in_procfs(self.0.as_fd(), path, flags),
                 other => return Ok(other?),
             }
         }

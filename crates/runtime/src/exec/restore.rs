@@ -11,11 +11,12 @@ use rustix::fs::{CWD, Mode, OFlags};
 use onggi_oci::NamespaceKind;
 use onggi_sys::namespace::{setns, unshare};
 
-use super::mount::{attach, clone_tree, set_propagation};
+use super::mount::set_propagation;
 use super::namespaces::flag;
 use super::problem::{Doing, Outcome, Problem};
 use super::report::Failure;
-use super::root::{Root, Target, is_directory};
+use super::root::{Root, Target};
+use super::tree::copy_of;
 use crate::plan::{Mount, Plan, Propagation, PropagationKind, Source, Step};
 
 /// The caller's mount namespace and working directory, to come back to. For processes of one thread only.
@@ -91,8 +92,8 @@ pub fn mount_root(rootfs: &Path, at: &Path) -> Result<(), Failure> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target =
             rustix::fs::openat(CWD, at, flags, Mode::empty()).doing(|| format!("open {}", at.display()))?;
-        let tree = clone_tree(CWD, rootfs, true).doing(|| format!("open_tree {}", rootfs.display()))?;
-        attach(tree.as_fd(), target.as_fd()).doing(|| format!("mount the root at {}", at.display()))
+        let tree = copy_of(rootfs, true).doing(|| format!("open_tree {}", rootfs.display()))?;
+        tree.attach(target.as_fd(), || format!("mount the root at {}", at.display())).map(drop)
     };
     mount().map_err(failure)
 }
@@ -108,12 +109,13 @@ fn make_mount_point(root: &Root, mount: &Mount) -> Outcome {
     let make = |kind| root.target(destination, kind).doing(|| format!("make {destination}"));
     match &mount.source {
         Source::Bind { path, recursive, .. } => {
-            let tree = clone_tree(CWD, path, *recursive).doing(|| format!("open_tree {}", path.display()))?;
-            let is_directory = is_directory(&tree).doing(|| format!("fstat {}", path.display()))?;
+            let tree = copy_of(path, *recursive).doing(|| format!("open_tree {}", path.display()))?;
+            let is_directory = tree.is_directory().doing(|| format!("fstat {}", path.display()))?;
             let target = make(if is_directory { Target::Directory } else { Target::File })?;
-            attach(tree.as_fd(), target.as_fd()).doing(|| format!("mount on {destination}"))
+            tree.attach(target.as_fd(), || format!("mount on {destination}")).map(drop)
         }
-        _ => make(Target::Directory).map(drop),
+        Source::Again { .. } => Ok(()),
+        Source::New { .. } => make(Target::Directory).map(drop),
     }
 }
 

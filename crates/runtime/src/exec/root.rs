@@ -2,13 +2,15 @@
 //!
 //! What is inside belongs to the image, and in a shared volume somebody may be swapping a directory for a symbolic link at this
 //! moment (CVE-2021-30465, CVE-2024-45310). So every path is resolved by the kernel within the root (`openat2(2)`,
-//! Linux 5.6), and what is missing is made one name at a time in a directory that is held open.
+//! Linux 5.6; by [`onggi_sys::walk`] where a filter refuses it), and what is missing is made one name at a time in a directory that is held open.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+use onggi_sys::walk::{self, Links};
 
 /// As many as the kernel follows.
 const MOST_LINKS: usize = 40;
@@ -137,10 +139,12 @@ impl Root {
     }
 
     fn resolve(&self, path: &str, flags: OFlags, more: ResolveFlags) -> io::Result<OwnedFd> {
+        let links = if more.contains(ResolveFlags::NO_SYMLINKS) { Links::None } else { Links::Inside };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
         for _ in 0..MOST_ATTEMPTS {
             match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(Errno::NOSYS) => return walk::open(self.0.as_fd(), path, flags, links),
                 other => return Ok(other?),
             }
         }

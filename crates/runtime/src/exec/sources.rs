@@ -19,11 +19,11 @@ use onggi_sys::mount::{MountAttributes, mount_setattr};
 use onggi_sys::namespace::setns;
 
 use super::ids;
-use super::mount::clone_tree;
 use super::namespaces::flag;
 use super::outside::Attended;
 use super::problem::{Doing, Outcome, Problem};
 use super::procfs::Procfs;
+use super::tree::copy_of;
 use crate::plan::{Mount, MountIds, Source, Step};
 
 /// `MOUNT_ATTR_IDMAP`.
@@ -97,7 +97,8 @@ fn open(
         return rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .doing(|| format!("open {}", path.display()));
     };
-    let tree = clone_tree(CWD, path, recursive).doing(|| format!("open_tree {}", path.display()))?;
+    let what = || format!("open_tree {}", path.display());
+    let tree = copy_of(path, recursive).doing(what)?.into_detached()?;
     let namespace = known.of(ids)?;
     let attributes = MountAttributes {
         set: ID_MAPPED,

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::child::Child;
-use super::mount::propagate;
 use super::problem::{Doing, Outcome, Problem};
+use super::tree::propagate;
 use crate::plan::{Propagation, PropagationKind};
 
 /// `pivot_root(".", ".")`: the old root ends on top of the new one, and is taken away with everything below it.

@@ -13,9 +13,9 @@ use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, OutputModes, Winsize};
 
 use super::child::Child;
-use super::mount::{attach, clone_tree, magic};
 use super::problem::{Doing, Outcome, Problem};
 use super::root::Target;
+use super::tree::{Tree, magic};
 
 const DEVPTS_MAGIC: FsWord = 0x1cd1;
 
@@ -52,8 +52,8 @@ pub(super) fn open(child: &mut Child<'_>, console: bool, plain_output: bool) -> 
     }
     if console {
         let target = child.root()?.target("/dev/console", Target::File).doing(|| "make /dev/console")?;
-        let tree = clone_tree(&slave, "", false).doing(|| "open_tree of the terminal")?;
-        attach(tree.as_fd(), target.as_fd()).doing(|| "mount the terminal at /dev/console")?;
+        let tree = Tree::copy(&slave, "", false).doing(|| "open_tree of the terminal")?;
+        tree.attach(target.as_fd(), || "mount the terminal at /dev/console".to_owned())?;
     }
     send_with(&socket, master.as_fd(), &[0; 4])?;
     child.terminal = Some(slave);

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::mount::{self, READ_ONLY};
+use super::mount;
 use super::problem::{Doing, Outcome, Problem};
 use super::root::{self, Target};
+use super::tree::{self, READ_ONLY, Tree, copy_of};
 use crate::plan::{Attributes, Propagation, PropagationKind, Root};
 
 /// A file or directory of the host that is to be seen at a place in the container.
@@ -48,7 +49,7 @@ fn assemble(root: &Root, at: &Path, read_only: bool, binds: &[Bind]) -> Outcome<
     mount::set_propagation(Propagation { kind: PropagationKind::Private, recursive: true })?;
     let tree = mount::mount_root(root, Some(at), false)?;
     for bind in binds {
-        match mount::clone_tree(CWD, &bind.source, true) {
+        match copy_of(&bind.source, true) {
             Ok(source) => attach(&tree, source, bind)?,
             // The host's own affair since the container has ended.
             Err(rustix::io::Errno::NOENT) => {}
@@ -56,7 +57,7 @@ fn assemble(root: &Root, at: &Path, read_only: bool, binds: &[Bind]) -> Outcome<
         }
     }
     if read_only {
-        mount::set_attributes(tree.as_fd(), Attributes { set: READ_ONLY, clear: 0 }, false)
+        tree::set_attributes(tree.as_fd(), Attributes { set: READ_ONLY, clear: 0 }, false)
             .doing(|| "make the root read-only")?;
     }
     let namespace = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -67,13 +68,14 @@ fn assemble(root: &Root, at: &Path, read_only: bool, binds: &[Bind]) -> Outcome<
 }
 
 /// The target is held by a descriptor before anything is mounted on it: a name could be swapped in between (CVE-2026-42306).
-fn attach(tree: &root::Root, source: OwnedFd, bind: &Bind) -> Outcome {
-    let is_directory = root::is_directory(&source).doing(|| format!("fstat {}", bind.source.display()))?;
+fn attach(tree: &root::Root, mut source: Tree, bind: &Bind) -> Outcome {
+    let is_directory = source.is_directory().doing(|| format!("fstat {}", bind.source.display()))?;
     let kind = if is_directory { Target::Directory } else { Target::File };
     let target = tree.target(&bind.destination, kind).doing(|| format!("make {}", bind.destination))?;
     if bind.read_only {
-        mount::set_attributes(source.as_fd(), Attributes { set: READ_ONLY, clear: 0 }, false)
+        source
+            .set(Attributes { set: READ_ONLY, clear: 0 }, false)
             .doing(|| format!("make {} read-only", bind.destination))?;
     }
-    mount::attach(source.as_fd(), target.as_fd()).doing(|| format!("mount at {}", bind.destination))
+    source.attach(target.as_fd(), || format!("mount at {}", bind.destination)).map(drop)
 }
