@@ -408,3 +408,24 @@ fn a_plan_can_be_started_again() {
         assert_eq!(jar.output(), "1\n1\n1\n1\n1\n1\n", "its files stay, and what is in memory is new");
     }
 }
+
+#[test]
+fn what_is_mounted_is_changed_by_a_remount() {
+    let mut jar = Jar::new(
+        "grep -E ' /(data|t) ' /proc/self/mounts | cut -d' ' -f2,4; (echo > /data/x) 2>/dev/null || echo read-only",
+    );
+    let source = jar.path("source");
+    std::fs::create_dir(&source).unwrap();
+    jar.mount("bind", &source, "/data", &["bind", "nosuid"]);
+    jar.mount("bind", &source, "/data", &["remount", "bind", "ro"]);
+    jar.mount("tmpfs", "tmpfs", "/t", &["nodev", "size=64k"]);
+    jar.mount("tmpfs", "tmpfs", "/t", &["remount", "noexec", "size=128k"]);
+    let output = jar.output();
+    assert!(output.starts_with("/data ro,nosuid,"), "{output}");
+    assert!(output.contains("\n/t rw,nodev,noexec,relatime,size=128k"), "{output}");
+    assert!(output.ends_with("read-only\n"), "{output}");
+    // Only what is a mount.
+    let mut jar = Jar::new("true");
+    jar.mount("bind", "/", "/data", &["remount", "bind", "ro"]);
+    assert_eq!(jar.failure().0, "mount");
+}

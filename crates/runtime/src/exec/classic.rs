@@ -83,6 +83,14 @@ pub(super) fn set_attributes(
     Ok(())
 }
 
+/// Changes a file system's own options, and with them the flags of the mount; there is no newer call that does both.
+pub(super) fn remount(mount: BorrowedFd<'_>, attributes: Attributes, options: &[String]) -> io::Result<()> {
+    let now = from_statvfs(rustix::fs::fstatvfs(mount)?.f_flag.bits());
+    let wanted = now & !attributes.clear | attributes.set;
+    let data = std::ffi::CString::new(options.join(","))?;
+    Ok(mount_remount(path(mount), flags(wanted), data.as_c_str())?)
+}
+
 pub(super) fn propagate(mount: BorrowedFd<'_>, propagation: Propagation) -> io::Result<()> {
     let mut flag = propagation_flag(propagation.kind);
     if propagation.recursive {

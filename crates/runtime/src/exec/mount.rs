@@ -11,8 +11,8 @@ use rustix::io::Errno;
 use super::child::Child;
 use super::problem::{Doing, Outcome, Problem};
 use super::root::{self, Target};
-use super::tree::{Tree, copy_of, magic, propagate};
-use super::{copy, overlay, sources};
+use super::tree::{Tree, copy_of, magic, propagate, set_attributes};
+use super::{classic, copy, overlay, sources};
 use crate::plan::{Mount, Propagation, PropagationKind, Root, Source};
 
 /// Copied mounts: what is mounted here is not to reach the host.
@@ -96,6 +96,7 @@ pub(super) fn mount(child: &Child<'_>, mount: &Mount, index: u32) -> Outcome {
             }
             finish(tree, target.as_fd(), mount).map(drop)
         }
+        Source::Again { options } => again(child, mount, options.as_deref()),
         Source::New { kind, source, options } => {
             let there =
                 if kind == "tmpfs" { child.root()?.open(destination, OFlags::PATH).ok() } else { None };
@@ -146,6 +147,19 @@ fn finish(mut tree: Tree, target: BorrowedFd<'_>, mount: &Mount) -> Outcome<Owne
         tree.propagate(propagation).doing(|| format!("set the propagation of {destination}"))?;
     }
     tree.attach(target, || format!("mount at {destination}"))
+}
+
+fn again(child: &Child<'_>, mount: &Mount, options: Option<&[String]>) -> Outcome {
+    let destination = &mount.destination;
+    let there = child.root()?.open(destination, OFlags::PATH).doing(|| format!("open {destination}"))?;
+    let doing = || format!("remount {destination}");
+    match options {
+        // What is no mount's root is refused by the kernel.
+        None => set_attributes(there.as_fd(), mount.attributes, false).doing(doing)?,
+        Some(options) => classic::remount(there.as_fd(), mount.attributes, options).doing(doing)?,
+    }
+    set_attributes(there.as_fd(), mount.recursive, true).doing(doing)?;
+    mount.propagation.map_or(Ok(()), |propagation| propagate(there.as_fd(), propagation).doing(doing))
 }
 
 /// /proc and /sys decide about security: they go onto real directories, not where a link of the image's leads (CVE-2019-19921,

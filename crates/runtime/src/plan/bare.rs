@@ -153,6 +153,10 @@ fn apart_from_host(mut step: Step) -> Result<Step, Error> {
                     mount.destination
                 )));
             }
+            if matches!(mount.source, Source::Again { .. }) {
+                let destination = &mount.destination;
+                return Err(unsupported(format!("a remount of {destination} with isolation process")));
+            }
             if matches!(&mount.source, Source::Bind { ids: Some(_), .. }) {
                 let destination = &mount.destination;
                 return Err(unsupported(format!(

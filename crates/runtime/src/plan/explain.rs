@@ -118,6 +118,7 @@ impl Step {
                     let owners = if ids.is_some() { ", with other owners" } else { "" };
                     format!("show the host's {} at {}{owners}", path.display(), mount.destination)
                 }
+                Source::Again { .. } => format!("change what is mounted at {}", mount.destination),
             },
             Step::MountCgroups(mount) => match &mount.view {
                 CgroupView::V2 { .. } => {

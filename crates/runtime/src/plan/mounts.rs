@@ -2,7 +2,7 @@
 
 use onggi_oci as oci;
 
-use super::error::{invalid, unsupported};
+use super::error::invalid;
 use super::{Attributes, Error, Mount, MountIds, Propagation, PropagationKind, Source};
 
 /// `MOUNT_ATTR_…` of `mount_setattr(2)`.
@@ -57,6 +57,7 @@ pub const OPTIONS: &[&str] = &[
     "rdev",
     "rdiratime",
     "relatime",
+    "remount",
     "rexec",
     "rnoatime",
     "rnodev",
@@ -102,7 +103,7 @@ pub(crate) fn plan(mount: &oci::Mount) -> Result<Planned, Error> {
     if destination == "/" {
         return Err(invalid(field("destination"), "it is the root"));
     }
-    let options = Options::parse(&mount.options, &mount.destination)?;
+    let options = Options::parse(&mount.options);
     let ids = ids(mount, &options)?;
     let kind = mount.kind.as_deref().unwrap_or("");
     let bind = options.bind.or((kind == "bind").then_some(false));
@@ -111,6 +112,9 @@ pub(crate) fn plan(mount: &oci::Mount) -> Result<Planned, Error> {
         return Ok(Planned::Cgroups { destination, attributes });
     }
     check_proc(&destination, kind, bind.is_some())?;
+    if options.remount {
+        return again(mount, destination, options, bind.is_some());
+    }
     let source = if let Some(recursive) = bind {
         if let Some(option) = options.data.first() {
             return Err(invalid(field("options"), format!("{option:?} means nothing to a bind mount")));
@@ -140,6 +144,25 @@ pub(crate) fn plan(mount: &oci::Mount) -> Result<Planned, Error> {
         recursive: options.recursive,
         propagation: options.propagation,
         copy_up: options.copy_up,
+    }))
+}
+
+/// `remount`: with `bind` it is about the mount alone, otherwise about its file system too.
+fn again(mount: &oci::Mount, destination: String, options: Options, bind: bool) -> Result<Planned, Error> {
+    let field = format!("mount of {}: options", mount.destination);
+    if options.ids.is_some() || !mount.uid_mappings.is_empty() || options.copy_up {
+        return Err(invalid(field, "remount changes neither owners nor contents"));
+    }
+    if let Some(option) = options.data.first().filter(|_| bind) {
+        return Err(invalid(field, format!("{option:?} means nothing to a bind mount")));
+    }
+    Ok(Planned::Mount(Mount {
+        destination,
+        source: Source::Again { options: (!bind).then_some(options.data) },
+        attributes: options.attributes,
+        recursive: options.recursive,
+        propagation: options.propagation,
+        copy_up: false,
     }))
 }
 
@@ -195,21 +218,22 @@ struct Options {
     /// Some(true) for rbind.
     bind: Option<bool>,
     copy_up: bool,
+    remount: bool,
     /// Some(true) for ridmap.
     ids: Option<bool>,
     data: Vec<String>,
 }
 
 impl Options {
-    fn parse(options: &[String], destination: &str) -> Result<Options, Error> {
+    fn parse(options: &[String]) -> Options {
         let mut parsed = Options::default();
         for option in options.iter().flat_map(|options| options.split(',')) {
-            parsed.take(option, destination)?;
+            parsed.take(option);
         }
-        Ok(parsed)
+        parsed
     }
 
-    fn take(&mut self, option: &str, destination: &str) -> Result<(), Error> {
+    fn take(&mut self, option: &str) {
         if let Some(change) = Change::of(option) {
             change.apply(&mut self.attributes);
         } else if let Some(propagation) = Propagation::parse(option) {
@@ -225,13 +249,10 @@ impl Options {
                 "defaults" | "silent" | "loud" | "" => {}
                 "idmap" => self.ids = Some(false),
                 "ridmap" => self.ids = Some(true),
-                "remount" => {
-                    return Err(unsupported(format!("mount of {destination}: option {option}")));
-                }
+                "remount" => self.remount = true,
                 data => self.data.push(data.to_owned()),
             }
         }
-        Ok(())
     }
 }
 
@@ -364,6 +385,18 @@ mod tests {
         let options = vec!["size=65536k".into(), "mode=1777".into()];
         assert_eq!(it.source, Source::New { kind: "tmpfs".into(), source: Some("tmpfs".into()), options });
         assert!(it.copy_up);
+    }
+
+    #[test]
+    fn a_remount_is_of_the_mount_or_of_its_file_system() {
+        let it = planned(&mount("bind", "/a", "/b", &["remount", "bind", "ro"]));
+        assert_eq!(it.source, Source::Again { options: None });
+        assert_eq!(it.attributes, Attributes { set: attribute::READ_ONLY, clear: 0 });
+        let it = planned(&mount("tmpfs", "tmpfs", "/t", &["remount", "size=1m"]));
+        assert_eq!(it.source, Source::Again { options: Some(vec!["size=1m".into()]) });
+        assert!(plan(&mount("bind", "/a", "/b", &["remount", "bind", "size=1m"])).is_err());
+        assert!(plan(&mount("bind", "/a", "/b", &["remount", "bind", "idmap"])).is_err());
+        assert!(plan(&mount("proc", "proc", "/proc/sys", &["remount"])).is_err());
     }
 
     #[test]

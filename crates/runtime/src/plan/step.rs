@@ -276,6 +276,11 @@ pub enum Source {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ids: Option<MountIds>,
     },
+    /// What is mounted there already, with other flags; with `options`, which are its file system's, for all who have it mounted.
+    Again {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        options: Option<Vec<String>>,
+    },
 }
 
 /// The owners that a mount shows. Without ranges they are those of the container's user namespace.
