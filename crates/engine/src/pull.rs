@@ -337,13 +337,9 @@ impl Fetching<'_> {
 
     fn fetch(&self, source: &Repository<'_>, wanted: &Wanted<'_>) -> Result<(), Error> {
         let Wanted { layer, diff_id } = wanted;
-        let mut stream = source.blob(&layer.digest, layer.size);
         let progress = LayerProgress { blob: &layer.digest, total: layer.size, ended: self.ended };
-        let brought = self.receiving.layer(&mut stream, (&layer.digest, layer.size), diff_id, &progress);
-        brought.map_err(|error| match stream.failure() {
-            // What the store saw was only that its input ended.
-            Some(failure) => failure.into(),
-            None => error.into(),
+        source.fetch_blob(&layer.digest, layer.size, |stream| {
+            Ok(self.receiving.layer(stream, (&layer.digest, layer.size), diff_id, &progress)?)
         })
     }
 }

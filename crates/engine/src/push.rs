@@ -126,7 +126,7 @@ impl Push<'_> {
         if !self.target.has_blob(&config.digest)? {
             let bytes = image.raw_config.clone();
             let mut open = || Ok(Box::new(io::Cursor::new(bytes.clone())) as Box<dyn Read>);
-            self.target.upload("the config", Some(&config.digest), &mut open)?;
+            self.target.upload("the config", Some((&config.digest, bytes.len() as u64)), &mut open)?;
         }
         if image.manifest.layers.iter().all(|layer| there[&layer.digest].digest == layer.digest) {
             return Ok(image.raw_manifest.clone());
@@ -181,7 +181,11 @@ impl Push<'_> {
             }
             if media_type::is_plain_layer(&layer.media_type) && layer.digest == *diff_id {
                 let mut open = || self.counted(diff_id, layer.size, self.sending.layer(diff_id));
-                self.target.upload(&format!("the layer {diff_id}"), Some(diff_id), &mut open)?;
+                self.target.upload(
+                    &format!("the layer {diff_id}"),
+                    Some((diff_id, layer.size)),
+                    &mut open,
+                )?;
                 step(LayerStep::Done);
                 return Ok(layer.clone());
             }
@@ -235,7 +239,8 @@ impl Push<'_> {
                 Ok(origin.blob(&layer.digest, layer.size)),
             )
         };
-        self.target.upload(&format!("the layer {}", layer.digest), Some(&layer.digest), &mut open)?;
+        let blob = (&layer.digest, layer.size);
+        self.target.upload(&format!("the layer {}", layer.digest), Some(blob), &mut open)?;
         Ok(true)
     }
 

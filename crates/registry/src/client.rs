@@ -16,6 +16,7 @@ use crate::error::{Error, TlsProblem};
 use crate::http::url::{Origin, Scheme, Url};
 use crate::http::{Body, Connection, Dial, Limits, Payload, Request, Response};
 use crate::net::Dialer;
+use crate::parallel::Requests;
 use crate::repository::Repository;
 use crate::watch::Watch;
 
@@ -34,6 +35,7 @@ pub struct Client {
     pub(crate) watch: Arc<dyn Watch>,
     auth_files: AuthFiles,
     dial: Arc<dyn Dial>,
+    pub(crate) requests: Requests,
     state: Mutex<State>,
 }
 
@@ -64,7 +66,7 @@ impl Client {
     pub fn new(config: Config, auth_files: AuthFiles, watch: Arc<dyn Watch>) -> Client {
         let config = Arc::new(config);
         let dial = Arc::new(Dialer::new(Arc::clone(&config), Arc::clone(&watch)));
-        Client { config, watch, auth_files, dial, state: Mutex::default() }
+        Client { config, watch, auth_files, dial, requests: Requests::default(), state: Mutex::default() }
     }
 
     /// The same with another way to connect.
@@ -164,7 +166,7 @@ impl Client {
     /// Keeps a connection whose answer was read to its end.
     pub(crate) fn recycle(&self, body: Body) {
         /// As many as a pull uses at once.
-        const MOST: usize = 4;
+        const MOST: usize = 9;
         let origin = body.origin().clone();
         if let Some(connection) = body.into_connection() {
             let mut state = self.state();

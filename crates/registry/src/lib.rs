@@ -13,7 +13,9 @@ mod error;
 mod http;
 mod image;
 mod net;
+mod parallel;
 mod repository;
+mod send;
 mod upload;
 mod watch;
 

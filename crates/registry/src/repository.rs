@@ -169,7 +169,7 @@ impl<'c> Repository<'c> {
             return Err(Error::TooLarge { what, limit: DOCUMENT_LIMIT });
         }
         let bytes = self.retried(&what, || {
-            let response = self.open_blob(&descriptor.digest, 0)?;
+            let response = self.open_blob(&descriptor.digest, 0, None)?;
             self.client.document(&what, response, DOCUMENT_LIMIT)
         })?;
         let found = bytes.len() as u64;
@@ -222,11 +222,19 @@ impl<'c> Repository<'c> {
         Ok(tags)
     }
 
-    /// Begins to read a blob at an offset. The answer is a success, from the offset on.
-    pub(crate) fn open_blob(&self, digest: &Digest, offset: u64) -> Result<Response, Error> {
+    /// Begins to read a blob at an offset, to its end or to before `end`. The answer is a success: that part, or the whole blob of a
+    /// registry that does not give parts.
+    pub(crate) fn open_blob(
+        &self,
+        digest: &Digest,
+        offset: u64,
+        end: Option<u64>,
+    ) -> Result<Response, Error> {
         let mut headers = vec![("Accept", "*/*".to_owned())];
-        if offset > 0 {
-            headers.push(("Range", format!("bytes={offset}-")));
+        match end {
+            Some(end) => headers.push(("Range", format!("bytes={offset}-{}", end.saturating_sub(1)))),
+            None if offset > 0 => headers.push(("Range", format!("bytes={offset}-"))),
+            None => {}
         }
         let url = self.url(&format!("blobs/{digest}"));
         let response =
@@ -268,6 +276,7 @@ impl<'c> Repository<'c> {
             Payload::None => Payload::None,
             Payload::Bytes(bytes) => Payload::Bytes(bytes),
             Payload::Chunked(reader) => Payload::Chunked(&mut **reader),
+            Payload::Sized(reader, size) => Payload::Sized(&mut **reader, *size),
         };
         self.client.exchange(&mut Request { method: call.method, url: call.url.clone(), headers, payload })
     }

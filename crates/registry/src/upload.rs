@@ -1,14 +1,15 @@
-//! Giving blobs and manifests to a repository (distribution-spec, "Pushing").
+//! Giving blobs and manifests to a repository (distribution-spec, "Pushing"). How a blob's bytes travel is in the module `send`.
 
 use std::io::Read;
 
-use onggi_image::{Digest, Hasher};
+use onggi_image::Digest;
 
 use crate::answer;
 use crate::error::Error;
 use crate::http::url::Url;
 use crate::http::{Payload, Response};
 use crate::repository::{Call, Repository};
+use crate::send::Upload;
 
 impl Repository<'_> {
     /// Whether the repository has a blob.
@@ -77,67 +78,22 @@ impl Repository<'_> {
         }
     }
 
-    /// Uploads a blob. `open` gives its bytes from the beginning, each time it is asked; `digest`, if it is known, is what they must hash to. Returns
-    /// the digest and the size.
+    /// Uploads a blob. `open` gives its bytes from the beginning, each time it is asked; `blob`, if it is known, is the digest and the size that they
+    /// must have. Returns both.
+    ///
+    /// One whose size is known goes in one request, or in pieces to a registry that finds that too much; another as a stream. After a
+    /// break it goes on where the registry says that it broke.
     ///
     /// # Errors
     /// As [`Repository::has_blob`]; [`Error::WrongDigest`] if the bytes are others; what `open` says.
     pub fn upload<'s>(
         &self,
         what: &str,
-        digest: Option<&Digest>,
+        blob: Option<(&Digest, u64)>,
         open: &mut dyn FnMut() -> Result<Box<dyn Read + 's>, Error>,
     ) -> Result<(Digest, u64), Error> {
-        self.retried(what, || {
-            let url = self.url("blobs/uploads/");
-            let call = Call { method: "POST", url: url.clone(), headers: Vec::new(), payload: Payload::None };
-            let response = self.call(call)?;
-            if response.head.status != 202 {
-                return Err(self.failure(&url, response));
-            }
-            let location = self.location(&url, &response)?;
-            self.finish(response)?;
-            let mut stream = Hashing {
-                inner: open()?,
-                hasher: Some(Hasher::new(algorithm(digest))),
-                count: 0,
-                failed: None,
-            };
-            let sent = self.send_pieces(&location, &mut stream);
-            if let Some(error) = stream.failed.take() {
-                self.cancel(location);
-                return Err(Error::Source { what: what.to_owned(), reason: error.to_string() });
-            }
-            let location = sent?;
-            let found = stream.hasher.take().map(Hasher::finish);
-            let found = found.unwrap_or_else(|| Digest::of(b""));
-            if let Some(wanted) = digest.filter(|wanted| **wanted != found) {
-                self.cancel(location);
-                return Err(Error::WrongDigest { what: what.to_owned(), wanted: wanted.clone(), found });
-            }
-            let url = location.with("digest", &found.to_string());
-            let headers = vec![("Content-Type", "application/octet-stream".to_owned())];
-            let response =
-                self.call(Call { method: "PUT", url: url.clone(), headers, payload: Payload::None })?;
-            if !matches!(response.head.status, 201 | 204) {
-                return Err(self.failure(&url, response));
-            }
-            self.finish(response)?;
-            Ok((found, stream.count))
-        })
-    }
-
-    /// Sends all bytes in one request, in chunks, as `docker push` does: their number need not be known. Answers where to go on.
-    fn send_pieces(&self, location: &Url, stream: &mut dyn Read) -> Result<Url, Error> {
-        let headers = vec![("Content-Type", "application/octet-stream".to_owned())];
-        let payload = Payload::Chunked(stream);
-        let response = self.call(Call { method: "PATCH", url: location.clone(), headers, payload })?;
-        if !matches!(response.head.status, 202 | 204) {
-            return Err(self.failure(location, response));
-        }
-        let next = self.location(location, &response)?;
-        self.finish(response)?;
-        Ok(next)
+        let mut upload = Upload { repository: self, what, blob, broken: None, piece: None };
+        self.retried(what, || upload.attempt(open))
     }
 
     /// Gives a manifest its tag (or, by digest, only its place). The bytes are the manifest: nothing of them changes.
@@ -168,11 +124,11 @@ impl Repository<'_> {
     }
 
     /// Reads the rest of an answer, so that its connection can be used again.
-    fn finish(&self, response: Response) -> Result<(), Error> {
+    pub(crate) fn finish(&self, response: Response) -> Result<(), Error> {
         self.client.document("the registry's answer", response, answer::LIMIT).map(|_| ())
     }
 
-    fn location(&self, url: &Url, response: &Response) -> Result<Url, Error> {
+    pub(crate) fn location(&self, url: &Url, response: &Response) -> Result<Url, Error> {
         let location = response.head.header("location");
         let location =
             location.ok_or_else(|| Error::bad_answer(url, "it does not say where to upload to"))?;
@@ -180,39 +136,8 @@ impl Repository<'_> {
     }
 
     /// Tells the registry that nothing more will come. It forgets an upload by itself as well, after a while.
-    fn cancel(&self, location: Url) {
+    pub(crate) fn cancel(&self, location: Url) {
         let call = Call { method: "DELETE", url: location, headers: Vec::new(), payload: Payload::None };
         let _ = self.call(call);
-    }
-}
-
-fn algorithm(digest: Option<&Digest>) -> onggi_image::Algorithm {
-    digest.map_or(onggi_image::Algorithm::Sha256, Digest::algorithm)
-}
-
-/// Hashes and counts what is sent, and keeps a failure of the source apart from one of the connection.
-struct Hashing<'s> {
-    inner: Box<dyn Read + 's>,
-    hasher: Option<Hasher>,
-    count: u64,
-    failed: Option<std::io::Error>,
-}
-
-impl Read for Hashing<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self.inner.read(buffer) {
-            Ok(count) => {
-                if let Some(hasher) = &mut self.hasher {
-                    hasher.update(&buffer[..count]);
-                }
-                self.count += count as u64;
-                Ok(count)
-            }
-            Err(error) => {
-                let copy = std::io::Error::new(std::io::ErrorKind::ConnectionAborted, error.to_string());
-                self.failed = Some(error);
-                Err(copy)
-            }
-        }
     }
 }

@@ -3,8 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use onggi_image::{Digest, Reference, media_type};
@@ -457,32 +457,135 @@ fn proxies_are_asked_in_their_way() {
     assert_eq!(error.to_string(), expected);
 }
 
+/// A registry that keeps one upload: what it has taken so far, as its `state`.
+fn taking(
+    taken: &Arc<Mutex<Vec<u8>>>,
+    spoil: impl Fn(&Request, &mut Vec<u8>, &mut TcpStream) -> bool + Send + Sync + 'static,
+) -> Server {
+    let taken = Arc::clone(taken);
+    serving(move |request, stream| {
+        let mut taken = taken.lock().expect("nobody panics with it");
+        if spoil(request, &mut taken, stream) {
+            return;
+        }
+        if request.method == "POST" {
+            taken.clear();
+        }
+        taken.extend_from_slice(&request.body);
+        let state = format!("/v2/team/app/blobs/uploads/1?state={}", taken.len());
+        let range = format!("0-{}", taken.len().saturating_sub(1));
+        let headers = [("Location", state.as_str()), ("Range", range.as_str())];
+        let status = match request.method.as_str() {
+            "PUT" => "201 Created",
+            "POST" | "PATCH" => "202 Accepted",
+            _ => "204 No Content",
+        };
+        respond(stream, status, &headers, b"");
+    })
+}
+
+/// Uploads those bytes; what happened, as methods with the bytes that came with them.
+fn upload(
+    server: &Server,
+    blob: Option<(&Digest, u64)>,
+    bytes: &[u8],
+) -> (Result<(Digest, u64), Error>, Vec<String>) {
+    let client = client();
+    let repository = client.repository(&name(server), Access::Push).unwrap();
+    let before = server.seen().len();
+    let mut open = || Ok(Box::new(bytes) as Box<dyn std::io::Read>);
+    let uploaded = repository.upload("it", blob, &mut open);
+    let told = |request: &Request| {
+        let range = request.header("content-range").map_or(String::new(), |range| format!(" {range}"));
+        format!("{} {}{range}", request.method, request.body.len())
+    };
+    (uploaded, server.seen()[before..].iter().map(told).collect())
+}
+
 #[test]
 fn pushed_bytes_are_those_that_are_named() {
-    let server = serving(|request, stream| match request.method.as_str() {
-        "POST" => {
-            respond(stream, "202 Accepted", &[("Location", "/v2/team/app/blobs/uploads/1?state=a")], b"");
-        }
-        "PATCH" => {
-            respond(stream, "202 Accepted", &[("Location", "/v2/team/app/blobs/uploads/1?state=b")], b"");
-        }
-        "PUT" => respond(stream, "201 Created", &[], b""),
-        _ => respond(stream, "204 No Content", &[], b""),
-    });
-    let client = client();
-    let repository = client.repository(&name(&server), Access::Push).unwrap();
-    let mut open = || Ok(Box::new(&b"layer"[..]) as Box<dyn std::io::Read>);
+    let taken = Arc::default();
+    let server = taking(&taken, |_, _, _| false);
     let digest = Digest::of(b"layer");
-    assert_eq!(repository.upload("it", Some(&digest), &mut open).unwrap(), (digest.clone(), 5));
-    let seen = server.seen();
-    assert_eq!(seen[seen.len() - 2].body, b"layer");
-    let last = seen.last().unwrap();
-    let escaped = digest.to_string().replace(':', "%3A");
-    assert_eq!(
-        (last.method.as_str(), last.target.as_str()),
-        ("PUT", format!("/v2/team/app/blobs/uploads/1?state=b&digest={escaped}").as_str())
-    );
-    let error = repository.upload("it", Some(&Digest::of(b"other")), &mut open).unwrap_err();
-    assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
-    assert_eq!(server.seen().pop().unwrap().method, "DELETE", "the upload is given up");
+    for (blob, expected) in
+        [(Some((&digest, 5)), ["POST 0", "PUT 5"].as_slice()), (None, &["POST 0", "PATCH 5", "PUT 0"])]
+    {
+        let (uploaded, seen) = upload(&server, blob, b"layer");
+        assert_eq!(uploaded.unwrap(), (digest.clone(), 5));
+        assert_eq!(seen, expected);
+        assert_eq!(*taken.lock().unwrap(), b"layer");
+        let escaped = digest.to_string().replace(':', "%3A");
+        let last = server.seen().pop().unwrap().target;
+        assert!(
+            last.starts_with("/v2/team/app/blobs/uploads/1?state=")
+                && last.ends_with(&format!("&digest={escaped}")),
+            "{last}"
+        );
+    }
+    let other = Digest::of(b"other");
+    for (blob, expected) in [
+        ((&other, 5), "has the digest"),
+        ((&digest, 4), "has the digest"),
+        ((&digest, 6), "it is 5 bytes and not 6"),
+    ] {
+        let (uploaded, seen) = upload(&server, Some(blob), b"layer");
+        let error = uploaded.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(seen.last().unwrap(), "DELETE 0", "the upload is given up");
+        // Nothing that could pass for it was sent.
+        assert!(!seen.iter().any(|seen| seen.starts_with("PUT")), "{seen:?}");
+    }
+}
+
+#[test]
+fn an_upload_goes_on_where_it_broke() {
+    let (digest, bytes) = (Digest::of(&[7; 1000]), [7; 1000]);
+    // How the registry answers a question after the break, and what is sent then.
+    let known = ["GET 0", "PATCH 400 600-999", "PUT 0"];
+    let streamed = ["GET 0", "PATCH 400", "PUT 0"];
+    let anew = ["GET 0", "POST 0", "PUT 1000"];
+    for (blob, forgets, expected) in [
+        (Some((&digest, 1000)), false, known.as_slice()),
+        (None, false, &streamed),
+        (Some((&digest, 1000)), true, &anew),
+    ] {
+        let (taken, first) = (Arc::default(), AtomicBool::new(true));
+        let server = taking(&taken, move |request, taken, stream| {
+            let is_blob = request.body.len() == 1000;
+            if is_blob && first.swap(false, Ordering::SeqCst) {
+                // It keeps a part of it, and hangs up.
+                taken.extend_from_slice(&request.body[..600]);
+                return true;
+            }
+            let forgotten = forgets && request.method == "GET";
+            if forgotten {
+                respond(stream, "404 Not Found", &[], b"");
+            }
+            forgotten
+        });
+        let (uploaded, seen) = upload(&server, blob, &bytes);
+        assert_eq!(uploaded.unwrap(), (digest.clone(), 1000), "{seen:?}");
+        assert_eq!(seen[2..], *expected, "{seen:?}");
+        assert_eq!(*taken.lock().unwrap(), bytes);
+    }
+}
+
+#[test]
+fn a_registry_that_finds_it_too_much_gets_pieces() {
+    let bytes = vec![7; (33 << 20) + 5];
+    let digest = Digest::of(&bytes);
+    let taken = Arc::default();
+    let server = taking(&taken, |request, _, stream| {
+        let too_much = request.body.len() > 20 << 20;
+        if too_much {
+            respond(stream, "413 Payload Too Large", &[], b"");
+        }
+        too_much
+    });
+    let (uploaded, seen) = upload(&server, Some((&digest, bytes.len() as u64)), &bytes);
+    assert_eq!(uploaded.unwrap(), (digest, bytes.len() as u64), "{seen:?}");
+    let pieces =
+        ["PATCH 16777216 0-16777215", "PATCH 16777216 16777216-33554431", "PATCH 1048581 33554432-34603012"];
+    assert_eq!(seen[3..6], pieces, "{seen:?}");
+    assert!(*taken.lock().unwrap() == bytes);
 }

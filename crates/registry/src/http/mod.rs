@@ -57,6 +57,8 @@ pub(crate) enum Payload<'a> {
     Bytes(&'a [u8]),
     /// A stream whose length is not known beforehand.
     Chunked(&'a mut dyn Read),
+    /// A stream of so many bytes.
+    Sized(&'a mut dyn Read, u64),
 }
 
 impl Payload<'_> {
@@ -161,6 +163,7 @@ impl Connection {
             Payload::None => header("Content-Length", "0"),
             Payload::Bytes(bytes) => header("Content-Length", &bytes.len().to_string()),
             Payload::Chunked(_) => header("Transfer-Encoding", "chunked"),
+            Payload::Sized(_, size) => header("Content-Length", &size.to_string()),
         }
         text.push_str("\r\n");
         self.stream.write_all(text.as_bytes()).map_err(failed)?;
@@ -170,6 +173,18 @@ impl Connection {
             Payload::Chunked(reader) => {
                 copy(reader, |bytes| body::write_chunk(&mut self.stream, bytes)).map_err(failed)?;
                 self.stream.write_all(b"0\r\n\r\n").map_err(failed)?;
+            }
+            Payload::Sized(reader, size) => {
+                let mut written = 0;
+                copy(&mut (&mut **reader).take(*size), |bytes| {
+                    written += bytes.len() as u64;
+                    self.stream.write_all(bytes)
+                })
+                .map_err(failed)?;
+                if written < *size {
+                    let reason = "there was less to send than was announced";
+                    return Err(failed(io::Error::new(io::ErrorKind::ConnectionAborted, reason)));
+                }
             }
         }
         self.stream.flush().map_err(failed)
