@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use onggi_image::{Descriptor, Digest, Platform, Reference};
+use onggi_image::{Descriptor, Digest, Platform, Reference, media_type};
 use onggi_registry::{
     Access, AuthFiles, Client, Config, Credential, Proxies, RemoteImage, Repository, Source, Watch,
 };
 use onggi_settings::Settings;
-use onggi_store::{Progress, Received, Receiving, Refetch, Report};
+use onggi_store::{Image, Progress, Received, Receiving, Refetch, Report};
 
 use crate::Engine;
 use crate::error::Error;
@@ -23,6 +23,8 @@ use crate::error::Error;
 const AT_ONCE: usize = 3;
 /// How often a pull looks whether another has fetched the layer that both want.
 const TICK: Duration = Duration::from_millis(100);
+/// Addresses of a layer that are tried: they are the image's words.
+const MOST_ADDRESSES: usize = 4;
 
 /// Told how a pull or push goes, and asked whether to go on. From several threads at once.
 pub trait TransferWatch: Watch {
@@ -85,9 +87,15 @@ impl Engine {
     ) -> Result<Pulled, Error> {
         let ended = Arc::new(Ended { watch: Arc::clone(&watch), failed: AtomicBool::new(false) });
         let client = client(&self.settings, Arc::clone(&ended) as Arc<dyn Watch>);
+        let kept = kept_name(name);
+        let known = self.store.resolve(&kept.to_string()).ok();
+        if let Some(pulled) =
+            known.as_ref().and_then(|known| self.is_up_to_date(&client, known, &kept, platform))
+        {
+            return Ok(pulled);
+        }
         let (sources, image) = find(&client, name, platform, &*watch)?;
-        let name = kept_name(name);
-        let known = self.store.resolve(&name.to_string()).ok();
+        let name = kept;
         let index = image.raw_index.as_ref().map(|bytes| Digest::of(bytes));
         let manifest = Digest::of(&image.raw_manifest);
         let up_to_date =
@@ -104,8 +112,7 @@ impl Engine {
             name: &name,
             origin: &name,
         })?;
-        let shown = name.familiar();
-        self.tell("image", "pull", &shown, BTreeMap::from([("name".to_owned(), name.familiar_repository())]));
+        self.tell_pulled(&name);
         Ok(Pulled { digest: image.digest, id, platform: image.config.platform(), up_to_date })
     }
 
@@ -116,6 +123,38 @@ impl Engine {
     pub fn repair_store(&self) -> Result<Report, Error> {
         let client = client(&self.settings, Arc::new(onggi_registry::Unwatched));
         Ok(self.store.repair_from(&Origins { client })?)
+    }
+
+    /// Whether an image is what its name stands for, by one request without a body: registries that count what is fetched do not count those.
+    /// Whatever keeps that from being known is no failure: the pull then finds out.
+    fn is_up_to_date(
+        &self,
+        client: &Client,
+        known: &Image,
+        name: &Reference,
+        platform: Option<&Platform>,
+    ) -> Option<Pulled> {
+        let wanted = platform.cloned().unwrap_or_else(Platform::host);
+        let is_here = known.origin.as_ref() == Some(name)
+            && known.config.platform().agrees_with(&wanted)
+            && self.store.layer_sizes(known).is_ok();
+        let source = client.sources(name).ok()?.into_iter().next().filter(|_| is_here)?;
+        let repository = match source {
+            Source::Mirror(repository) => repository,
+            Source::Registry(name) => client.repository(&name, Access::Pull).ok()?,
+        };
+        let digest = repository.impatient().manifest_digest(&asked(name)).ok()??;
+        if digest != *known.index_digest.as_ref().unwrap_or(&known.manifest_digest) {
+            return None;
+        }
+        self.tell_pulled(name);
+        let (id, platform) = (known.id.clone(), known.config.platform());
+        Some(Pulled { digest, id, platform, up_to_date: true })
+    }
+
+    fn tell_pulled(&self, name: &Reference) {
+        let attributes = BTreeMap::from([("name".to_owned(), name.familiar_repository())]);
+        self.tell("image", "pull", &name.familiar(), attributes);
     }
 
     /// Shows credentials to a registry.
@@ -183,6 +222,14 @@ fn kept_name(name: &Reference) -> Reference {
     }
 }
 
+/// What the registry is asked for.
+fn asked(name: &Reference) -> String {
+    match (name.digest(), name.tag()) {
+        (Some(digest), _) => digest.to_string(),
+        (None, tag) => tag.unwrap_or("latest").to_owned(),
+    }
+}
+
 /// The image, and the repositories that its layers may come from: the one that had it first, then the rest.
 fn find<'c>(
     client: &'c Client,
@@ -190,10 +237,7 @@ fn find<'c>(
     platform: Option<&Platform>,
     watch: &dyn TransferWatch,
 ) -> Result<(Vec<Repository<'c>>, RemoteImage), Error> {
-    let reference = match (name.digest(), name.tag()) {
-        (Some(digest), _) => digest.to_string(),
-        (None, tag) => tag.unwrap_or("latest").to_owned(),
-    };
+    let reference = asked(name);
     let mut sources: VecDeque<Source<'c>> = client.sources(name)?.into();
     loop {
         let (repository, is_mirror) = match sources.pop_front() {
@@ -338,9 +382,38 @@ impl Fetching<'_> {
     fn fetch(&self, source: &Repository<'_>, wanted: &Wanted<'_>) -> Result<(), Error> {
         let Wanted { layer, diff_id } = wanted;
         let progress = LayerProgress { blob: &layer.digest, total: layer.size, ended: self.ended };
-        source.fetch_blob(&layer.digest, layer.size, |stream| {
-            Ok(self.receiving.layer(stream, (&layer.digest, layer.size), diff_id, &progress)?)
-        })
+        let blob = (&layer.digest, layer.size);
+        let receive = |stream: &mut dyn Read| Ok(self.receiving.layer(stream, blob, diff_id, &progress)?);
+        match source.fetch_blob(blob.0, blob.1, receive) {
+            Err(Error::Registry { source: error })
+                if matches!(*error, onggi_registry::Error::BlobUnknown { .. })
+                    && media_type::is_foreign_layer(&layer.media_type)
+                    && !layer.urls.is_empty() =>
+            {
+                self.fetch_foreign(source.client(), wanted)
+            }
+            other => other,
+        }
+    }
+
+    /// A layer that its maker gives away, and not the registry: from the first of the addresses in the manifest that has it.
+    fn fetch_foreign(&self, client: &Client, wanted: &Wanted<'_>) -> Result<(), Error> {
+        let Wanted { layer, diff_id } = wanted;
+        let progress = LayerProgress { blob: &layer.digest, total: layer.size, ended: self.ended };
+        let mut addresses = layer.urls.iter().take(MOST_ADDRESSES).peekable();
+        loop {
+            let Some(address) = addresses.next() else { return Ok(()) };
+            let blob = (&layer.digest, layer.size);
+            let fetched: Result<(), Error> = client.fetch_foreign(address, layer.size, |stream| {
+                Ok(self.receiving.layer(stream, blob, diff_id, &progress)?)
+            });
+            match fetched {
+                Err(error) if addresses.peek().is_some() && !self.ended.is_interrupted() => {
+                    self.ended.watch.note(&format!("{address} does not give the layer {}: {error}", blob.0));
+                }
+                other => return other,
+            }
+        }
     }
 }
 

@@ -31,7 +31,7 @@ impl Repository<'_> {
     ///
     /// # Errors
     /// Those of [`Repository::manifest`]; [`Error::NoPlatform`]; [`Error::Image`] for a document that is not what it is said to be;
-    /// [`Error::Unsupported`] for an artifact and for layers that are not given away.
+    /// [`Error::Unsupported`] for an artifact and for layers that are no tars.
     pub fn image(&self, reference: &str, platform: Option<&Platform>) -> Result<RemoteImage, Error> {
         let host = Platform::host();
         let wanted = platform.unwrap_or(&host);
@@ -91,12 +91,6 @@ impl Repository<'_> {
             return unsupported(format!("an artifact of the type {kind:?}, which is no image,"));
         }
         for layer in &manifest.layers {
-            if media_type::is_foreign_layer(&layer.media_type) {
-                return unsupported(format!(
-                    "a layer that is not given away with the image ({})",
-                    layer.digest
-                ));
-            }
             if !media_type::is_layer(&layer.media_type) {
                 return unsupported(format!("a layer of the type {:?}", layer.media_type));
             }

@@ -10,6 +10,7 @@ mod blob;
 mod client;
 mod config;
 mod error;
+mod foreign;
 mod http;
 mod image;
 mod net;

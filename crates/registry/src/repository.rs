@@ -41,6 +41,9 @@ pub(crate) struct Call<'a> {
     pub(crate) payload: Payload<'a>,
 }
 
+/// What is understood, so that a registry does not give what is older.
+const MANIFESTS: [&str; 4] =
+    [media_type::OCI_INDEX, media_type::DOCKER_INDEX, media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST];
 /// As many as a registry and its storage need, and some more.
 const MOST_REDIRECTS: u32 = 5;
 /// Pages of a list of tags.
@@ -68,8 +71,15 @@ impl<'c> Repository<'c> {
     }
 
     /// The same, given up sooner: there is another place to go.
-    pub(crate) fn impatient(self) -> Repository<'c> {
+    #[must_use]
+    pub fn impatient(self) -> Repository<'c> {
         Repository { attempts: self.attempts.min(2), ..self }
+    }
+
+    /// The client that it belongs to.
+    #[must_use]
+    pub fn client(&self) -> &'c Client {
+        self.client
     }
 
     /// As [`Client::retried`], as often as this repository is worth.
@@ -114,17 +124,32 @@ impl<'c> Repository<'c> {
         self.retried(&what, || self.try_manifest(reference, &what))
     }
 
+    /// The digest of what a tag stands for, without fetching it; `None` if the registry does not say.
+    ///
+    /// # Errors
+    /// As [`Repository::manifest`].
+    pub fn manifest_digest(&self, reference: &str) -> Result<Option<Digest>, Error> {
+        let call = Call {
+            method: "HEAD",
+            url: self.url(&format!("manifests/{reference}")),
+            headers: vec![("Accept", MANIFESTS.join(", "))],
+            payload: Payload::None,
+        };
+        let url = call.url.clone();
+        let response = self.call(call)?;
+        if !response.head.is_success() {
+            return Err(self.failure(&url, response));
+        }
+        let said = response.head.header("docker-content-digest").and_then(|text| Digest::parse(text).ok());
+        self.client.recycle(response.body);
+        Ok(said)
+    }
+
     fn try_manifest(&self, reference: &str, what: &str) -> Result<Fetched, Error> {
-        let accept = [
-            media_type::OCI_INDEX,
-            media_type::DOCKER_INDEX,
-            media_type::OCI_MANIFEST,
-            media_type::DOCKER_MANIFEST,
-        ];
         let call = Call {
             method: "GET",
             url: self.url(&format!("manifests/{reference}")),
-            headers: vec![("Accept", accept.join(", "))],
+            headers: vec![("Accept", MANIFESTS.join(", "))],
             payload: Payload::None,
         };
         let url = call.url.clone();

@@ -457,6 +457,48 @@ fn proxies_are_asked_in_their_way() {
     assert_eq!(error.to_string(), expected);
 }
 
+/// Nothing of ours goes to where an image says that its layers are.
+#[test]
+fn addresses_in_an_image_get_no_credentials() {
+    let asks = Server::new(|_, stream| {
+        respond(stream, "401 Unauthorized", &[("WWW-Authenticate", "Basic realm=\"x\"")], b"");
+    });
+    let gives = Server::new(|_, stream| respond(stream, "200 OK", &[], b"layer"));
+    let there = format!("http://{}/layer", gives.host());
+    let sends = {
+        let there = there.clone();
+        Server::new(move |_, stream| respond(stream, "307 x", &[("Location", there.as_str())], b""))
+    };
+    let (user, password) = ("me".to_owned(), "s3cret".to_owned());
+    let hosts = [&asks, &gives, &sends].map(Server::host);
+    let nowhere = PathBuf::from("/nonexistent/config.json");
+    let files = AuthFiles { read: vec![nowhere.clone()], write: nowhere };
+    let allowed = Config { insecure: hosts.to_vec(), ..config() };
+    let mut client = Client::new(allowed, files, Arc::new(Unwatched));
+    for host in &hosts {
+        let (user, password) = (user.clone(), password.clone());
+        client = client.with_credential(host, Credential::Password { user, password });
+    }
+    let fetch = |client: &Client, address: &str, size: u64| {
+        client.fetch_foreign(address, size, |stream| {
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).expect("a layer");
+            Ok::<_, Error>(bytes)
+        })
+    };
+    assert_eq!(fetch(&client, &there, 5).unwrap(), b"layer");
+    assert_eq!(fetch(&client, &format!("http://{}/layer", sends.host()), 5).unwrap(), b"layer");
+    assert!(matches!(fetch(&client, &there, 6), Err(Error::WrongSize { .. })));
+    let refused = fetch(&client, &format!("http://{}/layer", asks.host()), 5);
+    assert!(matches!(refused, Err(Error::Status { status: 401, .. })), "{refused:?}");
+    for server in [&asks, &gives, &sends] {
+        assert!(!server.seen().is_empty());
+        assert!(server.seen().iter().all(|request| request.header("authorization").is_none()));
+    }
+    let without_tls = fetch(&logged_in(&gives), &there, 5).unwrap_err();
+    assert!(without_tls.to_string().contains("without TLS"), "{without_tls}");
+}
+
 /// A registry that keeps one upload: what it has taken so far, as its `state`.
 fn taking(
     taken: &Arc<Mutex<Vec<u8>>>,
@@ -491,7 +533,7 @@ fn upload(
     bytes: &[u8],
 ) -> (Result<(Digest, u64), Error>, Vec<String>) {
     let client = client();
-    let repository = client.repository(&name(server), Access::Push).unwrap();
+    let repository = client.repository(&name(server), Access::Push).expect("a repository");
     let before = server.seen().len();
     let mut open = || Ok(Box::new(bytes) as Box<dyn std::io::Read>);
     let uploaded = repository.upload("it", blob, &mut open);
