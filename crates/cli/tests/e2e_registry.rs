@@ -404,22 +404,25 @@ fn a_platform_that_is_not_there_is_told_with_those_that_are() {
 
 /// Kills the program at each step that the command passes, each time in an Onggi of its own, and sees that all is sound afterwards and that
 /// the command does its work when it is run again.
-fn is_killed_at_each_step<S>(prepare: impl Fn() -> (TestEnv, S, Vec<String>)) {
+fn is_killed_at_each_step<S>(least: usize, prepare: impl Fn() -> (TestEnv, S, Vec<String>)) {
+    // What a layer is kept compressed by has steps of its own.
+    let command =
+        |onggi: &TestEnv, words: &[String]| onggi.command(words).env("ONGGI_STORE_KEEP_BLOBS", "always");
     let points = {
         let (onggi, server, words) = prepare();
         let trace = onggi.write("trace", "");
-        onggi.command(&words).env("ONGGI_FAULT_TRACE", &trace).output().code(0);
+        command(&onggi, &words).env("ONGGI_FAULT_TRACE", &trace).output().code(0);
         drop(server);
         let text = fs::read_to_string(trace).expect("the trace");
         text.lines().map(str::to_owned).collect::<BTreeSet<_>>()
     };
-    assert!(points.len() > 5, "{points:?}");
+    assert!(points.len() >= least, "{points:?}");
     for point in points {
         let (onggi, server, words) = prepare();
-        let output = onggi.command(&words).env("ONGGI_FAULT", format!("{point}:1")).output();
+        let output = command(&onggi, &words).env("ONGGI_FAULT", format!("{point}:1")).output();
         assert!(output.code != 0 && !output.stderr.contains("panicked"), "{point}: {output}");
         onggi.ok(["system", "check"]);
-        onggi.command(&words).output().code(0);
+        command(&onggi, &words).output().code(0);
         onggi.ok(["run", "--rm", "--network", "none", words.last().expect("a name"), "true"]);
         onggi.ok(["system", "check"]);
         drop(server);
@@ -428,7 +431,7 @@ fn is_killed_at_each_step<S>(prepare: impl Fn() -> (TestEnv, S, Vec<String>)) {
 
 #[test]
 fn a_pull_may_end_at_any_step() {
-    is_killed_at_each_step(|| {
+    is_killed_at_each_step(15, || {
         let onggi = fresh();
         let server = serve(layout(&onggi).0, |_, _| false);
         let words = vec!["pull".to_owned(), format!("{}/box:1", server.host())];
@@ -438,12 +441,169 @@ fn a_pull_may_end_at_any_step() {
 
 #[test]
 fn a_push_may_end_at_any_step() {
-    is_killed_at_each_step(|| {
+    is_killed_at_each_step(6, || {
         let (onggi, registry) = (busybox(), Registry::plain());
         let name = format!("{}/box:1", registry.host());
         onggi.ok(["tag", "busybox", &name]);
         (onggi, registry, vec!["push".to_owned(), name])
     });
+}
+
+/// The archive has its name when it is whole, and not before.
+#[test]
+fn a_save_may_end_at_any_step() {
+    let saved = |onggi: &TestEnv| onggi.file("saved.tar");
+    is_killed_at_each_step(2, || {
+        let onggi = fresh();
+        let server = serve(layout(&onggi).0, |_, _| false);
+        let name = format!("{}/box:1", server.host());
+        onggi.ok(["pull", &name]);
+        assert!(!saved(&onggi).exists());
+        let path = saved(&onggi).display().to_string();
+        (onggi, server, ["save", "-o", &path, &name].map(str::to_owned).to_vec())
+    });
+}
+
+/// A disk that is full at one write after the other: what has failed says so and leaves nothing, and what is left works.
+fn meets_a_full_disk_at_each_write(
+    act: impl Fn(&TestEnv, &str) -> Vec<String>,
+    undo: impl Fn(&TestEnv, &str),
+) {
+    let onggi = TestEnv::on_small_disk(env!("CARGO_BIN_EXE_onggi"), 24);
+    let image = ImageArchive::new("box:1", json!({ "Cmd": ["true"] }));
+    let top = onggi.file("top");
+    fs::create_dir_all(&top).expect("a directory");
+    // Of some blocks, compressed, too.
+    let content: Vec<u8> = (0..40_000u64).map(|number| (number.wrapping_mul(number) >> 7) as u8).collect();
+    fs::write(top.join("file"), content).expect("a file");
+    let layout = image.layer_of(&top).oci_directory(&onggi.file(""), Compression::Gzip, |_| {});
+    let server = serve(layout, |_, _| false);
+    let name = format!("{}/box:1", server.host());
+    let words = act(&onggi, &name);
+    let (mut room, mut failures) = (0, 0);
+    loop {
+        onggi.fill_disk_but(room);
+        let output = onggi.command(&words).env("ONGGI_STORE_KEEP_BLOBS", "always").output();
+        onggi.empty_disk();
+        assert_eq!(onggi.run(["system", "check"]).code, 0, "{room} bytes: {output}");
+        assert_eq!(fs::read_dir(onggi.data().join("tmp")).expect("a directory").count(), 0, "{room} bytes");
+        if output.code == 0 {
+            break;
+        }
+        assert!(output.stderr.contains("No space left on device"), "{room} bytes: {output}");
+        failures += 1;
+        room += 4096;
+    }
+    assert!(failures > 3, "{failures}");
+    undo(&onggi, &name);
+    onggi.command(&words).output().code(0);
+}
+
+#[test]
+fn a_pull_stands_a_full_disk_at_each_write() {
+    let remove = |onggi: &TestEnv, name: &str| drop(onggi.ok(["rmi", name]));
+    meets_a_full_disk_at_each_write(|_, name| ["pull", name].map(str::to_owned).to_vec(), remove);
+}
+
+#[test]
+fn a_save_stands_a_full_disk_at_each_write() {
+    let path = |onggi: &TestEnv| onggi.data().join("saved.tar");
+    let save = |onggi: &TestEnv, name: &str| {
+        onggi.ok(["pull", name]);
+        ["save", "-o", &path(onggi).display().to_string(), name].map(str::to_owned).to_vec()
+    };
+    meets_a_full_disk_at_each_write(save, |onggi, _| fs::remove_file(path(onggi)).expect("it was saved"));
+}
+
+#[test]
+fn a_push_stands_a_full_disk_at_each_write() {
+    let registry = Registry::plain();
+    let target = format!("{}/pushed:1", registry.host());
+    let push = |onggi: &TestEnv, name: &str| {
+        onggi.ok(["pull", name]);
+        onggi.ok(["tag", name, &target]);
+        ["push", &target].map(str::to_owned).to_vec()
+    };
+    meets_a_full_disk_at_each_write(push, |_, _| {});
+}
+
+/// The digest of the only manifest in an archive.
+fn saved_digest(archive: &Path) -> String {
+    let index = std::process::Command::new("tar").arg("-xOf").arg(archive).arg("index.json").output();
+    let index: Value = serde_json::from_slice(&index.expect("tar").stdout).expect("JSON");
+    assert_eq!(index["manifests"].as_array().map(Vec::len), Some(1));
+    assert!(fresh().ok(["load", "-i", &archive.display().to_string()]).contains("Loaded image"));
+    index["manifests"][0]["digest"].as_str().expect("text").to_owned()
+}
+
+#[test]
+fn a_save_gives_back_the_digest_that_was_pulled() {
+    let onggi = fresh();
+    let server = serve(layout(&onggi).0, |_, _| false);
+    let name = format!("{}/box:1", server.host());
+    let pulled = digest(&onggi.ok(["pull", &name]));
+    let archive = onggi.file("saved.tar");
+    let path = archive.display().to_string();
+    let save = |options: &[&str]| onggi.run([&["save", "-o", &path], options, &[&name]].concat()).code(0);
+    for format in ["docker-archive", "oci-archive"] {
+        assert_eq!(save(&["--format", format]).stderr, "");
+        assert_eq!(saved_digest(&archive), pulled, "{format}");
+    }
+    assert_eq!(save(&["--uncompressed"]).stderr, "");
+    assert_ne!(saved_digest(&archive), pulled);
+    drop(server);
+    let said = save(&[]).stderr;
+    assert!(
+        said.contains("cannot be asked for its layers") && said.contains("by another digest than"),
+        "{said}"
+    );
+    assert_ne!(saved_digest(&archive), pulled);
+}
+
+#[test]
+fn blobs_that_are_kept_need_no_registry() {
+    let onggi = fresh();
+    let server = serve(layout(&onggi).0, |_, _| false);
+    let name = format!("{}/box:1", server.host());
+    let pull = onggi.command(["pull", &name]).env("ONGGI_STORE_KEEP_BLOBS", "always").output().code(0);
+    let pulled = digest(&pull.stdout);
+    drop(server);
+    onggi.ok(["system", "check"]);
+    let archive = onggi.file("saved.tar");
+    onggi.ok(["save", "-o", &archive.display().to_string(), &name]);
+    assert_eq!(saved_digest(&archive), pulled);
+    let registry = Registry::plain();
+    let target = format!("{}/box:1", registry.host());
+    onggi.ok(["tag", &name, &target]);
+    let said = onggi.ok(["push", &target]);
+    assert_eq!(digest(said.lines().last().expect("a line")), pulled, "{said}");
+
+    // What is damaged is not sent, and is of no more use than what was never kept.
+    let layers = fs::read_dir(onggi.data().join("layers")).expect("a directory").flatten();
+    let files = layers.flat_map(|layer| fs::read_dir(layer.path()).expect("a layer").flatten());
+    let kept: Vec<_> = files
+        .map(|file| file.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "blob"))
+        .collect();
+    assert_eq!(kept.len(), 2);
+    for path in &kept {
+        let mut bytes = fs::read(path).expect("a blob");
+        *bytes.last_mut().expect("a byte") ^= 1;
+        fs::write(path, bytes).expect("damage");
+    }
+    let second = Registry::plain();
+    let again = format!("{}/box:1", second.host());
+    onggi.ok(["tag", &name, &again]);
+    let said = onggi.ok(["push", &again]);
+    assert!(
+        said.contains("what was kept of it cannot be used") && said.contains("another than before"),
+        "{said}"
+    );
+    let found = onggi.fails(["system", "check"]);
+    assert!(format!("{found}").contains("a layer that was kept compressed is damaged"), "{found}");
+    onggi.ok(["system", "check", "--repair"]);
+    assert!(kept.iter().all(|path| !path.exists()));
+    onggi.ok(["system", "check"]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Images that other programs have pushed, pulled here and given on, and pulled by them again: the digest stays. What is not installed is said
-//! and left out.
+//! Images that other programs have pushed, pulled here and given on, and pulled by them again: the digest stays, and the tree is the same. What is not
+//! installed is said and left out.
 
 mod common;
 
@@ -42,10 +42,24 @@ fn is_here(probe: &str) -> bool {
 
 fn archive(onggi: &TestEnv, name: &str) -> String {
     let image = ImageArchive::new(name, json!({ "Cmd": ["cat", "/file"] }));
-    let image = image.layer(fs::read(onggi_testkit::image("busybox")).expect("the image"));
+    let image = image.layer(fs::read(onggi_testkit::image("debian")).expect("the image"));
     let top = onggi.file("top");
-    fs::create_dir_all(&top).expect("a directory");
-    fs::write(top.join("file"), "from the upper layer\n").expect("a file");
+    // The upper layer replaces a file, takes one and a directory away, and hides what a directory had.
+    for directory in ["etc/apt", "usr/share", "var/lib/dpkg"] {
+        fs::create_dir_all(top.join(directory)).expect("a directory");
+    }
+    for (file, content) in [
+        ("file", "from the upper layer\n"),
+        ("etc/issue", "another\n"),
+        ("etc/.wh.debian_version", ""),
+        ("usr/share/.wh.doc", ""),
+        ("etc/apt/.wh..wh..opq", ""),
+        ("etc/apt/only", "this\n"),
+    ] {
+        fs::write(top.join(file), content).expect("a file");
+    }
+    fs::hard_link(top.join("file"), top.join("link")).expect("a link");
+    std::os::unix::fs::symlink("../file", top.join("etc/symbolic")).expect("a link");
     let path = image.layer_of(&top).docker_archive(&onggi.file(""), Compression::None, |_| {});
     path.display().to_string()
 }
@@ -64,6 +78,45 @@ fn through_here(onggi: &TestEnv, from: &str, to: &str) -> String {
     assert_eq!(digest(said.lines().last().expect("a line")), pulled, "{said}");
     onggi.ok(["rmi", from, to]);
     pulled
+}
+
+/// Every name of an image's root file system as an engine exports it, with all that is to be seen of it; without what engines put there.
+fn tree(onggi: &TestEnv, engine: &str, name: &str) -> Vec<String> {
+    let place = onggi.file(&format!("tree-{}", engine.len()));
+    fs::create_dir_all(&place).expect("a directory");
+    let tar = place.with_extension("tar").display().to_string();
+    if engine == "onggi" {
+        onggi.ok(["create", "--name", "jar", name]);
+        onggi.ok(["export", "-o", &tar, "jar"]);
+        onggi.ok(["rm", "jar"]);
+    } else {
+        let id = ok(&format!("{engine} create --network none {name}"));
+        ok(&format!("{engine} export -o {tar} {id}"));
+        ok(&format!("{engine} rm {id}"));
+    }
+    let script = r"set -e
+        tar --numeric-owner --same-owner --xattrs --xattrs-include='*' -xpf $1 -C $2; cd $2
+        rm -rf dev proc sys run .dockerenv etc/hosts etc/hostname etc/resolv.conf etc/mtab
+        find . -mindepth 1 -type d -printf '%P %y %m %U:%G\n' -o -printf '%P %y %m %U:%G %n %s %l %T@\n'
+        find . -type f -exec sha256sum {} +";
+    let output = Command::new("sh").args(["-c", script, "sh", &tar]).arg(&place).output().expect("a shell");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut lines: Vec<_> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+    lines.sort();
+    assert!(lines.len() > 1000, "{}", lines.len());
+    lines
+}
+
+/// Both engines show the same of the image.
+fn same_tree(onggi: &TestEnv, engine: &str, name: &str) {
+    onggi.ok(["pull", name]);
+    let (ours, theirs) = (tree(onggi, "onggi", name), tree(onggi, engine, name));
+    onggi.ok(["rmi", name]);
+    let only = |some: &[String], others: &[String]| -> Vec<String> {
+        some.iter().filter(|line| !others.contains(line)).take(20).cloned().collect()
+    };
+    let differs = (only(&ours, &theirs), only(&theirs, &ours));
+    assert!(ours == theirs, "only here and only there: {differs:#?}");
 }
 
 #[test]
@@ -108,6 +161,7 @@ fn podman() {
     let digest = through_here(&onggi, &from, &to);
     ok(&format!("podman pull --quiet --tls-verify=false {to}"));
     assert_eq!(ok(&format!("podman image inspect --format {{{{.Digest}}}} {to}")), digest);
+    same_tree(&onggi, "podman", &to);
     ok(&format!("podman rmi {to}"));
 }
 
@@ -126,5 +180,6 @@ fn docker() {
     ok(&format!("docker rmi {name} {from}"));
     let pulled = through_here(&onggi, &from, &to);
     assert_eq!(digest(&ok(&format!("docker pull {to}"))), pulled);
+    same_tree(&onggi, "docker", &to);
     ok(&format!("docker rmi {to}"));
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use onggi_image::{Digest, Reference};
-use onggi_store::{Format, ImportOptions, LoadOptions, Loaded, Progress, Removed};
+use onggi_store::{ImportOptions, LoadOptions, Loaded, Progress, Removed};
 
 use crate::Engine;
 use crate::error::Error;
@@ -59,18 +59,6 @@ impl Engine {
         Ok(id)
     }
 
-    /// Writes images as an archive. Event: `save`.
-    ///
-    /// # Errors
-    /// As [`onggi_store::Store::save`].
-    pub fn save(&self, names: &[String], format: Format, writer: &mut dyn Write) -> Result<(), Error> {
-        let saved = self.store.save(names, format, writer)?;
-        for id in saved {
-            self.tell_image("save", &id, &id.to_string());
-        }
-        Ok(())
-    }
-
     /// Gives an image one more name. Event: `tag`.
     ///
     /// # Errors
@@ -117,7 +105,7 @@ impl Engine {
         Ok(removed)
     }
 
-    fn tell_image(&self, action: &str, id: &Digest, name: &str) {
+    pub(crate) fn tell_image(&self, action: &str, id: &Digest, name: &str) {
         self.tell("image", action, &id.to_string(), BTreeMap::from([("name".to_owned(), name.to_owned())]));
     }
 }

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use onggi_error::{Diagnose as _, Kind};
-use onggi_settings::Settings;
-use onggi_store::{Image, Store};
+use onggi_settings::{Layers, Settings};
+use onggi_store::{Image, LayerForm, Store};
 
 mod budget;
 mod capabilities;
@@ -57,6 +57,7 @@ pub mod request;
 mod reset;
 mod resolve;
 mod restart;
+mod save;
 mod session;
 mod shared;
 mod spec;
@@ -130,17 +131,22 @@ impl Engine {
         } else {
             Some(onggi_rootless::enter(&paths.run, &paths.data, &monitor_program(&settings)?)?)
         };
-        let store = Store::open(&paths.data, &paths.run).map_err(|error| match error.kind() {
+        let form = match settings.layers {
+            Layers::Auto => LayerForm::Auto,
+            Layers::Directories => LayerForm::Directories,
+        };
+        let store = Store::open_with(&paths.data, &paths.run, form).map_err(|error| match error.kind() {
             // Root's own directories.
             Kind::PermissionDenied if !is_root => {
                 Error::NeedsRoot { what: format!("the data root {}", paths.data.display()) }
             }
             _ => Error::from(error),
         })?;
+        let keep_blobs = settings.keep_blobs;
         Ok(Engine {
             settings: Arc::new(settings),
             paths,
-            store: Arc::new(store),
+            store: Arc::new(store.keeping_blobs(keep_blobs)),
             cgroups: Arc::default(),
             image: Arc::default(),
             unwritten: Arc::default(),

@@ -169,7 +169,10 @@ impl Push<'_> {
     fn deliver(&self, layer: &Descriptor, diff_id: &Digest) -> Result<Descriptor, Error> {
         let step = |step| self.ended.watch.layer(diff_id, step);
         if !self.is_new() {
-            if self.target.has_blob(&layer.digest)? {
+            // What may not be given away stays where the manifest says that it is.
+            if media_type::is_foreign_layer(&layer.media_type) && !layer.urls.is_empty()
+                || self.target.has_blob(&layer.digest)?
+            {
                 step(LayerStep::Exists);
                 return Ok(layer.clone());
             }
@@ -189,7 +192,7 @@ impl Push<'_> {
                 step(LayerStep::Done);
                 return Ok(layer.clone());
             }
-            if self.copy(layer, diff_id)? {
+            if self.send_kept(layer, diff_id)? || self.copy(layer, diff_id)? {
                 step(LayerStep::Done);
                 return Ok(layer.clone());
             }
@@ -204,6 +207,31 @@ impl Push<'_> {
         let docker = layer.media_type.starts_with("application/vnd.docker.");
         let kind = if docker { media_type::DOCKER_LAYER_GZIP } else { media_type::OCI_LAYER_GZIP };
         Ok(Descriptor { annotations: layer.annotations.clone(), ..Descriptor::new(kind, digest, size) })
+    }
+
+    /// Sends the blob as it came, if it was kept. `false`: it was not, or is damaged.
+    fn send_kept(&self, layer: &Descriptor, diff_id: &Digest) -> Result<bool, Error> {
+        if self.sending.blob(diff_id, layer)?.is_none() {
+            return Ok(false);
+        }
+        let mut open = || {
+            let file = self.sending.blob(diff_id, layer).map(|file| file.map(io::BufReader::new));
+            let file = file.and_then(|file| {
+                file.ok_or_else(|| onggi_store::Error::MissingLayer { diff_id: diff_id.clone() })
+            });
+            self.counted(diff_id, layer.size, file)
+        };
+        let blob = (&layer.digest, layer.size);
+        match self.target.upload(&format!("the layer {}", layer.digest), Some(blob), &mut open) {
+            Ok(_) => Ok(true),
+            Err(
+                error @ (onggi_registry::Error::WrongDigest { .. } | onggi_registry::Error::Source { .. }),
+            ) => {
+                self.ended.watch.note(&format!("what was kept of it cannot be used: {error}"));
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Takes the very blob from where the image was pulled. `false`: it cannot be had there.

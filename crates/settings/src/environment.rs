@@ -30,6 +30,10 @@ pub const REGISTRY_MIRRORS: &str = "ONGGI_REGISTRY_MIRRORS";
 pub const REGISTRY_INSECURE: &str = "ONGGI_REGISTRY_INSECURE";
 /// Bytes, like `store.budget`.
 pub const STORE_BUDGET: &str = "ONGGI_STORE_BUDGET";
+/// Like `store.keep_blobs`.
+pub const STORE_KEEP_BLOBS: &str = "ONGGI_STORE_KEEP_BLOBS";
+/// Like `store.layers`.
+pub const STORE_LAYERS: &str = "ONGGI_STORE_LAYERS";
 /// Like `network.default`.
 pub const NETWORK_DEFAULT: &str = "ONGGI_NETWORK_DEFAULT";
 /// Like `network.pools`.

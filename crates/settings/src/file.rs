@@ -84,7 +84,9 @@ fn set(
     value: &DeValue<'_>,
     settings: &mut Settings,
 ) -> Result<(), Error> {
-    let Some(index) = KEYS.iter().position(|key| key.name == name) else {
+    // `keep-blobs` and `keep_blobs` are one key: nobody should have to remember which of the two it is.
+    let spelled = name.replace('-', "_");
+    let Some(index) = KEYS.iter().position(|key| key.name == spelled) else {
         let nearest = keys::nearest(name);
         return Err(Error::UnknownKey { path: path.to_owned(), line, key: name.to_owned(), nearest });
     };

@@ -37,6 +37,14 @@ pub enum Compat {
     Docker,
 }
 
+/// What layers are presented as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layers {
+    /// EROFS where the kernel can, else directories.
+    Auto,
+    Directories,
+}
+
 /// What keeps a container's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogDriver {
@@ -214,6 +222,39 @@ pub const KEYS: &[Key] = &[
         hidden: false,
         set: |settings, text| bytes::parse(text).map(|bytes| settings.store_budget = bytes),
         show: |settings| bytes::show(settings.store_budget),
+    },
+    Key {
+        name: "store.keep_blobs",
+        variable: environment::STORE_KEEP_BLOBS,
+        about: "never, or always to keep layers compressed as well, so that push and save need no registry for them",
+        hidden: false,
+        set: |settings, text| {
+            settings.keep_blobs = match text {
+                "never" => false,
+                "always" => true,
+                _ => return Err("write never or always".to_owned()),
+            };
+            Ok(())
+        },
+        show: |settings| if settings.keep_blobs { "always" } else { "never" }.to_owned(),
+    },
+    Key {
+        name: "store.layers",
+        variable: environment::STORE_LAYERS,
+        about: "auto, or directories to unpack layers where EROFS could be mounted",
+        hidden: false,
+        set: |settings, text| {
+            settings.layers = match text {
+                "auto" => Layers::Auto,
+                "directories" => Layers::Directories,
+                _ => return Err("write auto or directories".to_owned()),
+            };
+            Ok(())
+        },
+        show: |settings| match settings.layers {
+            Layers::Auto => "auto".to_owned(),
+            Layers::Directories => "directories".to_owned(),
+        },
     },
     Key {
         name: "network.default",

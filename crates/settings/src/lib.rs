@@ -16,7 +16,7 @@ mod keys;
 mod registries;
 
 pub use error::Error;
-pub use keys::{Compat, KEYS, Key, LogDriver};
+pub use keys::{Compat, KEYS, Key, Layers, LogDriver};
 
 /// 2048 networks of 1021 containers each, which is about what a bridge has ports for (1023), far from what Docker takes by default
 /// (172.17.0.0/16 and what follows, 192.168.0.0/16) and what Kubernetes' tools do.
@@ -51,6 +51,10 @@ pub struct Settings {
     pub registry_mirrors: Vec<(String, Vec<String>)>,
     /// Registries that may speak plain HTTP, and whose certificates are not looked at.
     pub registry_insecure: Vec<String>,
+    /// Keep layers compressed as they come, too.
+    pub keep_blobs: bool,
+    /// What layers are presented as.
+    pub layers: Layers,
     /// Directories with a directory for each registry's certificates, the one that wins first. No key of its own.
     pub certificate_directories: Vec<PathBuf>,
     /// Bytes that images may take on disk; 0 is no limit.
@@ -193,6 +197,8 @@ impl Settings {
             registry_mirrors: Vec::new(),
             registry_insecure: Vec::new(),
             store_budget: 0,
+            keep_blobs: false,
+            layers: Layers::Auto,
             // Ours, then where Podman and Docker have theirs: what works with them works here.
             certificate_directories: vec![
                 sources.system.join("certs.d"),

@@ -248,6 +248,10 @@ impl Check<'_> {
         for entry in fs::read_dir(&directory).map_err(Error::io("list", &directory))? {
             let path = entry.map_err(Error::io("list", &directory))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if let Some(blob) = layers::digest_of_kept(name) {
+                self.kept_blob(&path, &blob)?;
+                continue;
+            }
             let Some(hex) = name.strip_suffix(".erofs").filter(|hex| *hex != "layer") else { continue };
             let found = layers::digest_file(&path, onggi_image::Algorithm::Sha256);
             if !found.is_ok_and(|found| found.hex() == hex) {
@@ -260,6 +264,19 @@ impl Check<'_> {
                 self.find(Severity::Derived, &path, "a variant of the EROFS index is damaged", done);
             }
         }
+        Ok(())
+    }
+
+    /// A layer as it came is of use for pushing only, and there are other ways to that.
+    fn kept_blob(&mut self, path: &Path, blob: &Digest) -> Result<(), Error> {
+        if layers::digest_file(path, blob.algorithm()).is_ok_and(|found| found == *blob) {
+            return Ok(());
+        }
+        if self.repair {
+            remove_tree(path)?;
+        }
+        let done = self.repair.then_some(Done::Removed);
+        self.find(Severity::Derived, path, "a layer that was kept compressed is damaged", done);
         Ok(())
     }
 

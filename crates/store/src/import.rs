@@ -27,7 +27,8 @@ pub(crate) fn import(
         apply_change(&mut config, change).map_err(Error::image("--change"))?;
     }
     let act = Act::begin(&store.layout, "import")?;
-    let expected = Expected { what: "the root file system", blob: None, diff_id: None, total: None };
+    let expected =
+        Expected { what: "the root file system", blob: None, diff_id: None, total: None, keep: false };
     let layer = layers::ingest(&store.layout, &act, stream, &expected, progress)?;
     config.rootfs.diff_ids.push(layer.diff_id.clone());
     let raw_config =

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use onggi_archive::erofs::Indexer;
 use onggi_archive::{LayerReport, LayerSink, Limits, Lower, LowerEntry, Metadata, NoLower};
 use onggi_error::{Diagnose, Kind};
-use onggi_image::{Algorithm, Digest, Hasher};
+use onggi_image::{Algorithm, Descriptor, Digest, Hasher};
 use onggi_record::Durability;
 use onggi_sys::fault;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,7 @@ const VERSION: u32 = 1;
 pub(crate) const TAR: &str = "layer.tar";
 pub(crate) const INDEX: &str = "layer.erofs";
 pub(crate) const RECORD: &str = "layer.json";
+const KEPT: &str = ".blob";
 /// Implied directories that are listed in the record; a layer with more is indexed again instead of looking at each.
 const IMPLIED_LIMIT: usize = 10_000;
 
@@ -58,6 +59,33 @@ pub(crate) struct Expected<'a> {
     pub(crate) diff_id: Option<&'a Digest>,
     /// Bytes of the stream, for progress.
     pub(crate) total: Option<u64>,
+    /// Keep the stream as it comes, beside the tar.
+    pub(crate) keep: bool,
+}
+
+impl Expected<'_> {
+    /// The stream to keep, by its digest. One that is no more than the tar is kept as the tar.
+    fn kept(&self) -> Option<&Digest> {
+        let (blob, _) = self.blob.filter(|_| self.keep)?;
+        (Some(blob) != self.diff_id).then_some(blob)
+    }
+}
+
+/// The file of a stream that was kept as it came, in its layer's directory.
+pub(crate) fn kept_file(blob: &Digest) -> String {
+    format!("{}{KEPT}", blob.hex())
+}
+
+/// Where a layer's blob was kept as it came, if it was, as long as it should be.
+pub(crate) fn kept_blob(layout: &Layout, diff_id: &Digest, layer: &Descriptor) -> Option<PathBuf> {
+    let path = layout.layer(diff_id).join(kept_file(&layer.digest));
+    fs::metadata(&path).is_ok_and(|metadata| metadata.len() == layer.size).then_some(path)
+}
+
+/// The digest that such a file's name says.
+pub(crate) fn digest_of_kept(name: &str) -> Option<Digest> {
+    let hex = name.strip_suffix(KEPT)?;
+    [Algorithm::Sha256, Algorithm::Sha512].into_iter().find_map(|algorithm| Digest::from_hex(algorithm, hex))
 }
 
 /// What a layer has turned out to be.
@@ -81,7 +109,8 @@ pub(crate) fn ingest(
         return verify_stream(layout, diff_id, stream, expected, progress);
     }
     let directory = make_in(act, "layer")?;
-    let ((report, index), diff_id) = pipe::pump(stream, expected, progress, |pieces| {
+    let copy = expected.kept().map(|blob| pipe::Copy::create(directory.join(kept_file(blob)))).transpose()?;
+    let ((report, index), diff_id) = pipe::pump(stream, expected, copy, progress, |pieces| {
         let (tar_path, index_path) = (directory.join(TAR), directory.join(INDEX));
         let mut tar = File::create_new(&tar_path).map_err(Error::io("create", &tar_path))?;
         let mut index = HashingFile::create(&index_path)?;
@@ -123,7 +152,7 @@ fn verify_stream(
     expected: &Expected<'_>,
     progress: &dyn Progress,
 ) -> Result<Ingested, Error> {
-    pipe::pump(stream, expected, progress, |pieces| {
+    pipe::pump(stream, expected, None, progress, |pieces| {
         while pieces.next()?.is_some() {}
         Ok(())
     })?;

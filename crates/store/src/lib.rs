@@ -48,6 +48,7 @@ pub use onggi_archive::compress::gzip;
 pub use receive::{LayerLock, Received, Receiving};
 use records::{LayerUse, Records};
 pub use refetch::Refetch;
+pub use save::{BlobSource, Consume};
 pub use send::Sending;
 pub use types::*;
 
@@ -57,6 +58,7 @@ pub struct Store {
     layout: Layout,
     index: Index,
     form: LayerForm,
+    keeps_blobs: bool,
     presenter: OnceLock<Box<dyn Presenter>>,
 }
 
@@ -82,7 +84,13 @@ impl Store {
             layout.data.clone(),
             Box::new(move || containers::contents(&for_index)),
         );
-        Ok(Store { layout, index, form, presenter: OnceLock::new() })
+        Ok(Store { layout, index, form, keeps_blobs: false, presenter: OnceLock::new() })
+    }
+
+    /// Whether layers that come from now on are kept compressed, too, as they come: more disk, and no registry is needed to give them on.
+    #[must_use]
+    pub fn keeping_blobs(self, keeps_blobs: bool) -> Store {
+        Store { keeps_blobs, ..self }
     }
 
     #[must_use]
@@ -148,8 +156,8 @@ impl Store {
         import::import(self, reader, options, progress)
     }
 
-    /// Writes images (names or ids; a repository without a tag means all its tags) as an archive. The same images give the same bytes. Returns
-    /// their ids.
+    /// Writes images (names or ids; a repository without a tag means all its tags) as an archive, with their manifests as they came where their
+    /// compressed layers are kept, or `blobs` has them; otherwise, and without `blobs`, with plain layers. The same images give the same bytes. Returns their ids.
     ///
     /// # Errors
     /// Those of [`Store::resolve`]; [`Error::Archive`] when writing fails; [`Error::WrongDigest`] for a layer that is damaged.
@@ -157,9 +165,10 @@ impl Store {
         &self,
         names: &[String],
         format: Format,
+        blobs: Option<&dyn BlobSource>,
         writer: &mut dyn Write,
     ) -> Result<Vec<Digest>, Error> {
-        save::save(self, names, format, writer)
+        save::save(self, names, format, blobs, writer)
     }
 
     /// Finds an image by name, `name:tag`, `name@digest`, id or the beginning of its id, in this order. Only by its whole digest is an image

@@ -3,11 +3,14 @@
 //! Decompressing costs about as much as everything behind it, so a layer takes half the time so. Both digests are checked before the consumer is told
 //! that the tar has ended: what it does after that is done with a layer that is what it was said to be.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use onggi_archive::compress::{Ceiling, Decompressor};
 use onggi_image::{Algorithm, Digest, Hasher};
+use onggi_sys::fault;
 
 use crate::error::Error;
 use crate::layers::Expected;
@@ -18,9 +21,11 @@ const PIECE: usize = 256 << 10;
 const WAITING: usize = 2;
 
 /// Drives a stream to its end through `consume`, which runs on a thread of its own and must take all pieces. Returns its answer and the digest of the tar.
+/// `copy` gets the stream as it comes, and is on the disk before the consumer is told of the end.
 pub(crate) fn pump<T: Send>(
     stream: &mut dyn Read,
     expected: &Expected<'_>,
+    copy: Option<Copy>,
     progress: &dyn Progress,
     consume: impl FnOnce(&mut Pieces<'_>) -> Result<T, Error> + Send,
 ) -> Result<(T, Digest), Error> {
@@ -36,7 +41,7 @@ pub(crate) fn pump<T: Send>(
             Ok((answer, digest))
         });
         let consumer = consumer.map_err(Error::io("start a thread for", expected.what))?;
-        let produced = produce(stream, expected, progress, full, &empty);
+        let produced = produce(stream, expected, copy, progress, full, &empty);
         let consumed = match consumer.join() {
             Ok(consumed) => consumed,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -50,6 +55,7 @@ pub(crate) fn pump<T: Send>(
 fn produce(
     stream: &mut dyn Read,
     expected: &Expected<'_>,
+    copy: Option<Copy>,
     progress: &dyn Progress,
     full: SyncSender<Option<Vec<u8>>>,
     empty: &Receiver<Vec<u8>>,
@@ -61,6 +67,7 @@ fn produce(
         // The digest of a stream that nobody has announced is not needed.
         hasher: expected.blob.map(|_| Hasher::new(algorithm)),
         count: 0,
+        copy,
         progress: &|count| {
             progress.layer(what, count, expected.total);
             if progress.is_cancelled() { Err(std::io::Error::other("cancelled")) } else { Ok(()) }
@@ -76,7 +83,11 @@ fn produce(
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(Error::Input { what: what.to_owned(), source }),
+                Err(source) => {
+                    drop(tar);
+                    let failed = input.copy.and_then(|copy| copy.failed);
+                    return Err(failed.unwrap_or_else(|| Error::Input { what: what.to_owned(), source }));
+                }
             }
         }
         piece.truncate(filled);
@@ -93,6 +104,11 @@ fn produce(
             return Err(Error::WrongSize { what: what.to_owned(), wanted: size, found: input.count });
         }
         check_digest(what, wanted, input.hasher.map(Hasher::finish))?;
+    }
+    if let Some(copy) = input.copy {
+        fault::point("store.layer.blob-written");
+        copy.file.sync_all().map_err(Error::io("fsync", copy.path))?;
+        fault::point("store.layer.blob-synced");
     }
     let _ = full.send(None);
     Ok(())
@@ -151,11 +167,27 @@ pub(crate) fn check_digest(what: &str, wanted: &Digest, found: Option<Digest>) -
     }
 }
 
+/// A file for the stream as it comes.
+pub(crate) struct Copy {
+    file: File,
+    path: PathBuf,
+    /// Why it could not be written: the stream is not to blame.
+    failed: Option<Error>,
+}
+
+impl Copy {
+    pub(crate) fn create(path: PathBuf) -> Result<Copy, Error> {
+        let file = File::create_new(&path).map_err(Error::io("create", &path))?;
+        Ok(Copy { file, path, failed: None })
+    }
+}
+
 /// A stream that is counted, and hashed if its digest is wanted, as it is read.
 struct HashingReader<'a> {
     stream: &'a mut dyn Read,
     hasher: Option<Hasher>,
     count: u64,
+    copy: Option<Copy>,
     progress: &'a dyn Fn(u64) -> std::io::Result<()>,
 }
 
@@ -166,6 +198,12 @@ impl Read for HashingReader<'_> {
             hasher.update(&buffer[..count]);
         }
         self.count += count as u64;
+        if let Some(copy) = &mut self.copy
+            && let Err(error) = copy.file.write_all(&buffer[..count])
+        {
+            copy.failed = Some(Error::io("write", &copy.path)(error));
+            return Err(std::io::Error::other("the copy cannot be written"));
+        }
         (self.progress)(self.count)?;
         Ok(count)
     }
@@ -195,8 +233,8 @@ mod tests {
     ) -> Result<(T, Digest), Error> {
         let stream = bytes();
         let blob = wanted.0.map(|digest| (digest, stream.len() as u64));
-        let expected = Expected { what: "it", blob, diff_id: wanted.1, total: None };
-        pump(&mut stream.as_slice(), &expected, &Silent, consume)
+        let expected = Expected { what: "it", blob, diff_id: wanted.1, total: None, keep: false };
+        pump(&mut stream.as_slice(), &expected, None, &Silent, consume)
     }
 
     #[test]

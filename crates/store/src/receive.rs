@@ -86,8 +86,13 @@ impl Receiving<'_> {
         progress: &dyn Progress,
     ) -> Result<(), Error> {
         let what = format!("the layer {}", blob.0);
-        let expected =
-            Expected { what: &what, blob: Some(blob), diff_id: Some(diff_id), total: Some(blob.1) };
+        let expected = Expected {
+            what: &what,
+            blob: Some(blob),
+            diff_id: Some(diff_id),
+            total: Some(blob.1),
+            keep: self.store.keeps_blobs,
+        };
         layers::ingest(&self.store.layout, self.act()?, stream, &expected, progress).map(|_| ())
     }
 

@@ -1,8 +1,8 @@
 //! Saving: images as an archive that other tools read, the same bytes for the same images.
 //!
-//! The archive is an OCI layout; for Docker's readers it also has a `manifest.json`, as `docker save` writes since version 25. Layers are written as the
-//! plain tars that the store has. Where an image came with compressed layers its manifest names blobs that are not kept, so a manifest for the plain
-//! ones goes into the archive instead; the config, and with it the image's id, stays what it was.
+//! The archive is an OCI layout; for Docker's readers it also has a `manifest.json`, as `docker save` writes since version 25. An image that came with
+//! compressed layers has a manifest that names them. It goes into the archive as it is if all of them are to be had, kept here or where the image came
+//! from. Otherwise the layers are written as the plain tars that the store has, with a manifest for those; the config, and with it the image's id, stays what it was.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -21,34 +21,52 @@ use crate::error::Error;
 use crate::images::{self, Found};
 use crate::layers::{self, Ingested, TAR};
 use crate::load::plain_manifest;
+use crate::pipe::check_digest;
 use crate::records::Records;
 use crate::types::{Format, Image};
 
 const NAME_ANNOTATION: &str = "io.containerd.image.name";
 const TAG_ANNOTATION: &str = "org.opencontainers.image.ref.name";
 
+/// Who reads a layer. It is called once.
+pub type Consume<'c> = &'c mut dyn FnMut(&mut dyn Read) -> Result<(), Error>;
+
+/// Where compressed layers come from that are not kept here.
+pub trait BlobSource {
+    /// Whether the blob of a layer is to be had.
+    fn has(&self, image: &Image, layer: &Descriptor) -> bool;
+
+    /// Has `consume` read it from its beginning to its end.
+    ///
+    /// # Errors
+    /// Those of `consume`; [`Error::Input`] if it is not to be had after all.
+    fn read(&self, image: &Image, layer: &Descriptor, consume: Consume<'_>) -> Result<(), Error>;
+
+    /// The image goes into the archive with plain layers, and so by another digest.
+    fn changes(&self, image: &Image);
+}
+
 pub(crate) fn save(
     store: &Store,
     names: &[String],
     format: Format,
+    source: Option<&dyn BlobSource>,
     writer: &mut dyn Write,
 ) -> Result<Vec<Digest>, Error> {
     let act = Act::begin(&store.layout, "save")?;
-    let mut blobs = BTreeMap::new();
+    let mut members = BTreeMap::new();
     let mut entries = Vec::new();
     let mut archived = Vec::new();
     let chosen = chosen(store, names)?;
-    let ids = chosen.keys().cloned().collect();
-    for (image, names) in chosen.into_values() {
-        let manifest = add_image(store, &act, &image, &mut blobs)?;
-        entries.extend(index_entries(&manifest, &names));
+    for (image, names) in chosen.values() {
+        let (manifest, layers) = add_image(store, &act, image, source, &mut members)?;
+        entries.extend(index_entries(&manifest, names));
         archived.push(ArchivedImage {
             config: member(&image.id),
             repo_tags: names.iter().map(Reference::familiar).collect(),
-            layers: image.layers.iter().map(member).collect(),
+            layers,
         });
     }
-    let mut members: BTreeMap<String, Content> = blobs;
     members.insert("oci-layout".to_owned(), Content::Bytes(br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()));
     let index = Index {
         schema_version: 2,
@@ -62,8 +80,8 @@ pub(crate) fn save(
     if format == Format::DockerArchive {
         members.insert("manifest.json".to_owned(), json(&archived)?);
     }
-    write(members, writer)?;
-    Ok(ids)
+    write(members, source, writer)?;
+    Ok(chosen.into_keys().collect())
 }
 
 /// The images that are asked for, each with the names that it goes under, by id.
@@ -103,23 +121,29 @@ fn chosen(store: &Store, texts: &[String]) -> Result<BTreeMap<Digest, (Image, BT
 }
 
 /// What a member of the archive holds.
-enum Content {
+enum Content<'i> {
     Bytes(Vec<u8>),
-    /// A layer's tar, whose digest is checked as it is written.
-    Layer {
+    /// A layer as it is here, whose digest is checked as it is written.
+    Kept {
         path: PathBuf,
-        diff_id: Digest,
+        digest: Digest,
         size: u64,
+    },
+    /// A layer as it is where the image came from; checked as well.
+    Elsewhere {
+        image: &'i Image,
+        layer: &'i Descriptor,
     },
 }
 
-/// Adds an image's blobs, kept by the act, and returns the descriptor of its manifest.
-fn add_image(
+/// Adds an image's blobs, kept by the act. Returns the descriptor of its manifest, and the members that are its layers.
+fn add_image<'i>(
     store: &Store,
     act: &Act,
-    image: &Image,
-    members: &mut BTreeMap<String, Content>,
-) -> Result<Descriptor, Error> {
+    image: &'i Image,
+    source: Option<&dyn BlobSource>,
+    members: &mut BTreeMap<String, Content<'i>>,
+) -> Result<(Descriptor, Vec<String>), Error> {
     let layout = &store.layout;
     let mut ingested = Vec::new();
     for diff_id in &image.layers {
@@ -127,15 +151,24 @@ fn add_image(
             return Err(Error::MissingLayer { diff_id: diff_id.clone() });
         }
         let size = layers::read_record(layout, diff_id)?.size;
-        let content =
-            Content::Layer { path: layout.layer(diff_id).join(TAR), diff_id: diff_id.clone(), size };
-        members.insert(member(diff_id), content);
         ingested.push(Ingested { diff_id: diff_id.clone(), size });
     }
-    let manifest = if is_plain(&image.manifest, &image.layers) {
-        image.raw_manifest.clone()
-    } else {
-        plain_manifest(&image.raw_config, &ingested)?
+    let as_it_came: Option<Vec<(String, Content<'i>)>> = image
+        .manifest
+        .layers
+        .iter()
+        .zip(&ingested)
+        .map(|(layer, tar)| Some((member(&layer.digest), as_it_came(store, image, layer, tar, source)?)))
+        .collect();
+    let (manifest, layers) = match as_it_came {
+        Some(layers) => (image.raw_manifest.clone(), layers),
+        None => {
+            if let Some(source) = source {
+                source.changes(image);
+            }
+            let layers = ingested.iter().map(|tar| (member(&tar.diff_id), plain(store, tar))).collect();
+            (plain_manifest(&image.raw_config, &ingested)?, layers)
+        }
     };
     let kind = Manifest::parse(&manifest).map_err(Error::image("the manifest"))?.media_type;
     let kind = kind.unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned());
@@ -143,14 +176,32 @@ fn add_image(
     descriptor.platform = Some(image.config.platform()).filter(|platform| !platform.os.is_empty());
     members.insert(member(&image.id), Content::Bytes(image.raw_config.clone()));
     members.insert(member(&descriptor.digest), Content::Bytes(manifest));
-    Ok(descriptor)
+    let names = layers.iter().map(|(name, _)| name.clone()).collect();
+    members.extend(layers);
+    Ok((descriptor, names))
 }
 
-/// Whether the manifest names the very tars that the store has.
-fn is_plain(manifest: &Manifest, diff_ids: &[Digest]) -> bool {
-    let layers = manifest.layers.iter();
-    layers.clone().all(|layer| media_type::is_plain_layer(&layer.media_type))
-        && layers.map(|layer| &layer.digest).eq(diff_ids)
+/// A layer as the manifest names it, if it is to be had.
+fn as_it_came<'i>(
+    store: &Store,
+    image: &'i Image,
+    layer: &'i Descriptor,
+    tar: &Ingested,
+    source: Option<&dyn BlobSource>,
+) -> Option<Content<'i>> {
+    if layer.digest == tar.diff_id {
+        return Some(plain(store, tar));
+    }
+    let source = source?;
+    if let Some(path) = layers::kept_blob(&store.layout, &tar.diff_id, layer) {
+        return Some(Content::Kept { path, digest: layer.digest.clone(), size: layer.size });
+    }
+    source.has(image, layer).then_some(Content::Elsewhere { image, layer })
+}
+
+fn plain<'i>(store: &Store, tar: &Ingested) -> Content<'i> {
+    let path = store.layout.layer(&tar.diff_id).join(TAR);
+    Content::Kept { path, digest: tar.diff_id.clone(), size: tar.size }
 }
 
 /// One entry for each name, or one without any.
@@ -168,15 +219,17 @@ fn member(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<Content, Error> {
+fn json<'i, T: serde::Serialize>(value: &T) -> Result<Content<'i>, Error> {
     let bytes = serde_json::to_vec(value)
         .map_err(|error| Error::Output { what: "JSON".to_owned(), source: error.into() })?;
     Ok(Content::Bytes(bytes))
 }
 
-fn write(members: BTreeMap<String, Content>, writer: &mut dyn Write) -> Result<(), Error> {
-    // Nobody's clock and nobody's umask: the same images give the same bytes.
-    let metadata = |mode| Metadata { mode, uid: 0, gid: 0, mtime: Timestamp::default(), xattrs: Vec::new() };
+fn write(
+    members: BTreeMap<String, Content<'_>>,
+    source: Option<&dyn BlobSource>,
+    writer: &mut dyn Write,
+) -> Result<(), Error> {
     let failed = || Error::archive("writing the archive");
     let mut tar = Writer::new(writer);
     let mut directories = BTreeSet::new();
@@ -192,15 +245,15 @@ fn write(members: BTreeMap<String, Content>, writer: &mut dyn Write) -> Result<(
                 tar.file(name.as_bytes(), &metadata(0o644), bytes.len() as u64, &mut bytes.as_slice())
                     .map_err(failed())?;
             }
-            Content::Layer { path, diff_id, size } => {
+            Content::Kept { path, digest, size } => {
                 let file = File::open(&path).map_err(Error::io("open", &path))?;
-                let mut file = Hashing { file, hasher: Hasher::new(diff_id.algorithm()) };
-                tar.file(name.as_bytes(), &metadata(0o644), size, &mut file).map_err(failed())?;
-                let found = file.hasher.finish();
-                if found != diff_id {
-                    let what = format!("the layer {}", path.display());
-                    return Err(Error::WrongDigest { what, wanted: diff_id, found });
-                }
+                put(&mut tar, &name, size, &digest, &mut &file)?;
+            }
+            Content::Elsewhere { image, layer } => {
+                let Some(source) = source else { continue };
+                source.read(image, layer, &mut |content| {
+                    put(&mut tar, &name, layer.size, &layer.digest, content)
+                })?;
             }
         }
         fault::point("store.save.member-written");
@@ -211,14 +264,33 @@ fn write(members: BTreeMap<String, Content>, writer: &mut dyn Write) -> Result<(
         .map_err(|source| Error::Output { what: "the archive".to_owned(), source })
 }
 
-struct Hashing {
-    file: File,
+/// Writes a layer, and sees that it is what it should be.
+fn put<W: Write>(
+    tar: &mut Writer<W>,
+    name: &str,
+    size: u64,
+    digest: &Digest,
+    content: &mut dyn Read,
+) -> Result<(), Error> {
+    let mut content = Hashing { content, hasher: Hasher::new(digest.algorithm()) };
+    tar.file(name.as_bytes(), &metadata(0o644), size, &mut content)
+        .map_err(Error::archive("writing the archive"))?;
+    check_digest(&format!("the layer {digest}"), digest, Some(content.hasher.finish()))
+}
+
+/// Nobody's clock and nobody's umask: the same images give the same bytes.
+fn metadata(mode: u32) -> Metadata {
+    Metadata { mode, uid: 0, gid: 0, mtime: Timestamp::default(), xattrs: Vec::new() }
+}
+
+struct Hashing<'c> {
+    content: &'c mut dyn Read,
     hasher: Hasher,
 }
 
-impl Read for Hashing {
+impl Read for Hashing<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.file.read(buffer)?;
+        let count = self.content.read(buffer)?;
         self.hasher.update(&buffer[..count]);
         Ok(count)
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 
-use onggi_image::{Digest, Hasher, Manifest, Reference};
+use onggi_image::{Descriptor, Digest, Hasher, Manifest, Reference};
 use onggi_record::{Durability, Prepared, sync_directory};
 use onggi_sys::fault;
 
@@ -61,6 +61,15 @@ impl Sending<'_> {
         let file = File::open(&path).map_err(Error::io("open", &path))?;
         let hasher = Some(Hasher::new(diff_id.algorithm()));
         Ok(Verified { file, hasher, diff_id: diff_id.clone() })
+    }
+
+    /// A layer's blob as it came, if it was kept.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn blob(&self, diff_id: &Digest, layer: &Descriptor) -> Result<Option<File>, Error> {
+        let path = layers::kept_blob(&self.store.layout, diff_id, layer);
+        path.map(|path| File::open(&path).map_err(Error::io("open", path))).transpose()
     }
 
     /// The bytes of a document of the image: its index.

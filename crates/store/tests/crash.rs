@@ -49,7 +49,9 @@ fn act(act: &str, store: &Store, directory: &Path) {
         }
         "save" => {
             let file = std::fs::File::create(directory.join("saved")).unwrap();
-            store.save(&["one:1".into(), "two:1".into()], Format::DockerArchive, &mut { file }).unwrap();
+            store
+                .save(&["one:1".into(), "two:1".into()], Format::DockerArchive, None, &mut { file })
+                .unwrap();
         }
         "names" => {
             store.reserve_name(NameKind::Container, "name", "id").unwrap();

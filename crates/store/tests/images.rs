@@ -21,7 +21,7 @@ use serde_json::json;
 fn save(store: &Store, names: &[&str], format: Format) -> Vec<u8> {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     let mut bytes = Vec::new();
-    store.save(&names, format, &mut bytes).unwrap();
+    store.save(&names, format, None, &mut bytes).unwrap();
     bytes
 }
 
@@ -301,7 +301,7 @@ fn what_is_saved_loads_again_and_is_always_the_same() {
     let by_id = save(&one, &[one.resolve("a:1").unwrap().id.short()], Format::DockerArchive);
     assert!(load(&two, &by_id).unwrap()[0].names.is_empty());
     assert!(matches!(
-        one.save(&["no:1".into()], Format::OciArchive, &mut Vec::new()),
+        one.save(&["no:1".into()], Format::OciArchive, None, &mut Vec::new()),
         Err(Error::NoSuchImage { .. })
     ));
 }

@@ -136,6 +136,15 @@ impl TestEnv {
         }
     }
 
+    /// Leaves so many bytes free on the small disk, until [`TestEnv::empty_disk`].
+    pub fn fill_disk_but(&self, room: u64) {
+        self.fill_disk();
+        let file = fs::File::options().write(true).open(self.data().join("filler"));
+        let file = file.expect("it has been made");
+        let length = file.metadata().expect("its size").len();
+        file.set_len(length.saturating_sub(room)).expect("room");
+    }
+
     /// Takes back what [`TestEnv::fill_disk`] did.
     pub fn empty_disk(&self) {
         fs::remove_file(self.data().join("filler")).expect("the disk was filled");

@@ -129,7 +129,8 @@ impl Loading<'_> {
         {
             return Err(Error::WrongSize { what: member.to_owned(), wanted, found: opened.size });
         }
-        let expected = Expected { what: member, blob, diff_id, total: Some(opened.size) };
+        let keep = self.store.keeps_blobs;
+        let expected = Expected { what: member, blob, diff_id, total: Some(opened.size), keep };
         layers::ingest(&self.store.layout, self.act, &mut opened.reader, &expected, self.progress)
     }
 }
@@ -214,7 +215,10 @@ pub(crate) fn commit_from(
     let prepared = prepare(&record)?;
     let names = image.names.iter().map(|name| {
         let (name, id, manifest, index) = (name.clone(), id.clone(), manifest.clone(), index.clone());
-        let origin = origin.cloned();
+        // Loaded again from an archive, it still is where it was pulled from.
+        let known = records::read_name(layout, &name).ok().flatten();
+        let known = known.filter(|known| known.manifest == manifest);
+        let origin = origin.cloned().or_else(|| known.and_then(|known| known.origin));
         prepare(&Record::Name(NameRecord { version, name, id, manifest, index, origin }))
     });
     let names = names.collect::<Result<Vec<_>, _>>()?;
