@@ -466,6 +466,7 @@ fn a_save_may_end_at_any_step() {
 
 /// A disk that is full at one write after the other: what has failed says so and leaves nothing, and what is left works.
 fn meets_a_full_disk_at_each_write(
+    least: u32,
     act: impl Fn(&TestEnv, &str) -> Vec<String>,
     undo: impl Fn(&TestEnv, &str),
 ) {
@@ -494,7 +495,7 @@ fn meets_a_full_disk_at_each_write(
         failures += 1;
         room += 4096;
     }
-    assert!(failures > 3, "{failures}");
+    assert!(failures >= least, "{failures}");
     undo(&onggi, &name);
     onggi.command(&words).output().code(0);
 }
@@ -502,7 +503,7 @@ fn meets_a_full_disk_at_each_write(
 #[test]
 fn a_pull_stands_a_full_disk_at_each_write() {
     let remove = |onggi: &TestEnv, name: &str| drop(onggi.ok(["rmi", name]));
-    meets_a_full_disk_at_each_write(|_, name| ["pull", name].map(str::to_owned).to_vec(), remove);
+    meets_a_full_disk_at_each_write(10, |_, name| ["pull", name].map(str::to_owned).to_vec(), remove);
 }
 
 #[test]
@@ -512,7 +513,7 @@ fn a_save_stands_a_full_disk_at_each_write() {
         onggi.ok(["pull", name]);
         ["save", "-o", &path(onggi).display().to_string(), name].map(str::to_owned).to_vec()
     };
-    meets_a_full_disk_at_each_write(save, |onggi, _| fs::remove_file(path(onggi)).expect("it was saved"));
+    meets_a_full_disk_at_each_write(4, save, |onggi, _| fs::remove_file(path(onggi)).expect("it was saved"));
 }
 
 #[test]
@@ -524,7 +525,7 @@ fn a_push_stands_a_full_disk_at_each_write() {
         onggi.ok(["tag", name, &target]);
         ["push", &target].map(str::to_owned).to_vec()
     };
-    meets_a_full_disk_at_each_write(push, |_, _| {});
+    meets_a_full_disk_at_each_write(2, push, |_, _| {});
 }
 
 /// The digest of the only manifest in an archive.

@@ -73,7 +73,13 @@ fn produce(
             if progress.is_cancelled() { Err(std::io::Error::other("cancelled")) } else { Ok(()) }
         },
     };
-    let mut tar = Decompressor::new(&mut input, Ceiling::default()).map_err(Error::archive(what))?;
+    let mut tar = match Decompressor::new(&mut input, Ceiling::default()) {
+        Ok(tar) => tar,
+        Err(error) => {
+            let failed = input.copy.and_then(|copy| copy.failed);
+            return Err(failed.unwrap_or_else(|| Error::archive(what)(error)));
+        }
+    };
     loop {
         let mut piece = empty.try_recv().unwrap_or_default();
         piece.resize(PIECE, 0);

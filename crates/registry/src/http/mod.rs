@@ -129,6 +129,10 @@ impl Connection {
     pub(crate) fn exchange(mut self, request: &mut Request<'_>, limits: &Limits) -> Result<Response, Error> {
         let url = request.url.clone();
         let sent = self.send(request);
+        if let Err(error @ Error::Source { .. }) = sent {
+            // The server still waits for the rest, and nobody should wait for its answer.
+            return Err(error);
+        }
         // A server may answer, and hang up, before it has read all: what it says matters more than the broken pipe.
         let head = match (self.receive_head(&url, limits), sent) {
             (Ok(head), _) => head,
@@ -171,19 +175,18 @@ impl Connection {
             Payload::None => {}
             Payload::Bytes(bytes) => self.stream.write_all(bytes).map_err(failed)?,
             Payload::Chunked(reader) => {
-                copy(reader, |bytes| body::write_chunk(&mut self.stream, bytes)).map_err(failed)?;
+                copy(url, reader, |bytes| body::write_chunk(&mut self.stream, bytes))?;
                 self.stream.write_all(b"0\r\n\r\n").map_err(failed)?;
             }
             Payload::Sized(reader, size) => {
                 let mut written = 0;
-                copy(&mut (&mut **reader).take(*size), |bytes| {
+                copy(url, &mut (&mut **reader).take(*size), |bytes| {
                     written += bytes.len() as u64;
                     self.stream.write_all(bytes)
-                })
-                .map_err(failed)?;
+                })?;
                 if written < *size {
-                    let reason = "there was less to send than was announced";
-                    return Err(failed(io::Error::new(io::ErrorKind::ConnectionAborted, reason)));
+                    let reason = format!("it is {written} bytes and not {size}");
+                    return Err(Error::Source { what: format!("what is sent to {}", url.shown()), reason });
                 }
             }
         }
@@ -297,15 +300,24 @@ impl Read for Body {
     }
 }
 
-/// As `io::copy`, with pieces of a known size.
-fn copy(reader: &mut dyn Read, mut write: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+/// As `io::copy`, with pieces of a known size. What cannot be read is [`Error::Source`]; what cannot be written, the connection's failure.
+fn copy(
+    url: &Url,
+    reader: &mut dyn Read,
+    mut write: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<(), Error> {
     let mut buffer = vec![0; 128 << 10];
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(count) => write(&buffer[..count])?,
+            Ok(count) => {
+                write(&buffer[..count]).map_err(|source| Error::exchange("send a request to", url, source))?
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                let what = format!("what is sent to {}", url.shown());
+                return Err(Error::Source { what, reason: error.to_string() });
+            }
         }
     }
 }
