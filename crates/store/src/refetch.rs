@@ -70,6 +70,7 @@ pub(crate) fn layer(
             blob: Some((&blob.digest, blob.size)),
             diff_id: Some(diff_id),
             total: Some(blob.size),
+            keep: store.keeps_blobs,
         };
         layers::ingest(&store.layout, act, stream, &expected, &Silent).map(|_| ())
     })
