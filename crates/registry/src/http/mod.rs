@@ -311,7 +311,8 @@ fn copy(
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(count) => {
-                write(&buffer[..count]).map_err(|source| Error::exchange("send a request to", url, source))?
+                write(&buffer[..count])
+                    .map_err(|source| Error::exchange("send a request to", url, source))?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
