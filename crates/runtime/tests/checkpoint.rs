@@ -78,6 +78,11 @@ impl Container {
     /// `{}` stands for the id, `@` for the test's directory. What the runtime makes of control groups is what is looked at: CRIU by itself
     /// would save and make again what others have in hierarchies in which the container has no group of its own.
     fn command(&self, line: &str) -> Command {
+        self.command_with(line, "ONGGI_TEST=1")
+    }
+
+    /// With a variable of the environment, which the other tree is not given.
+    fn command_with(&self, line: &str, variable: &str) -> Command {
         let is_ours = |word: &str| matches!(word, "checkpoint" | "restore") && !line.contains("cgroups-mode");
         let mode = ["--manage-cgroups-mode", "ignore"];
         let words = line
@@ -87,7 +92,8 @@ impl Container {
             Some(name) => self.path(name),
             None => word.replace("{}", &self.id),
         });
-        let program = [self.path("onggi-runtime"), "--root".to_owned(), self.path("state")];
+        let program = ["env", variable, &self.path("onggi-runtime"), "--root", &self.path("state")];
+        let program = program.map(str::to_owned);
         let mut command = there(&program.into_iter().chain(words).collect::<Vec<_>>());
         command.stdin(Stdio::null());
         command
@@ -257,4 +263,23 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     container.fails("restore --bundle @ --image-path @images {}", "criu failed: type RESTORE errno");
     container.fails("state {}", "container does not exist");
     container.fails("checkpoint --image-path @images {}", "container does not exist");
+}
+
+/// Whatever has been mounted for it by then: what is deleted afterwards is not the root file system.
+#[test]
+fn a_restore_that_is_killed_leaves_the_root_file_system_alone() {
+    let Some(container) = Container::new() else { return };
+    let mut streams = container.detached("run --detach --bundle @ {}");
+    streams.answers("a", "1 a");
+    container.ok("checkpoint --image-path @images {}");
+    let restore = "restore --detach --bundle @ --image-path @images {}";
+    for point in ["prepared", "mounted", "known"] {
+        let mut command = container.command_with(restore, &format!("ONGGI_FAULT=runtime.restore.{point}"));
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert!(!status.success(), "{point}");
+        assert!(container.jar.path("state").join(&container.id).exists(), "{point}: it was not killed");
+        container.ok("delete --force {}");
+        assert!(container.jar.rootfs().join("bin/busybox").exists(), "{point}");
+    }
+    container.detached(restore).answers("b", "2 b");
 }

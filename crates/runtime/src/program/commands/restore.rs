@@ -212,6 +212,7 @@ impl Restore<'_> {
                 exec::mount_root(&self.attempt.rootfs, &root)?;
                 let again = (images.again()?, work.as_ref().map(Directory::again).transpose()?);
                 let streams = !self.plan.launch.terminal;
+                onggi_sys::fault::point("runtime.restore.mounted");
                 Ok((criu.start(streams, &criu::held(&inherited))?, again))
             })
             .and_then(|(talk, (images, work))| {
