@@ -181,7 +181,7 @@ impl Restore<'_> {
             criu.require(criu::CHANGES_LSM, "--lsm-profile and --lsm-mount-context")?;
         }
         let images = Directory::open(&directories.images)?;
-        images.check_images()?;
+        images.check_images(options.lazy_pages)?;
         let work = directories.work.as_deref().map(Directory::make).transpose()?;
         let logs = work.as_ref().unwrap_or(&images);
         logs.check_outputs(LOG)?;

@@ -17,6 +17,7 @@ use super::error::Error;
 const DESCRIPTORS: &str = "descriptors.json";
 /// The link to the images of an earlier dump, which CRIU itself makes.
 const PARENT: &str = "parent";
+const LAZY_PAGES: &str = "lazy-pages.socket";
 /// As many dumps as may be built upon one another.
 const MOST_PARENTS: usize = 64;
 /// Three short texts need less.
@@ -88,13 +89,13 @@ impl Directory {
 
     /// That there are plain files only; and in the images that these are built upon. What somebody changes while CRIU reads is not found:
     /// the directory must be the caller's own by then.
-    pub(crate) fn check_images(&self) -> Result<(), Error> {
+    pub(crate) fn check_images(&self, lazy_pages: bool) -> Result<(), Error> {
         let mut directory = self
             .descriptor
             .try_clone()
             .map_err(|error| Error::system(format!("open {}", self.path.display()), error))?;
         for _ in 0..MOST_PARENTS {
-            if !self.check_level(&directory)? {
+            if !self.check_level(&directory, lazy_pages)? {
                 return Ok(());
             }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -105,7 +106,7 @@ impl Directory {
     }
 
     /// Whether there are images below these.
-    fn check_level(&self, directory: &OwnedFd) -> Result<bool, Error> {
+    fn check_level(&self, directory: &OwnedFd, lazy_pages: bool) -> Result<bool, Error> {
         let mut has_parent = false;
         let entries = Dir::read_from(directory).map_err(|error| self.failed("read", "", error))?;
         for entry in entries {
@@ -119,6 +120,8 @@ impl Directory {
                 .st_mode;
             match FileType::from_raw_mode(kind) {
                 FileType::Symlink if name == PARENT => has_parent = true,
+                // Of a `criu lazy-pages` of the caller's, which serves the pages that these images do not have.
+                FileType::Socket if name == LAZY_PAGES && lazy_pages => {}
                 // What an engine keeps beside them. CRIU opens no directories.
                 FileType::RegularFile | FileType::Directory => {}
                 kind => return Err(self.refused(&name, kind)),
@@ -258,16 +261,23 @@ mod tests {
         std::fs::write(images.join("pages-1.img"), "").unwrap();
         std::fs::create_dir(images.join("artifacts")).unwrap();
         symlink("../before", images.join(PARENT)).unwrap();
-        held.check_images().unwrap();
+        held.check_images(false).unwrap();
         held.check_outputs("restore.log").unwrap();
 
         for (place, name) in [(&images, "pages-2.img"), (&before, "core-1.img")] {
             symlink(&victim, place.join(name)).unwrap();
-            assert!(matches!(held.check_images(), Err(Error::Unsafe { .. })), "{name}");
+            assert!(matches!(held.check_images(false), Err(Error::Unsafe { .. })), "{name}");
             std::fs::remove_file(place.join(name)).unwrap();
         }
+        let _socket = std::os::unix::net::UnixListener::bind(images.join(LAZY_PAGES)).unwrap();
+        held.check_images(true).unwrap();
+        assert!(held.check_images(false).is_err(), "nobody has asked for its pages");
+        std::fs::remove_file(images.join(LAZY_PAGES)).unwrap();
         symlink(".", before.join(PARENT)).unwrap();
-        assert!(matches!(held.check_images(), Err(Error::Unsafe { .. })), "images built upon themselves");
+        assert!(
+            matches!(held.check_images(false), Err(Error::Unsafe { .. })),
+            "images built upon themselves"
+        );
         std::fs::remove_file(before.join(PARENT)).unwrap();
 
         symlink(&victim, images.join("restore.log")).unwrap();
