@@ -57,6 +57,9 @@ const FLAGS: &[Flag] = &[
 const LOG: &str = "restore.log";
 
 fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
+    if context.systemd {
+        return Err(Error::unsupported("restore into a unit of systemd's (--systemd-cgroup)"));
+    }
     criu::warn_if_rootless(&context.log);
     if flags.has("no-pivot") {
         context.log.warn("--no-pivot changes nothing here: CRIU changes the root in its own way");
