@@ -105,3 +105,32 @@ fn read(file: BorrowedFd<'_>, offset: usize, length: usize) -> io::Result<Vec<u8
 fn damaged(problem: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("not a plan: {problem}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> OwnedFd {
+        let mut file = std::fs::File::from(rustix::fs::memfd_create("plan", MemfdFlags::CLOEXEC).unwrap());
+        file.write_all(text.as_bytes()).unwrap();
+        file.into()
+    }
+
+    #[test]
+    fn damaged_lengths_are_errors() {
+        // CVE-2021-43784: what does not fit wraps, or reaches into the next part.
+        for (head, problem) in [
+            (r#"{"version":1,"launch":0,"steps":9,"filter":0}"#, "cut short"),
+            (r#"{"version":1,"launch":0,"steps":16777217,"filter":0}"#, "too large"),
+            (r#"{"version":1,"launch":18446744073709551615,"steps":3,"filter":0}"#, "too large"),
+            (r#"{"version":1,"launch":-1,"steps":3,"filter":0}"#, "invalid value"),
+            (r#"{"version":2,"launch":0,"steps":3,"filter":0}"#, "newer"),
+        ] {
+            let file = file(&format!("{head}\n[]\n"));
+            let error = decode_steps(file.as_fd()).unwrap_err().to_string();
+            assert!(error.contains(problem), "{head}: {error}");
+        }
+        let long = file(&format!("{}\n", " ".repeat(LONGEST_HEADER)));
+        assert!(decode_launch(long.as_fd()).unwrap_err().to_string().contains("no header"));
+    }
+}
