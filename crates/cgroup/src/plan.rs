@@ -100,7 +100,14 @@ pub(crate) fn limits(layout: &Layout, resources: &Resources) -> Result<Vec<Step>
         Layout::V2 { .. } => v2::limits(&mut limits, resources)?,
         Layout::V1 { .. } => v1::limits(&mut limits, resources)?,
     }
-    Ok(limits.steps)
+    // The kernel would take what comes before it.
+    let has_zero = |step: &&Step| matches!(step, Step::Write { value, .. } if value.contains('\0'));
+    match limits.steps.iter().find(has_zero) {
+        Some(Step::Write { file, .. }) => {
+            Err(Error::BadLimit { limit: file.clone(), reason: "the value holds a zero byte".into() })
+        }
+        _ => Ok(limits.steps),
+    }
 }
 
 /// Collects writes; the controllers' files in `v1` and `v2` fill it.

@@ -167,6 +167,17 @@ fn what_only_one_version_has() {
 }
 
 #[test]
+fn a_value_is_what_the_kernel_reads_of_it() {
+    for json in [r#"{"cpu":{"mems":"0\u0000,1"}}"#, r#"{"cpu":{"cpus":"\u0000"}}"#] {
+        for layout in [v1(), v2()] {
+            assert!(refusal(&layout, json).to_string().ends_with(": the value holds a zero byte"), "{json}");
+        }
+    }
+    let unified = refusal(&v2(), r#"{"unified":{"memory.high":"1\u00000"}}"#);
+    assert_eq!(unified.to_string(), "memory.high: the value holds a zero byte");
+}
+
+#[test]
 fn what_cannot_be_applied_is_refused_by_name() {
     let v2_refuses = [
         (r#"{"memory": {"swappiness": 10}}"#, "memory swappiness cannot be applied"),
