@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -12,6 +12,16 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 /// A mount point of the host.
 pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// A directory beneath a mount point of the host. There are no links in a cgroup file system, nor where it is mounted: in one call, and if
+/// there is a link on the way to the mount after all, in two.
+pub(crate) fn open(root: &Path, path: &str) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match rustix::fs::openat2(CWD, root.join(path), DIRECTORY, Mode::empty(), resolve) {
+        Err(Errno::LOOP | Errno::AGAIN | Errno::INTR) => open_beneath(&open_root(root)?, path),
+        other => Ok(other?),
+    }
 }
 
 /// A directory beneath; neither symbolic links nor other mounts are followed on the way.

@@ -584,3 +584,17 @@ fn a_profile_or_label_that_the_host_cannot_give_ends_the_start() {
     }
     assert_eq!(bundle.ok("list -q"), "");
 }
+
+#[test]
+fn a_container_in_the_hosts_mount_namespace_leaves_no_mount() {
+    let mut bundle = Bundle::new("ls -d /bin /proc/1 /dev/pts; exec sleep 1000");
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "mount");
+    bundle.quietly(&["run", "-d", &bundle.id]);
+    let own = bundle.jar.path("rootfs");
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!table.contains(own.to_str().unwrap()), "{table}");
+    assert_eq!(bundle.ok("exec {} ls -d /bin /etc/passwd"), "/bin\n/etc/passwd\n");
+    assert_eq!(bundle.output(), "/bin\n/dev/pts\n/proc/1\n");
+    bundle.kill();
+}

@@ -16,7 +16,32 @@ use crate::{Error, Layout, directory, v1, v2};
 /// How long to wait for processes to stop or die. A process in an uninterruptible sleep (a dead network disk) can make it longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What `cgroup.freeze` and `freezer.state` say.
+fn says_frozen(text: &str) -> bool {
+    matches!(text.trim(), "1" | "FROZEN" | "FREEZING")
+}
+
 impl Plan {
+    /// As [`Cgroup::is_frozen`], by the one file that says so, where nothing else of the group is wanted. One that is not there is not
+    /// frozen.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn is_frozen(&self) -> Result<bool, Error> {
+        let (hierarchy, file) = match &self.layout {
+            Layout::V2 { .. } => (self.layout.unified_index(), "cgroup.freeze"),
+            Layout::V1 { .. } => (self.layout.index_of("freezer"), "freezer.state"),
+        };
+        let roots = self.layout.roots();
+        let Some(root) = hierarchy.and_then(|hierarchy| roots.get(hierarchy)) else { return Ok(false) };
+        let path = root.join(&self.path).join(file);
+        match onggi_sys::kernel_file::read_text(&path) {
+            Ok(text) => Ok(says_frozen(&text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(Error::Read { path, source }),
+        }
+    }
+
     /// Removes the group if nothing lives in it, as after most containers' ends: without a look into it, at a call for each hierarchy.
     /// `false`: something is left, and [`Cgroup::kill`] and [`Cgroup::remove`] are needed.
     #[must_use]
@@ -95,7 +120,7 @@ impl Cgroup {
         let Some(directory) = directory else { return Ok(false) };
         let text =
             directory::read(directory, file).map_err(|source| Error::Read { path: file.into(), source })?;
-        Ok(matches!(text.trim(), "1" | "FROZEN" | "FREEZING"))
+        Ok(says_frozen(&text))
     }
 
     /// Stops every process in the group where it stands, or lets them go on; returns when it is so.

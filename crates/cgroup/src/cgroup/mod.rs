@@ -39,11 +39,11 @@ impl Cgroup {
     pub fn open(layout: &Layout, path: &str) -> Result<Cgroup, Error> {
         let path = plan::parse_path(path)?;
         let mut directories = Vec::new();
-        for (root, name) in open_roots(layout)?.iter().zip(layout.roots()) {
-            directories.push(match directory::open_beneath(root, &path) {
+        for root in layout.roots() {
+            directories.push(match directory::open(root, &path) {
                 Ok(directory) => Some(directory),
                 Err(error) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => None,
-                Err(source) => return Err(Error::OpenDirectory { path: name.join(&path), source }),
+                Err(source) => return Err(Error::OpenDirectory { path: root.join(&path), source }),
             });
         }
         if directories.iter().all(Option::is_none) && !layout.is_none() {

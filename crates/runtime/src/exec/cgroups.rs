@@ -7,10 +7,11 @@
 use std::os::fd::AsFd;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::child::Child;
 use super::problem::{Doing, Outcome};
-use super::root::Target;
+use super::root::{Target, is};
 use super::tree::{Tree, copy_of, set_attributes};
 use crate::plan::{Attributes, CgroupView, MountCgroups};
 
@@ -43,8 +44,16 @@ pub(super) fn mount(child: &Child<'_>, mount: &MountCgroups) -> Outcome {
             }
             if mount.attributes.set & READ_ONLY != 0 {
                 let read_only = Attributes { set: READ_ONLY, clear: 0 };
-                set_attributes(top.as_fd(), read_only, false)
-                    .doing(|| format!("make {destination} read-only"))?;
+                match set_attributes(top.as_fd(), read_only, false) {
+                    // In a tree that is attached nowhere (Linux 6.15) it cannot be changed any more, and a copy over it can.
+                    Err(error) if is(&error, Errno::INVAL) => {
+                        let mut copy =
+                            Tree::copy(&top, "", true).doing(|| format!("open_tree {destination}"))?;
+                        copy.set(read_only, false).doing(|| format!("mount_setattr {destination}"))?;
+                        copy.attach(target.as_fd(), || format!("make {destination} read-only"))?;
+                    }
+                    other => other.doing(|| format!("make {destination} read-only"))?,
+                }
             }
         }
     }

@@ -50,11 +50,19 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
         steps.push(Step::UnshareCgroupNamespace);
     }
     let propagation = propagation(linux)?;
-    steps.push(Step::SetPropagation { propagation: host_propagation(propagation) });
-    let part_from_host = propagation.is_some_and(|root| root.kind == PropagationKind::Shared);
-    steps.push(Step::MountRoot { root: root.clone(), at: Some(mount_point(root)), part_from_host });
+    let is_apart = !namespaces.has(NamespaceKind::Mount);
+    if is_apart {
+        steps.push(Step::MountRoot { root: root.clone(), at: None, part_from_host: false });
+    } else {
+        steps.push(Step::SetPropagation { propagation: host_propagation(propagation) });
+        let part_from_host = propagation.is_some_and(|root| root.kind == PropagationKind::Shared);
+        steps.push(Step::MountRoot { root: root.clone(), at: Some(mount_point(root)), part_from_host });
+    }
     steps.extend(populate_steps(extra));
     let mut mounts = mount_steps(spec, linux, cgroups, &cgroup, process.terminal, extra.bundle.plain_output)?;
+    if is_apart {
+        check_apart(propagation, &mut mounts)?;
+    }
     check_ids(&mounts, user.is_some(), extra.bundle.unprivileged)?;
     if user.is_some() && !extra.bundle.unprivileged {
         // The user namespace's root may have no way to them.
@@ -78,7 +86,9 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     if !linux.sysctl.is_empty() {
         steps.push(Step::Sysctls { values: sysctl::plan(&linux.sysctl, own)? });
     }
-    steps.push(if extra.bundle.without_pivot {
+    steps.push(if is_apart {
+        Step::ChangeRoot
+    } else if extra.bundle.without_pivot {
         Step::MoveRoot { at: mount_point(root), propagation }
     } else {
         Step::PivotRoot { propagation }
@@ -115,6 +125,31 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
         sources,
     };
     Ok(Plan { launch, steps, filter })
+}
+
+/// A container in the host's mount namespace: its tree is attached nowhere, so that the host's table has no line of it and nothing stays
+/// mounted after it, as it does with runc. Nothing may be passed on there, and a mount's flags cannot be changed later.
+fn check_apart(propagation: Option<Propagation>, mounts: &mut [Step]) -> Result<(), Error> {
+    let refuse = |what: &str| Err(unsupported(format!("{what} without a mount namespace")));
+    if propagation.is_some() {
+        return refuse("linux.rootfsPropagation");
+    }
+    for step in mounts {
+        match step {
+            Step::Mount(Mount { source: Source::New { .. }, propagation, .. }) => *propagation = None,
+            Step::Mount(mount) => {
+                let slave = Propagation { kind: PropagationKind::Slave, recursive: true };
+                if mount.propagation.get_or_insert(slave).kind == PropagationKind::Shared {
+                    return refuse(&format!("a shared mount at {}", mount.destination));
+                }
+            }
+            Step::ReadOnlyMounts { destinations } => {
+                return refuse(&format!("a read-only tmpfs at {}", destinations.join(", ")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Whose ids an id-mapped mount is to show must be known, and only root can make one.

@@ -31,7 +31,9 @@ impl<'a> Namespaces<'a> {
     }
 
     pub(super) fn check(&self, spec: &oci::Spec, extra: &Extra) -> Result<(), Error> {
-        if !self.is_new(NamespaceKind::Mount) {
+        // Without any, its mounts are a tree that is attached nowhere; what that cannot have is refused where it is planned.
+        let may_do_without = extra.bundle.state.is_some() && !self.has(NamespaceKind::User);
+        if !self.is_new(NamespaceKind::Mount) && (self.has(NamespaceKind::Mount) || !may_do_without) {
             return Err(unsupported("a container without a new mount namespace"));
         }
         let named = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());

@@ -34,6 +34,10 @@ pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, rootfs: &Path, inheri
         }
     }
     if let Some(linux) = &mut spec.linux {
+        // For a Go program an empty path is none.
+        for namespace in &mut linux.namespaces {
+            namespace.path.take_if(|path| path.is_empty());
+        }
         // The specification knows none, and runc goes on.
         if let Some(personality) = linux.personality.as_mut().filter(|found| !found.flags.is_empty()) {
             let flags = std::mem::take(&mut personality.flags).join(" ");
@@ -158,6 +162,17 @@ mod tests {
         assert_eq!(warnings, expected);
         let left = process.capabilities.unwrap();
         assert_eq!((left.bounding, left.permitted, left.ambient), (names(&["CAP_CHOWN"]), vec![], vec![]));
+    }
+
+    #[test]
+    fn an_empty_path_of_a_namespace_is_none() {
+        let namespace =
+            |path: &str| oci::Namespace { kind: oci::NamespaceKind::Mount, path: Some(path.to_owned()) };
+        let linux = oci::Linux { namespaces: vec![namespace(""), namespace("/x")], ..Default::default() };
+        let mut spec = oci::Spec { linux: Some(linux), ..oci::Spec::default() };
+        prepare(&mut spec, Path::new("/bundle"), Path::new("/bundle/rootfs"), 0);
+        let paths: Vec<_> = spec.linux.unwrap().namespaces.into_iter().map(|each| each.path).collect();
+        assert_eq!(paths, [None, Some("/x".to_owned())]);
     }
 
     #[test]

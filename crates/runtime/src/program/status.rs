@@ -31,7 +31,7 @@ pub(crate) fn of(directory: &Directory, record: &Record) -> Status {
     if !is_alive(record) {
         return Status::Stopped;
     }
-    if record.cgroup().is_ok_and(|cgroup| cgroup.is_frozen().unwrap_or(false)) {
+    if record.cgroup.is_frozen().unwrap_or(false) {
         return Status::Paused;
     }
     // Whoever starts the container takes it away.
