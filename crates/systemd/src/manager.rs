@@ -131,9 +131,14 @@ impl Manager {
     /// [`Error::TimedOut`], or what the connection failed at.
     pub fn stop(&mut self, unit: &str) -> Result<(), Error> {
         match self.call("StopUnit", &[unit.into(), "replace".into()]) {
-            // Whatever came of it, the cgroup is looked at afterwards.
-            Ok(answer) => drop(self.wait(&answer, "remove", unit)?),
-            Err(Error::Refused { .. }) => {}
+            Ok(answer) => match self.wait(&answer, "remove", unit)?.as_str() {
+                "done" => {}
+                result => {
+                    let result = result.to_owned();
+                    return Err(Error::Job { act: "error removing", unit: unit.to_owned(), result });
+                }
+            },
+            Err(Error::Refused { name, .. }) if name.ends_with(".NoSuchUnit") => return Ok(()),
             Err(error) => return Err(error),
         }
         match self.reset_failed(unit) {

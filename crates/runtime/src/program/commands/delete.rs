@@ -65,7 +65,8 @@ pub(crate) fn ended(context: &Context, record: &Record) -> Result<(), Error> {
 
 pub(crate) fn clear(context: &Context, locked: Locked, record: &Record) -> Result<(), Error> {
     match record.cgroup() {
-        _ if record.cgroup.remove_if_empty() => {}
+        // A unit is stopped by who has it, empty or not.
+        _ if record.systemd.is_none() && record.cgroup.remove_if_empty() => {}
         Ok(cgroup) => {
             // What a container without pids of its own, or an exec, has left behind.
             cgroup.kill().map_err(Error::Cgroup)?;
