@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::directory;
 
+mod details;
+
+pub use details::{Counter, Details, Pressure, Waits};
+
 /// One reading.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
@@ -150,6 +154,15 @@ fn read(group: &OwnedFd, file: &str) -> io::Result<Option<String>> {
 /// A file of one number; `max` is `None`.
 fn number(group: &OwnedFd, file: &str) -> io::Result<Option<u64>> {
     Ok(read(group, file)?.and_then(|text| text.trim().parse().ok()))
+}
+
+/// The same with `max` as the largest number.
+fn number_or_max(group: &OwnedFd, file: &str) -> io::Result<Option<u64>> {
+    let value = |text: String| match text.trim() {
+        "max" => Some(u64::MAX),
+        text => text.parse().ok(),
+    };
+    Ok(read(group, file)?.and_then(value))
 }
 
 /// A file of `key number` lines, empty if there is none.

@@ -34,8 +34,7 @@ impl Plan {
         for step in &self.steps {
             match step {
                 Step::EnableControllers { controllers, wanted } => {
-                    v2::enable(&roots[0], self, controllers)?;
-                    v2::enable_what_goes(&roots[0], self, wanted);
+                    v2::enable_with(&roots[0], self, controllers, wanted)?;
                 }
                 Step::MakeDirectory { hierarchy } => {
                     let root = roots.get(*hierarchy).ok_or_else(|| self.misfit())?;

@@ -12,7 +12,7 @@ use onggi_oci::Resources;
 use rustix::io::Errno;
 
 use crate::plan::Plan;
-use crate::stats::Stats;
+use crate::stats::{Details, Stats};
 use crate::{Error, Layout, directory, oom, plan, v2};
 
 mod below;
@@ -194,6 +194,20 @@ impl Cgroup {
             Layout::V1 { .. } => Stats::read_v1(directory),
         };
         stats.map_err(|source| Error::Read { path: self.path.clone().into(), source })
+    }
+
+    /// The figures beside [`Cgroup::stats`] that few ask for.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if a file that is there cannot be read.
+    pub fn details(&self) -> Result<Details, Error> {
+        let directory =
+            |controller: &str| self.layout.index_of(controller).and_then(|index| self.directory_at(index));
+        let details = match &self.layout {
+            Layout::V2 { .. } => Details::read_v2(self.v2_directory()),
+            Layout::V1 { .. } => Details::read_v1(directory),
+        };
+        details.map_err(|source| Error::Read { path: self.path.clone().into(), source })
     }
 
     /// Changes the limits that are given, and leaves the others. All are checked before the first is written; if the kernel refuses

@@ -7,6 +7,9 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::directory;
 
+const NOENT: i32 = rustix::io::Errno::NOENT.raw_os_error();
+const NODEV: i32 = rustix::io::Errno::NODEV.raw_os_error();
+
 /// Freezes or thaws, and waits until it is so.
 pub(crate) fn freeze(cgroup: &OwnedFd, frozen: bool, limit: Duration) -> std::io::Result<bool> {
     directory::write(cgroup, "cgroup.freeze", if frozen { "1" } else { "0" })?;
@@ -20,7 +23,11 @@ pub(crate) fn kill(cgroup: &OwnedFd) -> std::io::Result<()> {
 
 /// Waits until no process is left beneath.
 pub(crate) fn wait_empty(cgroup: &OwnedFd, limit: Duration) -> std::io::Result<bool> {
-    wait(cgroup, "populated", false, limit)
+    match wait(cgroup, "populated", false, limit) {
+        // Who manages the group has removed it, which nobody can before it is empty.
+        Err(error) if matches!(error.raw_os_error(), Some(NOENT | NODEV)) => Ok(true),
+        other => other,
+    }
 }
 
 /// Waits for a line of `cgroup.events`; the kernel says by POLLPRI that the file has changed since it was last read.

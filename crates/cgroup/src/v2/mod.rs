@@ -94,15 +94,24 @@ pub(crate) fn controllers_of(steps: &[Step]) -> Vec<String> {
     controllers
 }
 
-/// The same for controllers that nothing depends on: each that some group on the way cannot have is left out from there on.
-pub(crate) fn enable_what_goes(root: &OwnedFd, plan: &Plan, controllers: &[String]) {
-    if controllers.is_empty() || enable(root, plan, controllers).is_ok() {
-        return;
+/// The same, and of the controllers that nothing depends on those that can be had: each that some group on the way has not is left out from
+/// there on.
+pub(crate) fn enable_with(
+    root: &OwnedFd,
+    plan: &Plan,
+    controllers: &[String],
+    wanted: &[String],
+) -> Result<(), Error> {
+    // As a rule all can be had, or are there already: one reading of each group.
+    if !wanted.is_empty() && enable(root, plan, &[controllers, wanted].concat()).is_ok() {
+        return Ok(());
     }
-    for controller in controllers {
+    enable(root, plan, controllers)?;
+    for controller in wanted {
         // Left out on purpose: no limit needs it.
         let _ = enable(root, plan, std::slice::from_ref(controller));
     }
+    Ok(())
 }
 
 /// Hands the controllers down from the root to the parent of the plan's group, making the directories between.

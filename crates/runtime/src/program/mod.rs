@@ -11,6 +11,7 @@ mod criu;
 mod devices;
 mod error;
 mod fifo;
+mod figures;
 mod foreground;
 mod help;
 mod launch;

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use onggi_cgroup::{Cgroup, DeviceIo, Stats};
+use onggi_cgroup::Cgroup;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::{Value, json};
 
 use super::super::arguments::{Flag, Parsed};
 use super::super::error::Error;
 use super::super::status::{self, Status};
-use super::super::{Context, print};
+use super::super::{Context, figures, print};
 use super::Command;
 
 pub(crate) const COMMAND: Command = Command {
@@ -45,7 +45,10 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
         }
         print(&format!("{event}\n"));
     };
-    let stats = || cgroup.stats().map(|stats| figures(&stats)).map_err(Error::Cgroup);
+    let stats = || {
+        let stats = cgroup.stats().map_err(Error::Cgroup)?;
+        Ok::<_, Error>(figures::of(&stats, &cgroup.details().map_err(Error::Cgroup)?))
+    };
     if flags.has("stats") {
         tell("stats", Some(stats()?));
         return Ok(0);
@@ -87,47 +90,6 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
 
 fn kills_of(cgroup: &Cgroup) -> u64 {
     cgroup.oom_kills().unwrap_or(0)
-}
-
-/// runc's `types.Stats`, as far as the figures are known here.
-fn figures(stats: &Stats) -> Value {
-    let io = |figure: fn(&DeviceIo) -> [(&'static str, u64); 2]| -> Vec<Value> {
-        let entries = stats.io.iter().flat_map(|device| {
-            figure(device).map(|(op, value)| {
-                json!({ "major": device.major, "minor": device.minor, "op": op, "value": value })
-            })
-        });
-        entries.collect()
-    };
-    let none = u64::MAX;
-    json!({
-        "cpu": {
-            "usage": { "total": stats.cpu.usage, "kernel": stats.cpu.system, "user": stats.cpu.user },
-            "throttling": {
-                "periods": stats.cpu.periods,
-                "throttledPeriods": stats.cpu.throttled_periods,
-                "throttledTime": stats.cpu.throttled,
-            },
-        },
-        "memory": {
-            "usage": {
-                "limit": stats.memory.limit.unwrap_or(none),
-                "usage": stats.memory.usage,
-                "max": stats.memory.peak.unwrap_or(0),
-                "failcnt": 0,
-            },
-            "swap": { "limit": none, "usage": stats.memory.swap.unwrap_or(0), "failcnt": 0 },
-            "raw": { "inactive_file": stats.memory.inactive_file },
-        },
-        "pids": { "current": stats.pids.current, "limit": stats.pids.limit.unwrap_or(0) },
-        "blkio": {
-            "ioServiceBytesRecursive": io(|device| [("Read", device.read_bytes), ("Write", device.write_bytes)]),
-            "ioServicedRecursive": io(|device| [("Read", device.reads), ("Write", device.writes)]),
-        },
-        "hugetlb": {},
-        "intel_rdt": {},
-        "network_interfaces": null,
-    })
 }
 
 /// Go's durations: numbers with units, one after another (`1m30s`).
