@@ -111,10 +111,6 @@ fn restore(
     for warning in prepare::prepare(&mut bundle.spec, &bundle.path, &rootfs, 0) {
         context.log.warn(&warning);
     }
-    if context.systemd {
-        // CRIU makes the processes, and nobody asks systemd for a scope that could take them.
-        return Err(Error::unsupported("restore with --systemd-cgroup"));
-    }
     let layout = launch::layout(context)?;
     let mut spec = std::mem::take(&mut bundle.spec);
     let id = &flags.positional[0];
