@@ -46,7 +46,10 @@ impl Context {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
-        let engine = Engine::open(self.settings()?.clone())?;
+        let mut settings = self.settings()?.clone();
+        // This very program, whatever has become of its file: it has the command `image unpack-layer`.
+        settings.unpack_program = Some("/proc/self/exe".into());
+        let engine = Engine::open(settings)?;
         Ok(self.engine.get_or_init(|| engine))
     }
 

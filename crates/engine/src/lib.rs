@@ -143,6 +143,7 @@ impl Engine {
             _ => Error::from(error),
         })?;
         let keep_blobs = settings.keep_blobs;
+        let store = store.unpacking_by(settings.unpack_program.clone());
         Ok(Engine {
             settings: Arc::new(settings),
             paths,

@@ -34,6 +34,20 @@ pub enum Kind {
 }
 
 impl Kind {
+    const ALL: [Kind; 11] = [
+        Kind::NotFound,
+        Kind::AlreadyExists,
+        Kind::Conflict,
+        Kind::InvalidInput,
+        Kind::PermissionDenied,
+        Kind::Unsupported,
+        Kind::Exhausted,
+        Kind::Corrupt,
+        Kind::Unavailable,
+        Kind::Interrupted,
+        Kind::Internal,
+    ];
+
     /// The stable word for machines, `not-found` and so on.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -50,6 +64,12 @@ impl Kind {
             Kind::Interrupted => "interrupted",
             Kind::Internal => "internal",
         }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
     /// The kind that an I/O error is when nothing more is known about it.

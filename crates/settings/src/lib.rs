@@ -65,6 +65,8 @@ pub struct Settings {
     pub network_pools: String,
     /// The monitor to run in place of the one beside this program; for tests and development.
     pub monitor_program: Option<PathBuf>,
+    /// What unpacks layers, in a process of its own. No key of its own.
+    pub unpack_program: Option<PathBuf>,
     /// In the order of [`KEYS`].
     origins: Vec<Origin>,
 }
@@ -199,6 +201,7 @@ impl Settings {
             store_budget: 0,
             keep_blobs: false,
             layers: Layers::Auto,
+            unpack_program: None,
             // Ours, then where Podman and Docker have theirs: what works with them works here.
             certificate_directories: vec![
                 sources.system.join("certs.d"),

@@ -67,6 +67,9 @@ pub enum Error {
     MissingLayer { diff_id: Digest },
     #[error("mounting the layer {diff_id}: {step}: {source}")]
     Mount { diff_id: Digest, step: &'static str, source: io::Error },
+    /// What the process that unpacks layers has said.
+    #[error("{what}: {message}")]
+    Unpacking { what: String, kind: Kind, message: String, hint: Option<String> },
     #[error("unmounting {}: {source}", path.display())]
     Unmount { path: PathBuf, source: io::Error },
 
@@ -141,6 +144,7 @@ impl Diagnose for Error {
             | Error::MissingMember { .. }
             | Error::BadArchive { .. }
             | Error::MissingLayer { .. } => Kind::Corrupt,
+            Error::Unpacking { kind, .. } => *kind,
             Error::NameTaken { .. } => Kind::AlreadyExists,
             Error::Index { source, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DiskFull) => Kind::Exhausted,
@@ -184,6 +188,7 @@ impl Diagnose for Error {
             Error::Record(source) => return source.hint(),
             Error::Image { source, .. } => return source.hint(),
             Error::Archive { source, .. } => return source.hint(),
+            Error::Unpacking { hint, .. } => return hint.clone(),
             _ => return None,
         };
         Some(text.to_owned())

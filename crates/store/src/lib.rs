@@ -8,6 +8,7 @@
 mod act;
 mod blobs;
 mod check;
+mod confined;
 mod containers;
 mod error;
 mod images;
@@ -37,6 +38,7 @@ use std::sync::OnceLock;
 
 use onggi_image::{Digest, Reference};
 
+pub use confined::unpack_confined;
 pub use error::Error;
 use index::Index;
 use layout::Layout;
@@ -59,6 +61,8 @@ pub struct Store {
     index: Index,
     form: LayerForm,
     keeps_blobs: bool,
+    /// What unpacks layers in a process of its own; none: this process does.
+    unpacker: Option<PathBuf>,
     presenter: OnceLock<Box<dyn Presenter>>,
 }
 
@@ -84,13 +88,20 @@ impl Store {
             layout.data.clone(),
             Box::new(move || containers::contents(&for_index)),
         );
-        Ok(Store { layout, index, form, keeps_blobs: false, presenter: OnceLock::new() })
+        Ok(Store { layout, index, form, keeps_blobs: false, unpacker: None, presenter: OnceLock::new() })
     }
 
     /// Whether layers that come from now on are kept compressed, too, as they come: more disk, and no registry is needed to give them on.
     #[must_use]
     pub fn keeping_blobs(self, keeps_blobs: bool) -> Store {
         Store { keeps_blobs, ..self }
+    }
+
+    /// Has layers unpacked by a process of this program, which calls [`unpack_confined`] when its arguments are `image unpack-layer LOWER…`, in place of
+    /// this one.
+    #[must_use]
+    pub fn unpacking_by(self, unpacker: Option<PathBuf>) -> Store {
+        Store { unpacker, ..self }
     }
 
     #[must_use]
@@ -484,7 +495,7 @@ impl Store {
         self.presenter
             .get_or_init(|| {
                 let erofs = ErofsMounts { layout: self.layout.clone() };
-                let trees = UnpackedTrees { layout: self.layout.clone() };
+                let trees = UnpackedTrees { layout: self.layout.clone(), program: self.unpacker.clone() };
                 match self.form {
                     LayerForm::Auto if mounts::can_mount_erofs() => Box::new(EitherForm { erofs, trees }),
                     LayerForm::Erofs => Box::new(erofs),

@@ -34,6 +34,10 @@ impl LowerLayers {
         let layers = directories.iter().map(|path| open_directory(path)).collect::<Result<_, _>>()?;
         Ok(LowerLayers { layers })
     }
+
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.layers.iter().map(AsFd::as_fd)
+    }
 }
 
 impl Lower for LowerLayers {

@@ -9,8 +9,7 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use onggi_archive::Limits;
-use onggi_archive::unpack::{self, Unpacker};
+use onggi_archive::unpack;
 use onggi_image::Digest;
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::Errno;
@@ -20,6 +19,7 @@ use rustix::mount::{
 };
 
 use crate::act::Act;
+use crate::confined;
 use crate::error::Error;
 use crate::layers::{TAR, index_file};
 use crate::layout::{Layout, make_directory, open_directory, sync_directory};
@@ -149,6 +149,8 @@ impl Presenter for ErofsMounts {
 #[derive(Debug)]
 pub(crate) struct UnpackedTrees {
     pub(crate) layout: Layout,
+    /// What unpacks, in a process of its own.
+    pub(crate) program: Option<PathBuf>,
 }
 
 impl UnpackedTrees {
@@ -177,14 +179,17 @@ impl Presenter for UnpackedTrees {
         let root = open_directory(&directory)?;
         let tar_path = self.layout.layer(&layer.diff_id).join(TAR);
         let mut tar = File::open(&tar_path).map_err(Error::io("open", tar_path))?;
-        let what = || Error::archive(format!("the layer {}", layer.diff_id));
+        let what = format!("the layer {}", layer.diff_id);
         // Only a variant is made for its place: the plain form is the same wherever it is used.
-        let mut below = LowerLayers::open(if layer.variant.is_some() { lower } else { &[] })?;
-        let into = root.try_clone().map_err(Error::io("open again", &directory))?;
-        let unpacker = Unpacker::new(into, &mut below, Limits::default())
-            .map_err(what())?
-            .as_ordinary_user(onggi_sys::namespace::in_user_namespace());
-        onggi_archive::feed_all(&mut tar, None, Box::new(unpacker)).map_err(what())?;
+        let lower = if layer.variant.is_some() { lower } else { &[] };
+        if let Some(program) = &self.program {
+            confined::unpack(program, tar, &directory, lower, &what)?;
+        } else {
+            let mut below = LowerLayers::open(lower)?;
+            let into = root.try_clone().map_err(Error::io("open again", &directory))?;
+            confined::unpack_into(&mut tar, into, &mut below, onggi_sys::namespace::in_user_namespace())
+                .map_err(Error::archive(what))?;
+        }
         // A tree that is only half on the disk after a power cut must not have its name.
         rustix::fs::syncfs(&root).map_err(Error::io("syncfs", &directory))?;
         let tree = directory.join(unpack::TREE);

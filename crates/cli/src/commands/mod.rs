@@ -19,6 +19,7 @@ mod host_checks;
 mod image_diff;
 mod image_prune;
 mod image_tree;
+mod image_unpack_layer;
 mod images;
 mod import;
 pub(crate) mod info;
@@ -108,6 +109,7 @@ pub(crate) const TABLE: &[&Command] = &[
     &history::COMMAND,
     &image_tree::COMMAND,
     &image_diff::COMMAND,
+    &image_unpack_layer::COMMAND,
     &rmi::COMMAND,
     &image_prune::COMMAND,
     &inspect::IMAGE,

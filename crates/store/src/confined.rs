@@ -1,0 +1,152 @@
+//! Unpacking a layer into a directory in a process of its own, which can reach the tar, that directory, and nothing else.
+//!
+//! The tar is whatever somebody has built. No path of it reaches the kernel ([`onggi_archive::unpack`]), so this is the second line: should that code be
+//! wrong, it runs without a network, in mounts of its own, with the capabilities that make files and no others, and Landlock keeps it below the
+//! directory. It keeps the user that it has: in a user namespace nobody makes the device nodes or sets the `trusted.` attributes that layers
+//! have. An ordinary user's is in the user's namespace already.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use onggi_archive::unpack::Unpacker;
+use onggi_archive::{Limits, Lower};
+use onggi_error::{Diagnose, Kind};
+use onggi_sys::{landlock, namespace, process};
+use rustix::mount::MountPropagationFlags;
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use crate::error::Error;
+use crate::layout::open_directory;
+use crate::lower::LowerLayers;
+
+/// The words behind the program's name; layers below follow, the topmost first.
+const WORDS: [&str; 2] = ["image", "unpack-layer"];
+
+/// `CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS`
+const NAMESPACES: i32 = 0x0002_0000 | 0x4000_0000 | 0x0800_0000 | 0x0400_0000;
+/// `RLIMIT_CORE` and `RLIMIT_AS`, with what each may be. The tree of a layer is in memory while it is read, within [`Limits`].
+const RESOURCES: [(u32, u64); 2] = [(4, 0), (9, 4 << 30)];
+/// Bytes of an error's text that are read from the process.
+const MOST_WORDS: u64 = 16 << 10;
+
+/// What it takes to give files their owners, permissions, attributes and kinds. The last is for attributes in `trusted.`; what else it would
+/// allow, mounting above all, Landlock denies.
+const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::SYS_ADMIN);
+
+/// Has `program` unpack the tar into the empty directory. `what` is what an error shall tell.
+pub(crate) fn unpack(
+    program: &Path,
+    tar: File,
+    directory: &Path,
+    lower: &[PathBuf],
+    what: &str,
+) -> Result<(), Error> {
+    let failed = |source| Error::Io { operation: "start", path: program.to_owned(), source };
+    let child = Command::new(program)
+        .args(WORDS)
+        .args(lower)
+        .current_dir(directory)
+        .env_clear()
+        .stdin(Stdio::from(tar))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.map_err(failed)?;
+    let mut said = String::new();
+    if let Some(stream) = child.stderr.take() {
+        // What is no text is no message of ours, and the exit code tells that it failed.
+        let _ = stream.take(MOST_WORDS).read_to_string(&mut said);
+    }
+    let status = child.wait().map_err(failed)?;
+    if status.success() {
+        return Ok(());
+    }
+    let mut lines = said.lines();
+    let kind = lines.next().and_then(Kind::from_name).unwrap_or(Kind::Internal);
+    let message = lines.next().map_or_else(|| format!("the process ended with {status}"), str::to_owned);
+    let hint = lines.next().filter(|hint| !hint.is_empty()).map(str::to_owned);
+    Err(Error::Unpacking { what: what.to_owned(), kind, message, hint })
+}
+
+/// What that program does: confines its process, unpacks the tar on standard input into the directory that it is in, and says on `errors` what went
+/// wrong. Returns whether nothing did. The process must have one thread.
+pub fn unpack_confined(lower: &[PathBuf], errors: &mut dyn Write) -> bool {
+    let Err(error) = confine_and_unpack(lower) else { return true };
+    let line = |text: String| text.replace('\n', " ");
+    let (kind, hint) = match &error {
+        Failure::Store(error) => (error.kind(), error.hint()),
+        Failure::Archive(error) => (error.kind(), error.hint()),
+    };
+    let hint = line(hint.unwrap_or_default());
+    // Whoever has started this looks at the exit code if nothing can be said.
+    let _ = writeln!(errors, "{}\n{}\n{hint}", kind.name(), line(error.to_string()));
+    false
+}
+
+/// What the archive is to blame for is told without the words of the store: the parent adds which layer it was.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Store(#[from] Error),
+    #[error(transparent)]
+    Archive(#[from] onggi_archive::Error),
+}
+
+fn confine_and_unpack(lower: &[PathBuf]) -> Result<(), Failure> {
+    let root = open_directory(Path::new("."))?;
+    let mut below = LowerLayers::open(lower)?;
+    // Asked while /proc can be read.
+    let ordinary = namespace::in_user_namespace();
+    let readable: Vec<BorrowedFd<'_>> = below.descriptors().collect();
+    confine(root.as_fd(), &readable).map_err(|(step, source)| Error::Io {
+        operation: step,
+        path: PathBuf::from("the process that unpacks"),
+        source,
+    })?;
+    drop(readable);
+    Ok(unpack_into(&mut std::io::stdin().lock(), root, &mut below, ordinary)?)
+}
+
+/// Reads the tar to its end into the directory.
+pub(crate) fn unpack_into(
+    tar: &mut dyn Read,
+    root: OwnedFd,
+    below: &mut dyn Lower,
+    ordinary: bool,
+) -> Result<(), onggi_archive::Error> {
+    let unpacker = Unpacker::new(root, below, Limits::default())?.as_ordinary_user(ordinary);
+    onggi_archive::feed_all(tar, None, Box::new(unpacker)).map(|_| ())
+}
+
+/// Gives up all but the directory. A step that fails is named.
+fn confine(root: BorrowedFd<'_>, readable: &[BorrowedFd<'_>]) -> Result<(), (&'static str, std::io::Error)> {
+    namespace::unshare(NAMESPACES).map_err(|error| ("unshare namespaces of", error))?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private)
+        .map_err(|error| ("make the mounts private of", error.into()))?;
+    for (resource, most) in RESOURCES {
+        let had = process::limit(resource).map_err(|error| ("ask for a limit of", error))?;
+        let most = most.min(had.1);
+        process::set_limit(resource, most, most).map_err(|error| ("limit", error))?;
+    }
+    rustix::thread::set_no_new_privs(true).map_err(|error| ("set no_new_privs of", error.into()))?;
+    let had =
+        rustix::thread::capabilities(None).map_err(|error| ("ask for the capabilities of", error.into()))?;
+    let kept = had.permitted & CAPABILITIES;
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets).map_err(|error| ("drop capabilities of", error.into()))?;
+    match landlock::confine(&[root], readable) {
+        // A kernel that was built or booted without it: the rest has to do.
+        Err(error) if matches!(error.raw_os_error(), Some(38 | 95)) => Ok(()),
+        other => other.map_err(|error| ("restrict by Landlock", error)),
+    }
+}
