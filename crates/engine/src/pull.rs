@@ -147,6 +147,7 @@ impl Engine {
         if digest != *known.index_digest.as_ref().unwrap_or(&known.manifest_digest) {
             return None;
         }
+        self.store.mark_used(&known.id);
         self.tell_pulled(name);
         let (id, platform) = (known.id.clone(), known.config.platform());
         Some(Pulled { digest, id, platform, up_to_date: true })

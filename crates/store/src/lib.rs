@@ -310,6 +310,11 @@ impl Store {
         quarantine::Quarantine::new(&self.layout).set_aside(path)
     }
 
+    /// Says that an image was wanted again; what goes first for the budget goes by that.
+    pub fn mark_used(&self, id: &Digest) {
+        images::touch(&self.layout, id);
+    }
+
     /// Keeps an image from being removed while `owner` (a container's id) uses it.
     ///
     /// # Errors
