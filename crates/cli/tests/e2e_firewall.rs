@@ -130,6 +130,42 @@ fn elements_that_somebody_takes_out_come_back() {
 }
 
 #[test]
+fn a_check_names_ports_of_nobody_and_places_that_are_not_taken() {
+    leave_network();
+    let onggi = busybox();
+    onggi.ok(["network", "create", "shop"]);
+    onggi.ok(["run", "-d", "--name", "jar", "--network", "shop", "-p", "80", "busybox", "sleep", "1000"]);
+    onggi.ok(["system", "check"]);
+    let name = table().expect("a table");
+    let whole = nft(&["list", "table", "inet", &name]);
+    nft(&["add", "element", "inet", &name, "ports4", "{ udp . 4242 : 10.9.9.9 . 53 }"]);
+    let stray = "4242/udp: is a port in the table of the firewall and of no container";
+    let said = |words: &[&str], code| onggi.run(words).code(code).stdout;
+    let found = said(&["system", "check"], 1);
+    assert!(found.contains(stray), "{found}");
+    let mended = said(&["system", "check", "--repair"], 0);
+    assert!(mended.contains(stray) && mended.contains("the table was made anew"), "{mended}");
+    onggi.ok(["system", "check"]);
+    assert_eq!(nft(&["list", "table", "inet", &name]), whole);
+
+    let id = onggi.inspect("jar", "{{.Id}}");
+    let networks = std::fs::read_dir(onggi.run_root().join("networks")).expect("live files").flatten();
+    let endpoint = networks.map(|network| network.path().join("endpoints").join(&id));
+    let endpoint = endpoint.into_iter().find(|path| path.exists()).expect("the container's");
+    let kept = std::fs::read(&endpoint).expect("a file");
+    std::fs::remove_file(&endpoint).expect("root may");
+    let found = said(&["system", "check"], 1);
+    let wanted = "should be on network shop and is not: onggi network connect shop jar";
+    assert!(found.contains(wanted), "{found}");
+    std::fs::write(&endpoint, kept).expect("root may");
+    onggi.ok(["system", "check"]);
+    onggi.ok(["rm", "-f", "jar"]);
+    onggi.ok(["network", "rm", "shop"]);
+    onggi.ok(["system", "check", "--repair"]);
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
 fn ports_are_reached_from_everywhere_they_are_published_and_from_nowhere_else() {
     leave_network();
     let beyond = Beyond::new();

@@ -115,6 +115,41 @@ fn what_goes_through_a_port_arrives_whole_and_each_side_ends_by_itself() {
 }
 
 #[test]
+fn datagrams_find_the_container_and_each_client_hears_its_own_answers() {
+    const ECHO: &str = "import socket\n\
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+        s.bind(('', 53))\n\
+        while True: s.sendto(*s.recvfrom(99))";
+    let onggi = TestEnv::of_ordinary_user(env!("CARGO_BIN_EXE_onggi"));
+    onggi.import("python");
+    onggi.ok(["run", "-d", "--name", "echo", "-p", "53/udp", "python", "python3", "-c", ECHO]);
+    let port = port(&onggi, "echo", "53/udp");
+    let own = own_address();
+    for (from, to) in [
+        (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 1])),
+        (own, own),
+        (IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])),
+    ] {
+        let clients = [0, 1].map(|_| UdpSocket::bind((from, 0)).expect("a socket"));
+        for (number, client) in clients.iter().enumerate() {
+            client.set_read_timeout(Some(Duration::from_millis(50))).expect("a time");
+            let (deadline, word) = (Instant::now() + PATIENCE, format!("{number} {to}"));
+            let mut heard = [0; 99];
+            // Until somebody listens there, they are lost.
+            let length = loop {
+                match client.send_to(word.as_bytes(), (to, port)).and_then(|_| client.recv(&mut heard)) {
+                    Ok(length) => break length,
+                    Err(_) => assert!(Instant::now() < deadline, "{to} does not answer"),
+                }
+            };
+            assert_eq!(&heard[..length], word.as_bytes());
+        }
+    }
+    onggi.ok(["rm", "-f", "echo"]);
+    UdpSocket::bind(("0.0.0.0", port)).expect("the port is free");
+}
+
+#[test]
 fn a_container_goes_out_by_pasta_and_comes_back_by_the_host() {
     let onggi = busybox();
     serve(&onggi, "web", &["-p", "80"]);

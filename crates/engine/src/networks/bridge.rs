@@ -85,8 +85,8 @@ impl Engine {
         })?
     }
 
-    /// Makes the table if it lacks anything.
-    fn rebuild_table(&self) -> Result<(), Error> {
+    /// Makes the table if it lacks anything, or has ports that nobody publishes.
+    pub(super) fn rebuild_table(&self) -> Result<(), Error> {
         self.make_live_directory()?;
         let _turn = turn::rebuild(&self.paths.run)?;
         let (instance, mut socket) = (self.instance(), Socket::netfilter()?);
@@ -103,7 +103,10 @@ impl Engine {
             ports(&endpoints, |endpoint| endpoint.container.parse().is_ok_and(|id| self.is_watched(&id)));
         let bridges = links.iter().map(|(name, internal)| Change::Bridge { name, internal: *internal });
         let changes: Vec<Change<'_>> = bridges.chain(Change::of_ports(&ports)).collect();
-        if table.is_whole(&mut socket)? && table.has(&mut socket, &changes)? {
+        if table.is_whole(&mut socket)?
+            && table.has(&mut socket, &changes)?
+            && table.strays(&mut socket, &changes)?.is_empty()
+        {
             return Ok(());
         }
         table.rebuild(&mut socket, &changes)?;

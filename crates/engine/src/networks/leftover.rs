@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use onggi_error::{Diagnose, Kind};
-use onggi_net::endpoint::{self, Directory};
+use onggi_net::endpoint::{self, Directory, Endpoint};
 use onggi_net::nftables::Change;
 use onggi_net::{Socket, link, turn};
 
@@ -13,6 +13,7 @@ use crate::Engine;
 use crate::check::{Finding, mend};
 use crate::error::Error;
 use crate::id::ContainerId;
+use crate::request;
 
 impl Engine {
     /// Looks for such things. With `repair` they are taken away.
@@ -31,6 +32,8 @@ impl Engine {
         for network in &networks {
             self.check_places(network, repair, findings);
         }
+        self.check_absence(&networks, findings)?;
+        self.check_ports(&networks, repair, findings)?;
         let ids: BTreeSet<&str> = networks.iter().map(|network| network.id.as_str()).collect();
         for id in crate::check::names(&live)? {
             if id.parse::<ContainerId>().is_ok() && !ids.contains(id.as_str()) {
@@ -87,6 +90,64 @@ impl Engine {
                 findings.push(mend(&endpoint.container, &problem, repair, action));
             }
         }
+    }
+
+    /// Of containers that run and are not where their records say. Whoever wants them there connects them: for that the monitor makes links, and the
+    /// lock that is held here is in its way.
+    fn check_absence(&self, networks: &[Network], findings: &mut Vec<Finding>) -> Result<(), Error> {
+        for name in crate::check::names(&self.paths.containers())? {
+            let Ok(id) = name.parse::<ContainerId>() else { continue };
+            // Who is at work on it knows better.
+            let (true, Ok(Some(_lock)), Ok(record)) =
+                (self.is_watched(&id), self.try_lock(&id), self.record(&id))
+            else {
+                continue;
+            };
+            if record.request.network != request::Network::Bridge {
+                continue;
+            }
+            for network in networks {
+                let belongs = self.position(&record, network).is_some();
+                if belongs && endpoint::find(&self.endpoints(network), id.as_str()).is_none() {
+                    let (network, container) = (&network.name, &record.name);
+                    let problem = format!(
+                        "should be on network {network} and is not: onggi network connect {network} {container}"
+                    );
+                    findings.push(Finding { subject: name.clone(), problem, repaired: None });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ports in the table that no container publishes, or whose container's files are lost.
+    fn check_ports(
+        &self,
+        networks: &[Network],
+        repair: bool,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), Error> {
+        let strays = self.undo_at_home(|| {
+            // The files of ports that come and go now go with them.
+            let _turn = turn::rebuild(&self.paths.run)?;
+            let mut ports = Vec::new();
+            for network in networks {
+                let endpoints = endpoint::list(&self.endpoints(network))?;
+                ports.extend(endpoints.iter().flat_map(Endpoint::published).map(Change::Port));
+            }
+            Ok::<_, Error>(self.instance().table().strays(&mut Socket::netfilter()?, &ports)?)
+        })??;
+        for port in strays {
+            let action =
+                || self.undo_at_home(|| self.rebuild_table())?.map(|()| "the table was made anew".to_owned());
+            findings.push(mend(
+                &port,
+                "is a port in the table of the firewall and of no container",
+                repair,
+                action,
+            ));
+        }
+        Ok(())
     }
 
     /// Everything in a live directory, and the directory.

@@ -133,6 +133,30 @@ pub(super) fn each(changes: &[Change<'_>]) -> impl Iterator<Item = (&'static str
     sorted.flat_map(|(set, elements)| elements.into_iter().map(move |(key, data)| (set, key, data)))
 }
 
+/// The maps of published ports.
+pub(super) const PORTS: [&str; 4] = [PORTS4, PORTS4_AT, PORTS6, PORTS6_AT];
+
+/// The port of the host's that a key of one of these maps means, for people: `8080/tcp`, `127.0.0.1:8080/tcp`. What is none is shown as it is.
+pub(super) fn describe(key: &[u8]) -> String {
+    let described = || {
+        let (at, rest) = key.split_at_checked(key.len().checked_sub(8)?)?;
+        let protocol = match rest[0] {
+            6 => "tcp",
+            17 => "udp",
+            132 => "sctp",
+            _ => return None,
+        };
+        let port = u16::from_be_bytes([rest[4], rest[5]]);
+        let at = match at.len() {
+            0 => String::new(),
+            4 => format!("{}:", IpAddr::from(*at.first_chunk::<4>()?)),
+            _ => format!("[{}]:", IpAddr::from(*at.first_chunk::<16>()?)),
+        };
+        Some(format!("{at}{port}/{protocol}"))
+    };
+    described().unwrap_or_else(|| format!("{key:02x?}"))
+}
+
 fn sorted(changes: &[Change<'_>]) -> Elements {
     let mut all: Elements = SETS.iter().map(|(name, ..)| (*name, Vec::new())).collect();
     let mut put = |set: &str, key: Vec<u8>, data: Option<Vec<u8>>| {
@@ -196,4 +220,25 @@ fn address(address: IpAddr) -> Vec<u8> {
 fn service(port: u16) -> Vec<u8> {
     let [high, low] = port.to_be_bytes();
     vec![high, low, 0, 0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_described_as_people_write_it() {
+        for (host, shown) in [
+            ("0.0.0.0:8080", "8080/tcp"),
+            ("127.0.0.1:80", "127.0.0.1:80/tcp"),
+            ("[::]:443", "443/tcp"),
+            ("[2001:db8::1]:53", "[2001:db8::1]:53/tcp"),
+        ] {
+            let host: SocketAddr = host.parse().unwrap();
+            let port = Published { protocol: Protocol::Tcp, host, container: host };
+            let (_, key, _) = each(&[Change::Port(port)]).next().unwrap();
+            assert_eq!(describe(&key), shown);
+        }
+        assert_eq!(describe(&[1, 2]), "[01, 02]");
+    }
 }

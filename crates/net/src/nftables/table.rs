@@ -1,6 +1,8 @@
 //! Onggi's one table, `inet onggi`: its chains and rules never change while containers come and go, only the elements of its sets do.
 //! So the thousandth container costs what the first did, for the kernel and for each packet. docs/network.md tells it in prose.
 
+use std::collections::BTreeSet;
+
 use super::batch::{BaseChain, Batch, Family, Hook, kind, message};
 use super::element::{
     self, BRIDGES, Change, INSIDE, INTERNAL, ITSELF4, ITSELF6, PORTS4, PORTS4_AT, PORTS6, PORTS6_AT,
@@ -167,22 +169,42 @@ impl Table {
     /// # Errors
     /// [`Error::Netlink`].
     pub fn bridges(&self, socket: &mut Socket) -> Result<Vec<String>, Error> {
-        let question = message(Family::Inet, kind::GET_ELEMENT, DUMP).text(1, &self.name).text(2, BRIDGES);
-        let mut names = Vec::new();
+        let keys = self.keys(socket, BRIDGES)?.into_iter();
+        Ok(keys.map(|key| String::from_utf8_lossy(&key).trim_end_matches('\0').to_owned()).collect())
+    }
+
+    /// Ports in the table that are none of these, as people write them.
+    ///
+    /// # Errors
+    /// [`Error::Netlink`].
+    pub fn strays(&self, socket: &mut Socket, known: &[Change<'_>]) -> Result<Vec<String>, Error> {
+        let known: BTreeSet<(&str, Vec<u8>)> = element::each(known).map(|(set, key, _)| (set, key)).collect();
+        let mut strays = Vec::new();
+        for map in element::PORTS {
+            let found = self.keys(socket, map)?.into_iter().map(|key| (map, key));
+            strays.extend(found.filter(|each| !known.contains(each)).map(|(_, key)| element::describe(&key)));
+        }
+        Ok(strays)
+    }
+
+    /// The keys of a set or map; none if the table is not there.
+    fn keys(&self, socket: &mut Socket, set: &str) -> Result<Vec<Vec<u8>>, Error> {
+        let question = message(Family::Inet, kind::GET_ELEMENT, DUMP).text(1, &self.name).text(2, set);
+        let mut found = Vec::new();
         let asked = socket.query(
             question,
-            || format!("list the bridges in the nf_tables table inet {}", self.name),
+            || format!("list {set} of the nf_tables table inet {}", self.name),
             |each| {
                 let list = each.body.get(4..).map(Attributes).and_then(|all| all.find(3));
                 let elements = list.into_iter().flat_map(Attributes).filter(|(kind, _)| *kind == 1);
                 let keys =
-                    elements.filter_map(|(_, element)| Attributes(Attributes(element).find(1)?).find_text(1));
-                names.extend(keys.map(str::to_owned));
+                    elements.filter_map(|(_, element)| Attributes(Attributes(element).find(1)?).find(1));
+                found.extend(keys.map(<[u8]>::to_vec));
             },
         );
         match asked {
             Err(error) if error.errno() == Some(ENOENT) => Ok(Vec::new()),
-            other => other.map(|()| names),
+            other => other.map(|()| found),
         }
     }
 

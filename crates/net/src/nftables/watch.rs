@@ -21,6 +21,8 @@ use crate::netlink::message::HEADER;
 const GROUP: u32 = 7;
 /// What wakes.
 const WAKING: [u8; 4] = [kind::DELETE_TABLE, kind::DELETE_CHAIN, kind::DELETE_RULE, kind::NEW_CHAIN];
+/// Bytes of a packet that is taken: all. What a filter cuts off, those who listen behind it do not get either, and know nothing from the rest.
+const WHOLE: u32 = u32::MAX;
 /// What the names of all tables of Onggi's begin with.
 const NAMES: [u8; 4] = *b"ongg";
 /// Where a message has its table's name: behind its header, nf_tables' own, and that of its first attribute.
@@ -111,7 +113,7 @@ fn program() -> Vec<Instruction> {
         program.push(plain(HALF_AT_X, 4));
         for waking in WAKING {
             program.push(compare(kind_of(waking), 0, 1));
-            program.push(Instruction::take(HEADER as u32));
+            program.push(Instruction::take(WHOLE));
         }
         // Elements of a table of Onggi's that somebody else takes out.
         program.extend([
@@ -120,7 +122,7 @@ fn program() -> Vec<Instruction> {
             compare(own, 3, 0),
             plain(WORD_AT_X, NAME_AT),
             compare(u32::from_be_bytes(NAMES), 0, 1),
-            Instruction::take(HEADER as u32),
+            Instruction::take(WHOLE),
         ]);
         program.extend([
             plain(BYTE_AT_X, high),
@@ -138,6 +140,6 @@ fn program() -> Vec<Instruction> {
             plain(X_IS_A, 0),
         ]);
     }
-    program.push(Instruction::take(HEADER as u32));
+    program.push(Instruction::take(WHOLE));
     program
 }
