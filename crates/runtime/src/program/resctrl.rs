@@ -129,6 +129,21 @@ impl Group {
     }
 }
 
+/// `update`, in runc's words where it cannot be.
+pub(crate) fn update(group: Option<&Group>, wanted: &oci::IntelRdt) -> Result<(), Error> {
+    let root = root().ok();
+    for (given, part, text) in [
+        (&wanted.l3_cache_schema, "L3", "Intel RDT/CAT: l3 cache schema is not enabled"),
+        (&wanted.mem_bw_schema, "MB", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
+    ] {
+        if given.is_some() && !root.as_ref().is_some_and(|root| root.join("info").join(part).exists()) {
+            return Err(Error::State(text.to_owned()));
+        }
+    }
+    let none = "updating a non-existent Intel RDT configuration is not supported";
+    group.ok_or_else(|| Error::State(none.to_owned()))?.set(&schemata(wanted))
+}
+
 /// The lines of the `schemata` file.
 pub(crate) fn schemata(wanted: &oci::IntelRdt) -> String {
     let old = [&wanted.l3_cache_schema, &wanted.mem_bw_schema].into_iter().flatten();

@@ -7,7 +7,7 @@ use onggi_oci as oci;
 use super::super::arguments::{Flag, Parsed};
 use super::super::error::Error;
 use super::super::status::{self, Status};
-use super::super::{Context, bundle, resources};
+use super::super::{Context, bundle, resctrl, resources};
 use super::Command;
 
 pub(crate) const COMMAND: Command = Command {
@@ -39,20 +39,24 @@ const FLAGS: &[Flag] = &[
     Flag::with("kernel-memory-tcp", "SIZE", "ignored with a warning, as the kernel does"),
     Flag::with("cpu-idle", "0|1", "1: only when nobody else wants the processor"),
     Flag::with("pids-limit", "N", "how many processes and threads"),
-    Flag::with("l3-cache-schema", "TEXT", "not supported"),
-    Flag::with("mem-bw-schema", "TEXT", "not supported"),
+    Flag::with("l3-cache-schema", "TEXT", "which parts of the cache, of a container with Intel RDT"),
+    Flag::with("mem-bw-schema", "TEXT", "how much memory bandwidth, of a container with Intel RDT"),
 ];
 
 fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
-    for name in ["l3-cache-schema", "mem-bw-schema"] {
-        if flags.value(name).is_some_and(|value| !value.is_empty()) {
-            return Err(Error::unsupported(format!("update --{name}")));
-        }
-    }
+    let given = |name: &str| flags.value(name).filter(|value| !value.is_empty()).map(str::to_owned);
+    let shares = oci::IntelRdt {
+        l3_cache_schema: given("l3-cache-schema"),
+        mem_bw_schema: given("mem-bw-schema"),
+        ..oci::IntelRdt::default()
+    };
     let locked = context.store.lock(&flags.positional[0])?;
     let mut record = locked.directory.read()?;
     if status::of(&locked.directory, &record) == Status::Stopped {
         return Err(Error::NotRunning);
+    }
+    if shares != oci::IntelRdt::default() {
+        resctrl::update(record.resctrl.as_ref(), &shares)?;
     }
     let mut resources = match flags.value("resources").filter(|path| !path.is_empty()) {
         Some(path) => read(path)?,
