@@ -60,7 +60,7 @@ fn stays_inside(plan: &Plan) {
                     assert!(!directory.components().any(|part| part.as_os_str() == ".."));
                 }
             }
-            Step::MaskPaths { paths } | Step::ReadOnlyPaths { paths } => {
+            Step::MaskPaths { paths, .. } | Step::ReadOnlyPaths { paths } => {
                 paths.iter().for_each(|path| whole(path))
             }
             Step::Sysctls { values } => {

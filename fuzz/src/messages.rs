@@ -3,13 +3,13 @@
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 
-use onggi_runtime::exec::{parse_report, read_report, read_report_with_hooks};
+use onggi_runtime::exec::{parse_report, read_report, read_report_with_requests};
 use rustix::fs::MemfdFlags;
 
 /// More than the parent may read of a report.
 const LONGEST: usize = 64 << 10;
 
-/// Whoever reads in one piece and whoever reads in small ones sees the same; hooks run at most once; nothing is read without end.
+/// Whoever reads in one piece and whoever reads in small ones sees the same; what it asks for is done at most once; nothing is read without end.
 pub fn check(bytes: &[u8]) {
     let whole = read_report(&mut &*bytes);
     if let Ok(text) = std::str::from_utf8(bytes)
@@ -19,9 +19,10 @@ pub fn check(bytes: &[u8]) {
     }
     let size = usize::from(bytes.first().copied().unwrap_or(1)).max(1);
     let mut pieces = Pieces { bytes, size, read: 0 };
-    let mut hooks = 0;
-    let piecewise = read_report_with_hooks(&mut pieces, &mut || hooks += 1);
-    assert!(hooks <= 1 && pieces.read <= LONGEST + 1024);
+    // Of hooks and of a listener, each at most once.
+    let mut requests = 0;
+    let piecewise = read_report_with_requests(&mut pieces, &mut |_| requests += 1);
+    assert!(requests <= 2 && pieces.read <= LONGEST + 1024);
     if std::str::from_utf8(bytes).is_ok() && bytes.len() < LONGEST {
         assert_eq!(piecewise.ok(), whole.ok());
     }
