@@ -33,7 +33,7 @@ struct Request {
     signal: Option<i32>,
     /// System calls that do not exist (ENOSYS): as on an older kernel, or behind somebody's filter.
     #[serde(default)]
-    refused: Vec<String>,
+    refused: Option<Vec<String>>,
     /// Rows and columns.
     #[serde(default)]
     size: Option<(u16, u16)>,
@@ -67,7 +67,7 @@ fn run() -> Outcome<()> {
     let path = arguments.next().ok_or("run request.json [times]")?;
     let times: u32 = arguments.next().map_or(Ok(1), |text| text.parse())?;
     let request: Request = serde_json::from_slice(&std::fs::read(path)?)?;
-    refuse(&request.refused)?;
+    refuse(request.refused.as_deref().unwrap_or_default())?;
     let layout = onggi_cgroup::detect()?;
     let plan = plan::container(&Input {
         id: &request.id,

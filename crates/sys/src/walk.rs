@@ -4,8 +4,10 @@
 //! around us do. `..` goes back to the directory that was come from, so no rename on the way leads out, and links are read and followed
 //! here, inside.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, PROC_SUPER_MAGIC};
@@ -27,13 +29,14 @@ pub enum Links {
 ///
 /// # Errors
 /// Those of `openat2(2)` with `RESOLVE_IN_ROOT`.
-pub fn open(top: BorrowedFd<'_>, path: &str, flags: OFlags, links: Links) -> io::Result<OwnedFd> {
+pub fn open(top: BorrowedFd<'_>, path: impl AsRef<Path>, flags: OFlags, links: Links) -> io::Result<OwnedFd> {
+    let path = path.as_ref().as_os_str().as_bytes();
     // The directory that each name was found in, so that `..` leads back; empty at the top.
     let mut above: Vec<OwnedFd> = Vec::new();
-    let mut rest: Vec<String> = names(path).rev().collect();
+    let mut rest: Vec<OsString> = names(path).rev().collect();
     let mut followed = 0;
     // Slashes at the end want a directory, as with the kernel.
-    let flags = if path.ends_with('/') { flags | OFlags::DIRECTORY } else { flags };
+    let flags = if path.ends_with(b"/") { flags | OFlags::DIRECTORY } else { flags };
     while let Some(name) = rest.pop() {
         if name == ".." {
             above.pop();
@@ -49,14 +52,14 @@ pub fn open(top: BorrowedFd<'_>, path: &str, flags: OFlags, links: Links) -> io:
                 return Err(Errno::LOOP.into());
             }
             let target = rustix::fs::readlinkat(&held, "", Vec::new())?;
-            let target = target.into_string().map_err(|_| Errno::ILSEQ)?;
-            if rustix::fs::fstatfs(&held)?.f_type == PROC_SUPER_MAGIC && !is_in_procfs(&target) {
+            let target = target.to_bytes();
+            if rustix::fs::fstatfs(&held)?.f_type == PROC_SUPER_MAGIC && !is_in_procfs(target) {
                 return Err(Errno::LOOP.into());
             }
-            if target.starts_with('/') {
+            if target.starts_with(b"/") {
                 above.clear();
             }
-            rest.extend(names(&target).rev());
+            rest.extend(names(target).rev());
             continue;
         }
         if rest.is_empty() && !flags.contains(OFlags::PATH) {
@@ -82,20 +85,12 @@ pub fn open(top: BorrowedFd<'_>, path: &str, flags: OFlags, links: Links) -> io:
     }
 }
 
-/// The same for a path without links.
-///
-/// # Errors
-/// As [`open`]; `EILSEQ` for a path that is not UTF-8.
-pub fn open_beneath(top: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-    open(top, path.to_str().ok_or(Errno::ILSEQ)?, flags, Links::None)
-}
-
 /// The same without leaving the mount that the top is on (`RESOLVE_BENEATH` and `RESOLVE_NO_XDEV`).
 ///
 /// # Errors
 /// As [`open`]; `EXDEV` if the path leaves it.
 pub fn open_on_mount(top: BorrowedFd<'_>, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
-    if path.starts_with('/') || names(path).any(|name| name == "..") {
+    if path.starts_with('/') || names(path.as_bytes()).any(|name| name == "..") {
         return Err(Errno::XDEV.into());
     }
     let file = open(top, path, flags, Links::None)?;
@@ -119,18 +114,19 @@ fn mount_id(descriptor: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(statx(descriptor, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
 }
 
-fn hold(directory: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+fn hold(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(directory, name, flags, Mode::empty())?)
 }
 
 /// `self`, `mounts` and `net` lead to names; magic links say paths from the root, or `pipe:[7]` and the like.
-fn is_in_procfs(target: &str) -> bool {
-    !target.starts_with('/') && target.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'/')
+fn is_in_procfs(target: &[u8]) -> bool {
+    !target.starts_with(b"/") && target.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'/')
 }
 
-fn names(path: &str) -> impl DoubleEndedIterator<Item = String> + '_ {
-    path.split('/').filter(|name| !name.is_empty() && *name != ".").map(str::to_owned)
+fn names(path: &[u8]) -> impl DoubleEndedIterator<Item = OsString> + '_ {
+    let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    names.map(|name| OsStr::from_bytes(name).to_owned())
 }
 
 #[cfg(test)]

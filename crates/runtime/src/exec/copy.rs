@@ -16,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use onggi_sys::walk;
+use onggi_sys::walk::{self, Links};
 
 use super::child::Child;
 use super::problem::{Doing, Outcome, Problem};
@@ -213,7 +213,7 @@ impl Copy<'_> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = match rustix::fs::openat2(self.top, &parent, flags, Mode::empty(), resolve) {
-            Err(Errno::NOSYS) => walk::open_beneath(self.top.as_fd(), &parent, flags),
+            Err(Errno::NOSYS) => walk::open(self.top.as_fd(), &parent, flags, Links::None),
             other => other.map_err(std::io::Error::from),
         };
         let parent = parent.doing(|| format!("open {}", first.display()))?;

@@ -20,6 +20,9 @@ const LONGEST_VALUE: usize = 255;
 
 /// Mounted nowhere yet.
 pub(super) fn overlay(lower: &[&Path], upper: &Path, work: &Path, options: &[&str]) -> Outcome<Tree> {
+    if options.contains(&"volatile") {
+        forget_earlier_volatile_mount(work);
+    }
     let context = match fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
         Err(Errno::NOSYS) => return Ok(Tree::classic(description(lower, upper, work, options)?)),
         other => other.doing(|| "fsopen overlay")?,
@@ -40,9 +43,6 @@ pub(super) fn overlay(lower: &[&Path], upper: &Path, work: &Path, options: &[&st
     configure(&context, "upperdir", Some(&upper_path))?;
     let work_path = short_path(work, &mut held)?;
     configure(&context, "workdir", Some(&work_path))?;
-    if options.contains(&"volatile") {
-        forget_earlier_volatile_mount(work);
-    }
     for option in options {
         configure(&context, option, None)?;
     }
