@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use onggi_cgroup::Subgroup;
 use onggi_oci as oci;
-use onggi_runtime::exec::{self, Request, Running};
+use onggi_runtime::exec::{self, Request, Running, StartError};
 use onggi_runtime::plan::{self, Extra, JoinInput, Plan};
 
 use super::super::arguments::{Flag, Parsed};
@@ -100,16 +100,27 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
     let foreground = if detached { None } else { Some(Foreground::prepare(false)?) };
     let first = status::pidfd(&record)?;
-    let stdio = launch::stdio(Some(&process))?;
     let starting = "unable to start container process";
     launch::tell_of_filter(context, &plan);
     tell_of_processors(context, &plan);
     context.log.debug("nsexec container setup");
-    let join = || exec::join(first.as_fd(), &plan.launch, file.as_fd(), stdio);
-    let joined = match &record.resctrl {
-        Some(group) => group.start(join)?,
-        None => join(),
+    let attempt = |wanted: &plan::Launch| {
+        let stdio = launch::stdio(Some(&process))?;
+        let join = || exec::join(first.as_fd(), wanted, file.as_fd(), stdio);
+        match &record.resctrl {
+            Some(group) => group.start(join),
+            None => Ok(join()),
+        }
     };
+    let mut joined = attempt(&plan.launch)?;
+    if plan.launch.subgroups.is_empty()
+        && matches!(&joined, Err(StartError::System { error, .. }) if error.raw_os_error() == Some(EBUSY))
+        && let Some(path) = group_of_first(&record)
+    {
+        // The container has handed controllers down, and then version 2 lets nobody into its own group: where its first process is, one can be.
+        let subgroups = vec![Subgroup { controller: None, path }];
+        joined = attempt(&plan::Launch { subgroups, ..plan.launch.clone() })?;
+    }
     let Running { pid, pidfd, terminal, mut listener, report, .. } =
         joined.map_err(|error| Error::Start(error).during(starting))?;
     context.log.debug("child process in init()");
@@ -150,6 +161,17 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
             Err(error)
         }
     }
+}
+
+const EBUSY: i32 = rustix::io::Errno::BUSY.raw_os_error();
+
+/// Where below the container's own group its first process is (v2).
+fn group_of_first(record: &Record) -> Option<String> {
+    let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", record.pid)).ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let own = path.find(&record.cgroup.path)? + record.cgroup.path.len();
+    let below = path[own..].strip_prefix('/')?;
+    (!below.is_empty()).then(|| below.to_owned())
 }
 
 /// runc's grammar: one path for every hierarchy, or paths for controllers.
