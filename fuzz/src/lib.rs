@@ -5,9 +5,15 @@
 //! files in `seeds/NAME/` and words in `words/NAME`. Nothing here may start a process or touch the disk.
 
 pub mod cgroups;
+pub mod challenges;
 pub mod config;
+pub mod documents;
+pub mod erofs;
 pub mod host;
+pub mod layer;
 pub mod messages;
 pub mod mounts;
+pub mod names;
 pub mod process;
+pub mod references;
 pub mod seccomp;

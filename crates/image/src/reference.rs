@@ -124,6 +124,10 @@ impl Reference {
         }
         match self.path.strip_prefix(OFFICIAL) {
             Some(official) if !official.contains('/') => official.to_owned(),
+            // Alone, the beginning of such a path would be read as a host.
+            _ if split_domain(&self.path) != (DEFAULT_DOMAIN, &self.path) => {
+                format!("{DEFAULT_DOMAIN}/{}", self.path)
+            }
             _ => self.path.clone(),
         }
     }
@@ -272,6 +276,8 @@ mod tests {
             ("localhost/a", "localhost/a:latest", "localhost/a:latest"),
             ("localhost:5000/a/b:c", "localhost:5000/a/b:c", "localhost:5000/a/b:c"),
             ("localhost", "docker.io/library/localhost:latest", "localhost:latest"),
+            ("docker.io/a.b/c", "docker.io/a.b/c:latest", "docker.io/a.b/c:latest"),
+            ("docker.io/docker.io/c", "docker.io/docker.io/c:latest", "docker.io/docker.io/c:latest"),
             ("ghcr.io/o/n:v1.2-3_x", "ghcr.io/o/n:v1.2-3_x", "ghcr.io/o/n:v1.2-3_x"),
             ("127.0.0.1:80/a", "127.0.0.1:80/a:latest", "127.0.0.1:80/a:latest"),
             ("[::1]:5000/a", "[::1]:5000/a:latest", "[::1]:5000/a:latest"),

@@ -1,0 +1,45 @@
+//! A layer's tar: any bytes, with the sums of its headers put right so that the fuzzer gets behind them.
+
+use onggi_archive::erofs::Indexer;
+use onggi_archive::{Error, LayerReport, LayerSink, Limits, NoLower};
+
+/// The index does not depend on how the tar comes, stays near its size, and is one that can be read.
+pub fn check(bytes: &[u8]) {
+    let mut tar = bytes.to_vec();
+    for block in tar.chunks_exact_mut(512) {
+        if &block[257..262] == b"ustar" {
+            block[148..156].fill(b' ');
+            let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+            block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+    }
+    check_tar(&tar);
+}
+
+/// As above, of a tar whose sums are right.
+pub fn check_tar(tar: &[u8]) {
+    let whole = index(tar, tar.len().max(1));
+    let pieces = index(tar, 97);
+    match (whole, pieces) {
+        (Ok((report, image)), Ok((again, other))) => {
+            assert_eq!(report, again);
+            assert!(image == other, "another index from pieces");
+            assert!(image.len() < 16 << 20, "an index of {} bytes", image.len());
+            assert_eq!(report.tar_bytes, tar.len() as u64);
+            crate::erofs::check(&image, report.tar_bytes);
+        }
+        (Err(error), Err(other)) => assert_eq!(error.to_string(), other.to_string()),
+        (whole, pieces) => panic!("whole {whole:?}, in pieces {pieces:?}"),
+    }
+}
+
+fn index(tar: &[u8], step: usize) -> Result<(LayerReport, Vec<u8>), Error> {
+    let limits = Limits { entries: 1000, metadata_bytes: 1 << 20, link_steps: 10_000, ..Limits::default() };
+    let (mut image, mut lower) = (Vec::new(), NoLower);
+    let mut sink = Box::new(Indexer::new(&mut image, &mut lower, limits));
+    for piece in tar.chunks(step) {
+        sink.feed(piece)?;
+    }
+    let report = sink.finish()?;
+    Ok((report, image))
+}
