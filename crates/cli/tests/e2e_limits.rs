@@ -55,7 +55,7 @@ fn half_a_processor_is_half_a_processor_measured() {
 #[test]
 fn a_fork_bomb_meets_the_limit() {
     let onggi = busybox();
-    let bomb = "bomb() { bomb | bomb & }; bomb; sleep 1000";
+    let bomb = "bomb() { bomb | bomb & }; bomb; exec sleep 1000";
     onggi.ok(["run", "-d", "--name", "bomb", "--pids-limit", "20", "busybox", "sh", "-c", bomb]);
     let mut log = onggi.spawn(["logs", "-f", "bomb"]);
     log.expect_error("can't fork");

@@ -286,7 +286,11 @@ fn a_reset_leaves_what_is_not_onggis() {
     for foreign in [&places[0], &places[1], &data, &run, &stray] {
         assert!(output.stderr.contains(&format!("{} stays: it is not", foreign.display())), "{output}");
     }
-    let moved = onggi.data().join(format!("tmp/container-{id}/upper/mnt"));
+    let passing = fs::read_dir(onggi.data().join("tmp")).expect("a directory").flatten();
+    let moved = passing
+        .map(|entry| entry.path())
+        .find(|path| path.display().to_string().contains(&format!("/container-{id}.")));
+    let moved = moved.expect("the container's directory").join("upper/mnt");
     for mounted in [&onggi.run_root().join("layers"), &places[3], &moved, &places[5]] {
         let stays = format!("{} stays: something is mounted there", mounted.display());
         assert!(output.stderr.contains(&stays), "{output}");

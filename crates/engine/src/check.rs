@@ -155,9 +155,13 @@ impl Engine {
     /// Whether a row's container is gone, after whoever may be removing it right now has done so.
     fn is_forgotten(&self, id: &str) -> bool {
         // It moves the directory away, and holds its lock until the row is gone as well.
-        let moved = self.paths.temporary().join(format!("container-{id}")).join(LOCK);
-        if let Ok(lock) = std::fs::File::options().write(true).open(moved) {
-            let _ = onggi_sys::ofd::lock(lock.as_fd());
+        let prefix = format!("container-{id}.");
+        let moved = names(&self.paths.temporary()).unwrap_or_default();
+        for name in moved.iter().filter(|name| name.starts_with(&prefix)) {
+            let lock = self.paths.temporary().join(name).join(LOCK);
+            if let Ok(lock) = std::fs::File::options().write(true).open(lock) {
+                let _ = onggi_sys::ofd::lock(lock.as_fd());
+            }
         }
         let directory = self.paths.containers().join(id);
         !directory.exists() && self.store.containers_by_prefix(id).is_ok_and(|rows| !rows.is_empty())

@@ -204,8 +204,7 @@ impl Engine {
     /// Makes the directory of a container that is about to be made, and takes its lock. The directory comes to its place with the lock
     /// held, so that nobody takes it for what is left of a dead creation.
     pub(crate) fn new_directory(&self, id: &ContainerId) -> Result<StateLock, Error> {
-        // By this form of a name the store knows whose it is.
-        let born = self.paths.temporary().join(format!("container-{id}.{}", std::process::id()));
+        let born = self.passing(id);
         make_directory(&born).map_err(Error::io("make the directory", &born))?;
         let path = born.join(LOCK);
         let file = File::options()
@@ -218,6 +217,12 @@ impl Engine {
         let directory = self.paths.container(id);
         std::fs::rename(&born, &directory).map_err(Error::io("make the directory", directory))?;
         Ok(StateLock { file })
+    }
+
+    /// Where a container's directory is before it comes to its place, and after it has left that. By this form of a name the store knows whose it is,
+    /// and that nobody has to clear it away while this process lives.
+    pub(crate) fn passing(&self, id: &ContainerId) -> PathBuf {
+        self.paths.temporary().join(format!("container-{id}.{}", std::process::id()))
     }
 
     fn open_lock(&self, id: &ContainerId) -> Result<File, Error> {

@@ -4,7 +4,7 @@
 //! whoever meets what is left of a creation that was cut short (a name whose holder has no record, and whose lock nobody holds)
 //! takes it away. For a container that is started at once, all from the files on is done by the start, beside its own preparations.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onggi_monitor::clock::Moment;
 use onggi_monitor::state::State;
@@ -35,8 +35,7 @@ impl Engine {
         match self.write_down(&unwritten) {
             Ok(()) => Ok(created),
             Err(error) => {
-                // The failure is what matters; what cannot be undone now, the next command undoes.
-                let _ = self.undo_creation(&created.id, unwritten.lock);
+                self.abandon(&created.id, unwritten.lock, &unwritten.mark);
                 Err(error)
             }
         }
@@ -75,8 +74,7 @@ impl Engine {
         let mark = self.mark_unborn(&id);
         onggi_sys::fault::point("engine.create.directory-made");
         if let Err(error) = self.take_name(&mut record) {
-            let _ = std::fs::remove_file(mark);
-            let _ = self.undo_creation(&id, lock);
+            self.abandon(&id, lock, &mark);
             return Err(error);
         }
         onggi_sys::fault::point("engine.create.name-reserved");
@@ -190,10 +188,9 @@ impl Engine {
     /// Makes the container's files. When this returns it exists, or whoever has its lock undoes the creation.
     pub(crate) fn write_down(&self, unwritten: &Unwritten) -> Result<(), Error> {
         let record = &unwritten.record;
-        let written = self.write_files(record, unwritten.no_layers);
+        self.write_files(record, unwritten.no_layers)?;
         // Whoever finds it later sees that there is nothing to do.
         let _ = std::fs::remove_file(&unwritten.mark);
-        written?;
         self.tell("container", "create", record.id.as_str(), record.event_attributes());
         Ok(())
     }
@@ -315,7 +312,11 @@ impl Engine {
                     Err(Error::NoSuchContainer { .. }) => self.undo_creation(&id, lock).is_ok(),
                     Err(_) => true,
                 },
-                Err(Error::NoSuchContainer { .. }) => true,
+                // An undoing that was itself cut short may have got no further than the lock.
+                Err(Error::NoSuchContainer { .. }) => {
+                    self.paths.record(&id).exists()
+                        || crate::disk::remove_tree(&self.paths.container(&id)).is_ok()
+                }
                 Err(_) => false,
             };
             if mended {
@@ -349,8 +350,15 @@ impl Engine {
         }
     }
 
+    /// Undoes a creation that has failed. What cannot be undone now, for want of descriptors or of room, whoever makes the next container finds by the mark.
+    pub(crate) fn abandon(&self, id: &ContainerId, lock: StateLock, mark: &Path) {
+        if self.undo_creation(id, lock).is_ok() {
+            let _ = std::fs::remove_file(mark);
+        }
+    }
+
     /// Takes away all that there may be of a container that nobody was told of. A start may have begun to prepare beside the creation.
-    pub(crate) fn undo_creation(&self, id: &ContainerId, _lock: StateLock) -> Result<(), Error> {
+    fn undo_creation(&self, id: &ContainerId, _lock: StateLock) -> Result<(), Error> {
         if self.paths.sandbox(id).exists() {
             self.clear_preparations(id)?;
         }

@@ -74,7 +74,7 @@ impl Engine {
         let aside = if keep {
             Some(self.store.set_aside(&directory)?)
         } else {
-            let leftover = self.paths.temporary().join(format!("container-{id}"));
+            let leftover = self.passing(id);
             crate::disk::remove_tree(&leftover)?;
             std::fs::rename(&directory, &leftover).map_err(Error::io("rename", directory))?;
             drop(lock);

@@ -219,7 +219,7 @@ impl Engine {
             }
             onggi_sys::fault::point("engine.remove.volumes-removed");
         }
-        let leftover = self.paths.temporary().join(format!("container-{id}"));
+        let leftover = self.passing(id);
         crate::disk::remove_tree(&leftover)?;
         let directory = self.paths.container(id);
         std::fs::rename(&directory, &leftover).map_err(Error::io("rename", directory))?;

@@ -55,27 +55,33 @@ impl Engine {
         let record = &unwritten.record;
         // Before there is a second thread, with which it would not be born where it belongs.
         let monitor = self.spawn_monitor();
+        let write_first = || {
+            let written = self.write_down(&unwritten);
+            let ready = written.is_ok().then(|| self.make_ready(record, options));
+            (written, ready)
+        };
         let makes_volumes = record.volumes().next().is_some();
         let (written, ready) = if makes_volumes || self.is_rootless() {
             // A volume must not be there before the container that it is for; and an ordinary user's networks are reached by a child that shares
             // this process's memory, so nobody else may be at work in it.
-            let written = self.write_down(&unwritten);
-            let ready = written.is_ok().then(|| self.make_ready(record, options));
-            (written, ready)
+            write_first()
         } else {
             std::thread::scope(|scope| {
-                let writing = scope.spawn(|| self.write_down(&unwritten));
+                let writer = std::thread::Builder::new();
+                let Ok(writing) = writer.spawn_scoped(scope, || self.write_down(&unwritten)) else {
+                    // The caller may have no more processes.
+                    return write_first();
+                };
                 let ready = self.make_ready(record, options);
                 let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 (written, Some(ready))
             })
         };
-        let Unwritten { record, lock, .. } = unwritten;
+        let Unwritten { record, lock, mark, .. } = unwritten;
         match (written, ready) {
             (Ok(()), Some(ready)) => self.begin(&record, lock, options, 0, monitor, ready),
             (written, _) => {
-                // The failure is what matters; what cannot be undone now, the next command undoes.
-                let _ = self.undo_creation(&record.id, lock);
+                self.abandon(&record.id, lock, &mark);
                 written.and_then(|()| Err(Error::NoSuchContainer { name: record.id.to_string() }))
             }
         }

@@ -57,7 +57,8 @@ pub(crate) fn unpack(
         .current_dir(directory)
         .env_clear()
         .stdin(Stdio::from(tar))
-        .stdout(Stdio::null())
+        // It says nothing there, and /dev/null may not be what it should.
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
     let mut child = child.map_err(failed)?;

@@ -268,7 +268,7 @@ impl TestEnv {
         monitor
     }
 
-    /// Follows the events from now on. Wait for a line with [`Child::expect`].
+    /// Follows the events, from the first there was. Wait for a line with [`Child::expect`].
     #[must_use]
     pub fn events(&self, filters: &[&str]) -> Child {
         let filters = filters.iter().flat_map(|filter| ["--filter", filter]);

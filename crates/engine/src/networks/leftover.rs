@@ -108,7 +108,9 @@ impl Engine {
             }
             for network in networks {
                 let belongs = self.position(&record, network).is_some();
-                if belongs && endpoint::find(&self.endpoints(network), id.as_str()).is_none() {
+                let is_there = || endpoint::find(&self.endpoints(network), id.as_str()).is_some();
+                // A monitor gives its places back at the end of its container, and a moment later is no more.
+                if belongs && !is_there() && self.is_at_work(&id) {
                     let (network, container) = (&network.name, &record.name);
                     let problem = format!(
                         "should be on network {network} and is not: onggi network connect {network} {container}"

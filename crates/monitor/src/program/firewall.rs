@@ -53,7 +53,7 @@ struct Turn {
 }
 
 impl Monitor<'_> {
-    /// Hears of deletions from now on, if the container has a network.
+    /// Hears of others' changes from now on, if the container has a network.
     pub(super) fn watch_firewall(&mut self) {
         let Some(watched) = &mut self.watched else { return };
         let Some(attachment) = watched.start.networks.first() else { return };
@@ -73,7 +73,7 @@ impl Monitor<'_> {
         self.firewall.look_at = Some(monotonic() + FIRST_LOOK);
     }
 
-    /// Somebody has deleted something.
+    /// Somebody else has changed something.
     pub(super) fn firewall_changed(&mut self) {
         let heard = self.firewall.watch.as_ref().is_some_and(Watch::heard);
         // Whoever has the turn looks again in any case.

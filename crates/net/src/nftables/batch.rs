@@ -16,7 +16,6 @@ pub(crate) mod kind {
     pub(crate) const DELETE_TABLE: u8 = 2;
     pub(crate) const NEW_CHAIN: u8 = 3;
     pub(crate) const GET_CHAIN: u8 = 4;
-    pub(crate) const DELETE_CHAIN: u8 = 5;
     pub(crate) const NEW_RULE: u8 = 6;
     pub(crate) const GET_RULE: u8 = 7;
     pub(crate) const DELETE_RULE: u8 = 8;
@@ -24,6 +23,7 @@ pub(crate) mod kind {
     pub(crate) const NEW_ELEMENT: u8 = 12;
     pub(crate) const GET_ELEMENT: u8 = 13;
     pub(crate) const DELETE_ELEMENT: u8 = 14;
+    pub(crate) const NEW_GENERATION: u8 = 15;
 }
 
 /// `NFPROTO_…`: what a table is for.
@@ -70,7 +70,7 @@ pub(crate) struct Type {
 /// An interface's name.
 pub(crate) const INTERFACE: Type = Type { number: 41, length: 16 };
 
-/// The upper half of the numbers under which changes are sent. Whoever hears of a change is told its number, and so knows Onggi's own.
+/// The upper half of the numbers under which changes are sent. Whoever hears of a new generation is told its number, and so knows Onggi's own.
 pub(crate) const OWN: u16 = 0x6f67;
 
 /// Changes in order.
