@@ -14,6 +14,7 @@ use onggi_net::names::resolve::Config;
 use onggi_net::wire::{self, Firewall, Namespace};
 use onggi_net::{Socket, port, relay};
 use onggi_sys::process;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::isolation::Refusal;
 use super::session::MAIN;
@@ -173,8 +174,8 @@ fn connect_here(
     networks: &[Attachment],
 ) -> Result<(), Refusal> {
     let mut namespace = match Namespace::of(target) {
-        // It has ended already, and its report says why.
-        Err(error) if error.errno() == Some(NO_PROCESS) => return Ok(()),
+        // It has ended already or is just ending, and its report says why.
+        Err(error) if error.errno() == Some(NO_PROCESS) || ends_now(target) => return Ok(()),
         other => other.map_err(|error| refusal(&error))?,
     };
     let mut host = Socket::route().map_err(|error| refusal(&error))?;
@@ -187,6 +188,13 @@ fn connect_here(
 
 /// `ESRCH`
 const NO_PROCESS: i32 = 3;
+
+/// Whether the process ends within a moment: one that is just giving up what it has is refused with `EPERM`, not yet with `ESRCH`.
+fn ends_now(target: BorrowedFd<'_>) -> bool {
+    let moment = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    let mut ended = [PollFd::from_borrowed_fd(target, PollFlags::IN)];
+    poll(&mut ended, Some(&moment)).is_ok_and(|count| count > 0)
+}
 
 pub(super) fn refusal(error: &onggi_net::Error) -> Refusal {
     Refusal {
