@@ -243,8 +243,7 @@ impl Monitor<'_> {
                         None
                     }
                     Some(id) => {
-                        let code =
-                            ended.iter().find(|(ended, _)| ended == id).map_or(LOST, |(_, code)| *code);
+                        let code = ended.code(id).unwrap_or(LOST);
                         let finished_at = Moment::now().to_string();
                         Some(Reply::Exited { code, oom_killed: false, finished_at, error: None })
                     }

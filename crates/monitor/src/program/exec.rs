@@ -6,13 +6,13 @@ use onggi_error::Kind;
 use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::Monitor;
 use super::isolation::{Refusal, Stdio};
 use super::pace::Pace;
 use super::poller::Registered;
 use super::requests::check_streams;
 use super::session::{Input, MAIN, Output, Session, Starting};
 use super::start::null;
-use super::{Monitor, REMEMBERED_EXECS};
 use crate::protocol::{Reply, Request};
 
 /// Our ends and those of the process.
@@ -117,10 +117,7 @@ impl Monitor<'_> {
         self.unwatch(&mut session);
         let id = std::mem::take(&mut session.id);
         drop(session);
-        if self.ended_execs.len() == REMEMBERED_EXECS {
-            self.ended_execs.pop_front();
-        }
-        self.ended_execs.push_back((id.clone(), code));
+        self.ended_execs.add(&id, code);
         self.emit("exec_die", &[("execID", id), ("exitCode", code.to_string())]);
         onggi_sys::fault::point("monitor.exec.ended");
         self.end_clients(number);
@@ -132,8 +129,8 @@ impl Monitor<'_> {
         {
             return Ok(Reply::Exec { running: session.is_running(), pid: session.pid, code: None });
         }
-        match self.ended_execs.iter().find(|(ended, _)| ended == id) {
-            Some((_, code)) => Ok(Reply::Exec { running: false, pid: 0, code: Some(*code) }),
+        match self.ended_execs.code(id) {
+            Some(code) => Ok(Reply::Exec { running: false, pid: 0, code: Some(code) }),
             None => Err(Refusal::new(Kind::NotFound, "exec-inspect", format!("no exec session {id}"))),
         }
     }

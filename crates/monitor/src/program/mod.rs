@@ -8,6 +8,7 @@ mod backlog;
 mod container;
 mod detach;
 mod end;
+mod ended;
 mod exec;
 mod firewall;
 pub mod isolation;
@@ -28,7 +29,7 @@ mod start;
 mod surroundings;
 mod update;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -43,6 +44,7 @@ use crate::protocol::{CONTROL_DESCRIPTOR, Reply, Start};
 use crate::state::State;
 use attached::Attached;
 use backlog::Backlog;
+use ended::EndedExecs;
 use firewall::Firewall;
 use isolation::Isolation;
 use names::Names;
@@ -57,8 +59,6 @@ pub use container::Container as Namespaces;
 
 /// A quiet moment of this length (nanoseconds) gives memory back to the kernel.
 const QUIET: u64 = 50_000_000;
-/// The ends of this many exec sessions are remembered.
-const REMEMBERED_EXECS: usize = 32;
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ struct Monitor<'a> {
     sessions: Vec<Session>,
     attached: Vec<Attached>,
     watched: Option<Watched>,
-    ended_execs: VecDeque<(String, i32)>,
+    ended_execs: EndedExecs,
     names: Option<Names>,
     firewall: Firewall,
     relay: Option<Relaying>,
@@ -186,7 +186,7 @@ impl<'a> Monitor<'a> {
             sessions: Vec::new(),
             attached: Vec::new(),
             watched: None,
-            ended_execs: VecDeque::new(),
+            ended_execs: EndedExecs::default(),
             names: None,
             firewall: Firewall::default(),
             relay: None,

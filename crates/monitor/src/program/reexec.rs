@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attached::Attached;
 use super::detach::DetachKeys;
+use super::ended::EndedExecs;
 use super::isolation::{Isolation, Refusal};
 use super::log::{Log, Unfinished};
 use super::names::{Names, NamesSnapshot};
@@ -58,7 +59,7 @@ struct Snapshot {
     sessions: Vec<SessionSnapshot>,
     attached: Vec<AttachedSnapshot>,
     watched: WatchedSnapshot,
-    ended_execs: VecDeque<(String, i32)>,
+    ended_execs: EndedExecs,
     #[serde(default)]
     names: Option<NamesSnapshot>,
 }

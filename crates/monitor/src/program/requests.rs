@@ -229,7 +229,7 @@ impl Monitor<'_> {
             Condition::Exited => None,
             Condition::ExecExited { id } => {
                 let known = self.sessions.iter().any(|session| session.number != MAIN && session.id == id)
-                    || self.ended_execs.iter().any(|(ended, _)| *ended == id);
+                    || self.ended_execs.code(&id).is_some();
                 if !known {
                     return Err(Refusal::new(Kind::NotFound, "wait", format!("no exec session {id}")));
                 }
