@@ -20,5 +20,7 @@ pub use devices::{DeviceKind, Rule, device_exceptions};
 pub use error::{Error, how_to_delegate};
 pub use layout::{Hierarchy, Layout, detect, detect_at, detect_beneath, detect_delegated};
 pub use plan::{IfMissing, Plan, Step, plan};
-pub use stats::{Counter, CpuStats, Details, DeviceIo, MemoryStats, PidsStats, Pressure, Stats, Waits};
+pub use stats::{
+    CPUSET, Counter, CpuStats, Details, DeviceIo, MemoryStats, PidsStats, Pressure, Stats, Waits,
+};
 pub use v2::cpu_weight;

@@ -4,7 +4,8 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use onggi_testkit::{Compression, ImageArchive, PATIENCE, Process, TestEnv};
 use serde_json::json;
@@ -60,18 +61,19 @@ fn all_that_a_layer_can_hold_is_unpacked() {
     assert_eq!(fs::metadata(upper.join("owned")).expect("a file").uid(), 4242);
 }
 
+/// The program that unpacks what comes on its standard input, in an empty directory.
+fn unpacking_into(directory: &Path, stderr: Stdio) -> Child {
+    fs::create_dir_all(directory).expect("a directory");
+    let mut command = Command::new(PROGRAM);
+    command.args(["image", "unpack-layer"]).current_dir(directory).stdin(Stdio::piped()).stderr(stderr);
+    command.spawn().expect("the program")
+}
+
 #[test]
 fn what_is_no_layer_is_said_as_by_any_command() {
     let onggi = with_directories();
     let directory = onggi.file("into");
-    fs::create_dir_all(&directory).expect("a directory");
-    let mut child = Command::new(PROGRAM)
-        .args(["image", "unpack-layer"])
-        .current_dir(&directory)
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program");
+    let mut child = unpacking_into(&directory, Stdio::piped());
     let mut input = child.stdin.take().expect("a pipe");
     std::io::Write::write_all(&mut input, &[b'x'; 2048]).expect("it reads");
     drop(input);
@@ -84,13 +86,7 @@ fn what_is_no_layer_is_said_as_by_any_command() {
 fn the_process_that_unpacks_has_given_up_all_but_its_directory() {
     let onggi = with_directories();
     let directory = onggi.file("into");
-    fs::create_dir_all(&directory).expect("a directory");
-    let mut child = Command::new(PROGRAM)
-        .args(["image", "unpack-layer"])
-        .current_dir(&directory)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("the program");
+    let mut child = unpacking_into(&directory, Stdio::inherit());
     let process =
         Process::open(i32::try_from(child.id()).expect("a number")).expect("it waits for its input");
     // The staging directory comes after everything that it gives up.

@@ -51,7 +51,7 @@ impl Diagnose for Error {
             | Error::Gone => Kind::Unavailable,
             Error::Message { .. } | Error::Unexpected { .. } => Kind::Corrupt,
             Error::TooLarge { .. } => Kind::InvalidInput,
-            Error::Refused { kind, .. } => kind_of_name(kind),
+            Error::Refused { kind, .. } => Kind::from_name(kind).unwrap_or(Kind::Internal),
         }
     }
 
@@ -68,22 +68,4 @@ impl Diagnose for Error {
             _ => None,
         }
     }
-}
-
-fn kind_of_name(name: &str) -> Kind {
-    [
-        Kind::NotFound,
-        Kind::AlreadyExists,
-        Kind::Conflict,
-        Kind::InvalidInput,
-        Kind::PermissionDenied,
-        Kind::Unsupported,
-        Kind::Exhausted,
-        Kind::Corrupt,
-        Kind::Unavailable,
-        Kind::Interrupted,
-    ]
-    .into_iter()
-    .find(|kind| kind.name() == name)
-    .unwrap_or(Kind::Internal)
 }

@@ -129,12 +129,7 @@ impl<'c> Repository<'c> {
     /// # Errors
     /// As [`Repository::manifest`].
     pub fn manifest_digest(&self, reference: &str) -> Result<Option<Digest>, Error> {
-        let call = Call {
-            method: "HEAD",
-            url: self.url(&format!("manifests/{reference}")),
-            headers: vec![("Accept", MANIFESTS.join(", "))],
-            payload: Payload::None,
-        };
+        let call = self.for_manifest("HEAD", reference);
         let url = call.url.clone();
         let response = self.call(call)?;
         if !response.head.is_success() {
@@ -145,13 +140,17 @@ impl<'c> Repository<'c> {
         Ok(said)
     }
 
-    fn try_manifest(&self, reference: &str, what: &str) -> Result<Fetched, Error> {
-        let call = Call {
-            method: "GET",
+    fn for_manifest(&self, method: &'static str, reference: &str) -> Call<'static> {
+        Call {
+            method,
             url: self.url(&format!("manifests/{reference}")),
             headers: vec![("Accept", MANIFESTS.join(", "))],
             payload: Payload::None,
-        };
+        }
+    }
+
+    fn try_manifest(&self, reference: &str, what: &str) -> Result<Fetched, Error> {
+        let call = self.for_manifest("GET", reference);
         let url = call.url.clone();
         let response = self.call(call)?;
         if !response.head.is_success() {

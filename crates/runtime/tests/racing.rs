@@ -47,7 +47,7 @@ fn nothing_outside_changes_while_the_root_is_swapped_under_every_act() {
     propagation(MountPropagationFlags::PRIVATE);
     propagation(MountPropagationFlags::SHARED);
 
-    let before = (entries(outside.path()), host(&jar));
+    let before = (entries(outside.path()), host(&jar), mounts());
     let attackers = {
         let (links, mounts, canary) = (jar.rootfs(), jar.rootfs(), outside.path().to_owned());
         [
@@ -70,6 +70,7 @@ fn nothing_outside_changes_while_the_root_is_swapped_under_every_act() {
     }
     assert_eq!(entries(outside.path()), before.0);
     assert_eq!(host(&jar), before.1);
+    assert_same_mounts(&before.2, &mounts());
     assert_eq!(std::fs::read_dir(jar.path("state")).unwrap().count(), 0, "state is left");
     // Or it has shown only that nothing starts.
     assert!(
@@ -206,7 +207,7 @@ fn entries(directory: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// What of the host an act that went astray would reach: its device nodes, its parameters, its mounts, the groups of the container.
+/// What of the host an act that went astray would reach: its device nodes, its parameters, the groups of the container.
 fn host(jar: &Jar) -> Vec<String> {
     let id = jar.request["id"].as_str().unwrap();
     let nodes = ["/dev/null", "/dev/zero", "/dev/ptmx", "/dev/console"].map(|path| {
@@ -216,10 +217,22 @@ fn host(jar: &Jar) -> Vec<String> {
         )
     });
     let files = ["/proc/sys/kernel/hostname", "/proc/sys/kernel/core_pattern", "/proc/self/oom_score_adj"];
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let own: Vec<&str> = mounts.lines().filter(|line| !line.contains("/rootfs/")).collect();
     let groups = std::fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path().join(id));
     let left = groups.filter(|path| path.exists()).map(|path| path.display().to_string());
     let files = files.map(|path| std::fs::read_to_string(path).unwrap());
-    nodes.into_iter().chain(files).chain([own.join("\n")]).chain(left).collect()
+    nodes.into_iter().chain(files).chain(left).collect()
+}
+
+/// The mounts that are not below the root file system.
+fn mounts() -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    table.lines().filter(|line| !line.contains("/rootfs/")).map(str::to_owned).collect()
+}
+
+/// None came, and one that went was somebody else's: who removes a directory takes away what is mounted there in every namespace.
+fn assert_same_mounts(before: &[String], after: &[String]) {
+    let came: Vec<_> = after.iter().filter(|mount| !before.contains(mount)).collect();
+    let is_there = |mount: &str| mount.split(' ').nth(4).is_some_and(|place| Path::new(place).exists());
+    let went: Vec<_> = before.iter().filter(|mount| !after.contains(mount) && is_there(mount)).collect();
+    assert!(came.is_empty() && went.is_empty(), "came: {came:#?}, went: {went:#?}");
 }

@@ -59,8 +59,8 @@ pub struct Waits {
     pub total: u64,
 }
 
-/// v1's files of the cpuset that are figures.
-const CPUSET: [&str; 11] = [
+/// v1's files of the cpuset that are figures, in the order in which runc has them.
+pub const CPUSET: [&str; 11] = [
     "cpus",
     "cpu_exclusive",
     "mems",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use onggi_cgroup::{Counter, Details, DeviceIo, Pressure, Stats, Waits};
+use onggi_cgroup::{CPUSET, Counter, Details, DeviceIo, Pressure, Stats, Waits};
 use serde_json::{Map, Value, json};
 
 /// `details` has the limits beside what is used, `stats` the rest.
@@ -62,22 +62,13 @@ fn cpu(stats: &Stats, details: &Details) -> Value {
 fn cpuset(files: &BTreeMap<String, String>) -> Value {
     let number = |name: &str| files.get(name).and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
     let list = |name: &str| files.get(name).map(|text| numbers(text)).unwrap_or_default();
-    let mut set = given([("cpus", list("cpus").into())]);
-    set["cpu_exclusive"] = number("cpu_exclusive").into();
-    if !list("mems").is_empty() {
-        set["mems"] = list("mems").into();
-    }
-    for name in [
-        "mem_hardwall",
-        "mem_exclusive",
-        "memory_migrate",
-        "memory_spread_page",
-        "memory_spread_slab",
-        "memory_pressure",
-        "sched_load_balance",
-        "sched_relax_domain_level",
-    ] {
-        set[name] = number(name).into();
+    let mut set = given([]);
+    for name in CPUSET {
+        match name {
+            "cpus" | "mems" if list(name).is_empty() => {}
+            "cpus" | "mems" => set[name] = list(name).into(),
+            _ => set[name] = number(name).into(),
+        }
     }
     set
 }
