@@ -151,13 +151,15 @@ fn entry(page: &mut String, typed: &str, about: &str) {
     let _ = writeln!(page, ".TP\n\\fB{}\\fR\n{}", escaped(typed).trim_start_matches("\\&"), escaped(about));
 }
 
-/// For roff: hyphens that can be copied, no escapes, letters beyond ASCII by number, and no line that begins as a request does.
+/// For roff: hyphens that can be copied, no escapes, letters beyond ASCII by number or in ASCII, and no line that begins as a request does.
 fn escaped(text: &str) -> String {
     let mut ascii = String::with_capacity(text.len() + 8);
     for letter in text.chars() {
         match letter {
             '\\' => ascii.push_str("\\e"),
             '-' => ascii.push_str("\\-"),
+            // No letter of an ASCII terminal, where man would warn.
+            '…' => ascii.push_str("..."),
             letter if letter.is_ascii() => ascii.push(letter),
             letter => ascii.push_str(&format!("\\[u{:04X}]", u32::from(letter))),
         }
@@ -175,7 +177,8 @@ mod tests {
 
     #[test]
     fn text_cannot_become_a_request_of_roff() {
-        assert_eq!(escaped("a…"), "a\\[u2026]");
+        assert_eq!(escaped("a… 김"), "a... \\[uAE40]");
+        assert_eq!(escaped("… and"), "\\&... and");
         assert_eq!(escaped(".SH no\na-b \\n\n'x"), "\\&.SH no\na\\-b \\en\n\\&'x");
     }
 
