@@ -59,7 +59,7 @@ impl Engine {
                 stdout: !request.detach,
                 stderr: !request.detach,
                 framed: !request.tty,
-                detach_keys: crate::start::keys_for(
+                detach_keys: crate::attach::keys_for(
                     request.tty,
                     request.detach_keys.as_ref(),
                     &record.resolved.detach_keys,

@@ -14,6 +14,7 @@ use onggi_error::{Diagnose as _, Kind};
 use onggi_settings::{Layers, Settings};
 use onggi_store::{Image, LayerForm, Store};
 
+mod attach;
 mod budget;
 mod capabilities;
 mod changes;
