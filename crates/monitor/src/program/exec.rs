@@ -12,7 +12,7 @@ use super::pace::Pace;
 use super::poller::Registered;
 use super::requests::check_streams;
 use super::session::{Input, MAIN, Output, Session, Starting};
-use super::start::null;
+use super::streams::null;
 use crate::protocol::{Reply, Request};
 
 /// Our ends and those of the process.

@@ -3,6 +3,7 @@
 //! This file has the loop and who hears what; each kind of act has a file of its own. It knows a container only through
 //! [`isolation::Isolation`].
 
+mod adopt;
 mod attached;
 mod backlog;
 mod container;
@@ -26,6 +27,7 @@ mod restart;
 mod sandbox;
 mod session;
 mod start;
+mod streams;
 mod surroundings;
 mod update;
 

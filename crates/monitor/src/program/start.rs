@@ -1,4 +1,4 @@
-//! The start of the container, and taking over one whose monitor died.
+//! The start of the container.
 //!
 //! The order is what makes a crash harmless: the lock first, then what an adopter must know, then the process; only when its
 //! program runs does the state say so. Before that, whoever comes next finds a cgroup without a monitor and clears it away.
@@ -8,11 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use onggi_error::Kind;
 use onggi_net::home::Home;
 use rustix::event::epoll::EventFlags;
-use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags};
 
 use super::backlog::Backlog;
-use super::isolation::{Process, Refusal, Stdio, Terminal};
+use super::isolation::{Process, Refusal};
 use super::log::Log;
 use super::networks::{self, Ports};
 use super::pace::Pace;
@@ -20,19 +18,13 @@ use super::poller::{Registered, Token};
 use super::restart::NOBODY;
 use super::sandbox::{Sandbox, check_version};
 use super::session::{Input, MAIN, Output, Session, Starting};
+use super::streams::{Ends, standard_streams, terminal_ends};
 use super::{Monitor, Outcome, Watched, monotonic, surroundings};
 use crate::clock::Moment;
 use crate::events::Writer;
 use crate::policy::Restart;
 use crate::protocol::{Durability, Reply, Start};
 use crate::state::{self, Phase, State};
-
-/// Our ends of the standard streams.
-#[derive(Default)]
-pub(super) struct Ends {
-    outputs: [Option<OwnedFd>; 2],
-    stdin: Option<OwnedFd>,
-}
 
 impl Monitor<'_> {
     pub(super) fn start(&mut self, peer: u32, question: u32, start: Start, descriptors: Vec<OwnedFd>) {
@@ -131,7 +123,7 @@ impl Monitor<'_> {
     }
 
     /// What the monitor does for itself while the container starts.
-    fn settle(&mut self) -> Result<(), Refusal> {
+    pub(super) fn settle(&mut self) -> Result<(), Refusal> {
         surroundings::join_cgroup()?;
         self.change_relay()?;
         self.oom_score.protect();
@@ -335,101 +327,9 @@ impl Monitor<'_> {
         self.give_up(peer, question, refusal);
     }
 
-    fn give_up(&mut self, peer: u32, question: u32, refusal: Refusal) {
+    pub(super) fn give_up(&mut self, peer: u32, question: u32, refusal: Refusal) {
         self.refuse(peer, question, refusal);
         self.outcome = Some(Outcome::Exit);
-    }
-
-    pub(super) fn adopt(
-        &mut self,
-        peer: u32,
-        question: u32,
-        pid: i32,
-        start_time: u64,
-        descriptors: Vec<OwnedFd>,
-    ) {
-        match self.try_adopt(pid, start_time, descriptors) {
-            Ok(()) => {
-                let started_at = self.watched.as_ref().map(|watched| watched.state.started_at.clone());
-                let started_at = started_at.unwrap_or_default();
-                self.answer(
-                    peer,
-                    question,
-                    Reply::Started { pid, started_at, timings: Vec::new(), parts: Vec::new() },
-                );
-                self.update_session(MAIN);
-            }
-            // Nothing was begun and nothing is taken away: the record and the process stay as they are.
-            Err(refusal) => self.give_up(peer, question, refusal),
-        }
-    }
-
-    fn try_adopt(&mut self, pid: i32, start_time: u64, descriptors: Vec<OwnedFd>) -> Result<(), Refusal> {
-        let refuse = |kind, message: &str| Refusal::new(kind, "monitor.adopt", message);
-        if self.watched.is_some() {
-            return Err(refuse(Kind::Conflict, "this monitor has a container already"));
-        }
-        let mut descriptors = descriptors;
-        let plan = if descriptors.len() > 3 { descriptors.pop() } else { None };
-        let Ok([directory, sandbox, events]) = <[OwnedFd; 3]>::try_from(descriptors) else {
-            return Err(refuse(Kind::InvalidInput, "`adopt` needs three descriptors or four"));
-        };
-        let sandbox = Sandbox::take(sandbox)?;
-        let start = sandbox.read_start()?;
-        let ended = || refuse(Kind::NotFound, "the container's first process has ended");
-        let pidfd = Pid::from_raw(pid)
-            .ok_or_else(ended)
-            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| ended()))?;
-        // The descriptor holds the process fast; only now is it sure that the number was not given to another.
-        if state::process_start_time(pid).map_err(|_| ended())? != start_time {
-            return Err(ended());
-        }
-        self.isolation.find(&sandbox.read_plan()?)?;
-        let waiting = sandbox.waiting_state();
-        let backlog = Backlog::with_state(waiting.is_some());
-        let state = match waiting {
-            Some(state) => state,
-            None => {
-                State::read(directory.as_fd()).map_err(|error| refuse(Kind::Corrupt, &error.to_string()))?
-            }
-        };
-        // The old monitor may have died between freezing and saying so, and what is frozen cannot even be killed.
-        let frozen = self.isolation.freeze(state.status == Phase::Paused);
-        let log = Log::open(&directory, &start.log).map_err(|error| {
-            Refusal::io("monitor.log", "open log/json.log in the container's directory", &error)
-        })?;
-        let mut ends = Ends::default();
-        let has_terminal = start.terminal;
-        if !has_terminal {
-            ends.outputs = [Some(sandbox.reopen_output(0)?), Some(sandbox.reopen_output(1)?)];
-            ends.stdin = if start.stdin_open { sandbox.reopen_input() } else { None };
-        }
-        let mut watched = Watched::new(start, directory, sandbox, Writer::new(events), log, state);
-        watched.adopted = true;
-        watched.lives.plan = plan;
-        watched.lives.began = monotonic();
-        watched.backlog = backlog;
-        // The old monitor's sockets died with it.
-        let found = networks::home(&watched.start.networks).map(|home| watched.home = home);
-        let named = self.open_names(&watched.home, pidfd.as_fd(), watched.start.names.clone());
-        let reserved = Ports::reserve(&watched.home, &watched.start).map(|ports| watched.ports = ports);
-        // A host without a freezer freezes nothing, and a container goes on without names and with ports that somebody else has.
-        watched.problem = found.and(named).and(reserved).and(frozen).err().map(|refusal| refusal.to_string());
-        watched.memory_kills = self.isolation.memory_kills();
-        self.watched = Some(watched);
-        self.add_main(pid, pidfd, has_terminal, ends, None);
-        self.watch_firewall();
-        if let Err(refusal) = self.settle() {
-            // The container goes on without; the next command tries again.
-            self.close_names();
-            self.watched = None;
-            return Err(refusal);
-        }
-        if has_terminal {
-            // Its terminal died with the old monitor; the kernel has sent SIGHUP, and this is for those who ignored it.
-            let _ = self.send_signal(MAIN, 9);
-        }
-        Ok(())
     }
 }
 
@@ -487,45 +387,4 @@ impl Watched {
             parts: Vec::new(),
         }
     }
-}
-
-fn standard_streams(sandbox: &Sandbox, start: &Start) -> Result<(Stdio, Ends), Refusal> {
-    if start.terminal {
-        return Ok((Stdio::Terminal { size: start.size }, Ends::default()));
-    }
-    let (stdout, their_stdout) = sandbox.output(0, start.owner)?;
-    let (stderr, their_stderr) = sandbox.output(1, start.owner)?;
-    let (stdin, their_stdin) = if start.stdin_open {
-        let (ours, theirs) = sandbox.input(start.owner)?;
-        (Some(ours), theirs)
-    } else {
-        (None, null(OFlags::RDONLY)?)
-    };
-    Ok((
-        Stdio::Files([their_stdin, their_stdout, their_stderr]),
-        Ends { outputs: [Some(stdout), Some(stderr)], stdin },
-    ))
-}
-
-/// A terminal is read and written by one descriptor; epoll wants two.
-fn terminal_ends(terminal: &Terminal) -> Result<Ends, Refusal> {
-    let none =
-        || Refusal::new(Kind::Internal, "monitor.terminal", "the process ended before its terminal came");
-    let (output, input) = split_terminal(&terminal.try_receive().ok_or_else(none)?)?;
-    Ok(Ends { outputs: [Some(output), None], stdin: Some(input) })
-}
-
-/// Both descriptors of a terminal's master, which does not wait from now on.
-pub(super) fn split_terminal(terminal: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Refusal> {
-    let fail = |error: &std::io::Error| Refusal::io("monitor.terminal", "set up the terminal", error);
-    rustix::io::ioctl_fionbio(terminal, true).map_err(|errno| fail(&errno.into()))?;
-    let output = terminal.try_clone().map_err(|error| fail(&error))?;
-    let input = terminal.try_clone().map_err(|error| fail(&error))?;
-    Ok((output, input))
-}
-
-/// `/dev/null`.
-pub(super) fn null(flags: OFlags) -> Result<OwnedFd, Refusal> {
-    rustix::fs::open("/dev/null", flags | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| Refusal::io("monitor.streams", "open /dev/null", &errno.into()))
 }

@@ -4,7 +4,8 @@
 //! asked (in a process of its own) whether it understands this form and this protocol, since there is no way back. What waits in
 //! sockets and pipes waits for it there.
 
-use std::collections::VecDeque;
+mod snapshot;
+
 use std::ffi::OsString;
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -18,26 +19,12 @@ use onggi_sys::descriptor::take_inherited;
 use onggi_sys::program::ReadOnlyProgram;
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
-use serde::{Deserialize, Serialize};
 
-use super::attached::Attached;
-use super::detach::DetachKeys;
-use super::ended::EndedExecs;
+use self::snapshot::{AttachedSnapshot, PeerSnapshot, SessionSnapshot, Snapshot, WatchedSnapshot};
 use super::isolation::{Isolation, Refusal};
-use super::log::{Log, Unfinished};
-use super::names::{Names, NamesSnapshot};
-use super::networks::{self, Ports};
-use super::pace::Pace;
-use super::peer::{Peer, Waiting};
-use super::poller::Registered;
-use super::restart::Lives;
-use super::sandbox::Sandbox;
-use super::session::{Input, Output, Room, Session};
-use super::surroundings::{self, OomScore};
-use super::{Monitor, Stop, Watched, monotonic};
-use crate::events::Writer;
-use crate::protocol::{self, Reply, Start};
-use crate::state::State;
+use super::names::Names;
+use super::{Monitor, monotonic, networks, surroundings};
+use crate::protocol::{self, Reply};
 
 /// The argument that asks a program whether it can go on from here; the next one is what it must understand.
 pub(super) const CAN_RESUME: &str = "--can-resume";
@@ -45,107 +32,6 @@ pub(super) const CAN_RESUME: &str = "--can-resume";
 pub(super) const RESUME: &str = "--resume";
 /// The version of [`Snapshot`].
 const FORM: u32 = 1;
-
-/// Everything that the monitor holds, descriptors as numbers.
-#[derive(Debug, Serialize, Deserialize)]
-struct Snapshot {
-    form: u32,
-    protocol: u32,
-    peer: u32,
-    question: u32,
-    oom_score: OomScore,
-    next_number: u32,
-    peers: Vec<PeerSnapshot>,
-    sessions: Vec<SessionSnapshot>,
-    attached: Vec<AttachedSnapshot>,
-    watched: WatchedSnapshot,
-    ended_execs: EndedExecs,
-    #[serde(default)]
-    names: Option<NamesSnapshot>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct PeerSnapshot {
-    number: u32,
-    socket: RawFd,
-    queue: VecDeque<Vec<u8>>,
-    waits: Vec<Waiting>,
-    subscription: Option<u32>,
-    finishes: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct SessionSnapshot {
-    number: u32,
-    id: String,
-    command: String,
-    pid: i32,
-    pidfd: RawFd,
-    has_terminal: bool,
-    outputs: [Option<RawFd>; 2],
-    stdin: Option<InputSnapshot>,
-    stdin_once: bool,
-    started_at: String,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct InputSnapshot {
-    descriptor: RawFd,
-    pending: Vec<u8>,
-    close_when_empty: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct AttachedSnapshot {
-    number: u32,
-    socket: RawFd,
-    session: u32,
-    peer: u32,
-    question: u32,
-    stdin: bool,
-    feeds_stdin: bool,
-    listening: bool,
-    stdout: bool,
-    stderr: bool,
-    framed: bool,
-    keys: DetachKeys,
-    already_read: Vec<u8>,
-    pending: Vec<u8>,
-    closing: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct WatchedSnapshot {
-    start: Start,
-    directory: RawFd,
-    sandbox: RawFd,
-    alive: RawFd,
-    events: RawFd,
-    unfinished: [Unfinished; 2],
-    state: State,
-    listener: Option<RawFd>,
-    memory: Option<RawFd>,
-    memory_kills: u64,
-    stop: Option<Stop>,
-    adopted: bool,
-    problem: Option<String>,
-    /// The state is not on the disk yet, but in the sandbox. Events that waited are lost.
-    #[serde(default)]
-    waits: bool,
-    #[serde(default)]
-    lives: LivesSnapshot,
-    /// Sockets that hold published ports.
-    #[serde(default)]
-    ports: Vec<RawFd>,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct LivesSnapshot {
-    plan: Option<RawFd>,
-    pause: u64,
-    began: u64,
-    again_at: Option<u64>,
-}
 
 impl Monitor<'_> {
     pub(super) fn reexec(
@@ -389,177 +275,6 @@ fn read_snapshot(number: RawFd) -> Option<Snapshot> {
 
 fn refuse(kind: Kind, message: String) -> Refusal {
     Refusal::new(kind, "reexec", message)
-}
-
-impl PeerSnapshot {
-    fn of(peer: &Peer) -> PeerSnapshot {
-        PeerSnapshot {
-            number: peer.number,
-            socket: peer.socket.as_raw_fd(),
-            queue: peer.queue.clone(),
-            waits: peer.waits.clone(),
-            subscription: peer.subscription,
-            finishes: peer.finishes,
-        }
-    }
-
-    fn restore(self) -> std::io::Result<Peer> {
-        let mut peer = Peer::new(self.number, take_inherited(self.socket)?);
-        peer.queue = self.queue;
-        peer.waits = self.waits;
-        peer.subscription = self.subscription;
-        peer.finishes = self.finishes;
-        Ok(peer)
-    }
-}
-
-impl SessionSnapshot {
-    fn of(session: &Session) -> SessionSnapshot {
-        let number = |output: &Option<Output>| output.as_ref().map(|output| output.descriptor.as_raw_fd());
-        SessionSnapshot {
-            number: session.number,
-            id: session.id.clone(),
-            command: session.command.clone(),
-            pid: session.pid,
-            pidfd: session.pidfd.as_raw_fd(),
-            has_terminal: session.has_terminal,
-            outputs: [number(&session.outputs[0]), number(&session.outputs[1])],
-            stdin: session.stdin.as_ref().map(|input| InputSnapshot {
-                descriptor: input.descriptor.as_raw_fd(),
-                pending: input.pending.clone(),
-                close_when_empty: input.close_when_empty,
-            }),
-            stdin_once: session.stdin_once,
-            started_at: session.started_at.clone(),
-        }
-    }
-
-    fn restore(self) -> std::io::Result<Session> {
-        let [stdout, stderr] = self.outputs.map(|output| output.map(take_inherited).transpose());
-        let stdin = match self.stdin {
-            None => None,
-            Some(input) => Some(Input {
-                descriptor: take_inherited(input.descriptor)?,
-                registered: Registered::default(),
-                pending: input.pending,
-                close_when_empty: input.close_when_empty,
-                room: Room::UNKNOWN,
-            }),
-        };
-        Ok(Session {
-            number: self.number,
-            id: self.id,
-            command: self.command,
-            pid: self.pid,
-            pidfd: take_inherited(self.pidfd)?,
-            pidfd_registered: Registered::default(),
-            has_terminal: self.has_terminal,
-            outputs: [stdout?.map(Output::taken_over), stderr?.map(Output::taken_over)],
-            pace: Pace::default(),
-            stdin,
-            stdin_once: self.stdin_once,
-            start: None,
-            started_at: self.started_at,
-        })
-    }
-}
-
-impl AttachedSnapshot {
-    fn of(client: &Attached) -> AttachedSnapshot {
-        AttachedSnapshot {
-            number: client.number,
-            socket: client.socket.as_raw_fd(),
-            session: client.session,
-            peer: client.peer,
-            question: client.question,
-            stdin: client.stdin,
-            feeds_stdin: client.feeds_stdin,
-            listening: client.listening,
-            stdout: client.stdout,
-            stderr: client.stderr,
-            framed: client.framed,
-            keys: client.keys.clone(),
-            already_read: client.already_read.clone(),
-            pending: client.pending.clone(),
-            closing: client.closing,
-        }
-    }
-
-    fn restore(self) -> std::io::Result<Attached> {
-        Ok(Attached {
-            number: self.number,
-            socket: take_inherited(self.socket)?,
-            session: self.session,
-            peer: self.peer,
-            question: self.question,
-            stdin: self.stdin,
-            feeds_stdin: self.feeds_stdin,
-            listening: self.listening,
-            stdout: self.stdout,
-            stderr: self.stderr,
-            framed: self.framed,
-            keys: self.keys,
-            already_read: self.already_read,
-            pending: self.pending,
-            closing: self.closing,
-            registered: Registered::default(),
-        })
-    }
-}
-
-impl WatchedSnapshot {
-    fn of(watched: &mut Watched) -> WatchedSnapshot {
-        WatchedSnapshot {
-            start: watched.start.clone(),
-            directory: watched.directory.as_raw_fd(),
-            sandbox: watched.sandbox.directory.as_raw_fd(),
-            alive: watched.sandbox.alive.as_raw_fd(),
-            events: watched.events.directory().as_raw_fd(),
-            unfinished: watched.log.unfinished().clone(),
-            state: watched.state.clone(),
-            listener: watched.listener.as_ref().map(AsRawFd::as_raw_fd),
-            memory: watched.memory.as_ref().map(AsRawFd::as_raw_fd),
-            memory_kills: watched.memory_kills,
-            stop: watched.stop.clone(),
-            adopted: watched.adopted,
-            problem: watched.problem.clone(),
-            waits: watched.backlog.has_state(),
-            ports: watched.ports.numbers(),
-            lives: LivesSnapshot {
-                plan: watched.lives.plan.as_ref().map(AsRawFd::as_raw_fd),
-                pause: watched.lives.pause,
-                began: watched.lives.began,
-                again_at: watched.lives.again_at,
-            },
-        }
-    }
-
-    fn restore(self) -> std::io::Result<Watched> {
-        let directory = take_inherited(self.directory)?;
-        let sandbox =
-            Sandbox { directory: take_inherited(self.sandbox)?, alive: take_inherited(self.alive)? };
-        let events = Writer::new(take_inherited(self.events)?);
-        let mut log = Log::open(&directory, &self.start.log)?;
-        *log.unfinished() = self.unfinished;
-        let mut watched = Watched::new(self.start, directory, sandbox, events, log, self.state);
-        watched.listener = self.listener.map(take_inherited).transpose()?;
-        watched.memory = self.memory.map(take_inherited).transpose()?;
-        watched.memory_kills = self.memory_kills;
-        watched.stop = self.stop;
-        watched.adopted = self.adopted;
-        watched.lives = Lives {
-            plan: self.lives.plan.map(take_inherited).transpose()?,
-            pause: self.lives.pause,
-            began: self.lives.began,
-            again_at: self.lives.again_at,
-            // No new program while one begins.
-            held: Vec::new(),
-        };
-        watched.problem = self.problem;
-        watched.ports = Ports::restore(self.ports)?;
-        watched.backlog = super::backlog::Backlog::with_state(self.waits);
-        Ok(watched)
-    }
 }
 
 #[cfg(test)]
