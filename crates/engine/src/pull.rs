@@ -3,6 +3,7 @@
 //! The decisions of the protocol are the registry's room's, verification is the store's. Here they meet, and here it is seen to that a pull
 //! that fails or is interrupted leaves nothing.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -281,7 +282,7 @@ fn missing<'i>(
     up_to_date: bool,
     watch: &dyn TransferWatch,
 ) -> Result<VecDeque<Wanted<'i>>, Error> {
-    let (mut missing, mut seen) = (VecDeque::new(), HashSet::new());
+    let (mut missing, mut seen) = (Vec::new(), HashSet::new());
     for (layer, diff_id) in image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids) {
         if !seen.insert(diff_id) {
             continue;
@@ -293,9 +294,11 @@ fn missing<'i>(
             continue;
         }
         watch.layer(&layer.digest, LayerStep::Queued);
-        missing.push_back(Wanted { layer, diff_id });
+        missing.push(Wanted { layer, diff_id });
     }
-    Ok(missing)
+    // The largest first: begun last it would be alone at the end.
+    missing.sort_by_key(|wanted| Reverse(wanted.layer.size));
+    Ok(missing.into())
 }
 
 /// The caller's watch, and the end of all threads once one has failed.
@@ -326,11 +329,12 @@ impl Fetching<'_> {
     fn all(&self, wanted: VecDeque<Wanted<'_>>) -> Result<(), Error> {
         let threads = wanted.len().min(AT_ONCE);
         let (queue, failure) = (Mutex::new(wanted), Mutex::new(None));
+        // A function, since a guard that a `while let` makes is held until the turn's end.
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
-                    while let Some(wanted) = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-                    {
+                    while let Some(wanted) = next() {
                         let Err(error) = self.one(&wanted) else { continue };
                         let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
                         first.get_or_insert(error);
