@@ -4,7 +4,7 @@
 //!
 //! So no path of the archive ever reaches the kernel, no link of it is ever followed, and an archive has no way out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File as StdFile;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -37,6 +37,25 @@ pub struct Unpacker<'l> {
     /// The number of the next staged file.
     next: u64,
     current: Option<Staged>,
+}
+
+/// What a new file is before it is told otherwise, so that it need not be told what it is already: each of these calls is a change to an inode, and a
+/// layer has thousands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Made {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+}
+
+impl Made {
+    fn of(stat: &rustix::fs::Stat) -> Made {
+        Made { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid }
+    }
+
+    fn is_owned_as(self, metadata: &Metadata) -> bool {
+        (self.uid, self.gid) == (metadata.uid, metadata.gid)
+    }
 }
 
 /// The file whose data is arriving.
@@ -82,11 +101,13 @@ impl<'l> Unpacker<'l> {
             return Ok(());
         }
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&self.stage, self.next.to_string(), flags, Mode::from_raw_mode(0o600))
+        let metadata = self.tree.last_metadata().clone();
+        // Mostly what it shall be. Nobody else enters the staging directory.
+        let mode = Mode::from_raw_mode(metadata.mode & 0o777);
+        let file = openat(&self.stage, self.next.to_string(), flags, mode)
             .map_err(|error| failed(&path, "openat")(error.into()))?;
         self.next += 1;
         let sparse = sparse.map(|segments| (segments.into_iter().rev().collect(), 0));
-        let metadata = self.tree.last_metadata().clone();
         self.current = Some(Staged { path, file: StdFile::from(file), size, sparse, metadata });
         Ok(())
     }
@@ -118,13 +139,13 @@ impl LayerSink for Unpacker<'_> {
         let tar_bytes = self.parser.offset();
         let layer = self.tree.finish()?;
         let (stage, ordinary) = (self.stage.as_fd(), self.ordinary);
-        Builder { layer: &layer, stage, ordinary, linked: BTreeMap::new() }.build(self.into.as_fd())?;
-        for number in 0..self.next {
-            // Contents that a later duplicate replaced, and those of hard links; renamed ones are gone already.
-            match unlinkat(&self.stage, number.to_string(), AtFlags::empty()) {
-                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                Err(error) => return Err(failed(b"", "unlinkat stage")(error.into())),
-            }
+        let moved = BTreeSet::new();
+        let builder = Builder { layer: &layer, stage, ordinary, linked: BTreeMap::new(), moved };
+        let moved = builder.build(self.into.as_fd())?;
+        // Contents that a later duplicate replaced, and those of hard links.
+        for number in (0..self.next).filter(|number| !moved.contains(number)) {
+            unlinkat(&self.stage, number.to_string(), AtFlags::empty())
+                .map_err(|error| failed(b"", "unlinkat stage")(error.into()))?;
         }
         unlinkat(&self.into, STAGE, AtFlags::REMOVEDIR)
             .map_err(|error| failed(b"", "unlinkat stage")(error.into()))?;
@@ -165,6 +186,8 @@ struct Builder<'a> {
     ordinary: bool,
     /// Staged names of what has several links and is not a file.
     linked: BTreeMap<NodeId, String>,
+    /// Numbers of the staged files that have left the staging directory.
+    moved: BTreeSet<u64>,
 }
 
 /// A directory that is being filled.
@@ -176,7 +199,8 @@ struct Open<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn build(mut self, into: BorrowedFd<'_>) -> Result<(), Error> {
+    /// Returns which staged files are not there any more.
+    fn build(mut self, into: BorrowedFd<'_>) -> Result<BTreeSet<u64>, Error> {
         let layer = self.layer;
         let mut path = Vec::new();
         let mut stack = vec![self.open(into, TREE.as_bytes(), ROOT, &path)?];
@@ -203,7 +227,7 @@ impl<'a> Builder<'a> {
             unlinkat(self.stage, staged.as_str(), AtFlags::empty())
                 .map_err(|error| failed(b"", "unlinkat stage")(error.into()))?;
         }
-        Ok(())
+        Ok(self.moved)
     }
 
     /// Whose name begins with `trusted.` nobody in a user namespace may set.
@@ -228,6 +252,7 @@ impl<'a> Builder<'a> {
         }
         let staged = match &node.kind {
             NodeKind::File(file) if node.links == 1 => {
+                self.moved.insert(file.place);
                 return renameat(self.stage, file.place.to_string(), parent, name)
                     .map_err(|error| failed(path, "renameat")(error.into()));
             }
@@ -282,8 +307,11 @@ fn make_node(
         NodeKind::Fifo => special(FileType::Fifo, 0, 0)?,
         other => unreachable!("{other:?} is made as a node"),
     }
-    let (uid, gid) = owner(metadata);
-    chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(fail("fchownat"))?;
+    let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(fail("fstatat"))?;
+    if !Made::of(&stat).is_owned_as(metadata) {
+        let (uid, gid) = owner(metadata);
+        chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(fail("fchownat"))?;
+    }
     if !metadata.xattrs.is_empty() {
         // No call takes a directory descriptor and a name here before Linux 6.13 (setxattrat).
         let magic = [b"/proc/self/fd/", parent.as_raw_fd().to_string().as_bytes(), b"/", name].concat();
@@ -308,15 +336,21 @@ fn set_metadata(
     path: &[u8],
 ) -> Result<(), Error> {
     let fail = |call| move |error: rustix::io::Errno| failed(path, call)(error.into());
-    let (uid, gid) = owner(metadata);
-    fchown(descriptor, uid, gid).map_err(fail("fchown"))?;
+    let made = Made::of(&rustix::fs::fstat(descriptor).map_err(fail("fstat"))?);
+    if !made.is_owned_as(metadata) {
+        let (uid, gid) = owner(metadata);
+        fchown(descriptor, uid, gid).map_err(fail("fchown"))?;
+    }
     for (name, value) in attributes(metadata, ordinary) {
         fsetxattr(descriptor, name.as_slice(), value, XattrFlags::empty()).map_err(fail("fsetxattr"))?;
     }
     if let Some(mark) = hides {
         fsetxattr(descriptor, mark, b"y", XattrFlags::empty()).map_err(fail("fsetxattr overlay.opaque"))?;
     }
-    fchmod(descriptor, Mode::from_raw_mode(metadata.mode)).map_err(fail("fchmod"))?;
+    // A change of owner took bits from it, and an attribute may be an access list, which is the mode as well.
+    if made.mode != metadata.mode || !made.is_owned_as(metadata) || !metadata.xattrs.is_empty() {
+        fchmod(descriptor, Mode::from_raw_mode(metadata.mode)).map_err(fail("fchmod"))?;
+    }
     futimens(descriptor, &times(metadata)).map_err(fail("futimens"))
 }
 
