@@ -9,11 +9,11 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use common::{busybox, fresh};
 use onggi_testkit::http::{Request, Server, respond};
-use onggi_testkit::{Compression, ImageArchive, Registry, RegistryAccess, TestEnv};
+use onggi_testkit::{Compression, ImageArchive, PATIENCE, Registry, RegistryAccess, TestEnv};
 use serde_json::{Value, json};
 
 /// What `pull` and `push` say the digest is.
@@ -292,7 +292,11 @@ fn what_is_not_as_it_is_said_to_be_leaves_nothing() {
         ("zeros", vec![0; good.len()], "has the digest"),
         ("a page of a proxy", b"<html>".to_vec(), "is 6 bytes, not"),
     ];
-    for (what, bytes, expected) in spoiled {
+    // In the second form a process has unpacked what came by the time that it is found to be something else.
+    let forms =
+        ["auto", "directories"].into_iter().flat_map(|form| spoiled.iter().map(move |row| (form, row)));
+    for (form, (what, bytes, expected)) in forms {
+        let bytes = bytes.clone();
         let target = format!("/blobs/{}", layers[0]);
         let server = serve(layout.clone(), move |request, stream| {
             let spoils = request.target.ends_with(&target);
@@ -301,8 +305,9 @@ fn what_is_not_as_it_is_said_to_be_leaves_nothing() {
             }
             spoils
         });
-        let output = onggi.fails(["pull", &format!("{}/box:1", server.host())]);
-        assert!(output.stderr.contains(expected), "{what}: {output}");
+        let pull = onggi.command(["pull", &format!("{}/box:1", server.host())]);
+        let output = pull.env("ONGGI_STORE_LAYERS", form).output().code(1);
+        assert!(output.stderr.contains(expected), "{what}, {form}: {output}");
         assert_empty(&onggi);
     }
     let server = serve(layout, |_, _| false);
@@ -343,6 +348,30 @@ fn ctrl_c_leaves_nothing() {
     // The server may end.
     drop(go_on);
     assert_empty(&onggi);
+}
+
+/// Each answer waits until all layers have been asked for.
+#[test]
+fn layers_come_side_by_side() {
+    let onggi = fresh();
+    let (layout, layers) = layout(&onggi);
+    let asked = Arc::new((Mutex::new(BTreeSet::new()), Condvar::new(), AtomicBool::new(true)));
+    let seen = Arc::clone(&asked);
+    let server = serve(layout, move |request, _| {
+        let (waiting, another, together) = &*seen;
+        let Some(layer) = layers.iter().find(|layer| request.target.ends_with(*layer)) else { return false };
+        let mut waiting = waiting.lock().expect("nobody panics with it");
+        waiting.insert(layer.clone());
+        another.notify_all();
+        let all = another.wait_timeout_while(waiting, PATIENCE, |waiting| waiting.len() < layers.len());
+        if all.expect("nobody panics with it").1.timed_out() {
+            together.store(false, Ordering::SeqCst);
+        }
+        false
+    });
+    onggi.ok(["pull", &format!("{}/box:1", server.host())]);
+    assert_eq!(asked.0.lock().expect("nobody panics with it").len(), 2);
+    assert!(asked.2.load(Ordering::SeqCst), "one layer waits for another");
 }
 
 #[test]
@@ -402,12 +431,19 @@ fn a_platform_that_is_not_there_is_told_with_those_that_are() {
     assert_empty(&onggi);
 }
 
+/// What a layer is kept compressed by has steps of its own.
+const KEEPING_BLOBS: (&str, &str) = ("ONGGI_STORE_KEEP_BLOBS", "always");
+/// So has its tree.
+const AS_DIRECTORIES: (&str, &str) = ("ONGGI_STORE_LAYERS", "directories");
+
 /// Kills the program at each step that the command passes, each time in an Onggi of its own, and sees that all is sound afterwards and that
 /// the command does its work when it is run again.
-fn is_killed_at_each_step<S>(least: usize, prepare: impl Fn() -> (TestEnv, S, Vec<String>)) {
-    // What a layer is kept compressed by has steps of its own.
-    let command =
-        |onggi: &TestEnv, words: &[String]| onggi.command(words).env("ONGGI_STORE_KEEP_BLOBS", "always");
+fn is_killed_at_each_step<S>(
+    least: usize,
+    (key, value): (&str, &str),
+    prepare: impl Fn() -> (TestEnv, S, Vec<String>),
+) {
+    let command = |onggi: &TestEnv, words: &[String]| onggi.command(words).env(key, value);
     let points = {
         let (onggi, server, words) = prepare();
         let trace = onggi.write("trace", "");
@@ -423,7 +459,8 @@ fn is_killed_at_each_step<S>(least: usize, prepare: impl Fn() -> (TestEnv, S, Ve
         assert!(output.code != 0 && !output.stderr.contains("panicked"), "{point}: {output}");
         onggi.ok(["system", "check"]);
         command(&onggi, &words).output().code(0);
-        onggi.ok(["run", "--rm", "--network", "none", words.last().expect("a name"), "true"]);
+        let run = ["run", "--rm", "--network", "none", words.last().expect("a name"), "true"];
+        onggi.command(run).env(key, value).output().code(0);
         onggi.ok(["system", "check"]);
         drop(server);
     }
@@ -431,17 +468,19 @@ fn is_killed_at_each_step<S>(least: usize, prepare: impl Fn() -> (TestEnv, S, Ve
 
 #[test]
 fn a_pull_may_end_at_any_step() {
-    is_killed_at_each_step(15, || {
-        let onggi = fresh();
-        let server = serve(layout(&onggi).0, |_, _| false);
-        let words = vec!["pull".to_owned(), format!("{}/box:1", server.host())];
-        (onggi, server, words)
-    });
+    for (least, setting) in [(15, KEEPING_BLOBS), (15, AS_DIRECTORIES)] {
+        is_killed_at_each_step(least, setting, || {
+            let onggi = fresh();
+            let server = serve(layout(&onggi).0, |_, _| false);
+            let words = vec!["pull".to_owned(), format!("{}/box:1", server.host())];
+            (onggi, server, words)
+        });
+    }
 }
 
 #[test]
 fn a_push_may_end_at_any_step() {
-    is_killed_at_each_step(6, || {
+    is_killed_at_each_step(6, KEEPING_BLOBS, || {
         let (onggi, registry) = (busybox(), Registry::plain());
         let name = format!("{}/box:1", registry.host());
         onggi.ok(["tag", "busybox", &name]);
@@ -453,7 +492,7 @@ fn a_push_may_end_at_any_step() {
 #[test]
 fn a_save_may_end_at_any_step() {
     let saved = |onggi: &TestEnv| onggi.file("saved.tar");
-    is_killed_at_each_step(2, || {
+    is_killed_at_each_step(2, KEEPING_BLOBS, || {
         let onggi = fresh();
         let server = serve(layout(&onggi).0, |_, _| false);
         let name = format!("{}/box:1", server.host());
@@ -467,6 +506,7 @@ fn a_save_may_end_at_any_step() {
 /// A disk that is full at one write after the other: what has failed says so and leaves nothing, and what is left works.
 fn meets_a_full_disk_at_each_write(
     least: u32,
+    (key, value): (&str, &str),
     act: impl Fn(&TestEnv, &str) -> Vec<String>,
     undo: impl Fn(&TestEnv, &str),
 ) {
@@ -484,7 +524,7 @@ fn meets_a_full_disk_at_each_write(
     let (mut room, mut failures) = (0, 0);
     loop {
         onggi.fill_disk_but(room);
-        let output = onggi.command(&words).env("ONGGI_STORE_KEEP_BLOBS", "always").output();
+        let output = onggi.command(&words).env(key, value).output();
         onggi.empty_disk();
         assert_eq!(onggi.run(["system", "check"]).code, 0, "{room} bytes: {output}");
         assert_eq!(fs::read_dir(onggi.data().join("tmp")).expect("a directory").count(), 0, "{room} bytes");
@@ -502,8 +542,11 @@ fn meets_a_full_disk_at_each_write(
 
 #[test]
 fn a_pull_stands_a_full_disk_at_each_write() {
-    let remove = |onggi: &TestEnv, name: &str| drop(onggi.ok(["rmi", name]));
-    meets_a_full_disk_at_each_write(10, |_, name| ["pull", name].map(str::to_owned).to_vec(), remove);
+    for setting in [KEEPING_BLOBS, AS_DIRECTORIES] {
+        let remove = |onggi: &TestEnv, name: &str| drop(onggi.ok(["rmi", name]));
+        let pull = |_: &TestEnv, name: &str| ["pull", name].map(str::to_owned).to_vec();
+        meets_a_full_disk_at_each_write(10, setting, pull, remove);
+    }
 }
 
 #[test]
@@ -513,7 +556,8 @@ fn a_save_stands_a_full_disk_at_each_write() {
         onggi.ok(["pull", name]);
         ["save", "-o", &path(onggi).display().to_string(), name].map(str::to_owned).to_vec()
     };
-    meets_a_full_disk_at_each_write(4, save, |onggi, _| fs::remove_file(path(onggi)).expect("it was saved"));
+    let remove = |onggi: &TestEnv, _: &str| fs::remove_file(path(onggi)).expect("it was saved");
+    meets_a_full_disk_at_each_write(4, KEEPING_BLOBS, save, remove);
 }
 
 #[test]
@@ -525,7 +569,7 @@ fn a_push_stands_a_full_disk_at_each_write() {
         onggi.ok(["tag", name, &target]);
         ["push", &target].map(str::to_owned).to_vec()
     };
-    meets_a_full_disk_at_each_write(2, push, |_, _| {});
+    meets_a_full_disk_at_each_write(2, KEEPING_BLOBS, push, |_, _| {});
 }
 
 /// The digest of the only manifest in an archive.

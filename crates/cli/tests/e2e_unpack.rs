@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use common::fresh;
 use onggi_testkit::{Compression, ImageArchive, PATIENCE, Process, TestEnv};
 use serde_json::json;
 
@@ -67,6 +68,32 @@ fn unpacking_into(directory: &Path, stderr: Stdio) -> Child {
     let mut command = Command::new(PROGRAM);
     command.args(["image", "unpack-layer"]).current_dir(directory).stdin(Stdio::piped()).stderr(stderr);
     command.spawn().expect("the program")
+}
+
+#[test]
+fn layers_are_unpacked_as_they_come() {
+    let onggi = fresh();
+    let base = fs::read(onggi_testkit::image("busybox")).expect("the image");
+    let path = ImageArchive::new("box:1", json!({})).layer(base).oci_archive(
+        &onggi.file(""),
+        Compression::Gzip,
+        |_| {},
+    );
+    let trees = |onggi: &TestEnv| {
+        let layers = fs::read_dir(onggi.data().join("layers")).expect("layers");
+        layers
+            .filter(|layer| layer.as_ref().expect("a layer").path().join("tree/bin/busybox").exists())
+            .count()
+    };
+    for (form, expected) in [("auto", 0), ("directories", 1)] {
+        onggi
+            .command(["load", "-q", "-i", &path.display().to_string()])
+            .env("ONGGI_STORE_LAYERS", form)
+            .success();
+        assert_eq!(trees(&onggi), expected, "{form}");
+        onggi.ok(["system", "check"]);
+        onggi.ok(["rmi", "box:1"]);
+    }
 }
 
 #[test]

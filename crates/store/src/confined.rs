@@ -7,12 +7,12 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
+use onggi_archive::Limits;
 use onggi_archive::unpack::Unpacker;
-use onggi_archive::{Limits, Lower};
 use onggi_error::{Diagnose, Kind};
 use onggi_sys::{landlock, namespace, process};
 use rustix::mount::MountPropagationFlags;
@@ -29,6 +29,8 @@ const WORDS: [&str; 2] = ["image", "unpack-layer"];
 const NAMESPACES: i32 = 0x0002_0000 | 0x4000_0000 | 0x0800_0000 | 0x0400_0000;
 /// `RLIMIT_CORE` and `RLIMIT_AS`, with what each may be. The tree of a layer is in memory while it is read, within [`Limits`].
 const RESOURCES: [(u32, u64); 2] = [(4, 0), (9, 4 << 30)];
+/// Bytes of the tar that wait for it: as many as a pipe may hold for anybody (`/proc/sys/fs/pipe-max-size`).
+const PIPE: usize = 1 << 20;
 /// Bytes of an error's text that are read from the process.
 const MOST_WORDS: u64 = 16 << 10;
 
@@ -42,40 +44,84 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::MKNOD)
     .union(CapabilitySet::SYS_ADMIN);
 
-/// Has `program` unpack the tar into the empty directory. `what` is what an error shall tell.
-pub(crate) fn unpack(
-    program: &Path,
-    tar: File,
-    directory: &Path,
-    lower: &[PathBuf],
-    what: &str,
-) -> Result<(), Error> {
-    let failed = |source| Error::Io { operation: "start", path: program.to_owned(), source };
-    let child = Command::new(program)
-        .args(WORDS)
-        .args(lower)
-        .current_dir(directory)
-        .env_clear()
-        .stdin(Stdio::from(tar))
-        // It says nothing there, and /dev/null may not be what it should.
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = child.map_err(failed)?;
-    let mut said = String::new();
-    if let Some(stream) = child.stderr.take() {
-        // What is no text is no message of ours, and the exit code tells that it failed.
-        let _ = stream.take(MOST_WORDS).read_to_string(&mut said);
+/// A process that unpacks a layer. Dropped before it has finished, it is killed.
+#[derive(Debug)]
+pub(crate) struct Unpacking {
+    program: PathBuf,
+    what: String,
+    child: Child,
+    /// The tar's way to it, where it has not been given the tar itself.
+    input: Option<ChildStdin>,
+}
+
+impl Unpacking {
+    /// Has `program` unpack a tar into the empty directory: the one it is given, or what it will be fed. `what` is what an error shall tell.
+    pub(crate) fn start(
+        program: &Path,
+        tar: Option<File>,
+        directory: &Path,
+        lower: &[PathBuf],
+        what: &str,
+    ) -> Result<Unpacking, Error> {
+        let child = Command::new(program)
+            .args(WORDS)
+            .args(lower)
+            .current_dir(directory)
+            .env_clear()
+            .stdin(tar.map_or_else(Stdio::piped, Stdio::from))
+            // It says nothing there, and /dev/null may not be what it should.
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.map_err(Error::io("start", program))?;
+        let input = child.stdin.take();
+        if let Some(input) = &input {
+            // An ordinary user may have had too many large ones; with a small one it only waits more often.
+            let _ = rustix::pipe::fcntl_setpipe_size(input, PIPE);
+        }
+        Ok(Unpacking { program: program.to_owned(), what: what.to_owned(), child, input })
     }
-    let status = child.wait().map_err(failed)?;
-    if status.success() {
-        return Ok(());
+
+    /// Gives it the next bytes of the tar.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let Some(input) = &mut self.input else { return Ok(()) };
+        match input.write_all(bytes) {
+            // It has ended, and says why.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => self.answer(),
+            other => other.map_err(Error::io("write to", &self.program)),
+        }
     }
-    let mut lines = said.lines();
-    let kind = lines.next().and_then(Kind::from_name).unwrap_or(Kind::Internal);
-    let message = lines.next().map_or_else(|| format!("the process ended with {status}"), str::to_owned);
-    let hint = lines.next().filter(|hint| !hint.is_empty()).map(str::to_owned);
-    Err(Error::Unpacking { what: what.to_owned(), kind, message, hint })
+
+    /// Says that this was all, and waits for its end.
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Result<(), Error> {
+        drop(self.input.take());
+        let mut said = String::new();
+        if let Some(stream) = self.child.stderr.take() {
+            // What is no text is no message of ours, and the exit code tells that it failed.
+            let _ = stream.take(MOST_WORDS).read_to_string(&mut said);
+        }
+        let status = self.child.wait().map_err(Error::io("wait for", &self.program))?;
+        if status.success() {
+            return Ok(());
+        }
+        let mut lines = said.lines();
+        let kind = lines.next().and_then(Kind::from_name).unwrap_or(Kind::Internal);
+        let message = lines.next().map_or_else(|| format!("the process ended with {status}"), str::to_owned);
+        let hint = lines.next().filter(|hint| !hint.is_empty()).map(str::to_owned);
+        Err(Error::Unpacking { what: self.what.clone(), kind, message, hint })
+    }
+}
+
+impl Drop for Unpacking {
+    fn drop(&mut self) {
+        // Nothing, if it has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// What that program does: confines its process, unpacks the tar on standard input into the directory that it is in, and says on `errors` what went
@@ -114,18 +160,9 @@ fn confine_and_unpack(lower: &[PathBuf]) -> Result<(), Failure> {
         source,
     })?;
     drop(readable);
-    Ok(unpack_into(&mut std::io::stdin().lock(), root, &mut below, ordinary)?)
-}
-
-/// Reads the tar to its end into the directory.
-pub(crate) fn unpack_into(
-    tar: &mut dyn Read,
-    root: OwnedFd,
-    below: &mut dyn Lower,
-    ordinary: bool,
-) -> Result<(), onggi_archive::Error> {
-    let unpacker = Unpacker::new(root, below, Limits::default())?.as_ordinary_user(ordinary);
-    onggi_archive::feed_all(tar, None, Box::new(unpacker)).map(|_| ())
+    let unpacker = Unpacker::new(root, &mut below, Limits::default())?.as_ordinary_user(ordinary);
+    onggi_archive::feed_all(&mut std::io::stdin().lock(), None, Box::new(unpacker))?;
+    Ok(())
 }
 
 /// Gives up all but the directory. A step that fails is named.

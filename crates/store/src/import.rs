@@ -29,7 +29,7 @@ pub(crate) fn import(
     let act = Act::begin(&store.layout, "import")?;
     let expected =
         Expected { what: "the root file system", blob: None, diff_id: None, total: None, keep: false };
-    let layer = layers::ingest(&store.layout, &act, stream, &expected, progress)?;
+    let layer = layers::ingest(store, &act, stream, &expected, progress)?;
     config.rootfs.diff_ids.push(layer.diff_id.clone());
     let raw_config =
         serde_json::to_vec(&config).map_err(|error| Error::BadArchive { reason: error.to_string() })?;

@@ -19,11 +19,13 @@ use onggi_record::Durability;
 use onggi_sys::fault;
 use serde::{Deserialize, Serialize};
 
+use crate::Store;
 use crate::act::{Act, Kept, make_in};
 use crate::error::Error;
 use crate::layout::{Layout, sync_directory};
 use crate::lower::LowerLayers;
 use crate::pipe::{self, check_digest};
+use crate::streamed::StreamedFile;
 use crate::types::Progress;
 
 const VERSION: u32 = 1;
@@ -97,32 +99,41 @@ pub(crate) struct Ingested {
 
 /// Brings a layer into the store, verified. The act keeps it until an image refers to it.
 pub(crate) fn ingest(
-    layout: &Layout,
+    store: &Store,
     act: &Act,
     stream: &mut dyn Read,
     expected: &Expected<'_>,
     progress: &dyn Progress,
 ) -> Result<Ingested, Error> {
+    let layout = &store.layout;
     if let Some(diff_id) = expected.diff_id
         && act.keep(layout, Kept::Layer, diff_id)?
     {
         return verify_stream(layout, diff_id, stream, expected, progress);
     }
     let directory = make_in(act, "layer")?;
-    let copy = expected.kept().map(|blob| pipe::Copy::create(directory.join(kept_file(blob)))).transpose()?;
+    let copy =
+        expected.kept().map(|blob| pipe::Copy::create(&directory.join(kept_file(blob)))).transpose()?;
+    let trees = store.only_trees();
     let ((report, index), diff_id) = pipe::pump(stream, expected, copy, progress, |pieces| {
-        let (tar_path, index_path) = (directory.join(TAR), directory.join(INDEX));
-        let mut tar = File::create_new(&tar_path).map_err(Error::io("create", &tar_path))?;
-        let mut index = HashingFile::create(&index_path)?;
-        let mut lower = NoLower;
+        let mut tar = StreamedFile::create(&directory.join(TAR))?;
+        let mut index = HashingFile::create(&directory.join(INDEX))?;
+        let (mut lower, mut below) = (NoLower, NoLower);
         let mut sink = Box::new(Indexer::new(&mut index, &mut lower, Limits::default()));
+        let mut tree = trees.map(|trees| trees.begin(act, &mut below, expected.what)).transpose()?;
         while let Some(bytes) = pieces.next()? {
-            tar.write_all(bytes).map_err(Error::io("write", &tar_path))?;
+            tar.write(bytes)?;
             sink.feed(bytes).map_err(Error::archive(expected.what))?;
+            if let Some(tree) = &mut tree {
+                tree.feed(bytes);
+            }
         }
         let report = sink.finish().map_err(Error::archive(expected.what))?;
         fault::point("store.layer.written");
-        tar.sync_all().map_err(Error::io("fsync", &tar_path))?;
+        if let Some(tree) = tree {
+            tree.finish(&directory)?;
+        }
+        tar.sync()?;
         Ok((report, index.finish()?))
     })?;
     let record = LayerRecord {

@@ -28,6 +28,8 @@ mod refetch;
 mod remove;
 mod save;
 mod send;
+mod streamed;
+mod trees;
 mod types;
 mod usage;
 
@@ -44,7 +46,7 @@ use index::Index;
 use layout::Layout;
 use load::Input;
 pub use mounts::LayerForm;
-use mounts::{EitherForm, ErofsMounts, Presenter, UnpackedTrees};
+use mounts::{EitherForm, ErofsMounts, Presenter};
 /// For layers that are given away: the same layer gives the same bytes.
 pub use onggi_archive::compress::gzip;
 pub use receive::{LayerLock, Received, Receiving};
@@ -52,6 +54,7 @@ use records::{LayerUse, Records};
 pub use refetch::Refetch;
 pub use save::{BlobSource, Consume};
 pub use send::Sending;
+use trees::UnpackedTrees;
 pub use types::*;
 
 /// The store of one data root and one run root. Cheap to open; any number of processes and threads may use it at once.
@@ -500,14 +503,27 @@ impl Store {
         self.presenter
             .get_or_init(|| {
                 let erofs = ErofsMounts { layout: self.layout.clone() };
-                let trees = UnpackedTrees { layout: self.layout.clone(), program: self.unpacker.clone() };
-                match self.form {
-                    LayerForm::Auto if mounts::can_mount_erofs() => Box::new(EitherForm { erofs, trees }),
-                    LayerForm::Erofs => Box::new(erofs),
-                    LayerForm::Auto | LayerForm::Directories => Box::new(trees),
+                match (self.form, self.only_trees()) {
+                    (_, Some(trees)) => Box::new(trees),
+                    (LayerForm::Erofs, None) => Box::new(erofs),
+                    (_, None) => Box::new(EitherForm { erofs, trees: self.trees() }),
                 }
             })
             .as_ref()
+    }
+
+    fn trees(&self) -> UnpackedTrees {
+        UnpackedTrees { layout: self.layout.clone(), program: self.unpacker.clone() }
+    }
+
+    /// The trees, where layers can be presented in no other form: then they are unpacked as they come.
+    fn only_trees(&self) -> Option<UnpackedTrees> {
+        let only = match self.form {
+            LayerForm::Directories => true,
+            LayerForm::Erofs => false,
+            LayerForm::Auto => !mounts::can_mount_erofs(),
+        };
+        only.then(|| self.trees())
     }
 
     /// Presents layers, given the lowest first; their directories, the topmost first.

@@ -9,7 +9,6 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use onggi_archive::unpack;
 use onggi_image::Digest;
 use rustix::fs::{AtFlags, StatxFlags};
 use rustix::io::Errno;
@@ -18,13 +17,11 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 
-use crate::act::Act;
-use crate::confined;
 use crate::error::Error;
 use crate::layers::{TAR, index_file};
-use crate::layout::{Layout, make_directory, open_directory, sync_directory};
-use crate::lower::LowerLayers;
+use crate::layout::{Layout, make_directory};
 use crate::records::LayerUse;
+use crate::trees::UnpackedTrees;
 
 /// `statfs(2)`'s number for EROFS.
 const EROFS_MAGIC: i64 = 0xE0F5_E1E2;
@@ -145,69 +142,6 @@ impl Presenter for ErofsMounts {
     }
 }
 
-/// One unpacked tree a layer, beside its tar.
-#[derive(Debug)]
-pub(crate) struct UnpackedTrees {
-    pub(crate) layout: Layout,
-    /// What unpacks, in a process of its own.
-    pub(crate) program: Option<PathBuf>,
-}
-
-impl UnpackedTrees {
-    fn path(&self, layer: &LayerUse) -> PathBuf {
-        let name =
-            layer.variant.as_ref().map_or_else(|| "tree".to_owned(), |variant| format!("tree-{variant}"));
-        self.layout.layer(&layer.diff_id).join(name)
-    }
-}
-
-impl Presenter for UnpackedTrees {
-    fn presented(&self, layer: &LayerUse) -> Option<PathBuf> {
-        let path = self.path(layer);
-        path.is_dir().then_some(path)
-    }
-
-    fn present(&self, layer: &LayerUse, lower: &[PathBuf]) -> Result<PathBuf, Error> {
-        make_directory(&self.layout.mounts())?;
-        let _lock = lock(&self.layout.mounts().join(format!("{}.lock", key(layer))))?;
-        let target = self.path(layer);
-        if target.is_dir() {
-            return Ok(target);
-        }
-        let act = Act::begin(&self.layout, "unpack")?;
-        let directory = crate::act::make_in(&act, "tree")?;
-        let root = open_directory(&directory)?;
-        let tar_path = self.layout.layer(&layer.diff_id).join(TAR);
-        let mut tar = File::open(&tar_path).map_err(Error::io("open", tar_path))?;
-        let what = format!("the layer {}", layer.diff_id);
-        // Only a variant is made for its place: the plain form is the same wherever it is used.
-        let lower = if layer.variant.is_some() { lower } else { &[] };
-        if let Some(program) = &self.program {
-            confined::unpack(program, tar, &directory, lower, &what)?;
-        } else {
-            let mut below = LowerLayers::open(lower)?;
-            let into = root.try_clone().map_err(Error::io("open again", &directory))?;
-            confined::unpack_into(&mut tar, into, &mut below, onggi_sys::namespace::in_user_namespace())
-                .map_err(Error::archive(what))?;
-        }
-        // A tree that is only half on the disk after a power cut must not have its name.
-        rustix::fs::syncfs(&root).map_err(Error::io("syncfs", &directory))?;
-        let tree = directory.join(unpack::TREE);
-        fs::rename(&tree, &target).map_err(Error::io("rename", tree))?;
-        sync_directory(&self.layout.layer(&layer.diff_id))?;
-        Ok(target)
-    }
-
-    fn withdraw(&self, _diff_id: &Digest) -> Result<(), Error> {
-        // The trees lie in the layer's directory and go with it.
-        Ok(())
-    }
-
-    fn withdraw_all(&self) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
 /// EROFS mounts, and trees where the kernel turns out not to make them after all.
 #[derive(Debug)]
 pub(crate) struct EitherForm {
@@ -265,7 +199,9 @@ fn means_unsupported(error: &Error) -> bool {
     let unsupported = [Errno::NOTBLK, Errno::NODEV, Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP];
     unsupported.iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
 }
-fn key(layer: &LayerUse) -> String {
+
+/// What a presented layer is called in the run root.
+pub(crate) fn key(layer: &LayerUse) -> String {
     match &layer.variant {
         None => layer.diff_id.hex().to_owned(),
         Some(variant) => format!("{}-{variant}", layer.diff_id.hex()),
@@ -290,7 +226,7 @@ fn is_mount_point(path: &Path) -> bool {
     stat.is_ok_and(|stat| stat.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
 }
 
-fn lock(path: &Path) -> Result<File, Error> {
+pub(crate) fn lock(path: &Path) -> Result<File, Error> {
     let file = onggi_sys::ofd::open(path).map_err(Error::io("open", path))?;
     onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
     Ok(file)

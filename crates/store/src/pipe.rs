@@ -3,9 +3,8 @@
 //! Decompressing costs about as much as everything behind it, so a layer takes half the time so. Both digests are checked before the consumer is told
 //! that the tar has ended: what it does after that is done with a layer that is what it was said to be.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use onggi_archive::compress::{Ceiling, Decompressor};
@@ -14,6 +13,7 @@ use onggi_sys::fault;
 
 use crate::error::Error;
 use crate::layers::Expected;
+use crate::streamed::StreamedFile;
 use crate::types::Progress;
 
 /// Bytes of a piece that is handed over, and how many wait between the threads: a megabyte in all.
@@ -113,7 +113,7 @@ fn produce(
     }
     if let Some(copy) = input.copy {
         fault::point("store.layer.blob-written");
-        copy.file.sync_all().map_err(Error::io("fsync", copy.path))?;
+        copy.file.sync()?;
         fault::point("store.layer.blob-synced");
     }
     let _ = full.send(None);
@@ -175,16 +175,14 @@ pub(crate) fn check_digest(what: &str, wanted: &Digest, found: Option<Digest>) -
 
 /// A file for the stream as it comes.
 pub(crate) struct Copy {
-    file: File,
-    path: PathBuf,
+    file: StreamedFile,
     /// Why it could not be written: the stream is not to blame.
     failed: Option<Error>,
 }
 
 impl Copy {
-    pub(crate) fn create(path: PathBuf) -> Result<Copy, Error> {
-        let file = File::create_new(&path).map_err(Error::io("create", &path))?;
-        Ok(Copy { file, path, failed: None })
+    pub(crate) fn create(path: &Path) -> Result<Copy, Error> {
+        Ok(Copy { file: StreamedFile::create(path)?, failed: None })
     }
 }
 
@@ -205,9 +203,9 @@ impl Read for HashingReader<'_> {
         }
         self.count += count as u64;
         if let Some(copy) = &mut self.copy
-            && let Err(error) = copy.file.write_all(&buffer[..count])
+            && let Err(error) = copy.file.write(&buffer[..count])
         {
-            copy.failed = Some(Error::io("write", &copy.path)(error));
+            copy.failed = Some(error);
             return Err(std::io::Error::other("the copy cannot be written"));
         }
         (self.progress)(self.count)?;

@@ -93,7 +93,7 @@ impl Receiving<'_> {
             total: Some(blob.1),
             keep: self.store.keeps_blobs,
         };
-        layers::ingest(&self.store.layout, self.act()?, stream, &expected, progress).map(|_| ())
+        layers::ingest(self.store, self.act()?, stream, &expected, progress).map(|_| ())
     }
 
     /// Makes the image exist and gives it its name. Returns its id.

@@ -72,7 +72,7 @@ pub(crate) fn layer(
             total: Some(blob.size),
             keep: store.keeps_blobs,
         };
-        layers::ingest(&store.layout, act, stream, &expected, &Silent).map(|_| ())
+        layers::ingest(store, act, stream, &expected, &Silent).map(|_| ())
     })
 }
 

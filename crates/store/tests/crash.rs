@@ -11,7 +11,7 @@ use std::process::{Command, ExitStatus};
 
 use common::{Roots, docker_archive, layers, load, needs_root, oci_layout, tar};
 use onggi_image::Reference;
-use onggi_store::{ContainerRow, Format, ImportOptions, NameKind, Severity, Silent, Store};
+use onggi_store::{ContainerRow, Format, ImportOptions, LayerForm, NameKind, Severity, Silent, Store};
 
 const ACT: &str = "ONGGI_TEST_ACT";
 const ROOTS: &str = "ONGGI_TEST_ROOTS";
@@ -29,7 +29,7 @@ fn prepare(act: &str, store: &Store) {
 
 fn act(act: &str, store: &Store, directory: &Path) {
     match act {
-        "load" | "load-again" => {
+        "load" | "load-again" | "load-as-directories" => {
             load(store, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
         }
         "load-docker" => {
@@ -73,7 +73,8 @@ fn act(act: &str, store: &Store, directory: &Path) {
 fn child() {
     let (Ok(name), Ok(directory)) = (std::env::var(ACT), std::env::var(ROOTS)) else { return };
     let directory = PathBuf::from(directory);
-    let store = Store::open(&directory.join("data"), &directory.join("run")).unwrap();
+    let form = if name == "load-as-directories" { LayerForm::Directories } else { LayerForm::Auto };
+    let store = Store::open_with(&directory.join("data"), &directory.join("run"), form).unwrap();
     act(&name, &store, &directory);
 }
 
@@ -136,6 +137,11 @@ fn killed_at_every_point(name: &str, at_least: usize) {
 #[test]
 fn load_an_oci_layout() {
     killed_at_every_point("load", 20);
+}
+
+#[test]
+fn load_an_oci_layout_as_directories() {
+    killed_at_every_point("load-as-directories", 24);
 }
 
 #[test]

@@ -30,3 +30,4 @@ pub mod spawn_into;
 pub mod transparent;
 pub mod tree;
 pub mod walk;
+pub mod writeback;

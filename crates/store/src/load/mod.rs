@@ -131,7 +131,7 @@ impl Loading<'_> {
         }
         let keep = self.store.keeps_blobs;
         let expected = Expected { what: member, blob, diff_id, total: Some(opened.size), keep };
-        layers::ingest(&self.store.layout, self.act, &mut opened.reader, &expected, self.progress)
+        layers::ingest(self.store, self.act, &mut opened.reader, &expected, self.progress)
     }
 }
 
