@@ -259,7 +259,8 @@ impl Client {
             _ => Vec::new(),
         };
         let scopes = if scopes.is_empty() { &named } else { scopes };
-        let Some(asked) = token::request(challenge, scopes, origin, credential)? else {
+        let insecure = |realm: &Origin| self.config.is_insecure(&realm.authority());
+        let Some(asked) = token::request(challenge, scopes, origin, credential, insecure)? else {
             return Err(unauthorized("authentication required".to_owned()));
         };
         let mut headers = vec![("Accept", "application/json".to_owned())];

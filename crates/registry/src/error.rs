@@ -263,7 +263,8 @@ impl Diagnose for Error {
                 None => format!("wait a while; `onggi login{}` may raise the limit", login_argument(registry)),
             },
             Error::NoPlatform { others, .. } if !others.is_empty() => "--platform chooses one of these".to_owned(),
-            Error::Redirect { .. } | Error::Realm { .. } => {
+            Error::Realm { .. } => "nothing was sent there; the registry's token server must speak TLS".to_owned(),
+            Error::Redirect { .. } => {
                 "nothing was sent there; `insecure` under [registry] in onggi.toml is for registries that may speak plain HTTP".to_owned()
             }
             Error::Helper { helper, .. } => format!("is docker-credential-{helper} in the PATH and unlocked? The auth file names it under credsStore or credHelpers"),

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use onggi_image::{Digest, Reference, media_type};
-use onggi_registry::{Access, AuthFiles, Client, Config, Credential, Error, Proxies, Unwatched, Watch};
+use onggi_registry::{
+    Access, AuthFiles, Client, Config, Credential, Dial, Dialled, Error, Proxies, Unwatched, Url, Watch,
+};
 use onggi_testkit::http::{Request, Server, respond};
 
 fn config() -> Config {
@@ -304,6 +306,41 @@ fn credentials_stay_with_their_registry() {
     for request in other.seen() {
         assert_eq!(request.header("authorization"), None, "{request:?}");
     }
+}
+
+/// Connects as if the server spoke TLS: what matters here is what is said, not how it is hidden.
+#[derive(Debug)]
+struct AsIfTls;
+
+impl Dial for AsIfTls {
+    fn dial(&self, url: &Url) -> Result<Dialled, Error> {
+        let stream = TcpStream::connect((url.origin.host.as_str(), url.origin.port)).expect("it listens");
+        Ok(Dialled { stream: Box::new(stream), through_proxy: None })
+    }
+}
+
+#[test]
+fn a_password_of_tls_never_goes_where_it_would_be_read() {
+    let listens = Server::new(|_, stream| respond(stream, "200 OK", &[], br#"{"token":"abc"}"#));
+    let (_, good) = image(b"layer");
+    for (scheme, goes) in [("http", false), ("https", true)] {
+        let challenge = format!(r#"Bearer realm="{scheme}://{}/tok",service="x""#, listens.host());
+        let good = good.clone();
+        let server = serving(move |request, stream| match request.header("authorization") {
+            None => respond(stream, "401 Unauthorized", &[("WWW-Authenticate", &challenge)], b""),
+            Some(_) => manifest(stream, &good),
+        });
+        let client = logged_in(&server).with_dial(Arc::new(AsIfTls));
+        for outcome in [fetch_manifest(&client, &server).map(|_| ()), client.log_in(&server.host())] {
+            match outcome {
+                Ok(()) => assert!(goes),
+                Err(error) => assert!(!goes && matches!(error, Error::Realm { .. }), "{error}"),
+            }
+        }
+        assert_eq!(listens.seen().is_empty(), !goes, "{:?}", listens.seen());
+    }
+    let asked = listens.seen();
+    assert_eq!(asked[0].header("authorization"), Some("Basic bWU6czNjcmV0"));
 }
 
 #[test]

@@ -50,18 +50,26 @@ pub(crate) struct TokenRequest {
 }
 
 /// The request for a challenge. The registry says where its tokens are made, and it alone: the challenge must have come from the very origin
-/// that the credentials are for. A registry that speaks TLS cannot send them where they would travel in plain.
+/// that the credentials are for. The realm may be another host's, as the protocol has it (Docker Hub's is), but never one where a secret of a
+/// registry with TLS would travel in plain, be it this very machine: any user of it may listen at such a port.
+///
+/// A registry on this machine speaks plain HTTP without having been named in the settings. It sends nobody to another machine in plain unless that one
+/// is named, which `insecure` says of a host.
 pub(crate) fn request(
     challenge: &Challenge,
     scopes: &[String],
     registry: &Origin,
     credential: Option<&Credential>,
+    insecure: impl FnOnce(&Origin) -> bool,
 ) -> Result<Option<TokenRequest>, Error> {
     let Challenge::Bearer { realm, service, .. } = challenge else { return Ok(None) };
     let refused = |reason| Error::Realm { registry: registry.authority(), realm: realm.clone(), reason };
     let url = Url::parse(realm).map_err(|_| refused("which is no URL"))?;
-    if registry.scheme == Scheme::Https && url.origin.scheme == Scheme::Http && !url.origin.is_loopback() {
-        return Err(refused("where they would travel in plain text"));
+    if url.origin.scheme == Scheme::Http {
+        let leaves = registry.is_loopback() && !url.origin.is_loopback();
+        if registry.scheme == Scheme::Https || leaves && !insecure(&url.origin) {
+            return Err(refused("where they would travel in plain text"));
+        }
     }
     if let Some(Credential::Identity { token }) = credential {
         let mut form = format!("grant_type=refresh_token&refresh_token={}&client_id=onggi", escape(token));
@@ -127,7 +135,8 @@ mod tests {
         let identity = Credential::Identity { token: "t/1".to_owned() };
         let scopes = ["repository:a/b:pull".to_owned()];
         let ask = |credential| {
-            request(&bearer("https://auth.io/token?x=1"), &scopes, &registry, credential).unwrap().unwrap()
+            let challenge = bearer("https://auth.io/token?x=1");
+            request(&challenge, &scopes, &registry, credential, |_| false).unwrap().unwrap()
         };
         let anonymous = ask(None);
         assert_eq!(
@@ -145,18 +154,33 @@ mod tests {
                 "grant_type=refresh_token&refresh_token=t%2F1&client_id=onggi&service=s%20v&scope=repository%3Aa%2Fb%3Apull"
             )
         );
-        assert_eq!(request(&Challenge::Basic, &scopes, &registry, None).unwrap(), None);
+        assert_eq!(request(&Challenge::Basic, &scopes, &registry, None, |_| false).unwrap(), None);
     }
 
     #[test]
     fn credentials_do_not_travel_in_plain() {
-        let https = Origin::of_registry(Scheme::Https, "r.io").unwrap();
-        let http = Origin::of_registry(Scheme::Http, "r.io").unwrap();
-        let ask = |realm, registry| request(&bearer(realm), &[], registry, None).map(|_| ());
-        assert!(matches!(ask("http://auth.io/", &https), Err(Error::Realm { .. })));
-        assert!(matches!(ask("file:///x", &https), Err(Error::Realm { .. })));
-        assert!(ask("http://localhost:5001/", &https).is_ok());
-        assert!(ask("http://auth.io/", &http).is_ok());
+        for (scheme, registry, realm, goes) in [
+            (Scheme::Https, "r.io", "https://auth.io/", true),
+            (Scheme::Https, "r.io", "https://localhost:5001/", true),
+            (Scheme::Https, "r.io", "http://auth.io/", false),
+            (Scheme::Https, "r.io", "http://named.io/", false),
+            (Scheme::Https, "r.io", "http://localhost:5001/", false),
+            (Scheme::Https, "localhost:5000", "http://127.0.0.1:5001/", false),
+            (Scheme::Https, "localhost:5000", "http://localhost:5000/", false),
+            (Scheme::Https, "r.io", "file:///x", false),
+            // In the settings, or it would not be spoken to in plain.
+            (Scheme::Http, "r.io", "http://auth.io/", true),
+            (Scheme::Http, "localhost:5000", "http://127.0.0.1:5001/", true),
+            (Scheme::Http, "localhost:5000", "https://auth.io/", true),
+            (Scheme::Http, "localhost:5000", "http://auth.io/", false),
+            (Scheme::Http, "localhost:5000", "http://named.io/", true),
+        ] {
+            let registry = Origin::of_registry(scheme, registry).unwrap();
+            let named = |origin: &Origin| origin.host == "named.io";
+            let asked = request(&bearer(realm), &[], &registry, None, named);
+            assert_eq!(asked.is_ok(), goes, "{registry:?} {realm}");
+            assert!(goes || matches!(asked, Err(Error::Realm { .. })));
+        }
     }
 
     #[test]
