@@ -104,15 +104,17 @@ impl Engine {
 
         let receiving = self.store.receive()?;
         let missing = missing(&receiving, &image, up_to_date, &*watch)?;
-        Fetching { sources: &sources, receiving: &receiving, ended: &ended }.all(missing)?;
-        onggi_sys::fault::point("engine.pull.layers-here");
-        let id = receiving.commit(&Received {
+        let documents = Received {
             raw_config: &image.raw_config,
             raw_manifest: &image.raw_manifest,
             raw_index: image.raw_index.as_deref(),
             name: &name,
             origin: &name,
-        })?;
+        };
+        let fetching = Fetching { sources: &sources, receiving: &receiving, ended: &ended };
+        fetching.all(missing, || Ok(receiving.documents(&documents)?))?;
+        onggi_sys::fault::point("engine.pull.layers-here");
+        let id = receiving.commit(&documents)?;
         self.tell_pulled(&name);
         Ok(Pulled { digest: image.digest, id, platform: image.config.platform(), up_to_date })
     }
@@ -325,24 +327,31 @@ struct Fetching<'f> {
 }
 
 impl Fetching<'_> {
-    /// Fetches all layers, a few at once. The first failure ends the others, and is the one that is answered.
-    fn all(&self, wanted: VecDeque<Wanted<'_>>) -> Result<(), Error> {
+    /// Fetches all layers, a few at once, and does `meanwhile`. The first failure ends the others, and is the one that is answered.
+    fn all(
+        &self,
+        wanted: VecDeque<Wanted<'_>>,
+        meanwhile: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let threads = wanted.len().min(AT_ONCE);
         let (queue, failure) = (Mutex::new(wanted), Mutex::new(None));
         // A function, since a guard that a `while let` makes is held until the turn's end.
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let failed = |error| {
+            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            self.ended.failed.store(true, Ordering::Relaxed);
+        };
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
                     while let Some(wanted) = next() {
-                        let Err(error) = self.one(&wanted) else { continue };
-                        let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                        first.get_or_insert(error);
-                        self.ended.failed.store(true, Ordering::Relaxed);
-                        return;
+                        if let Err(error) = self.one(&wanted) {
+                            return failed(error);
+                        }
                     }
                 });
             }
+            meanwhile().unwrap_or_else(failed);
         });
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }

@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::layout::{Layout, sync_directory};
 use crate::lower::LowerLayers;
 use crate::pipe::{self, check_digest};
-use crate::streamed::StreamedFile;
+use crate::streamed::{StreamedFile, sync_together};
 use crate::types::Progress;
 
 const VERSION: u32 = 1;
@@ -115,7 +115,7 @@ pub(crate) fn ingest(
     let copy =
         expected.kept().map(|blob| pipe::Copy::create(&directory.join(kept_file(blob)))).transpose()?;
     let trees = store.only_trees();
-    let ((report, index), diff_id) = pipe::pump(stream, expected, copy, progress, |pieces| {
+    let ((report, tree, tar, index), diff_id) = pipe::pump(stream, expected, copy, progress, |pieces| {
         let mut tar = StreamedFile::create(&directory.join(TAR))?;
         let mut index = HashingFile::create(&directory.join(INDEX))?;
         let (mut lower, mut below) = (NoLower, NoLower);
@@ -130,22 +130,30 @@ pub(crate) fn ingest(
         }
         let report = sink.finish().map_err(Error::archive(expected.what))?;
         fault::point("store.layer.written");
-        if let Some(tree) = tree {
-            tree.finish(&directory)?;
-        }
-        tar.sync()?;
-        Ok((report, index.finish()?))
+        let tree = tree.map(|tree| tree.finish(&directory)).transpose()?.flatten();
+        Ok((report, tree, tar, index.finish()?))
     })?;
+    let (index, index_digest) = index;
     let record = LayerRecord {
         version: VERSION,
         diff_id: diff_id.clone(),
         size: report.tar_bytes,
         entries: report.entries,
         inodes: report.inodes,
-        index,
+        index: index_digest,
         implied: implied(&report),
     };
-    onggi_record::write(&directory.join(RECORD), &record, Durability::Synced)?;
+    let record_path = directory.join(RECORD);
+    onggi_record::write(&record_path, &record, Durability::Volatile)?;
+    fault::point("store.layer.recorded");
+    if let Some(tree) = tree {
+        // The only call for thousands of files. It takes the layer's other files along.
+        rustix::fs::syncfs(tree).map_err(Error::io("syncfs", &directory))?;
+    } else {
+        let record = File::open(&record_path).map_err(Error::io("open", &record_path))?;
+        sync_together([tar, index, StreamedFile::of(record, &record_path)])?;
+        sync_directory(&directory)?;
+    }
     fault::point("store.layer.synced");
     if expected.diff_id.is_none() {
         act.keep(layout, Kept::Layer, &diff_id)?;
@@ -251,7 +259,9 @@ pub(crate) fn make_index(
     let mut index = HashingFile::create(to)?;
     onggi_archive::index(&mut tar, None, &mut index, lower, Limits::default())
         .map_err(Error::archive(format!("the layer {diff_id}")))?;
-    index.finish()
+    let (index, digest) = index.finish()?;
+    index.sync()?;
+    Ok(digest)
 }
 
 /// Puts a new plain index in the place of one that is damaged. The record says what it must be.
@@ -308,11 +318,11 @@ impl HashingFile {
         })
     }
 
-    fn finish(self) -> Result<Digest, Error> {
+    /// The file, not yet synced, and its digest.
+    fn finish(self) -> Result<(StreamedFile, Digest), Error> {
         let file =
             self.file.into_inner().map_err(|error| Error::io("write", &self.path)(error.into_error()))?;
-        file.sync_all().map_err(Error::io("fsync", &self.path))?;
-        Ok(self.hasher.finish())
+        Ok((StreamedFile::of(file, &self.path), self.hasher.finish()))
     }
 }
 

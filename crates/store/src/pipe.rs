@@ -16,9 +16,10 @@ use crate::layers::Expected;
 use crate::streamed::StreamedFile;
 use crate::types::Progress;
 
-/// Bytes of a piece that is handed over, and how many wait between the threads: a megabyte in all.
+/// Bytes of a piece that is handed over, and how many wait between the threads: two megabytes, for which a decompressor needs the time in which
+/// the other side has the kernel begin to write a stretch of the tar.
 const PIECE: usize = 256 << 10;
-const WAITING: usize = 2;
+const WAITING: usize = 8;
 
 /// Drives a stream to its end through `consume`, which runs on a thread of its own and must take all pieces. Returns its answer and the digest of the tar.
 /// `copy` gets the stream as it comes, and is on the disk before the consumer is told of the end.
@@ -228,7 +229,7 @@ mod tests {
 
     /// Longer than all pieces that can wait, so that each side waits for the other.
     fn bytes() -> Vec<u8> {
-        (0..5 * PIECE + 17).map(|number| (number % 251) as u8).collect()
+        (0..(WAITING + 3) * PIECE + 17).map(|number| (number % 251) as u8).collect()
     }
 
     fn run<T: Send>(

@@ -9,13 +9,13 @@ use std::os::fd::AsFd;
 
 use onggi_image::{Config, Digest, Manifest, Reference};
 
-use crate::Store;
 use crate::act::{Act, Kept};
 use crate::error::Error;
 use crate::layers::{self, Expected, Ingested};
 use crate::load::{self, Brought};
 use crate::remove;
 use crate::types::Progress;
+use crate::{Store, blobs};
 
 /// An image on its way in. What it has brought is kept while it lives; dropped without a commit, it leaves nothing.
 #[derive(Debug)]
@@ -94,6 +94,20 @@ impl Receiving<'_> {
             keep: self.store.keeps_blobs,
         };
         layers::ingest(self.store, self.act()?, stream, &expected, progress).map(|_| ())
+    }
+
+    /// Puts the image's documents in the store, where they wait for its commit: while its layers are on their way nobody waits for the disk.
+    ///
+    /// # Errors
+    /// [`Error::Image`], [`Error::Io`].
+    pub fn documents(&self, received: &Received<'_>) -> Result<(), Error> {
+        let put = |digest: &Digest, bytes: &[u8]| blobs::put(&self.store.layout, self.act()?, digest, bytes);
+        let manifest = Manifest::parse(received.raw_manifest).map_err(Error::image("the manifest"))?;
+        put(&manifest.config.digest, received.raw_config)?;
+        for bytes in received.raw_index.into_iter().chain([received.raw_manifest]) {
+            put(&Digest::of(bytes), bytes)?;
+        }
+        Ok(())
     }
 
     /// Makes the image exist and gives it its name. Returns its id.

@@ -12,7 +12,7 @@ use onggi_sys::writeback;
 use crate::error::Error;
 
 /// Bytes that the kernel is asked to write at once: few calls, and long extents.
-const STRETCH: u64 = 8 << 20;
+const STRETCH: u64 = 4 << 20;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -31,20 +31,37 @@ impl StreamedFile {
         Ok(StreamedFile { file, path: path.to_owned(), written: 0, asked: 0 })
     }
 
+    /// A file that has been written otherwise.
+    pub(crate) fn of(file: File, path: &Path) -> StreamedFile {
+        StreamedFile { file, path: path.to_owned(), written: 0, asked: 0 }
+    }
+
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.file.write_all(bytes).map_err(Error::io("write", &self.path))?;
         self.written += bytes.len() as u64;
         let waiting = self.written - self.asked;
         if waiting >= STRETCH {
-            // Where this is not to be had, and when it fails, the fsync at the end does all and tells.
-            let _ = writeback::begin(self.file.as_fd(), self.asked, waiting);
+            self.ask(waiting);
             self.asked = self.written;
         }
         Ok(())
+    }
+
+    /// Asks for the next bytes to be written; for all that are left, with 0.
+    fn ask(&self, length: u64) {
+        // Where this is not to be had, and when it fails, the fsync at the end does all and tells.
+        let _ = writeback::begin(self.file.as_fd(), self.asked, length);
     }
 
     /// Returns when all of it is on the disk.
     pub(crate) fn sync(self) -> Result<(), Error> {
         self.file.sync_all().map_err(Error::io("fsync", self.path))
     }
+}
+
+/// Returns when all of all files is on the disk. All are on their way before the first is waited for, so that a file system writes its journal once.
+pub(crate) fn sync_together(files: impl IntoIterator<Item = StreamedFile>) -> Result<(), Error> {
+    let files: Vec<_> = files.into_iter().collect();
+    files.iter().for_each(|file| file.ask(0));
+    files.into_iter().try_for_each(StreamedFile::sync)
 }

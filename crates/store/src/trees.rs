@@ -141,24 +141,22 @@ impl GrowingTree<'_> {
         }
     }
 
-    /// Says that the tar has ended and is what it should be. Puts the tree into its layer's directory, which has no name yet, and returns when the whole file
-    /// system, with whatever else of the layer was written, is on the disk.
-    pub(crate) fn finish(mut self, layer: &Path) -> Result<(), Error> {
+    /// Says that the tar has ended and is what it should be. Puts the tree into its layer's directory, which has no name yet; the answer, if there is a tree,
+    /// is a descriptor by which the file system can be synced.
+    pub(crate) fn finish(mut self, layer: &Path) -> Result<Option<OwnedFd>, Error> {
         let finished = match self.by.take() {
-            None => return Ok(()),
+            None => return Ok(None),
             Some(By::Process(process)) => process.finish(),
             Some(By::Here(unpacker)) => unpacker.finish().map(drop).map_err(Error::archive(&self.what)),
         };
         if finished.is_err() {
             self.remove();
-            return Ok(());
+            return Ok(None);
         }
-        fault::point("store.tree.unpacked");
         let tree = self.directory.join(unpack::TREE);
         fs::rename(&tree, layer.join(PLAIN)).map_err(Error::io("rename", tree))?;
-        rustix::fs::syncfs(&self.root).map_err(Error::io("syncfs", &self.directory))?;
-        fault::point("store.tree.synced");
-        Ok(())
+        fault::point("store.tree.unpacked");
+        Ok(Some(self.root))
     }
 
     /// The disk may be full of it, and the layer's own files need room.

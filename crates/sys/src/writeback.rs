@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Begins to write `length` bytes from `offset` on, as far as they are in memory only, and does not wait for the disk (`sync_file_range(2)`,
+/// Begins to write `length` bytes from `offset` on (0: all that follow), as far as they are in memory only, and does not wait for the disk (`sync_file_range(2)`,
 /// `SYNC_FILE_RANGE_WRITE`). This makes nothing durable: an `fsync` must follow, which then has less to wait for.
 ///
 /// # Errors

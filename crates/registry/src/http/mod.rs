@@ -101,24 +101,27 @@ impl Connection {
         if self.position == self.buffer.len() {
             self.buffer.resize(READ_AHEAD, 0);
             self.position = 0;
-            let read = loop {
-                match self.stream.read(&mut self.buffer) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    other => break other,
-                }
-            };
-            let count = match read {
-                Ok(count) => count,
-                // A TLS peer that closes without a word: the framing knows whether something is missing.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            match receive(&mut *self.stream, &mut self.buffer) {
+                Ok(count) => self.buffer.truncate(count),
                 Err(error) => {
                     self.buffer.clear();
                     return Err(error);
                 }
-            };
-            self.buffer.truncate(count);
+            }
         }
         Ok(&self.buffer[self.position..])
+    }
+
+    /// Reads into a buffer: what was read ahead, and past the reading ahead if there is nothing and the buffer is large. Nothing at the end.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.position == self.buffer.len() && buffer.len() >= READ_STRAIGHT {
+            return receive(&mut *self.stream, buffer);
+        }
+        let available = self.fill()?;
+        let count = available.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
     }
 
     pub(crate) fn consume(&mut self, count: usize) {
@@ -242,6 +245,20 @@ pub(crate) struct Limits {
 
 const AGENT: &str = concat!("onggi/", env!("CARGO_PKG_VERSION"));
 const READ_AHEAD: usize = 64 << 10;
+/// Into a buffer of so many bytes it is worth a call of its own that nothing is copied once more.
+const READ_STRAIGHT: usize = 16 << 10;
+
+/// Reads once, whatever signals come.
+fn receive(stream: &mut dyn Stream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A TLS peer that closes without a word: the framing knows whether something is missing.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+            other => return other,
+        }
+    }
+}
 
 /// The body of an answer. It ends where its framing says; a connection that ends earlier is an error.
 pub(crate) struct Body {
