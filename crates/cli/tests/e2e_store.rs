@@ -315,6 +315,49 @@ fn a_reset_leaves_what_is_not_onggis() {
 }
 
 #[test]
+fn a_reset_that_is_cut_short_is_finished_by_the_next() {
+    for fault in ["engine.reset.run-root:1", "engine.reset.unrecorded:1", "engine.reset.unrecorded:2"] {
+        let onggi = busybox();
+        onggi.ok(["create", "-v", "data:/d", "busybox", "true"]);
+        onggi.command(["system", "reset", "-f"]).env("ONGGI_FAULT", fault).output();
+        // What it had come to is sound, and can be used.
+        onggi.ok(["images"]);
+        onggi.ok(["system", "check", "--repair"]);
+        onggi.ok(["system", "check"]);
+        onggi.ok(["import", &onggi_testkit::image("busybox").display().to_string(), "busybox"]);
+        assert_eq!(onggi.run(["system", "reset", "-f"]).code(0).stderr, "", "after {fault}");
+        for root in [onggi.data(), onggi.run_root()] {
+            assert_eq!(fs::read_dir(root).expect("the root").count(), 0, "after {fault}");
+        }
+    }
+}
+
+#[test]
+fn while_containers_live_no_other_run_root_is_taken() {
+    let onggi = busybox();
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    let other = onggi.file("other");
+    let elsewhere = |words: &[&str]| onggi.command(words).env("ONGGI_RUN_ROOT", &other).output();
+    let said = format!("live in the run root {}, not in {}", onggi.run_root().display(), other.display());
+    for words in
+        [&["ps", "-a"][..], &["info"], &["system", "reset", "-f"], &["run", "--rm", "busybox", "true"]]
+    {
+        elsewhere(words).says(&said).says("another run root can be taken when none of them runs");
+    }
+    assert!(!other.exists());
+    // Who says none is led to where they live.
+    let unsaid =
+        onggi.command(["ps", "--format", "{{.Names}} {{.State}}"]).env("ONGGI_RUN_ROOT", "").output();
+    assert_eq!(unsaid.code(0).stdout, "jar running\n");
+    let shown = onggi.command(["config", "show", "--origin"]).env("ONGGI_RUN_ROOT", "").output().code(0);
+    assert!(shown.stdout.contains("where containers of the data root live"), "{shown}");
+    assert_eq!(onggi.ok(["exec", "jar", "echo", "alive"]), "alive");
+    onggi.ok(["rm", "-f", "jar"]);
+    // Nobody lives there any more.
+    assert_eq!(elsewhere(&["ps", "-aq"]).code(0).stdout, "");
+}
+
+#[test]
 fn images_have_events() {
     let onggi = busybox();
     let other = archive(&onggi, "other:1").display().to_string();

@@ -30,6 +30,8 @@ pub enum Error {
         "image operating system \"{os}\" cannot be used on this platform: operating system is not supported"
     )]
     OtherSystem { os: String, host: String },
+    #[error("the containers of {} live in the run root {}, not in {}", data.display(), known.display(), asked.display())]
+    OtherRunRoot { data: PathBuf, known: PathBuf, asked: PathBuf },
     #[error("{what} needs root")]
     NeedsRoot { what: String },
     #[error(
@@ -169,6 +171,7 @@ impl Diagnose for Error {
             | Error::NetworkInUse { .. }
             | Error::Refused { .. }
             | Error::NotShareable { .. }
+            | Error::OtherRunRoot { .. }
             | Error::State { .. } => Kind::Conflict,
             Error::Start { errno, .. } | Error::Exec { errno, .. } => match self.exit_code() {
                 126 | 127 => Kind::InvalidInput,
@@ -194,6 +197,12 @@ impl Diagnose for Error {
             Error::NoSuchContainer { .. } => "`onggi ps -a` lists every container".to_owned(),
             Error::NeedsRoot { .. } => {
                 "`sudo onggi …`; what an ordinary user has instead is in docs/rootless.md".to_owned()
+            }
+            Error::OtherRunRoot { known, .. } => {
+                let known = known.display();
+                format!(
+                    "`onggi --run-root {known} ps -a` shows them; another run root can be taken when none of them runs"
+                )
             }
             Error::LowPort { port, .. } => {
                 format!("sudo sysctl net.ipv4.ip_unprivileged_port_start={port}; or publish on a higher port")

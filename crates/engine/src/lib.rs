@@ -7,11 +7,12 @@
 #![recursion_limit = "256"]
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use onggi_error::{Diagnose as _, Kind};
-use onggi_settings::{Layers, Settings};
+use onggi_settings::{Layers, Settings, run_root};
 use onggi_store::{Image, LayerForm, Store};
 
 mod attach;
@@ -127,6 +128,7 @@ impl Engine {
     pub fn open(settings: Settings) -> Result<Engine, Error> {
         let paths = paths::Paths { data: settings.root.clone(), run: settings.run_root.clone() };
         let is_root = rustix::process::geteuid().is_root();
+        refuse_other_run_root(&paths)?;
         let namespace = if is_root {
             None
         } else {
@@ -143,6 +145,8 @@ impl Engine {
             }
             _ => Error::from(error),
         })?;
+        // On a full disk nobody can start anything either.
+        let _ = run_root::remember(&paths.data, &paths.run);
         let keep_blobs = settings.keep_blobs;
         let store = store.unpacking_by(settings.unpack_program.clone());
         Ok(Engine {
@@ -208,6 +212,19 @@ impl Engine {
     fn monitor_program(&self) -> Result<PathBuf, Error> {
         monitor_program(&self.settings)
     }
+}
+
+/// Seen from another run root every container would be dead, and be ended.
+fn refuse_other_run_root(paths: &paths::Paths) -> Result<(), Error> {
+    match run_root::in_use(&paths.data).filter(|known| !is_same(known, &paths.run)) {
+        Some(known) => Err(Error::OtherRunRoot { data: paths.data.clone(), known, asked: paths.run.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path| std::fs::metadata(path).map(|data| (data.dev(), data.ino()));
+    one == other || matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// The monitor beside this program, or the one that the settings name.

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod keys;
 mod registries;
+pub mod run_root;
 
 pub use error::Error;
 pub use keys::{Compat, KEYS, Key, Layers, LogDriver};
@@ -75,9 +76,18 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     Default,
-    File { path: PathBuf, line: usize },
-    Environment { variable: &'static str },
-    Flag { flag: &'static str },
+    File {
+        path: PathBuf,
+        line: usize,
+    },
+    Environment {
+        variable: &'static str,
+    },
+    Flag {
+        flag: &'static str,
+    },
+    /// What `root` remembers, since containers live there.
+    DataRoot,
 }
 
 impl std::fmt::Display for Origin {
@@ -87,6 +97,7 @@ impl std::fmt::Display for Origin {
             Origin::File { path, line } => write!(out, "{}:{line}", path.display()),
             Origin::Environment { variable } => write!(out, "environment {variable}"),
             Origin::Flag { flag } => write!(out, "flag {flag}"),
+            Origin::DataRoot => out.write_str("where containers of the data root live"),
         }
     }
 }
@@ -155,7 +166,24 @@ impl Settings {
             })?;
             settings.origins[index] = Origin::Flag { flag };
         }
+        settings.follow_containers(user);
         Ok(settings)
+    }
+
+    /// Where nobody says which run root, it is the one in which the containers of the data root live: a session without
+    /// `XDG_RUNTIME_DIR` (after `su`, from cron) has another default.
+    fn follow_containers(&mut self, user: u32) {
+        use std::os::unix::fs::MetadataExt;
+        let index = keys::position("run_root");
+        // Nobody is led to a place that somebody else has chosen.
+        let own = |path: &Path| std::fs::metadata(path).is_ok_and(|data| data.uid() == user);
+        if self.origins[index] == Origin::Default
+            && own(&self.root)
+            && let Some(run) = run_root::in_use(&self.root).filter(|run| *run != self.run_root && own(run))
+        {
+            self.run_root = run;
+            self.origins[index] = Origin::DataRoot;
+        }
     }
 
     /// Every setting with its value as it would be written in a file, and its origin.
