@@ -51,6 +51,12 @@ impl Registry {
         Registry::start(true, access)
     }
 
+    /// One that speaks plain HTTP and asks for tokens, which its server gives in plain HTTP as well: one with TLS could send nobody there.
+    #[must_use]
+    pub fn with_tokens() -> Registry {
+        Registry::start(false, RegistryAccess::Token)
+    }
+
     fn start(tls: bool, access: RegistryAccess) -> Registry {
         let directory = tempfile::Builder::new().prefix("onggi-registry-").tempdir().expect("a directory");
         let path = |name: &str| directory.path().join(name).display().to_string();
