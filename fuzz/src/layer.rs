@@ -1,7 +1,10 @@
 //! A layer's tar: any bytes, with the sums of its headers put right so that the fuzzer gets behind them.
 
+use std::io::{self, Read};
+
 use onggi_archive::erofs::Indexer;
-use onggi_archive::{Error, LayerReport, LayerSink, Limits, NoLower};
+use onggi_archive::tar::Kind;
+use onggi_archive::{Error, LayerReport, LayerSink, Limits, Lower, LowerEntry, Metadata, NoLower};
 
 /// The index does not depend on how the tar comes, stays near its size, and is one that can be read.
 pub fn check(bytes: &[u8]) {
@@ -16,10 +19,37 @@ pub fn check(bytes: &[u8]) {
     check_tar(&tar);
 }
 
-/// As above, of a tar whose sums are right.
+/// As above, of a tar whose sums are right, looked at alone and above other layers.
 pub fn check_tar(tar: &[u8]) {
-    let whole = index(tar, tar.len().max(1));
-    let pieces = index(tar, 97);
+    check_above(tar, &mut NoLower);
+    check_above(tar, &mut Below);
+}
+
+/// A little of everything to go through and to link to, by names that the seeds have.
+struct Below;
+
+impl Lower for Below {
+    fn entry(&mut self, path: &[u8]) -> io::Result<LowerEntry> {
+        let metadata = Metadata { mode: 0o1777, ..Metadata::implied_directory() };
+        Ok(match path {
+            b"" | b"d" | b"gnu" | b"usr" | b"usr/bin" => LowerEntry::Directory(metadata),
+            b"bin" => LowerEntry::Symlink(b"usr/bin".to_vec(), metadata),
+            b"link" => LowerEntry::Symlink(b"/../d/.".to_vec(), metadata),
+            b"loop" => LowerEntry::Symlink(b"loop".to_vec(), metadata),
+            b"pipe" => LowerEntry::Special(Kind::Fifo, metadata),
+            b"a" | b"d/file" | b"gnu/long" | b"usr/bin/x" => LowerEntry::File { size: 700, metadata },
+            _ => LowerEntry::Missing,
+        })
+    }
+
+    fn content(&mut self, _path: &[u8]) -> io::Result<Box<dyn Read>> {
+        Ok(Box::new(io::repeat(b'x').take(700)))
+    }
+}
+
+fn check_above(tar: &[u8], lower: &mut dyn Lower) {
+    let whole = index(tar, tar.len().max(1), lower);
+    let pieces = index(tar, 97, lower);
     match (whole, pieces) {
         (Ok((report, image)), Ok((again, other))) => {
             assert_eq!(report, again);
@@ -33,10 +63,10 @@ pub fn check_tar(tar: &[u8]) {
     }
 }
 
-fn index(tar: &[u8], step: usize) -> Result<(LayerReport, Vec<u8>), Error> {
+fn index(tar: &[u8], step: usize, lower: &mut dyn Lower) -> Result<(LayerReport, Vec<u8>), Error> {
     let limits = Limits { entries: 1000, metadata_bytes: 1 << 20, link_steps: 10_000, ..Limits::default() };
-    let (mut image, mut lower) = (Vec::new(), NoLower);
-    let mut sink = Box::new(Indexer::new(&mut image, &mut lower, limits));
+    let mut image = Vec::new();
+    let mut sink = Box::new(Indexer::new(&mut image, lower, limits));
     for piece in tar.chunks(step) {
         sink.feed(piece)?;
     }

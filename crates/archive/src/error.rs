@@ -63,12 +63,13 @@ pub enum Error {
     /// More than forty symbolic links in one path, as the kernel counts.
     #[error("{}: too many levels of symbolic links", show(path))]
     LinkLoop { path: Vec<u8> },
-    /// A hard link to something that the archive does not have.
-    #[error("{}: hard link to {}, which is not in the archive", show(path), show(target))]
+    /// A hard link to something that neither the archive nor the layers below have.
+    #[error(
+        "{}: hard link to {}, which is not in the archive and not in the layers below",
+        show(path),
+        show(target)
+    )]
     HardLinkTarget { path: Vec<u8>, target: Vec<u8> },
-    /// A hard link to a file that only a lower layer has.
-    #[error("{}: hard link to {}, which only a lower layer has", show(path), show(target))]
-    HardLinkIntoLower { path: Vec<u8>, target: Vec<u8> },
     /// A hard link to a directory.
     #[error("{}: hard link to {}, which is a directory", show(path), show(target))]
     HardLinkToDirectory { path: Vec<u8>, target: Vec<u8> },
@@ -124,10 +125,9 @@ fn show(path: &[u8]) -> String {
 impl Diagnose for Error {
     fn kind(&self) -> Kind {
         match self {
-            Error::UnsupportedType { .. }
-            | Error::SparseUnaligned { .. }
-            | Error::HardLinkIntoLower { .. }
-            | Error::TooLarge { .. } => Kind::Unsupported,
+            Error::UnsupportedType { .. } | Error::SparseUnaligned { .. } | Error::TooLarge { .. } => {
+                Kind::Unsupported
+            }
             Error::Limit { .. } => Kind::Exhausted,
             Error::UnsupportedCompression { .. } => Kind::Unsupported,
             Error::Decompressed { .. } => Kind::Exhausted,
@@ -150,7 +150,7 @@ impl Diagnose for Error {
         match self {
             Error::Truncated { .. } => Some("fetch or export the archive again".to_owned()),
             Error::SparseUnaligned { .. } => Some("make the archive again without tar's --sparse".to_owned()),
-            Error::HardLinkTarget { .. } | Error::HardLinkIntoLower { .. } => {
+            Error::HardLinkTarget { .. } => {
                 Some("build the layer again with the file itself in it, not only a link".to_owned())
             }
             Error::Unpack { call: "fchown" | "fchownat", source, .. }

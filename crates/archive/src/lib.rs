@@ -60,6 +60,9 @@ pub struct LayerReport {
     pub implied_dirs: Vec<Vec<u8>>,
     /// Symbolic links of the layers below that paths in the tar go through; they bind the layer in the same way.
     pub lower_symlinks: Vec<Vec<u8>>,
+    /// The layer was looked at alone, and holds hard links to what it did not have when they came: those that lead to nothing are left
+    /// out, and only with the layers below is it whole.
+    pub links_below: bool,
     /// Whiteouts written, opaque directories included.
     pub whiteouts: u64,
     /// Extended attributes left out: SELinux labels (the host's policy decides), overlayfs' own names (an

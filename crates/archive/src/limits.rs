@@ -22,6 +22,8 @@ pub struct Limits {
     /// Path components walked through symbolic links, over the whole layer: links to links to links must not
     /// turn a small archive into hours of work.
     pub link_steps: u64,
+    /// Bytes of all files of the layers below that this one links to, and so has to hold a copy of.
+    pub copied_bytes: u64,
 }
 
 impl Default for Limits {
@@ -35,6 +37,7 @@ impl Default for Limits {
             sparse_segments: 65_536,
             metadata_bytes: 256 << 20,
             link_steps: 32_000_000,
+            copied_bytes: 4 << 30,
         }
     }
 }

@@ -16,10 +16,10 @@ use rustix::fs::{
     symlinkat, unlinkat, utimensat,
 };
 
-use crate::lower::Lower;
+use crate::lower::{Lower, copy_content};
 use crate::metadata::Metadata;
 use crate::tar::{Event, Parser, Segment};
-use crate::tree::{Data, Layer, Node, NodeId, NodeKind, ROOT, Tree};
+use crate::tree::{Data, File, Layer, Node, NodeId, NodeKind, ROOT, Tree};
 use crate::{Error, LayerReport, LayerSink, Limits};
 
 /// Where the finished tree lies in the directory that [`Unpacker::new`] was given.
@@ -100,15 +100,11 @@ impl<'l> Unpacker<'l> {
         if self.tree.add(entry, self.next)? == Data::Skip {
             return Ok(());
         }
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let metadata = self.tree.last_metadata().clone();
-        // Mostly what it shall be. Nobody else enters the staging directory.
-        let mode = Mode::from_raw_mode(metadata.mode & 0o777);
-        let file = openat(&self.stage, self.next.to_string(), flags, mode)
-            .map_err(|error| failed(&path, "openat")(error.into()))?;
+        let file = stage(self.stage.as_fd(), self.next, &metadata, &path)?;
         self.next += 1;
         let sparse = sparse.map(|segments| (segments.into_iter().rev().collect(), 0));
-        self.current = Some(Staged { path, file: StdFile::from(file), size, sparse, metadata });
+        self.current = Some(Staged { path, file, size, sparse, metadata });
         Ok(())
     }
 }
@@ -134,10 +130,20 @@ impl LayerSink for Unpacker<'_> {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<LayerReport, Error> {
+    fn finish(mut self: Box<Self>) -> Result<LayerReport, Error> {
         self.parser.finish()?;
         let tar_bytes = self.parser.offset();
-        let layer = self.tree.finish()?;
+        let (mut layer, lower) = self.tree.finish()?;
+        for &id in &layer.order {
+            let Node { kind, metadata, .. } = &mut layer.nodes[id];
+            if let NodeKind::Copied { path, size } = kind {
+                let (place, size) = (self.next, *size);
+                self.next += 1;
+                let staged = stage_copy(self.stage.as_fd(), place, metadata, lower, path, size)?;
+                set_metadata(staged.as_fd(), metadata, self.ordinary, None, path)?;
+                *kind = NodeKind::File(File { size, place, sparse: None });
+            }
+        }
         let (stage, ordinary) = (self.stage.as_fd(), self.ordinary);
         let moved = BTreeSet::new();
         let builder = Builder { layer: &layer, stage, ordinary, linked: BTreeMap::new(), moved };
@@ -272,6 +278,29 @@ impl<'a> Builder<'a> {
         linkat(self.stage, staged, parent, name, AtFlags::empty())
             .map_err(|error| failed(path, "linkat")(error.into()))
     }
+}
+
+/// Makes the file in which a content waits.
+fn stage(stage: BorrowedFd<'_>, number: u64, metadata: &Metadata, path: &[u8]) -> Result<StdFile, Error> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Mostly what it shall be. Nobody else enters the staging directory.
+    let mode = Mode::from_raw_mode(metadata.mode & 0o777);
+    let file = openat(stage, number.to_string(), flags, mode);
+    file.map(StdFile::from).map_err(|error| failed(path, "openat")(error.into()))
+}
+
+/// Stages a file of the layers below.
+fn stage_copy(
+    into: BorrowedFd<'_>,
+    number: u64,
+    metadata: &Metadata,
+    lower: &mut dyn Lower,
+    path: &[u8],
+    size: u64,
+) -> Result<StdFile, Error> {
+    let mut file = stage(into, number, metadata, path)?;
+    copy_content(lower, path, size, |bytes| file.write_all(bytes).map_err(failed(path, "write")))?;
+    Ok(file)
 }
 
 /// Makes a directory that nobody else can enter yet, and opens it.

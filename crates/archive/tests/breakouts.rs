@@ -7,8 +7,9 @@
 
 mod common;
 
-use common::{FORMS, Form, Tar, make};
-use onggi_archive::NoLower;
+use std::collections::BTreeMap;
+
+use common::{Below, FORMS, Form, Tar, make};
 
 /// What becomes of an attack.
 enum End {
@@ -26,7 +27,7 @@ const TIME: &str = " 1610612736.000000000";
 #[track_caller]
 fn holds(name: &str, tar: &[u8], ends: &[End]) {
     for form in FORMS {
-        let made = make(form, tar, &mut NoLower, 1 << 20);
+        let made = make(form, tar, &mut Below(BTreeMap::new()), 1 << 20);
         for end in ends {
             match (end, &made) {
                 (Refused(message), Err(error)) => {
@@ -214,7 +215,7 @@ fn whiteouts_of_umoci() {
         };
         let tar = tar.file(whiteout.trim_start_matches('/'), b"").end();
         for form in FORMS {
-            let tree = make(form, &tar, &mut NoLower, 512).unwrap().tree();
+            let tree = make(form, &tar, &mut Below(BTreeMap::new()), 512).unwrap().tree();
             assert!(tree[path.as_bytes()].starts_with("char 0:0 "), "{name}, {form:?}: {tree:?}");
             if !parent.is_empty() {
                 assert_eq!(tree[parent.as_bytes()], format!("dir 750 0:0{TIME}"), "{name}, {form:?}");

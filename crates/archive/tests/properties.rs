@@ -241,6 +241,9 @@ proptest! {
             for form in FORMS {
                 let made = make(form, &archive, &mut NoLower, 10_240).unwrap();
                 similar(&made.tree(), &expected, &format!("{name}, {form:?}"))?;
+                if form == common::Form::Index {
+                    common::is_sound_to_fsck(&made);
+                }
             }
             if name.ends_with("pax") && is_installed("umoci") {
                 similar(&unpacked_by_umoci(&archive), &expected, &format!("{name}, umoci"))?;

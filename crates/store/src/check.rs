@@ -336,7 +336,7 @@ impl Check<'_> {
         if self.repair && !doomed.paths.is_empty() {
             let guard = StoreLock::take(self.layout)?;
             let gone: HashSet<&Path> = doomed.paths.iter().map(|(path, _)| path.as_path()).collect();
-            let Some(Garbage { layers, blobs }) =
+            let Some(Garbage { layers, blobs, .. }) =
                 readable(remove::garbage(self.layout, &guard, |path| gone.contains(path)))?
             else {
                 for (path, fault) in doomed.paths {
@@ -425,18 +425,17 @@ impl Check<'_> {
     fn garbage(&mut self) -> Result<(), Error> {
         let guard = StoreLock::take(self.layout)?;
         // Without mending, what the images above need stays needed.
-        let Some(Garbage { layers, blobs }) = readable(remove::garbage(self.layout, &guard, |_| false))?
-        else {
+        let Some(garbage) = readable(remove::garbage(self.layout, &guard, |_| false))? else {
             return Ok(());
         };
+        let paths = garbage.paths(self.layout);
         let collected = if self.repair { Some(remove::collect(self.layout, &guard)?) } else { None };
         drop(guard);
         let done = collected.map(|collected| {
             collected.delete(self.store);
             Done::Removed
         });
-        let layers = layers.iter().map(|layer| self.layout.layer(layer));
-        for path in layers.chain(blobs.iter().map(|blob| self.layout.blob(blob))) {
+        for path in paths {
             self.find(Severity::Leftover, &path, "no image needs it", done.clone());
         }
         Ok(())

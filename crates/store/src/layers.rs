@@ -5,7 +5,8 @@
 //!
 //! A layer may hold `etc/x` without `etc/`. Overlayfs takes a directory's owner and permissions from the topmost layer that has it, so such
 //! an implied directory must repeat what the layers below say, which differs from image to image. The plain index gives implied directories
-//! to root with 0755; where that is wrong above certain layers, a second index is made for there: a *variant*, a file named by its own digest.
+//! to root with 0755; where that is wrong above certain layers, a second index is made for there: a *variant*, a file named by its own digest. A hard
+//! link to what only the layers below have binds a layer to them in the same way: the plain index leaves it out, the variant holds a copy of what it leads to.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
@@ -25,14 +26,19 @@ use crate::error::Error;
 use crate::layout::{Layout, sync_directory};
 use crate::lower::LowerLayers;
 use crate::pipe::{self, check_digest};
+use crate::records::LayerUse;
 use crate::streamed::{StreamedFile, sync_together};
 use crate::types::Progress;
 
-const VERSION: u32 = 1;
+/// The second has `links_below`. A layer without any is written as the first, which older programs read as well.
+const VERSION: u32 = 2;
 pub(crate) const TAR: &str = "layer.tar";
 pub(crate) const INDEX: &str = "layer.erofs";
 pub(crate) const RECORD: &str = "layer.json";
 const KEPT: &str = ".blob";
+/// The tree that is right wherever no variant is.
+pub(crate) const PLAIN_TREE: &str = "tree";
+const TREE_OF_VARIANT: &str = "tree-";
 /// Implied directories that are listed in the record; a layer with more is indexed again instead of looking at each.
 const IMPLIED_LIMIT: usize = 10_000;
 
@@ -49,6 +55,16 @@ pub(crate) struct LayerRecord {
     pub(crate) index: Digest,
     /// The directories that the tar only implies; `None` if there are too many, or their names are not text.
     pub(crate) implied: Option<Vec<String>>,
+    /// It has hard links to what it did not hold when they came, so it can only be used as its place above others says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) links_below: bool,
+}
+
+impl LayerRecord {
+    /// Whether it may look otherwise above other layers; `lowest`: there are none.
+    pub(crate) fn depends_on_place(&self, lowest: bool) -> bool {
+        self.links_below || !lowest && self.implied.as_ref().is_none_or(|implied| !implied.is_empty())
+    }
 }
 
 /// What a layer must turn out to be.
@@ -135,13 +151,14 @@ pub(crate) fn ingest(
     })?;
     let (index, index_digest) = index;
     let record = LayerRecord {
-        version: VERSION,
+        version: if report.links_below { VERSION } else { 1 },
         diff_id: diff_id.clone(),
         size: report.tar_bytes,
         entries: report.entries,
         inodes: report.inodes,
         index: index_digest,
         implied: implied(&report),
+        links_below: report.links_below,
     };
     let record_path = directory.join(RECORD);
     onggi_record::write(&record_path, &record, Durability::Volatile)?;
@@ -208,6 +225,30 @@ pub(crate) fn index_file(variant: Option<&str>) -> String {
     variant.map_or_else(|| INDEX.to_owned(), |variant| format!("{variant}.erofs"))
 }
 
+/// The variants that a layer has, and where each lies in either form, which may be missing.
+pub(crate) fn variants(layout: &Layout, diff_id: &Digest) -> Result<Vec<String>, Error> {
+    let directory = layout.layer(diff_id);
+    let mut variants = Vec::new();
+    for entry in fs::read_dir(&directory).map_err(Error::io("list", &directory))? {
+        let name = entry.map_err(Error::io("list", &directory))?.file_name();
+        let name = name.to_string_lossy();
+        let variant = name.strip_prefix(TREE_OF_VARIANT).or_else(|| name.strip_suffix(".erofs"));
+        variants.extend(
+            variant.filter(|name| Digest::from_hex(Algorithm::Sha256, name).is_some()).map(str::to_owned),
+        );
+    }
+    variants.sort();
+    variants.dedup();
+    Ok(variants)
+}
+
+/// Where the tree of a layer lies, in the place where it is used.
+pub(crate) fn tree(layout: &Layout, layer: &LayerUse) -> PathBuf {
+    let variant = layer.variant.as_ref();
+    let name = variant.map_or_else(|| PLAIN_TREE.to_owned(), |variant| format!("{TREE_OF_VARIANT}{variant}"));
+    layout.layer(&layer.diff_id).join(name)
+}
+
 /// Finds, or makes, the variant of a layer for its place above others. `lower` are directories of those, the topmost first. `None`: the
 /// plain index is right there.
 pub(crate) fn variant(
@@ -218,7 +259,7 @@ pub(crate) fn variant(
 ) -> Result<Option<String>, Error> {
     let record = read_record(layout, diff_id)?;
     let mut lower = LowerLayers::open(lower)?;
-    if let Some(implied) = &record.implied {
+    if let (Some(implied), false) = (&record.implied, record.links_below) {
         let plain = Metadata::implied_directory();
         let mut differs = false;
         for path in implied {
@@ -226,9 +267,9 @@ pub(crate) fn variant(
                 .entry(path.as_bytes())
                 .map_err(Error::io("look for a directory in", layout.layer(diff_id)))?;
             differs |= match found {
-                LowerEntry::Missing | LowerEntry::Other => false,
                 LowerEntry::Directory(metadata) => metadata != plain,
-                LowerEntry::Symlink(_) => true,
+                LowerEntry::Symlink(..) => true,
+                _ => false,
             };
         }
         if !differs {

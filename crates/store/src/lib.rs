@@ -551,4 +551,8 @@ impl Store {
     fn withdraw(&self, diff_id: &Digest) -> Result<(), Error> {
         self.presenter().withdraw(diff_id)
     }
+
+    fn withdraw_one(&self, layer: &LayerUse) -> Result<(), Error> {
+        self.presenter().withdraw_one(layer)
+    }
 }

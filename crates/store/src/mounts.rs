@@ -51,6 +51,9 @@ pub(crate) trait Presenter: Debug + Send + Sync {
     /// Takes back all presentations of a layer.
     fn withdraw(&self, diff_id: &Digest) -> Result<(), Error>;
 
+    /// Takes back one presentation of a layer, and not those of its other places.
+    fn withdraw_one(&self, layer: &LayerUse) -> Result<(), Error>;
+
     /// Takes back everything.
     fn withdraw_all(&self) -> Result<(), Error>;
 }
@@ -130,6 +133,11 @@ impl Presenter for ErofsMounts {
         withdraw_matching(&self.layout, |name| name.starts_with(diff_id.hex()))
     }
 
+    fn withdraw_one(&self, layer: &LayerUse) -> Result<(), Error> {
+        let key = key(layer);
+        withdraw_matching(&self.layout, |name| name == key)
+    }
+
     fn withdraw_all(&self) -> Result<(), Error> {
         withdraw_matching(&self.layout, |_| true)?;
         let directory = self.layout.mounts();
@@ -163,6 +171,10 @@ impl Presenter for EitherForm {
 
     fn withdraw(&self, diff_id: &Digest) -> Result<(), Error> {
         self.erofs.withdraw(diff_id)
+    }
+
+    fn withdraw_one(&self, layer: &LayerUse) -> Result<(), Error> {
+        self.erofs.withdraw_one(layer)
     }
 
     fn withdraw_all(&self) -> Result<(), Error> {

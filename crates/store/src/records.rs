@@ -48,7 +48,7 @@ pub(crate) struct ImageRecord {
 }
 
 /// A layer in its place above others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct LayerUse {
     pub(crate) diff_id: Digest,
     /// Which form of the layer is mounted, if not the plain one: see `layers::variant`.

@@ -19,7 +19,7 @@ use crate::containers;
 use crate::error::Error;
 use crate::images::{self, Found};
 use crate::layout::{Layout, open_directory};
-use crate::records::{self, ImageRecord, NameRecord, Record, Records};
+use crate::records::{self, ImageRecord, LayerUse, NameRecord, Record, Records};
 use crate::types::Removed;
 use crate::{blobs, layers};
 use onggi_record::{Durability, Prepared, sync_directory};
@@ -197,11 +197,26 @@ fn unlink(layout: &Layout, file: &str) -> Result<(), Error> {
     crate::layout::sync_directory(&layout.images())
 }
 
-/// What the store holds that nothing refers to: layers and blobs.
+/// What the store holds that nothing refers to: layers, blobs, and forms that other layers had for places where no image has them any more.
 #[derive(Debug, Default)]
 pub(crate) struct Garbage {
     pub(crate) layers: Vec<Digest>,
     pub(crate) blobs: Vec<Digest>,
+    pub(crate) variants: Vec<LayerUse>,
+}
+
+impl Garbage {
+    /// Where all of it lies.
+    pub(crate) fn paths(&self, layout: &Layout) -> Vec<PathBuf> {
+        let mut paths: Vec<_> = self.layers.iter().map(|layer| layout.layer(layer)).collect();
+        paths.extend(self.blobs.iter().map(|blob| layout.blob(blob)));
+        let variants = self.variants.iter().flat_map(|variant| {
+            let index = layout.layer(&variant.diff_id).join(layers::index_file(variant.variant.as_deref()));
+            [index, layers::tree(layout, variant)]
+        });
+        paths.extend(variants.filter(|path| path.exists()));
+        paths
+    }
 }
 
 /// Finds what nothing refers to, as if the records that are `gone` were not there. Refuses if another cannot be read, since it may refer to
@@ -217,15 +232,30 @@ pub(crate) fn garbage(
     let records = records.complete()?;
     let mut needed: HashSet<(Kept, Digest)> = kept_by_acts(layout, guard)?.into_iter().collect();
     needed.extend(containers::layers_in_use(layout)?.into_iter().map(|layer| (Kept::Layer, layer)));
+    // Of these nobody knows yet, or any more, in which form they are used.
+    let in_some_form = needed.clone();
     let images = records.images.iter().filter(|image| !is_gone(Record::image_file(&image.id)));
-    needed.extend(images.flat_map(ImageRecord::needs));
+    let images: Vec<&ImageRecord> = images.collect();
+    needed.extend(images.iter().flat_map(|image| image.needs()));
     let names = records.names.iter().filter(|name| !is_gone(Record::name_file(&name.name)));
     needed.extend(names.flat_map(NameRecord::needs));
     let unneeded = |kind: Kept, all: Vec<Digest>| -> Vec<Digest> {
         all.into_iter().filter(|digest| !needed.contains(&(kind, digest.clone()))).collect()
     };
     let (all_layers, all_blobs) = (layers::list(layout)?.0, blobs::list(layout)?.0);
-    Ok(Garbage { layers: unneeded(Kept::Layer, all_layers), blobs: unneeded(Kept::Blob, all_blobs) })
+    let used: HashSet<&LayerUse> = images.iter().flat_map(|image| &image.layers).collect();
+    let mut variants = Vec::new();
+    for diff_id in &all_layers {
+        let key = (Kept::Layer, diff_id.clone());
+        if needed.contains(&key) && !in_some_form.contains(&key) {
+            let of_layer = layers::variants(layout, diff_id)?.into_iter();
+            let of_layer =
+                of_layer.map(|variant| LayerUse { diff_id: diff_id.clone(), variant: Some(variant) });
+            variants.extend(of_layer.filter(|layer| !used.contains(layer)));
+        }
+    }
+    let (layers, blobs) = (unneeded(Kept::Layer, all_layers), unneeded(Kept::Blob, all_blobs));
+    Ok(Garbage { layers, blobs, variants })
 }
 
 /// What was moved out of its place, to be deleted when the store's mutex is free again. If it is not, the next act does it.
@@ -233,6 +263,7 @@ pub(crate) fn garbage(
 #[must_use]
 pub(crate) struct Collected {
     pub(crate) layers: Vec<Digest>,
+    variants: Vec<LayerUse>,
     moved: Vec<PathBuf>,
 }
 
@@ -241,6 +272,9 @@ impl Collected {
     pub(crate) fn delete(self, store: &Store) {
         for layer in &self.layers {
             let _ = store.withdraw(layer);
+        }
+        for variant in &self.variants {
+            let _ = store.withdraw_one(variant);
         }
         fault::point("store.remove.unmounted");
         for path in &self.moved {
@@ -251,14 +285,14 @@ impl Collected {
 
 /// Moves what nothing refers to out of its place.
 pub(crate) fn collect(layout: &Layout, guard: &StoreLock) -> Result<Collected, Error> {
-    let Garbage { layers, blobs } = garbage(layout, guard, |_| false)?;
+    let garbage = garbage(layout, guard, |_| false)?;
     let mut moved = Vec::new();
-    let layer_paths = layers.iter().map(|digest| layout.layer(digest));
-    for path in layer_paths.chain(blobs.iter().map(|digest| layout.blob(digest))) {
+    for path in garbage.paths(layout) {
         moved.extend(move_away(layout, &path, guard)?);
         fault::point("store.remove.moved-away");
     }
-    Ok(Collected { layers, moved })
+    let Garbage { layers, variants, .. } = garbage;
+    Ok(Collected { layers, variants, moved })
 }
 
 /// Moves one thing into `tmp/`, where it is whoever's first comes by. Returns its new path, or nothing if it had to be deleted on the spot.

@@ -15,14 +15,11 @@ use onggi_sys::{fault, namespace};
 use crate::act::{Act, make_in, remove_tree};
 use crate::confined::Unpacking;
 use crate::error::Error;
-use crate::layers::TAR;
+use crate::layers::{self, PLAIN_TREE, TAR};
 use crate::layout::{Layout, make_directory, open_directory, sync_directory};
 use crate::lower::LowerLayers;
 use crate::mounts::{Presenter, key, lock};
 use crate::records::LayerUse;
-
-/// The tree that is right wherever no variant is, in its layer's directory.
-pub(crate) const PLAIN: &str = "tree";
 
 /// One unpacked tree a layer, beside its tar.
 #[derive(Debug)]
@@ -34,9 +31,7 @@ pub(crate) struct UnpackedTrees {
 
 impl UnpackedTrees {
     fn path(&self, layer: &LayerUse) -> PathBuf {
-        let name =
-            layer.variant.as_ref().map_or_else(|| PLAIN.to_owned(), |variant| format!("{PLAIN}-{variant}"));
-        self.layout.layer(&layer.diff_id).join(name)
+        layers::tree(&self.layout, layer)
     }
 
     /// Begins the plain tree of a layer whose tar is on its way. `below` is asked for nothing there, and is needed where this process unpacks.
@@ -97,6 +92,10 @@ impl Presenter for UnpackedTrees {
         Ok(())
     }
 
+    fn withdraw_one(&self, _layer: &LayerUse) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn withdraw_all(&self) -> Result<(), Error> {
         Ok(())
     }
@@ -154,7 +153,7 @@ impl GrowingTree<'_> {
             return Ok(None);
         }
         let tree = self.directory.join(unpack::TREE);
-        fs::rename(&tree, layer.join(PLAIN)).map_err(Error::io("rename", tree))?;
+        fs::rename(&tree, layer.join(PLAIN_TREE)).map_err(Error::io("rename", tree))?;
         fault::point("store.tree.unpacked");
         Ok(Some(self.root))
     }

@@ -4,47 +4,11 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use common::Entry::{Directory, File, Link};
-use common::{Roots, docker_archive, layer, load, needs_root, tar};
+use common::{Overlay, Roots, docker_archive, layer, load, needs_root, tar};
 use onggi_store::LayerForm;
-use rustix::mount::{MountFlags, UnmountFlags};
-
-/// An overlay over some layers, unmounted at the end.
-struct Overlay {
-    target: PathBuf,
-}
-
-impl Overlay {
-    fn new(roots: &Roots, lower: &[PathBuf]) -> Overlay {
-        let target = roots.directory.path().join("merged");
-        fs::create_dir_all(&target).unwrap();
-        // A lower directory more, since overlayfs wants two for a mount without an upper one.
-        let empty = roots.directory.path().join("empty");
-        fs::create_dir_all(&empty).unwrap();
-        let lower: Vec<_> = lower.iter().chain([&empty]).map(|path| path.to_str().unwrap()).collect();
-        let options = format!("lowerdir={}", lower.join(":"));
-        let options = std::ffi::CString::new(options).unwrap();
-        rustix::mount::mount("overlay", &target, "overlay", MountFlags::RDONLY, options.as_c_str()).unwrap();
-        Overlay { target }
-    }
-
-    fn mode(&self, path: &str) -> u32 {
-        fs::symlink_metadata(self.target.join(path)).unwrap().mode() & 0o7777
-    }
-
-    fn read(&self, path: &str) -> Option<String> {
-        fs::read_to_string(self.target.join(path)).ok()
-    }
-}
-
-impl Drop for Overlay {
-    fn drop(&mut self) {
-        rustix::mount::unmount(&self.target, UnmountFlags::DETACH).unwrap();
-    }
-}
 
 fn image() -> Vec<Vec<u8>> {
     let base = layer(&[

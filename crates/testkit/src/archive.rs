@@ -160,6 +160,34 @@ impl ImageArchive {
     }
 }
 
+/// The tar of a layer with nothing but hard links, each a name and its target: no tool writes one without the target in it.
+pub fn hard_links(links: &[(&str, &str)]) -> Vec<u8> {
+    let mut tar = Vec::new();
+    for (name, target) in links {
+        let mut block = [0; 512];
+        let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+        let numbers: [(usize, &[u8]); 5] = [
+            (100, b"0000644"),
+            (108, b"0000000"),
+            (116, b"0000000"),
+            (124, b"00000000000"),
+            (136, b"00000000000"),
+        ];
+        for (at, number) in numbers {
+            put(at, number);
+        }
+        put(0, name.as_bytes());
+        put(148, b"        1");
+        put(157, target.as_bytes());
+        put(257, b"ustar\x0000");
+        let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        tar.extend_from_slice(&block);
+    }
+    tar.resize(tar.len() + 1024, 0);
+    tar
+}
+
 /// The sha256 of `bytes` in lower-case hex.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {

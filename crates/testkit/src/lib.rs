@@ -18,7 +18,7 @@ mod registry;
 mod room;
 mod terminal;
 
-pub use archive::{Compression, ImageArchive, sha256_hex};
+pub use archive::{Compression, ImageArchive, hard_links, sha256_hex};
 pub use command::{Child, Output, Run};
 pub use disk::{RecordedDisk, Recording, Survival, write_image};
 pub use environment::TestEnv;

@@ -1,5 +1,6 @@
 //! The layout of an index and its bytes: superblock and device slot, then all inodes in the tree's order, then the
-//! whole blocks of directories and long links. Twice over the tree: once for the places, once for the bytes that name them.
+//! whole blocks of directories and long links, then the files that
+//! were copied from the layers below. Twice over the tree: once for the places, once for the bytes that name them.
 
 use std::io::Write;
 
@@ -9,13 +10,19 @@ use super::chunks;
 use super::directory::{self, Name};
 use super::format::{self, BLOCK, CHUNK_INDEX, HEAD, INODE, Inode, Layout, SLOT};
 use crate::Error;
+use crate::lower::{Lower, copy_content};
 use crate::metadata::Metadata;
-use crate::tree::{Layer, Node, NodeId, NodeKind, ROOT};
+use crate::tree::{File, Layer, Node, NodeId, NodeKind, ROOT};
 
 const OPAQUE: (&[u8], &[u8]) = (b"trusted.overlay.opaque", b"y");
 
 /// Writes the index of a finished layer whose tar is `tar_bytes` long.
-pub(super) fn write(layer: &Layer, tar_bytes: u64, out: &mut dyn Write) -> Result<(), Error> {
+pub(super) fn write(
+    layer: &Layer,
+    lower: &mut dyn Lower,
+    tar_bytes: u64,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
     let (places, blocks) = lay_out(layer)?;
     let tar_blocks =
         u32::try_from(tar_bytes.div_ceil(BLOCK as u64)).map_err(|_| Error::TooLarge { path: Vec::new() })?;
@@ -34,8 +41,16 @@ pub(super) fn write(layer: &Layer, tar_bytes: u64, out: &mut dyn Write) -> Resul
     let root = (places[ROOT].offset / SLOT) as u64;
     let head = format::head(root, layer.order.len() as u64, blocks, tar_blocks, uuid);
     let parts: [&[u8]; 3] = [&head, &inodes, &data];
-    let written = parts.iter().try_for_each(|part| out.write_all(part)).and_then(|()| out.flush());
-    written.map_err(|source| Error::WriteIndex { source })
+    let failed = |source| Error::WriteIndex { source };
+    parts.iter().try_for_each(|part| out.write_all(part)).map_err(failed)?;
+    for &id in &layer.order {
+        if let NodeKind::Copied { path, size } = &layer.nodes[id].kind {
+            copy_content(lower, path, *size, |bytes| out.write_all(bytes).map_err(failed))?;
+            let padding = size.next_multiple_of(BLOCK as u64) - size;
+            out.write_all(&[0; BLOCK][..padding as usize]).map_err(failed)?;
+        }
+    }
+    out.flush().map_err(failed)
 }
 
 /// Where one inode and its data go.
@@ -53,7 +68,7 @@ fn lay_out(layer: &Layer) -> Result<(Vec<Place>, u32), Error> {
     let nowhere = Place { offset: 0, layout: Layout::Plain, first_block: 0 };
     let mut places = vec![nowhere; layer.nodes.len()];
     let mut offset = HEAD;
-    let mut data_blocks: u32 = 0;
+    let (mut data_blocks, mut copied_blocks): (u32, u32) = (0, 0);
     let too_large = || Error::TooLarge { path: Vec::new() };
     for &id in &layer.order {
         let node = &layer.nodes[id];
@@ -63,6 +78,7 @@ fn lay_out(layer: &Layer) -> Result<(Vec<Place>, u32), Error> {
         offset = offset.next_multiple_of(SLOT);
         let layout = match &node.kind {
             NodeKind::File(file) if file.size > 0 => Layout::Chunks,
+            NodeKind::Copied { .. } => Layout::Plain,
             // The tail must not cross a block. Moving the inode by slots always finds room for this much.
             _ if tail > 0 && tail <= BLOCK - SLOT => {
                 while (offset + fixed) % BLOCK + tail > BLOCK {
@@ -72,16 +88,15 @@ fn lay_out(layer: &Layer) -> Result<(Vec<Place>, u32), Error> {
             }
             _ => Layout::Plain,
         };
-        places[id] = Place { offset, layout, first_block: data_blocks };
-        let own_blocks = match layout {
-            Layout::Plain => data.div_ceil(BLOCK),
-            Layout::Inline => data / BLOCK,
-            Layout::Chunks => 0,
+        let (blocks, own_blocks) = match (layout, &node.kind) {
+            (_, NodeKind::Copied { size, .. }) => (&mut copied_blocks, size.div_ceil(BLOCK as u64)),
+            (Layout::Plain, _) => (&mut data_blocks, data.div_ceil(BLOCK) as u64),
+            (Layout::Inline, _) => (&mut data_blocks, (data / BLOCK) as u64),
+            (Layout::Chunks, _) => (&mut data_blocks, 0),
         };
-        data_blocks = u32::try_from(own_blocks)
-            .ok()
-            .and_then(|own| data_blocks.checked_add(own))
-            .ok_or_else(too_large)?;
+        places[id] = Place { offset, layout, first_block: *blocks };
+        let own_blocks = u32::try_from(own_blocks).ok();
+        *blocks = own_blocks.and_then(|own| blocks.checked_add(own)).ok_or_else(too_large)?;
         offset += fixed;
         match (layout, &node.kind) {
             (Layout::Inline, _) => offset += tail,
@@ -93,10 +108,12 @@ fn lay_out(layer: &Layer) -> Result<(Vec<Place>, u32), Error> {
         }
     }
     let first_data_block = u32::try_from(offset.div_ceil(BLOCK)).map_err(|_| too_large())?;
+    let first_copied_block = first_data_block.checked_add(data_blocks).ok_or_else(too_large)?;
+    let blocks = first_copied_block.checked_add(copied_blocks).ok_or_else(too_large)?;
     for &id in &layer.order {
-        places[id].first_block += first_data_block;
+        let is_copied = matches!(layer.nodes[id].kind, NodeKind::Copied { .. });
+        places[id].first_block += if is_copied { first_copied_block } else { first_data_block };
     }
-    let blocks = first_data_block.checked_add(data_blocks).ok_or_else(too_large)?;
     Ok((places, blocks))
 }
 
@@ -119,10 +136,13 @@ impl Body<'_> {
             NodeKind::CharDevice { major, minor } | NodeKind::BlockDevice { major, minor } => {
                 format::device(*major, *minor)
             }
-            NodeKind::Directory(_) | NodeKind::Symlink(_) => place.first_block,
+            NodeKind::Directory(_) | NodeKind::Symlink(_) | NodeKind::Copied { .. } => place.first_block,
             _ => 0,
         };
-        let size = if let NodeKind::File(file) = &node.kind { file.size } else { data.len() as u64 };
+        let size = match &node.kind {
+            NodeKind::File(File { size, .. }) | NodeKind::Copied { size, .. } => *size,
+            _ => data.len() as u64,
+        };
         let mode = file_type(node).0 | node.metadata.mode;
         let inode = Inode { layout: place.layout, mode, size, union, number, links: node.links };
 
@@ -190,8 +210,10 @@ fn file_type(node: &Node) -> (u32, u8) {
         NodeKind::BlockDevice { .. } => (0o060_000, 4),
         NodeKind::Fifo => (0o010_000, 5),
         // The tree has no others when it is finished.
-        NodeKind::File(_) | NodeKind::Pending { .. } | NodeKind::Alias(_) | NodeKind::Below(_) => {
-            (0o100_000, 1)
-        }
+        NodeKind::File(_)
+        | NodeKind::Copied { .. }
+        | NodeKind::Pending { .. }
+        | NodeKind::Alias(_)
+        | NodeKind::Below(_) => (0o100_000, 1),
     }
 }

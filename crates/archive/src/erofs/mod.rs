@@ -1,5 +1,5 @@
 //! The index of a layer: a small EROFS image with the layer's names, inodes and attributes, whose file data
-//! stays in the tar, the image's second device. Mount the pair with `mount -t erofs -o ro,device=layer.tar layer.erofs`.
+//! stays in the tar, the image's second device, but for what it has from the layers below. Mount the pair with `mount -t erofs -o ro,device=layer.tar layer.erofs`.
 //!
 //! The image is a function of the tar's bytes and of what [`Lower`] answers: nothing else, no clock.
 
@@ -67,8 +67,8 @@ impl LayerSink for Indexer<'_> {
     fn finish(self: Box<Self>) -> Result<LayerReport, Error> {
         self.parser.finish()?;
         let tar_bytes = self.parser.offset();
-        let layer = self.tree.finish()?;
-        image::write(&layer, tar_bytes, self.out)?;
+        let (layer, lower) = self.tree.finish()?;
+        image::write(&layer, lower, tar_bytes, self.out)?;
         Ok(LayerReport { tar_bytes, ..layer.report })
     }
 }

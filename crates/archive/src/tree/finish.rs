@@ -1,8 +1,8 @@
 //! What has to wait for the last entry: hard links that came before their targets, whiteouts, link counts, and the
 //! order of all inodes.
 
-use super::{Layer, Node, NodeId, NodeKind, ROOT, Tree};
-use crate::lower::LowerEntry;
+use super::{File, Layer, Node, NodeId, NodeKind, ROOT, Tree};
+use crate::lower::{Lower, LowerEntry};
 use crate::metadata::{Metadata, Timestamp};
 use crate::{Error, path};
 
@@ -16,10 +16,11 @@ struct Frame {
     path_length: usize,
 }
 
-impl Tree<'_> {
-    /// Settles what had to wait for the last entry.
-    pub(crate) fn finish(mut self) -> Result<Layer, Error> {
+impl<'l> Tree<'l> {
+    /// Settles what had to wait for the last entry. Gives back who has the content of what is copied.
+    pub(crate) fn finish(mut self) -> Result<(Layer, &'l mut dyn Lower), Error> {
         self.resolve_pending()?;
+        self.hide_copied();
         if self.directory(ROOT).implied
             && let LowerEntry::Directory(metadata) = self.ask(b"")?
         {
@@ -43,7 +44,7 @@ impl Tree<'_> {
             frames.push(Frame { subdirectories, hidden, path_length: path.len() });
         }
         self.report.inodes = order.len() as u64;
-        Ok(Layer { nodes: self.nodes, order, report: self.report })
+        Ok((Layer { nodes: self.nodes, order, report: self.report }, self.lower))
     }
 
     /// Turns one directory's whiteouts into entries, counts the links of what it holds and lists that in `order`.
@@ -67,11 +68,13 @@ impl Tree<'_> {
         self.report.whiteouts += whiteouts.len() as u64 + u64::from(directory.opaque);
         let (nodes, report) = (&self.nodes, &mut self.report);
         directory.children.retain(|name, child| {
-            let below = matches!(nodes[*child].kind, NodeKind::Below(_));
-            if below {
-                report.lower_symlinks.push(path::join(path, name));
+            match nodes[*child].kind {
+                NodeKind::Below(_) => report.lower_symlinks.push(path::join(path, name)),
+                // Nobody knows what it leads to.
+                NodeKind::Pending { .. } => {}
+                _ => return true,
             }
-            !below
+            false
         });
         for name in &whiteouts {
             match directory.children.get(name) {
@@ -108,8 +111,8 @@ impl Tree<'_> {
                 }
                 _ if node.links > 1 => {}
                 kind => {
-                    if let NodeKind::File(file) = kind {
-                        self.report.file_bytes += file.size;
+                    if let NodeKind::File(File { size, .. }) | NodeKind::Copied { size, .. } = kind {
+                        self.report.file_bytes += *size;
                     }
                     order.push(*child);
                 }
@@ -143,19 +146,14 @@ impl Tree<'_> {
                 return Ok(());
             }
             if still.len() == waiting.len() {
-                return self.refuse_pending(still[0]);
+                return if self.report.links_below { Ok(()) } else { self.refuse_pending(still[0]) };
             }
             waiting = still;
         }
     }
 
-    fn refuse_pending(&mut self, id: NodeId) -> Result<(), Error> {
+    fn refuse_pending(&self, id: NodeId) -> Result<(), Error> {
         let NodeKind::Pending { path, target } = &self.nodes[id].kind else { return Ok(()) };
-        let (path, target) = (path.clone(), target.clone());
-        let plain = path::components(&target, &self.limits)?.join(&b'/');
-        Err(match self.ask(&plain)? {
-            LowerEntry::Missing => Error::HardLinkTarget { path, target },
-            _ => Error::HardLinkIntoLower { path, target },
-        })
+        Err(Error::HardLinkTarget { path: path.clone(), target: target.clone() })
     }
 }

@@ -3,10 +3,13 @@
 //!
 //! No path from the archive goes further than this file: the writers see single names in directories.
 
+mod below;
 mod finish;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use walk::Missing;
 
 use crate::lower::{Lower, LowerEntry};
 use crate::metadata::{Metadata, allowed_xattrs};
@@ -50,6 +53,11 @@ pub(crate) enum NodeKind {
     },
     /// Resolved by `finish`. Gone after it.
     Alias(NodeId),
+    /// A file of the layers below that hard links of this one lead to, with its path there: the writers copy it.
+    Copied {
+        path: Vec<u8>,
+        size: u64,
+    },
     /// A symbolic link of the layers below that a path of this layer goes through. Gone after `finish`.
     Below(Vec<u8>),
 }
@@ -62,6 +70,13 @@ pub(crate) struct Directory {
     pub(crate) parent: NodeId,
     whiteouts: BTreeSet<Vec<u8>>,
     implied: bool,
+}
+
+impl Directory {
+    /// Whether no entry has named it or anything in it.
+    fn is_only_implied(&self) -> bool {
+        self.implied && !self.opaque && self.children.is_empty() && self.whiteouts.is_empty()
+    }
 }
 
 #[derive(Debug)]
@@ -81,10 +96,14 @@ pub(crate) struct Tree<'l> {
     last_parent: Option<(Vec<u8>, NodeId)>,
     metadata_bytes: u64,
     link_steps: u64,
+    copied_bytes: u64,
+    /// What is here because links lead to it.
+    copied: Vec<below::CopiedUp>,
     report: LayerReport,
 }
 
-/// The tree when all entries are in: only directories, files, symbolic links, devices and pipes are left.
+/// The tree when all entries are in: only directories, files (of this layer or copied), symbolic links, devices and pipes are
+/// left.
 #[derive(Debug)]
 pub(crate) struct Layer {
     pub(crate) nodes: Vec<Node>,
@@ -113,6 +132,8 @@ impl<'l> Tree<'l> {
             last_parent: None,
             metadata_bytes: 0,
             link_steps: 0,
+            copied_bytes: 0,
+            copied: Vec::new(),
             report: LayerReport::default(),
         }
     }
@@ -142,7 +163,7 @@ impl<'l> Tree<'l> {
         if parents.iter().any(|component| component.starts_with(WHITEOUT)) {
             return Err(Error::Whiteout { path, what: "an entry below a whiteout" });
         }
-        let Some(parent) = self.walk(parents, &path, true)? else {
+        let Some(parent) = self.walk(parents, &path, Missing::IsImplied)? else {
             return Err(Error::NotADirectory { parent: path.clone(), path });
         };
         if name == OPAQUE {
@@ -176,7 +197,7 @@ impl<'l> Tree<'l> {
                 }
                 NodeKind::Directory(Directory::default())
             }
-            Kind::HardLink(target) => match self.find(&target, &path)? {
+            Kind::HardLink(target) => match self.find_or_copy_up(&target, &path)? {
                 Some(id) => {
                     if matches!(self.nodes[id].kind, NodeKind::Directory(_)) {
                         return Err(Error::HardLinkToDirectory { path, target });

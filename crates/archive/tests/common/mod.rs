@@ -4,15 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use onggi_archive::erofs::Indexer;
 use onggi_archive::unpack::Unpacker;
-use onggi_archive::{Error, LayerReport, LayerSink, Limits, Lower};
+use onggi_archive::{Error, LayerReport, LayerSink, Limits, Lower, LowerEntry};
 use sha2::{Digest, Sha256};
 
 /// A tar built header by header, as right or wrong as a test wants it.
@@ -172,6 +173,63 @@ impl Made {
     }
 }
 
+/// Layers below, by a list of paths. A file's content is its size in x.
+pub(crate) struct Below(pub(crate) BTreeMap<&'static str, LowerEntry>);
+
+impl Lower for Below {
+    fn entry(&mut self, path: &[u8]) -> io::Result<LowerEntry> {
+        let path = std::str::from_utf8(path).unwrap();
+        Ok(self.0.get(path).cloned().unwrap_or(LowerEntry::Missing))
+    }
+
+    fn content(&mut self, path: &[u8]) -> io::Result<Box<dyn Read>> {
+        let LowerEntry::File { size, .. } = self.entry(path)? else { panic!("not a file") };
+        Ok(Box::new(io::repeat(b'x').take(size)))
+    }
+}
+
+/// The mtime of the handmade headers, left out of the expected lines.
+pub(crate) const USUAL_TIME: &str = " 1610612736.000000000";
+
+/// A tree (without the root) as lines.
+pub(crate) fn lines(tree: &BTreeMap<Vec<u8>, String>) -> Vec<String> {
+    tree.iter()
+        .filter(|(path, _)| !path.is_empty())
+        .map(|(path, line)| format!("{}: {line}", path.escape_ascii()).replace(USUAL_TIME, ""))
+        .collect()
+}
+
+/// Both forms, fed whole and in odd pieces, give this tree (without the root); the report of the last.
+#[track_caller]
+pub(crate) fn both_above(lower: &mut dyn Lower, tar: &[u8], expected: &[&str]) -> LayerReport {
+    let mut report = LayerReport::default();
+    for form in FORMS {
+        for step in [1 << 20, 97] {
+            let made = make(form, tar, lower, step).unwrap_or_else(|error| panic!("{form:?}: {error}"));
+            if form == Form::Index && step > tar.len() {
+                is_sound_to_fsck(&made);
+            }
+            assert_eq!(lines(&made.tree()), expected, "{form:?}, pieces of {step}");
+            assert_eq!(made.report.tar_bytes, tar.len() as u64);
+            report = made.report.clone();
+        }
+    }
+    report
+}
+
+/// Both forms refuse it above these, with this in the message.
+#[track_caller]
+pub(crate) fn refused_above(lower: &mut dyn Lower, tar: &[u8], message: &str) -> Error {
+    let mut last = None;
+    for form in FORMS {
+        let error = make(form, tar, lower, 1000).err();
+        let error = error.unwrap_or_else(|| panic!("{form:?} took what should fail with {message:?}"));
+        assert!(error.to_string().contains(message), "{form:?}: {error}, not {message}");
+        last = Some(error);
+    }
+    last.unwrap()
+}
+
 /// Makes the form from a tar that is fed in pieces of `step` bytes.
 pub(crate) fn make(form: Form, tar: &[u8], lower: &mut dyn Lower, step: usize) -> Result<Made, Error> {
     let directory = tempfile::tempdir().unwrap();
@@ -199,6 +257,41 @@ pub(crate) fn make(form: Form, tar: &[u8], lower: &mut dyn Lower, step: usize) -
             let root = directory.path().join("tree");
             Ok(Made { report, _mount: None, directory, root })
         }
+    }
+}
+
+/// The oldest erofs-utils whose check reads blocks of 512 bytes behind a device.
+const FSCK: (u32, u32) = (1, 8);
+
+/// Has `fsck.erofs` read an index and all files through it, where there is one that can; says so once where there is none.
+pub(crate) fn is_sound_to_fsck(made: &Made) {
+    static VERSION: std::sync::OnceLock<Option<(u32, u32)>> = std::sync::OnceLock::new();
+    let version = VERSION.get_or_init(|| {
+        let found = Command::new("fsck.erofs").arg("-V").output().ok();
+        // `fsck.erofs (erofs-utils) 1.9.4`; of old, on the other stream and without the package's name.
+        let said = found.map(|said| [said.stdout, said.stderr].concat()).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let version = said.split_whitespace().find_map(|word| {
+            let (major, rest) = word.split_once('.')?;
+            Some((major.parse().ok()?, rest.split('.').next()?.parse().ok()?))
+        });
+        let version = version.filter(|version| *version >= FSCK);
+        if version.is_none() {
+            let problem = format!("not tested: fsck.erofs is older than {FSCK:?} or not there: {said:?}\n");
+            io::stderr().write_all(problem.as_bytes()).unwrap();
+        }
+        version
+    });
+    if version.is_some() {
+        let (tar, image) = (made.path().join("layer.tar"), made.path().join("layer.erofs"));
+        let output = Command::new("fsck.erofs")
+            .arg(format!("--device={}", tar.display()))
+            .arg("--extract")
+            .arg(image)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && said.contains("No errors found"), "fsck.erofs: {said}");
     }
 }
 

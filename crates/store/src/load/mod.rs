@@ -27,6 +27,9 @@ use crate::{Store, blobs, images, remove};
 use onggi_record::{Durability, Prepared, sync_directory};
 use source::{DirectorySource, Source, TarSource};
 
+/// As many layers as overlayfs stacks (`OVL_MAX_STACK`).
+const MOST_LAYERS: usize = 500;
+
 /// Where an archive is.
 pub(crate) enum Input<'a> {
     Stream(&'a mut dyn Read),
@@ -251,12 +254,7 @@ fn place_layers(store: &Store, act: &Act, layers: &[Ingested]) -> Result<Vec<Lay
     for layer in layers {
         let mut variant = None;
         // Most layers name all their directories but the root, and most roots are as the plain index has them.
-        if !placed.is_empty()
-            && layers::read_record(&store.layout, &layer.diff_id)?
-                .implied
-                .as_ref()
-                .is_none_or(|implied| !implied.is_empty())
-        {
+        if layers::read_record(&store.layout, &layer.diff_id)?.depends_on_place(placed.is_empty()) {
             let lower = store.present(&placed)?;
             variant = layers::variant(&store.layout, act, &layer.diff_id, &lower)?;
         }
@@ -360,9 +358,13 @@ fn commit_all(
     Ok(loaded)
 }
 
-/// The config's diff ids, which must be as many as there are layers.
+/// The config's diff ids, which must be as many as there are layers, and no more than a container can stand on.
 pub(crate) fn diff_ids(config: &Config, layers: usize) -> Result<&[Digest], Error> {
     let diff_ids = &config.rootfs.diff_ids;
+    if layers > MOST_LAYERS {
+        let what = format!("an image of {layers} layers, where overlayfs stacks {MOST_LAYERS},");
+        return Err(Error::Unsupported { what });
+    }
     if diff_ids.len() != layers {
         let reason = format!("the config names {} layers and the manifest {layers}", diff_ids.len());
         return Err(Error::BadArchive { reason });

@@ -2,7 +2,9 @@
 #![allow(dead_code, clippy::unwrap_used)] // each test file uses a part of it
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use onggi_archive::tar::Kind;
@@ -10,6 +12,7 @@ use onggi_archive::write::Writer;
 use onggi_archive::{Metadata, Timestamp};
 use onggi_image::{Digest, media_type};
 use onggi_store::{LayerForm, LoadOptions, Loaded, Silent, Store};
+use rustix::mount::{MountFlags, UnmountFlags};
 use serde_json::{Value, json};
 
 /// A data root and a run root that go with it, mounts included.
@@ -73,6 +76,7 @@ pub(crate) enum Entry {
     Directory(u32),
     File(u32, &'static str),
     Link(&'static str),
+    HardLink(&'static str),
 }
 
 /// The tar of a layer.
@@ -83,7 +87,7 @@ pub(crate) fn layer(entries: &[(&str, Entry)]) -> Vec<u8> {
             path.as_bytes(),
             match entry {
                 Entry::Directory(mode) | Entry::File(mode, _) => *mode,
-                Entry::Link(_) => 0o777,
+                Entry::Link(_) | Entry::HardLink(_) => 0o777,
             },
         );
         let metadata = metadata(mode);
@@ -95,9 +99,50 @@ pub(crate) fn layer(entries: &[(&str, Entry)]) -> Vec<u8> {
             Entry::Link(target) => {
                 tar.entry(path, &metadata, &Kind::Symlink(target.as_bytes().to_vec())).unwrap();
             }
+            Entry::HardLink(target) => {
+                tar.entry(path, &metadata, &Kind::HardLink(target.as_bytes().to_vec())).unwrap();
+            }
         }
     }
     tar.finish().unwrap()
+}
+
+/// A read-only overlay over some layers, unmounted at the end.
+pub(crate) struct Overlay {
+    pub(crate) target: PathBuf,
+}
+
+impl Overlay {
+    pub(crate) fn new(roots: &Roots, lower: &[PathBuf]) -> Overlay {
+        let target = roots.directory.path().join("merged");
+        fs::create_dir_all(&target).unwrap();
+        // A lower directory more, since overlayfs wants two for a mount without an upper one.
+        let empty = roots.directory.path().join("empty");
+        fs::create_dir_all(&empty).unwrap();
+        let lower: Vec<_> = lower.iter().chain([&empty]).map(|path| path.to_str().unwrap()).collect();
+        let options = format!("lowerdir={}", lower.join(":"));
+        let options = std::ffi::CString::new(options).unwrap();
+        rustix::mount::mount("overlay", &target, "overlay", MountFlags::RDONLY, options.as_c_str()).unwrap();
+        Overlay { target }
+    }
+
+    pub(crate) fn mode(&self, path: &str) -> u32 {
+        self.metadata(path).mode() & 0o7777
+    }
+
+    pub(crate) fn metadata(&self, path: &str) -> fs::Metadata {
+        fs::symlink_metadata(self.target.join(path)).unwrap()
+    }
+
+    pub(crate) fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.target.join(path)).ok()
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        rustix::mount::unmount(&self.target, UnmountFlags::DETACH).unwrap();
+    }
 }
 
 fn metadata(mode: u32) -> Metadata {
