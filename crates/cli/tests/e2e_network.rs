@@ -205,6 +205,30 @@ fn what_was_left_behind_is_swept() {
     assert_eq!(onggi.leftovers(), Vec::<String>::new());
 }
 
+#[test]
+fn what_cannot_be_had_is_said_with_what_can() {
+    let onggi = busybox();
+    onggi.ok(["network", "create", "--subnet", "10.191.2.0/24", "shop"]);
+    onggi.ok(["create", "--name", "jar", "busybox", "true"]);
+    for (words, code, text) in [
+        (&["network", "create", "--ingress", "x"][..], 1, "--ingress of networks is not built"),
+        (&["network", "create", "--config-only=true", "x"], 1, "--config-only of networks is not built"),
+        (&["network", "create", "--ipv4=false", "x"], 1, "--ipv4 of networks is not built"),
+        (&["network", "connect", "host", "jar"], 1, "connected to host network"),
+        (&["network", "disconnect", "host", "jar"], 1, "connected to host network"),
+        (&["network", "connect", "none", "jar"], 1, "private (none) mode"),
+        (
+            &["run", "--rm", "--network", "shop", "--ip", "10.191.2.1", "busybox", "true"],
+            125,
+            "10.191.2.1 is the gateway of network shop",
+        ),
+        (&["run", "--rm", "-p", "203.0.113.9:8080:80", "busybox", "true"], 125, "`ip address` shows them"),
+    ] {
+        onggi.run(words).code(code).says(text);
+    }
+    onggi.ok(["network", "create", "--ingress=false", "--ipv4", "plain"]);
+}
+
 /// Removing a network beside connecting to it: one of both is first, and the other is told so.
 #[test]
 fn a_network_that_goes_while_somebody_comes() {

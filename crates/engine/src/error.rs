@@ -236,6 +236,9 @@ impl Diagnose for Error {
             Error::Io { source, .. } | Error::Kernel { source, .. } => {
                 return onggi_error::limit_hint(source);
             }
+            Error::Start { errno: NO_SUCH_ADDRESS, .. } => {
+                "what stands before the host's port is one of the host's own addresses: `ip address` shows them".to_owned()
+            }
             Error::Start { errno, .. } | Error::Exec { errno, .. } => {
                 return onggi_error::limit_hint(&std::io::Error::from_raw_os_error(*errno));
             }
@@ -255,6 +258,9 @@ impl Diagnose for Error {
         })
     }
 }
+
+/// `EADDRNOTAVAIL`
+const NO_SUCH_ADDRESS: i32 = 99;
 
 impl From<onggi_record::Error> for Error {
     fn from(source: onggi_record::Error) -> Error {

@@ -26,6 +26,9 @@ pub enum Error {
     Lookup { host: String, server: IpAddr, reason: String },
     #[error("connect to {}{address}: {}", if *is_proxy { "the proxy " } else { "" }, reason(source))]
     Connect { address: String, is_proxy: bool, source: io::Error },
+    /// `proxy` is how its address is written in the environment, without a password.
+    #[error("the proxy {proxy}: {source}")]
+    ProxyName { proxy: String, source: Box<Error> },
     #[error("the proxy {proxy} does not connect to {host}: {reason}")]
     Proxy { proxy: String, host: String, reason: String },
     #[error("TLS with {host}: {problem}")]
@@ -167,6 +170,7 @@ impl Error {
             Error::NoSuchHost { .. }
                 | Error::Lookup { .. }
                 | Error::Connect { .. }
+                | Error::ProxyName { .. }
                 | Error::Proxy { .. }
                 | Error::Tls { .. }
                 | Error::Exchange { .. }
@@ -206,6 +210,7 @@ impl Diagnose for Error {
             }
             Error::Lookup { .. }
             | Error::Connect { .. }
+            | Error::ProxyName { .. }
             | Error::Proxy { .. }
             | Error::Tls { .. }
             | Error::Exchange { .. }
@@ -239,9 +244,12 @@ impl Diagnose for Error {
             }
         };
         Some(match self {
-            Error::NoSuchHost { .. } => "is the registry's name spelled right? /etc/resolv.conf names the servers that were asked".to_owned(),
-            Error::Lookup { .. } => "/etc/resolv.conf names the name servers; is the network up?".to_owned(),
+            Error::NoSuchHost { .. } => "is the registry's name spelled right? /etc/resolv.conf names the servers that were asked; where only a proxy leads out, set HTTPS_PROXY".to_owned(),
+            Error::Lookup { .. } => "/etc/resolv.conf names the name servers; is the network up? Where only a proxy leads out, set HTTPS_PROXY".to_owned(),
+            Error::ProxyName { .. } => "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names it: http://[USER:PASSWORD@]HOST[:PORT]".to_owned(),
+            Error::Proxy { reason, .. } if reason.contains(PROXY_AUTHENTICATION) => "it wants a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT".to_owned(),
             Error::Connect { address, is_proxy, source } => return Error::hint_of_connect(address, *is_proxy, source),
+            Error::BadAnswer { .. } => "is it a registry? A network that wants a log-in first answers in its place".to_owned(),
             Error::Proxy { .. } => "HTTPS_PROXY names the proxy, NO_PROXY the hosts that are reached without it".to_owned(),
             Error::Tls { host, problem } => match problem {
                 TlsProblem::UnknownAuthority => format!(
@@ -252,11 +260,13 @@ impl Diagnose for Error {
                     jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC")
                 ),
                 TlsProblem::NotTls => format!("if it is meant to speak plain HTTP, add `insecure = {host:?}` under [registry] in onggi.toml"),
-                TlsProblem::WrongName(_) | TlsProblem::Other(_) => return None,
+                TlsProblem::WrongName(_) => format!("another host answers for {host}: is the name right, or is there a proxy in between that HTTPS_PROXY should name?"),
+                TlsProblem::Other(_) => return None,
             },
             Error::Unauthorized { registry, had_credentials, .. }
             | Error::PullDenied { registry, had_credentials, .. }
             | Error::PushDenied { registry, had_credentials, .. } => login(registry, *had_credentials),
+            Error::ManifestUnknown { message, .. } if message.starts_with("name unknown") => "the registry has no repository of this name; is it spelled right?".to_owned(),
             Error::ManifestUnknown { .. } => "is the tag spelled right?".to_owned(),
             Error::RateLimited { wait, registry, .. } => match wait {
                 Some(wait) => format!("it asks to wait {} seconds; `onggi login{}` may raise the limit", wait.as_secs(), login_argument(registry)),
@@ -274,7 +284,45 @@ impl Diagnose for Error {
     }
 }
 
+/// The status of a proxy that wants credentials (RFC 9110, section 15.5.8).
+const PROXY_AUTHENTICATION: &str = "407";
+
 /// Docker Hub goes without saying.
 fn login_argument(registry: &str) -> String {
     if registry == "docker.io" { String::new() } else { format!(" {registry}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_s_hint_is_the_next_thing_to_do() {
+        let unknown =
+            |message: &str| Error::ManifestUnknown { reference: "a/b:1".into(), message: message.into() };
+        let no_host = || Error::NoSuchHost { host: "proxy.test".into() };
+        let proxy =
+            |reason: &str| Error::Proxy { proxy: "p:1".into(), host: "r.test".into(), reason: reason.into() };
+        let tls = |problem| Error::Tls { host: "r.test".into(), problem };
+        let bad = Error::BadAnswer { url: "https://r.test/".into(), reason: "x".into() };
+        for (error, expected) in [
+            (unknown("manifest unknown"), "is the tag spelled right"),
+            (unknown("name unknown: repository name not known"), "no repository of this name"),
+            (no_host(), "set HTTPS_PROXY"),
+            (
+                Error::ProxyName { proxy: "proxy.test:80".into(), source: Box::new(no_host()) },
+                "http://[USER:PASSWORD@]",
+            ),
+            (proxy("it answered 407 Proxy Authentication Required"), "wants a password"),
+            (proxy("it answered 403 Forbidden"), "NO_PROXY"),
+            (tls(TlsProblem::WrongName(vec!["else.test".into()])), "another host answers for r.test"),
+            (tls(TlsProblem::NotYetValid), "timedatectl"),
+            (bad, "wants a log-in"),
+        ] {
+            let hint = error.hint().unwrap_or_default();
+            assert!(hint.contains(expected), "{error}: {hint}");
+        }
+        let named = Error::ProxyName { proxy: "proxy.test:80".into(), source: Box::new(no_host()) };
+        assert_eq!(named.to_string(), "the proxy proxy.test:80: lookup proxy.test: no such host");
+    }
 }

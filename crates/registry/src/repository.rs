@@ -41,6 +41,9 @@ pub(crate) struct Call<'a> {
     pub(crate) payload: Payload<'a>,
 }
 
+/// What a network that wants a log-in in a browser answers in everybody's place.
+const WEB_PAGE: &str = "text/html";
+
 /// What is understood, so that a registry does not give what is older.
 const MANIFESTS: [&str; 4] =
     [media_type::OCI_INDEX, media_type::DOCKER_INDEX, media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST];
@@ -163,6 +166,9 @@ impl<'c> Repository<'c> {
             });
         }
         let head = response.head.clone();
+        if head.header("content-type").is_some_and(|kind| kind.starts_with(WEB_PAGE)) {
+            return Err(Error::bad_answer(&url, format!("it is a web page ({WEB_PAGE}), no manifest")));
+        }
         let bytes = self.client.document(what, response, DOCUMENT_LIMIT)?;
         let said = head.header("docker-content-digest").and_then(|text| Digest::parse(text).ok());
         let wanted = Digest::parse(reference).ok();

@@ -235,6 +235,12 @@ fn lies_about_digests_and_kinds() {
         ("1", as_index.into_bytes(), vec![("Content-Type", oci.clone())], "both"),
         ("1", one.as_bytes().to_vec(), vec![], "version 1 is not supported"),
         ("1", b"<html>".to_vec(), vec![("Content-Type", oci.clone())], "not valid"),
+        (
+            "1",
+            b"<html>".to_vec(),
+            vec![("Content-Type", "text/html; charset=utf-8".to_owned())],
+            "a web page",
+        ),
         ("by digest", b"{}".to_vec(), vec![("Content-Type", oci)], "has the digest"),
     ];
     for (reference, bytes, headers, expected) in table {

@@ -44,18 +44,13 @@ fn build() -> clap::Command {
             "com.docker.network.driver.mtu, com.docker.network.bridge.name",
         ))
         .args(
-            [
-                "aux-address",
-                "config-from",
-                "config-only",
-                "ingress",
-                "ipam-driver",
-                "ipam-opt",
-                "ipv4",
-                "scope",
-            ]
-            .map(|name| values(name, None, "VALUE", "Not built").hide(true).num_args(0..=1)),
+            ["aux-address", "config-from", "ipam-driver", "ipam-opt", "scope"]
+                .map(|name| values(name, None, "VALUE", "Not built").hide(true).num_args(0..=1)),
         )
+        .args(["config-only", "ingress", "ipv4"].map(|name| {
+            let yes_or_no = values(name, None, "BOOL", "Not built").hide(true).num_args(0..=1);
+            yes_or_no.require_equals(true).default_missing_value("true")
+        }))
         .arg(argument("network", "NETWORK", "Its name"))
 }
 
@@ -72,7 +67,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         ("ingress", &["false"]),
         ("ipam-driver", &["default"]),
         ("ipam-opt", &[]),
-        ("ipv4", &["true", ""]),
+        ("ipv4", &["true"]),
         ("scope", &["local"]),
     ] {
         if texts(matches, name).iter().any(|given| !harmless.contains(&given.as_str())) {

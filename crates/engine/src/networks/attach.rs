@@ -351,7 +351,10 @@ fn check(network: &Network, wanted: &NetworkRequest) -> Result<(), Error> {
             return invalid(format!("no configured subnet contains IP address {address}"));
         }
         if range.gateway == address {
-            return Err(onggi_net::Error::AddressTaken { address }.into());
+            return invalid(format!(
+                "Address already in use: {address} is the gateway of network {}",
+                network.name
+            ));
         }
     }
     Ok(())

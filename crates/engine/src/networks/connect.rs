@@ -32,15 +32,12 @@ impl Engine {
     /// # Errors
     /// It is on it already, or has no network namespace of its own.
     pub fn network_connect(&self, id: &ContainerId, wanted: &NetworkRequest) -> Result<(), Error> {
+        check_joinable(&wanted.name)?;
         let network = self.find_network(&wanted.name)?;
         let (before, live, _lock) = self.hold(id)?;
         match &before.request.network {
             request::Network::Bridge => {}
-            request::Network::None => {
-                return Err(invalid(
-                    "container cannot be connected to multiple networks with one of the networks in private (none) mode",
-                ));
-            }
+            request::Network::None => return Err(invalid(PRIVATE)),
             request::Network::Host | request::Network::Container(_) => {
                 return Err(invalid(
                     "container sharing network namespace with another container or host cannot be connected to any other network",
@@ -116,6 +113,7 @@ impl Engine {
     /// # Errors
     /// It is not on it.
     pub fn network_disconnect(&self, id: &ContainerId, name: &str) -> Result<(), Error> {
+        check_joinable(name)?;
         let network = match self.find_network(name) {
             Err(Error::NoSuchNetwork { .. }) => None,
             other => Some(other?),
@@ -282,6 +280,21 @@ impl Engine {
             }
             Err(error) => Err(self.monitor_error(id, &error)),
         }
+    }
+}
+
+/// Docker's words.
+const PRIVATE: &str =
+    "container cannot be connected to multiple networks with one of the networks in private (none) mode";
+
+/// Those that are no networks are had by `--network` of `run`, from the beginning to the end.
+fn check_joinable(name: &str) -> Result<(), Error> {
+    match name {
+        "host" => {
+            Err(invalid("container cannot be disconnected from host network or connected to host network"))
+        }
+        "none" => Err(invalid(PRIVATE)),
+        _ => Ok(()),
     }
 }
 

@@ -51,7 +51,13 @@ impl Dialer {
     }
 
     fn connect(&self, origin: &Origin, is_proxy: bool) -> Result<Patient, Error> {
-        let addresses = resolve::resolve(&origin.host, &*self.watch)?;
+        let addresses = resolve::resolve(&origin.host, &*self.watch);
+        let addresses = addresses.map_err(|error| match error {
+            Error::NoSuchHost { .. } | Error::Lookup { .. } if is_proxy => {
+                Error::ProxyName { proxy: origin.authority(), source: Box::new(error) }
+            }
+            other => other,
+        })?;
         tcp::connect(origin, &addresses, is_proxy, self.config.silence, &self.watch)
     }
 }
