@@ -86,7 +86,7 @@ fn a_damaged_table_is_not_whole() {
     for damage in [
         &["flush", "chain", "inet", "onggi", "forward"][..],
         &["flush", "table", "inet", "onggi"],
-        &["delete", "chain", "inet", "onggi", "layout-3"],
+        &["delete", "chain", "inet", "onggi", "layout-4"],
         &["flush", "ruleset"],
     ] {
         table.rebuild(&mut socket, &[]).unwrap();
@@ -97,7 +97,7 @@ fn a_damaged_table_is_not_whole() {
     }
     // Of another version: a command makes it anew, and a monitor leaves it alone.
     table.rebuild(&mut socket, &[]).unwrap();
-    output("nft", &["delete", "chain", "inet", "onggi", "layout-3"]);
+    output("nft", &["delete", "chain", "inet", "onggi", "layout-4"]);
     output("nft", &["add", "chain", "inet", "onggi", "layout-9"]);
     assert!(!table.is_whole(&mut socket).unwrap() && table.stands(&mut socket).unwrap());
 }
@@ -136,7 +136,7 @@ fn changes_of_others_wake_and_onggi_s_own_do_not() {
     table.apply(&mut socket, std::slice::from_ref(&web), &[]).unwrap();
     assert!(!watch.heard(), "what Onggi adds");
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&file, "table ip new {}\ndelete chain inet onggi layout-3\n").unwrap();
+    std::fs::write(&file, "table ip new {}\ndelete chain inet onggi layout-4\n").unwrap();
     let others = ["-f", file.path().to_str().unwrap()];
     for damage in [
         &["add", "chain", "ip", "other", "one"][..],

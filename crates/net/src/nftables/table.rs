@@ -15,7 +15,7 @@ use crate::netlink::Socket;
 use crate::netlink::message::{Attributes, DUMP};
 
 /// A chain that nothing leads to: which version of the table this is. A table without it is made anew.
-const STAMP: &str = "layout-3";
+const STAMP: &str = "layout-4";
 /// What the stamps of all versions begin with.
 const STAMPS: &str = "layout-";
 
@@ -39,20 +39,26 @@ fn rules() -> Vec<(&'static str, Rule)> {
     let rule = Rule::new;
     let mut rules = vec![
         // A bridge takes packets to 127.0.0.0/8 (`route_localnet`), which answers to published ports need and containers must not send
-        // (CVE-2020-8558).
-        (GUARD, rule().interface_in(Meta::InName, BRIDGES).loopback_address(true).verdict(Verdict::Drop)),
-        (GUARD, rule().interface_in(Meta::InName, BRIDGES).loopback_address(false).verdict(Verdict::Drop)),
+        // (CVE-2020-8558). Each packet of the host comes by here: one byte is compared before a name is looked up.
+        (GUARD, rule().loopback_address(true).interface_in(Meta::InName, BRIDGES).verdict(Verdict::Drop)),
+        (GUARD, rule().loopback_address(false).interface_in(Meta::InName, BRIDGES).verdict(Verdict::Drop)),
         // What is published on the host's loopback is for the host: its own packets come by `output`. Redirected here, those of a neighbour
         // would get past the kernel's refusal of such addresses, which follows.
         (PREROUTING, rule().loopback_address(true).verdict(Verdict::Accept)),
+        // Nearly every packet belongs to a known connection, and should look up as little as can be; those of internal networks are looked at
+        // each, so that nothing goes on that began while there was no table.
+        (
+            FORWARD,
+            rule()
+                .tracked(Tracked::Known)
+                .interface_not_in(Meta::InName, INTERNAL)
+                .interface_not_in(Meta::OutName, INTERNAL)
+                .verdict(Verdict::Accept),
+        ),
         // Between containers of one network, where bridged packets come by here at all (br_netfilter).
         (FORWARD, rule().interfaces_in(INSIDE).verdict(Verdict::Accept)),
         (FORWARD, rule().interface_in(Meta::InName, INTERNAL).verdict(Verdict::Drop)),
         (FORWARD, rule().interface_in(Meta::OutName, INTERNAL).verdict(Verdict::Drop)),
-        (
-            FORWARD,
-            rule().interface_in(Meta::OutName, BRIDGES).tracked(Tracked::Known).verdict(Verdict::Accept),
-        ),
         // What was published, and nothing else: neither from outside nor from another network.
         (
             FORWARD,
