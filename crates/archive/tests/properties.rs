@@ -1,15 +1,18 @@
-//! Random trees, archived by GNU tar, Python and bsdtar, must come out of both forms as GNU tar and umoci unpack them; and
+//! Random trees, archived by GNU tar, Python and bsdtar, must come out of both forms as GNU tar, umoci and containerd unpack them; and
 //! no bytes whatever may make the parser panic, loop or take memory that nothing in the input stands for.
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
-use std::process::Command;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use common::{FORMS, Header, Tar, make, tree};
+use common::{FORMS, Form, Header, Tar, make, tree};
 use onggi_archive::erofs::Indexer;
 use onggi_archive::{Error, LayerSink, Limits, NoLower};
 use proptest::prelude::*;
@@ -194,11 +197,9 @@ fn unpacked_by_gnu_tar(archive: &[u8]) -> Lines {
     tree(&out)
 }
 
-/// What umoci makes of the archive, as the only layer of an image.
-fn unpacked_by_umoci(archive: &[u8]) -> Lines {
+/// An OCI layout whose only image has the archive as its only layer.
+fn write_layout(layout: &Path, archive: &[u8]) {
     use sha2::{Digest, Sha256};
-    let directory = tempfile::tempdir().unwrap();
-    let layout = directory.path().join("layout");
     std::fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
     std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     let blob = |kind: &str, bytes: &[u8]| {
@@ -215,23 +216,100 @@ fn unpacked_by_umoci(archive: &[u8]) -> Lines {
     let config = blob("config.v1+json", config.as_bytes());
     let manifest = format!(r#"{{"schemaVersion":2,"config":{{{config}}},"layers":[{{{layer}}}]}}"#);
     let manifest = blob("manifest.v1+json", manifest.as_bytes());
-    let name = r#""annotations":{"org.opencontainers.image.ref.name":"x"}"#;
+    let name = r#""annotations":{"org.opencontainers.image.ref.name":"x","io.containerd.image.name":"example.com/x:x"}"#;
     let index = format!(r#"{{"schemaVersion":2,"manifests":[{{{manifest},{name}}}]}}"#);
     std::fs::write(layout.join("index.json"), index).unwrap();
+}
+
+/// What umoci makes of the archive, as the only layer of an image.
+fn unpacked_by_umoci(archive: &[u8]) -> Lines {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = directory.path().join("layout");
+    write_layout(&layout, archive);
     let out = directory.path().join("out");
     let image = format!("{}:x", layout.display());
     run(Command::new("umoci").args(["raw", "unpack", "--image", &image]).arg(&out));
     tree(&out)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
+/// A containerd of this test's own, ended with it.
+struct Containerd {
+    directory: tempfile::TempDir,
+    daemon: Child,
+}
 
-    #[test]
-    fn both_forms_are_what_others_unpack(ops in prop::collection::vec(op(), 1..60)) {
-        if common::without_root() {
-            return Ok(());
+impl Containerd {
+    /// `None`, and a word about it, where there is none.
+    fn start() -> Option<Containerd> {
+        if !is_installed("containerd") || !is_installed("ctr") {
+            let _ = std::io::stderr().write_all(b"not tested: there is no containerd here\n");
+            return None;
         }
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let log = std::fs::File::create(path("log")).unwrap();
+        let daemon = Command::new("containerd")
+            .arg("--root")
+            .arg(path("root"))
+            .arg("--state")
+            .arg(path("state"))
+            .arg("--address")
+            .arg(path("socket"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let this = Containerd { directory, daemon };
+        let given_up = Instant::now() + Duration::from_secs(60);
+        while UnixStream::connect(this.path("socket")).is_err() {
+            assert!(Instant::now() < given_up, "containerd: {:?}", std::fs::read_to_string(this.path("log")));
+            std::thread::yield_now();
+        }
+        Some(this)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn ctr(&self, arguments: &[&str]) {
+        run(Command::new("ctr").arg("--address").arg(self.path("socket")).args(arguments));
+    }
+
+    /// What it makes of the archive, as the only layer of an image.
+    fn unpacked(&self, archive: &[u8]) -> Lines {
+        let (layout, tar, out) = (self.path("layout"), self.path("image.tar"), self.path("out"));
+        write_layout(&layout, archive);
+        run(Command::new("tar").arg("-c").arg("-f").arg(&tar).arg("-C").arg(&layout).arg("."));
+        std::fs::create_dir(&out).unwrap();
+        let (name, native, at) = ("example.com/x:x", ["--snapshotter", "native"], out.display().to_string());
+        self.ctr(&["images", "import", "--local", native[0], native[1], &tar.display().to_string()]);
+        self.ctr(&["images", "mount", native[0], native[1], name, &at]);
+        let lines = tree(&out);
+        self.ctr(&["images", "unmount", native[0], native[1], "--rm", &at]);
+        self.ctr(&["images", "rm", "--sync", name]);
+        std::fs::remove_dir(&out).unwrap();
+        std::fs::remove_dir_all(&layout).unwrap();
+        lines
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+#[test]
+fn both_forms_are_what_others_unpack() {
+    if common::without_root() {
+        return;
+    }
+    let containerd = Containerd::start();
+    let config = ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(ops in prop::collection::vec(op(), 1..60))| {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("tree");
         std::fs::create_dir(&root).unwrap();
@@ -241,26 +319,37 @@ proptest! {
             for form in FORMS {
                 let made = make(form, &archive, &mut NoLower, 10_240).unwrap();
                 similar(&made.tree(), &expected, &format!("{name}, {form:?}"))?;
-                if form == common::Form::Index {
+                if form == Form::Index {
                     common::is_sound_to_fsck(&made);
                 }
             }
             if name.ends_with("pax") && is_installed("umoci") {
                 similar(&unpacked_by_umoci(&archive), &expected, &format!("{name}, umoci"))?;
             }
+            if let (true, Some(containerd)) = (name.ends_with("pax"), &containerd) {
+                similar(&containerd.unpacked(&archive), &expected, &format!("{name}, containerd"))?;
+            }
         }
-    }
+    });
 }
 
 fn similar(found: &Lines, expected: &Lines, what: &str) -> Result<(), TestCaseError> {
     // bsdtar comes back to a directory for its hard links, and then GNU tar and umoci forget the directory's time.
     let timeless = what.starts_with("bsdtar");
+    // containerd has no times before 1970 and sets no attribute in trusted., and its snapshot is a copy, whose root is as old as that.
+    let by_containerd = what.ends_with("containerd");
     let line = |lines: &Lines, path: &Vec<u8>| {
-        let line = lines.get(path)?.clone();
-        if !timeless || !line.starts_with("dir ") {
-            return Some(line);
+        let mut line = lines.get(path)?.clone();
+        if let (true, Some(start)) = (by_containerd, line.find(" trusted.test=")) {
+            let end = line[start..].find(" user.test=").map_or(line.len(), |length| start + length);
+            line.replace_range(start..end, "");
         }
-        Some(line.split(' ').filter(|word| !word.contains('.') || word.contains('=')).collect())
+        let is_time = |word: &str| word.contains('.') && !word.contains('=');
+        let without_time = line.starts_with("dir ") && (timeless || by_containerd && path.is_empty());
+        let words = line.split(' ').filter(|word| !without_time || !is_time(word));
+        let before_1970 = |word: &str| by_containerd && word.starts_with('-') && is_time(word);
+        let words = words.map(|word| if before_1970(word) { "0.000000000" } else { word });
+        Some(words.collect::<Vec<_>>().join(" "))
     };
     for path in expected.keys().chain(found.keys()) {
         prop_assert_eq!(line(found, path), line(expected, path), "{}: {}", what, path.escape_ascii());

@@ -285,8 +285,9 @@ pub(crate) fn is_sound_to_fsck(made: &Made) {
     if version.is_some() {
         let (tar, image) = (made.path().join("layer.tar"), made.path().join("layer.erofs"));
         let output = Command::new("fsck.erofs")
+            // So that it says that it has found nothing.
+            .args(["-d3", "--extract"])
             .arg(format!("--device={}", tar.display()))
-            .arg("--extract")
             .arg(image)
             .output()
             .unwrap();
