@@ -32,8 +32,18 @@ pub enum Layout {
 pub struct Hierarchy {
     /// `["cpu", "cpuacct"]`, or one `name=…` for a hierarchy that controls nothing.
     pub controllers: Vec<String>,
-    /// The mount point.
+    /// The mount point, or for an ordinary user the group in it that was delegated.
     pub root: PathBuf,
+}
+
+impl Hierarchy {
+    /// What it is mounted as by custom (cgroups(7)): `cpu,cpuacct`, and `systemd` for `name=systemd`. No two hierarchies have the same.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let names: Vec<&str> =
+            self.controllers.iter().map(|name| name.strip_prefix("name=").unwrap_or(name)).collect();
+        names.join(",")
+    }
 }
 
 impl Layout {
@@ -336,6 +346,19 @@ mod tests {
 
         let read_only = HYBRID.replace("unified rw", "unified ro");
         assert_eq!(detect_at(&read_only, "").unwrap(), Layout::V1 { hierarchies, unified: None });
+    }
+
+    #[test]
+    fn what_was_delegated_keeps_the_name_of_its_hierarchy() {
+        let layout = detect_at(HYBRID, "").unwrap();
+        let own = "3:name=systemd:/kim\n2:cpu,cpuacct:/kim\n1:cpuset:/kim\n0::/\n";
+        let Layout::V1 { hierarchies, unified } = layout.delegated(own, &|path| path.ends_with("kim")) else {
+            panic!("version 1 stays version 1")
+        };
+        assert_eq!(unified, None);
+        assert_eq!(hierarchies[0].root, Path::new("/sys/fs/cgroup/cpu,cpuacct/kim"));
+        let names: Vec<String> = hierarchies.iter().map(Hierarchy::name).collect();
+        assert_eq!(names, ["cpu,cpuacct", "cpuset", "systemd"]);
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn what_needs_a_delegated_cgroup_is_refused_by_name() {
     for (flags, named) in [
         (["-m", "64m"], "memory limit"),
         (["--pids-limit", "64"], "pids limit"),
-        (["--cpus", "1"], "cpu"),
+        (["--cpus", "1"], "--cpus cannot be had"),
         (["--pid", "host"], "--pid host"),
     ] {
         let words = ["run", "--rm"].iter().chain(&flags).chain(&["busybox", "true"]);
@@ -116,6 +116,46 @@ fn what_needs_a_delegated_cgroup_is_refused_by_name() {
     onggi.run(["update", "-m", "64m", "jar"]).code(1).says("memory limit").says(lacks);
     onggi.run(["run", "--rm", "--isolation", "process", "busybox", "true"]).code(125).says("needs root");
     assert_eq!(onggi.ok(["ps", "-aq"]).lines().count(), 1, "nothing is left of what was refused");
+}
+
+#[test]
+fn what_is_delegated_is_as_root_s() {
+    // One group, of the same name in each, is delegated of so many hierarchies. On version 2 it is always the one tree.
+    for hierarchies in [&["memory", "pids"][..], &["memory", "pids", "cpu", "freezer", "cpuacct"]] {
+        let onggi = busybox();
+        onggi.delegate(hierarchies);
+        let seen = onggi.ok(["run", "--rm", "-m", "64m", "busybox", "ls", "/sys/fs/cgroup"]);
+        let is_v2 = seen.contains("cgroup.procs");
+        if !is_v2 {
+            assert_eq!(seen.split_whitespace().count(), hierarchies.len(), "{seen}");
+            assert!(hierarchies.iter().all(|name| seen.lines().any(|line| line == *name)), "{seen}");
+        }
+        let limits = ["run", "-d", "--name", "jar", "-m", "64m", "--pids-limit", "20", "--network", "none"];
+        onggi.ok(limits.iter().chain(&["busybox", "sleep", "1000"]));
+        let memory = || {
+            let file = if is_v2 { "memory.max" } else { "memory/memory.limit_in_bytes" };
+            onggi.ok(["exec", "jar", "cat", &format!("/sys/fs/cgroup/{file}")])
+        };
+        assert_eq!(memory(), (64 << 20).to_string());
+        onggi.ok(["update", "-m", "32m", "--memory-swap", "-1", "jar"]);
+        assert_eq!(memory(), (32 << 20).to_string());
+        let figures = onggi.ok(["stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", "jar"]);
+        assert!(figures.ends_with(" / 32MiB 1"), "{figures}");
+        if is_v2 || hierarchies.contains(&"freezer") {
+            onggi.ok(["pause", "jar"]);
+            assert_eq!(onggi.inspect("jar", "{{.State.Status}}"), "paused");
+            onggi.ok(["unpause", "jar"]);
+            onggi.ok(["update", "--cpus", "0.5", "jar"]);
+        } else {
+            onggi
+                .run(["pause", "jar"])
+                .code(1)
+                .says("no freezer cgroup controller is delegated")
+                .says("hint: ");
+        }
+        assert_eq!(onggi.inspect("jar", "{{.State.Status}}"), "running");
+        onggi.ok(["rm", "-f", "jar"]);
+    }
 }
 
 #[test]

@@ -100,11 +100,19 @@ impl Engine {
         }
         match self.ask(id, &Request::Pause) {
             // The monitor's words come without what to do.
-            Err(Error::Refused { .. } | Error::Monitor { .. }) if self.cgroups()?.is_none() => {
+            Err(Error::Refused { .. } | Error::Monitor { .. }) if self.lacks_freezer()? => {
                 Err(onggi_cgroup::Error::NotDelegated { limit: "freezing", controller: "freezer" }.into())
             }
             other => other.map(|_| ()),
         }
+    }
+
+    /// Whether an ordinary user was delegated other groups at most. Version 2 freezes without a controller.
+    fn lacks_freezer(&self) -> Result<bool, Error> {
+        let layout = self.cgroups()?;
+        Ok(self.is_rootless()
+            && matches!(layout, onggi_cgroup::Layout::V1 { .. })
+            && !layout.has_controller("freezer"))
     }
 
     /// Lets every process go on.

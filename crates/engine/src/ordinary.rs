@@ -35,6 +35,10 @@ pub(crate) fn check(request: &RunRequest, cgroups: &Layout) -> Result<(), Error>
             return Err(Error::NeedsRoot { what });
         }
     }
+    if request.resources.nano_cpus.is_some() && !cgroups.has_controller("cpu") {
+        // The kernel's words for it, a period and a quota, are not what was typed.
+        return Err(onggi_cgroup::Error::NotDelegated { limit: "--cpus", controller: "cpu" }.into());
+    }
     let limit = match request.pid {
         PidMode::Private => return Ok(()),
         PidMode::Host => "--pid host",

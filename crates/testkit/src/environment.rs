@@ -79,6 +79,14 @@ impl TestEnv {
         self.user.as_ref().expect("an ordinary user").grant(lines);
     }
 
+    /// Delegates a control group of each of these version 1 hierarchies (`memory`), or of version 2's one tree, to the ordinary user.
+    ///
+    /// # Panics
+    /// If the commands are root's.
+    pub fn delegate(&self, hierarchies: &[&str]) {
+        self.user.as_ref().expect("an ordinary user").delegate(hierarchies);
+    }
+
     /// The process that holds the ordinary user's namespace, if one does.
     #[must_use]
     pub fn holder(&self) -> Option<Process> {
@@ -303,6 +311,9 @@ impl TestEnv {
                 left.push(format!("process {} {}", process.pid, process.read("cmdline")));
                 process.kill();
             }
+        }
+        if let Some(Err(error)) = self.user.as_ref().map(Ordinary::take_groups_back) {
+            left.push(format!("a process in a delegated control group: {error}"));
         }
         let named = |text: &str| ids.iter().any(|id| text.contains(id.as_str()));
         let cgroups = leaks::cgroups().into_iter().map(|path| path.display().to_string());

@@ -1,12 +1,17 @@
 //! An ordinary user for tests, whom the machine does not have: the three files that tell the system of users are the test's own, bound
 //! over /etc in a mount namespace that ends with the command. So is the device of tunnels, which only udev lets everybody use.
+//! Control groups are delegated as docs/rootless.md says.
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::{CWD, FileType, Mode, chmod, makedev, mknodat};
+
+use crate::PATIENCE;
 
 /// The user's id and group, and the first of the ids that the user may give away.
 const USER: u32 = 54_321;
@@ -14,7 +19,8 @@ const GRANTED: u32 = 1_500_000_000;
 
 /// Runs as the user what follows; `$1` is where the files are.
 const SCRIPT: &str = "set -e; for file in passwd subuid subgid; do mount --bind \"$1/$file\" /etc/$file; done; \
-    if [ -e /dev/net/tun ]; then mount --bind \"$1/tun\" /dev/net/tun; fi; shift; \
+    if [ -e /dev/net/tun ]; then mount --bind \"$1/tun\" /dev/net/tun; fi; \
+    while read -r group; do echo $$ >\"$group/cgroup.procs\"; done <\"$1/groups\"; shift; \
     exec setpriv --reuid 54321 --regid 54321 --clear-groups -- \"$@\"";
 
 /// The user's files.
@@ -31,6 +37,7 @@ impl Ordinary {
         let passwd =
             format!("root:x:0:0::/root:/bin/sh\ntester:x:{USER}:{USER}::{}:/bin/sh\n", directory.display());
         fs::write(user.etc.join("passwd"), passwd).expect("a file of the test's");
+        fs::write(user.groups(), "").expect("a file of the test's");
         user.make_tunnel_device();
         user.grant(&format!("tester:{GRANTED}:65536\n"));
         user.own(directory);
@@ -51,6 +58,51 @@ impl Ordinary {
         }
     }
 
+    /// Delegates a group of each of these version 1 hierarchies, or of the one tree of version 2, to all commands from now on.
+    pub(crate) fn delegate(&self, hierarchies: &[&str]) {
+        let name = self.etc.parent().and_then(Path::file_name).expect("the test's directory");
+        let top = Path::new("/sys/fs/cgroup");
+        let roots = match top.join("cgroup.controllers").exists() {
+            true => {
+                let controllers = top.join("cgroup.subtree_control");
+                fs::write(controllers, "+cpu +memory +pids").expect("root may");
+                vec![top.to_owned()]
+            }
+            false => hierarchies.iter().map(|name| top.join(name)).collect(),
+        };
+        let mut lines = String::new();
+        for group in roots.iter().map(|root| root.join(name)) {
+            fs::create_dir(&group).expect("root may");
+            self.own(&group);
+            for file in fs::read_dir(&group).expect("a control group").flatten() {
+                self.own(&file.path());
+            }
+            lines.push_str(&format!("{}\n", group.display()));
+        }
+        fs::write(self.groups(), lines).expect("a file of the test's");
+    }
+
+    /// Takes back what was delegated, once nobody is in it. Whoever has ended is in it until process 1 has taken notice.
+    pub(crate) fn take_groups_back(&self) -> std::io::Result<()> {
+        let groups = fs::read_to_string(self.groups())?;
+        let deadline = Instant::now() + PATIENCE;
+        groups.lines().try_for_each(|group| {
+            loop {
+                match remove_groups(Path::new(group)) {
+                    Err(error) if error.kind() == ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                        std::thread::yield_now();
+                    }
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                    other => return other,
+                }
+            }
+        })
+    }
+
+    fn groups(&self) -> PathBuf {
+        self.etc.join("groups")
+    }
+
     /// Makes a file or directory the user's.
     pub(crate) fn own(&self, path: &Path) {
         chown(path, Some(USER), Some(USER)).expect("root may");
@@ -61,4 +113,14 @@ impl Ordinary {
         let words = ["--mount", "sh", "-c", SCRIPT, "sh"].map(OsString::from);
         words.into_iter().chain([self.etc.clone().into(), program.into()]).collect()
     }
+}
+
+/// A group and those in it. The files in them are the kernel's, and go with them.
+fn remove_groups(group: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(group)?.flatten() {
+        if entry.file_type()?.is_dir() {
+            remove_groups(&entry.path())?;
+        }
+    }
+    fs::remove_dir(group)
 }

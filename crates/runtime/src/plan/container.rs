@@ -449,7 +449,8 @@ fn is_filled_later(mount: &Mount) -> bool {
     matches!(&mount.source, Source::New { kind, .. } if kind == "tmpfs")
 }
 
-/// The container's own directory in each hierarchy, under the name that the hierarchy has on the host.
+/// The container's own directory in each hierarchy, under the name that the hierarchy has by custom: the host's directory may be a group
+/// that was delegated, which is called the same in all of them.
 ///
 /// Without a cgroup namespace on version 2 it is the host's whole tree, as with runc: `/proc/self/cgroup` then names a path in that tree. On
 /// version 1 runc shows the container's own directories there as well.
@@ -462,8 +463,7 @@ fn cgroup_view(layout: &Layout, cgroup: &onggi_cgroup::Plan, namespace: bool) ->
             let mut directories = Vec::new();
             let mut links = Vec::new();
             for hierarchy in hierarchies {
-                let Some(name) = hierarchy.root.file_name() else { continue };
-                let name = name.to_string_lossy().into_owned();
+                let name = hierarchy.name();
                 for controller in hierarchy.controllers.iter().filter(|&controller| *controller != name) {
                     if !controller.starts_with("name=") {
                         links.push(Link { path: controller.clone(), target: name.clone() });
