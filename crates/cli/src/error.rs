@@ -67,6 +67,7 @@ impl CliError {
         CliError::new(Kind::Unsupported, message)
     }
 
+    /// A person's word that ended the command before it had done anything that lasts.
     pub(crate) fn interrupted() -> CliError {
         let mut error = CliError::new(Kind::Interrupted, "interrupted; nothing is left behind");
         error.code = Some(130);
@@ -139,6 +140,14 @@ impl CliError {
         let message = match &error {
             Error::Start { message, .. } => format!("failed to start container \"{name}\": {message}"),
             Error::Exec { message, .. } => format!("exec in container \"{name}\": {message}"),
+            Error::Interrupted { .. } => {
+                let code = error.exit_code();
+                return CliError::new(
+                    Kind::Interrupted,
+                    format!("interrupted before \"{name}\" was started"),
+                )
+                .code(code);
+            }
             _ => return error.into(),
         };
         let mut result = CliError::from(error);

@@ -10,6 +10,8 @@ use onggi_error::{Diagnose, Kind};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    #[error("interrupted by signal {signal}")]
+    Interrupted { signal: i32 },
     #[error("No such container: {name}")]
     NoSuchContainer { name: String },
     #[error("multiple IDs found with provided prefix: {prefix}")]
@@ -126,6 +128,10 @@ impl Error {
     /// one that cannot be run, 125 for everything else (Docker's `toStatusError`).
     #[must_use]
     pub fn exit_code(&self) -> u8 {
+        if let Error::Interrupted { signal } = self {
+            // As a shell says it of a program that died of the signal.
+            return u8::try_from(128 + signal).unwrap_or(125);
+        }
         let (Error::Start { errno, message, .. } | Error::Exec { errno, message, .. }) = self else {
             return 125;
         };
@@ -146,6 +152,7 @@ impl Error {
 impl Diagnose for Error {
     fn kind(&self) -> Kind {
         match self {
+            Error::Interrupted { .. } => Kind::Interrupted,
             Error::NoSuchContainer { .. } | Error::NoSuchImage { .. } | Error::NoSuchVolume { .. } => {
                 Kind::NotFound
             }
@@ -211,7 +218,7 @@ impl Diagnose for Error {
                 format!("leave --platform out to run it as it is, or say --platform {found}")
             }
             Error::OtherSystem { host, .. } => format!("this host runs images for {host}"),
-            Error::NameInUse { name, .. } => format!("`onggi rm {name}` removes it"),
+            Error::NameInUse { name, .. } => format!("`onggi rm -f {name}` removes it, also if it runs"),
             Error::NoSuchImage { image } => {
                 format!(
                     "`onggi pull {image}` brings it from its registry; `onggi load -i FILE` takes what `docker save` writes"
@@ -239,6 +246,9 @@ impl Diagnose for Error {
             Error::Start { errno: NO_SUCH_ADDRESS, .. } => {
                 "what stands before the host's port is one of the host's own addresses: `ip address` shows them".to_owned()
             }
+            Error::Start { errno: NO_SUCH_PROTOCOL, message, .. } if message.contains("/sctp") => {
+                "this kernel speaks no SCTP: `modprobe sctp` loads it where it is a module".to_owned()
+            }
             Error::Start { errno, .. } | Error::Exec { errno, .. } => {
                 return onggi_error::limit_hint(&std::io::Error::from_raw_os_error(*errno));
             }
@@ -261,6 +271,8 @@ impl Diagnose for Error {
 
 /// `EADDRNOTAVAIL`
 const NO_SUCH_ADDRESS: i32 = 99;
+/// `EPROTONOSUPPORT`
+const NO_SUCH_PROTOCOL: i32 = 93;
 
 impl From<onggi_record::Error> for Error {
     fn from(source: onggi_record::Error) -> Error {

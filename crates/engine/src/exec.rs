@@ -11,7 +11,7 @@ use crate::container::status;
 use crate::error::Error;
 use crate::id::ContainerId;
 use crate::record::Record;
-use crate::request::ExecRequest;
+use crate::request::{ExecRequest, Interruption};
 use crate::session::{Session, Target, Timings, stream_pair};
 use crate::spec;
 use crate::state::Status;
@@ -69,10 +69,12 @@ impl Engine {
         };
         let mut descriptors = vec![memory.as_fd()];
         descriptors.extend(theirs.as_ref().map(AsFd::as_fd));
+        request.interruption.as_ref().map_or(Ok(()), Interruption::go_on)?;
         let start = connection.send(&question, &descriptors).map_err(fail)?;
         // Right behind it, so that even the end of a process that lives for a millisecond is heard.
         let condition = Condition::ExecExited { id: exec.clone() };
         let wait = connection.send(&Request::Wait { condition, finish: false }, &[]).map_err(fail)?;
+        onggi_sys::fault::point("engine.exec.sent");
         match connection.reply_to(start) {
             Ok(Reply::Started { .. }) => {}
             Ok(other) => return Err(fail(onggi_monitor::client::unexpected("exec", &other))),

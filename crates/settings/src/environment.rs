@@ -44,6 +44,8 @@ pub const MONITOR: &str = "ONGGI_MONITOR";
 pub const CONFIG: &str = "ONGGI_CONFIG";
 /// Kills the program at a named step (`onggi_sys::fault`); for tests.
 pub const FAULT: &str = "ONGGI_FAULT";
+/// Sends the program a signal at the step of `ONGGI_FAULT` instead of killing it; for tests.
+pub const FAULT_SIGNAL: &str = "ONGGI_FAULT_SIGNAL";
 /// A file to which each step passed is appended (`onggi_sys::fault`); for tests.
 pub const FAULT_TRACE: &str = "ONGGI_FAULT_TRACE";
 
@@ -71,7 +73,7 @@ pub fn unknown() -> Vec<String> {
 
 fn is_unknown(name: &str) -> bool {
     name.starts_with("ONGGI_")
-        && ![MONITOR, CONFIG, FAULT, FAULT_TRACE].contains(&name)
+        && ![MONITOR, CONFIG, FAULT, FAULT_SIGNAL, FAULT_TRACE].contains(&name)
         && !crate::KEYS.iter().any(|key| key.variable == name)
         && !OF_SCRIPTS.iter().any(|beginning| name.starts_with(beginning))
 }

@@ -2,16 +2,20 @@
 //!
 //! `ONGGI_FAULT=store.load.renamed` kills at the first passage of that point, `…:3` at the third. `ONGGI_FAULT_TRACE=FILE`
 //! appends the name of each point passed, one a line, so that a test can list the points of an act before it kills at each.
-//! Without either variable a point costs one load of an initialised cell.
+//! With `ONGGI_FAULT_SIGNAL=2` the program sends itself that signal there instead, and goes on if it outlives it (2: a person's Ctrl-C at
+//! that very step; 19: it stops until somebody continues it). Without any of the variables a point costs one load of an initialised cell.
 
 use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::Signal;
+
 #[derive(Debug)]
 struct Switch {
     name: Option<String>,
     passages_left: AtomicU32,
+    signal: Option<Signal>,
     trace: Option<std::ffi::OsString>,
 }
 
@@ -26,7 +30,12 @@ pub fn point(name: &str) {
         let _ = file.and_then(|mut file| file.write_all(format!("{name}\n").as_bytes()));
     }
     if switch.name.as_deref() == Some(name) && switch.passages_left.fetch_sub(1, Ordering::Relaxed) == 1 {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let own = rustix::process::getpid();
+        if let Some(signal) = switch.signal {
+            let _ = rustix::process::kill_process(own, signal);
+            return;
+        }
+        let _ = rustix::process::kill_process(own, Signal::KILL);
         // The first process of a namespace does not die by its own signals.
         std::process::exit(137);
     }
@@ -45,5 +54,7 @@ fn read_environment() -> Option<Switch> {
             None => (Some(text), 1),
         },
     };
-    Some(Switch { name, passages_left: AtomicU32::new(passages), trace })
+    let signal = std::env::var("ONGGI_FAULT_SIGNAL").ok();
+    let signal = signal.and_then(|number| Signal::from_named_raw(number.parse().ok()?));
+    Some(Switch { name, passages_left: AtomicU32::new(passages), signal, trace })
 }

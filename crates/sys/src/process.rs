@@ -97,6 +97,17 @@ pub fn ignore_file_size_signal() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
+/// Whether this process ignores the signal, as `nohup(1)` has it do and a shell has its background jobs.
+#[must_use]
+pub fn is_ignored(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: no new action is set, and the old one is written where there is room for it; zeroes are a valid one otherwise.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// Blocks every signal (but for those that cannot be), for a process that waits for them with [`wait_for_signal`].
 pub fn block_signals() {
     set_mask(true);

@@ -79,7 +79,7 @@ impl SignalQueue {
     ///
     /// # Errors
     /// None is known.
-    pub fn unblock(self) -> io::Result<()> {
+    pub fn unblock(&self) -> io::Result<()> {
         mask(libc::SIG_UNBLOCK, &set_of(&self.signals)?)
     }
 }

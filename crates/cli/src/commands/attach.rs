@@ -7,6 +7,7 @@ use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::flags::{self, argument, is, request, switch, text, value};
+use crate::terminal::held::Held;
 use crate::terminal::raw;
 use crate::terminal::session::{Wishes, follow};
 
@@ -43,7 +44,8 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         streams: Streams { stdin, stdout: true, stderr: true },
         detach_keys: request::keys(matches)?,
     };
-    let session = engine.attach(&id, &options)?;
     let proxy_signals = matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true);
-    follow(context, session, Wishes { stdin, proxy_signals, redraw: true, exec: false })
+    let held = Held::hold(tty, proxy_signals).map_err(|error| CliError::io("watch for signals", &error))?;
+    let session = engine.attach(&id, &options)?;
+    follow(context, session, Wishes { stdin, proxy_signals, redraw: true, exec: false }, held)
 }

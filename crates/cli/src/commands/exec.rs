@@ -7,6 +7,7 @@ use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::flags::{self, is, request, switch, text, texts, value, values};
+use crate::terminal::held::Held;
 use crate::terminal::raw;
 use crate::terminal::session::{Wishes, follow};
 
@@ -51,6 +52,8 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let tty = is(matches, "tty");
     let interactive = is(matches, "interactive") && !detach;
     raw::check(tty, interactive, true)?;
+    let engine = context.engine()?;
+    let held = Held::hold(tty, !detach).map_err(|error| CliError::io("watch for signals", &error))?;
     let request = ExecRequest {
         command: words.collect(),
         detach,
@@ -62,16 +65,22 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         privileged: is(matches, "privileged"),
         detach_keys: request::keys(matches)?,
         size: if tty { raw::size() } else { None },
+        interruption: Some(held.interruption()),
     };
-    let engine = context.engine()?;
     let session = engine.exec(&engine.resolve(&name)?, &request).map_err(|error| {
         let code = error.exit_code();
         let error = CliError::of_start(error, &name);
         if code == 125 { error } else { error.code(code) }
     })?;
     if detach {
+        held.release();
         return Ok(0);
     }
     // Docker's client leaves the program behind when it is interrupted; ours passes the signal on.
-    follow(context, session, Wishes { stdin: interactive, proxy_signals: true, redraw: false, exec: true })
+    follow(
+        context,
+        session,
+        Wishes { stdin: interactive, proxy_signals: true, redraw: false, exec: true },
+        held,
+    )
 }

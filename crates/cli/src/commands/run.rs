@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::flags::{container, is, request, text};
 use crate::output::plain::plain;
+use crate::terminal::held::Held;
 use crate::terminal::raw;
 use crate::terminal::session::{Wishes, follow};
 
@@ -67,22 +68,37 @@ pub(crate) fn execute(
     let cidfile = cidfile.map(CidFile::reserve).transpose()?;
     let engine = context.engine()?;
     let parsed = Instant::now();
-    let created = with_image(context, request, quiet, |engine| engine.create_to_start(request))?;
+    let (created, held) = with_image(context, request, quiet, |engine| {
+        // While an image is pulled a signal ends that; from here on there is something that has to be undone.
+        let held = Held::hold(request.tty, wishes.proxy_signals && request.attach.any())
+            .map_err(|source| onggi_engine::Error::Kernel { act: "watch for signals", source })?;
+        match engine.create_to_start(request) {
+            Ok(created) => Ok((created, held)),
+            Err(error) => {
+                held.release();
+                Err(error)
+            }
+        }
+    })?;
     for warning in &created.warnings {
         context.warn(warning);
     }
-    if let Some(file) = cidfile {
-        file.write(created.id.as_str())?;
-    }
+    let written = cidfile.map(|file| file.write(created.id.as_str())).transpose()?;
     let created_at = Instant::now();
     let options = StartOptions {
         attach: request.attach,
         detach_keys: request.detach_keys.clone(),
         size: if request.tty { raw::size() } else { None },
         timings: timings.is_some(),
+        interruption: Some(held.interruption()),
     };
     let session = engine.start(&created.id, &options).map_err(|error| {
         let code = error.exit_code();
+        if let onggi_engine::Error::Interrupted { .. } = error {
+            // Of a container that has never been.
+            let _ = written.map(fs::remove_file);
+            return CliError::interrupted().code(code);
+        }
         CliError::of_start(error, &created.name).code(code)
     })?;
     for warning in &session.warnings {
@@ -93,9 +109,10 @@ pub(crate) fn execute(
     }
     if !request.attach.any() {
         context.line(created.id.as_str())?;
+        held.release();
         return Ok(0);
     }
-    follow(context, session, wishes)
+    follow(context, session, wishes, held)
 }
 
 fn explain(context: &Context, request: &RunRequest) -> Result<u8, CliError> {
@@ -156,10 +173,12 @@ impl CidFile {
         }
     }
 
-    pub(crate) fn write(mut self, id: &str) -> Result<(), CliError> {
+    /// Answers where it is.
+    pub(crate) fn write(mut self, id: &str) -> Result<PathBuf, CliError> {
         self.written = true;
         let act = |path: &Path| format!("write the container ID file {}", path.display());
-        self.file.write_all(id.as_bytes()).map_err(|error| CliError::io(act(&self.path), &error))
+        self.file.write_all(id.as_bytes()).map_err(|error| CliError::io(act(&self.path), &error))?;
+        Ok(self.path.clone())
     }
 }
 

@@ -7,6 +7,7 @@ use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::flags::{self, arguments, is, request, switch, texts, value};
+use crate::terminal::held::Held;
 use crate::terminal::raw;
 use crate::terminal::session::{Wishes, follow};
 
@@ -40,19 +41,31 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         return attached(context, matches, name, interactive);
     }
     let engine = context.engine()?;
-    let options = StartOptions::default();
     context.each(&names, |name| {
         let id = engine.resolve(name)?;
+        let held = hold(false, false)?;
+        let options = StartOptions { interruption: Some(held.interruption()), ..StartOptions::default() };
         match engine.start(&id, &options) {
             Ok(session) => {
                 session.warnings.iter().for_each(|warning| context.warn(warning));
-                context.line(name)
+                context.line(name)?;
+                held.release();
+                Ok(())
             }
             // Docker answers 304, and its client says nothing of it.
             Err(onggi_engine::Error::AlreadyRunning { .. }) => context.line(name),
-            Err(error) => Err(CliError::of_start(error, name)),
+            Err(error) => {
+                let error = CliError::of_start(error, name);
+                // Without a word where the signal was for this program alone: the others are not to be started either.
+                held.release();
+                Err(error)
+            }
         }
     })
+}
+
+fn hold(tty: bool, proxy: bool) -> Result<std::sync::Arc<Held>, CliError> {
+    Held::hold(tty, proxy).map_err(|error| CliError::io("watch for signals", &error))
 }
 
 fn attached(context: &Context, matches: &ArgMatches, name: &str, interactive: bool) -> Result<u8, CliError> {
@@ -62,11 +75,14 @@ fn attached(context: &Context, matches: &ArgMatches, name: &str, interactive: bo
     let tty = config["Config"]["Tty"].as_bool().unwrap_or(false);
     let stdin = interactive && config["Config"]["OpenStdin"].as_bool().unwrap_or(false);
     raw::check(tty, stdin, false)?;
+    let proxy_signals = matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true);
+    let held = hold(tty, proxy_signals)?;
     let options = StartOptions {
         attach: Streams { stdin, stdout: true, stderr: true },
         detach_keys: request::keys(matches)?,
         size: if tty { raw::size() } else { None },
         timings: false,
+        interruption: Some(held.interruption()),
     };
     let session = engine.start(&id, &options).map_err(|error| {
         let code = error.exit_code();
@@ -74,6 +90,5 @@ fn attached(context: &Context, matches: &ArgMatches, name: &str, interactive: bo
         if code == 125 { error } else { error.code(code) }
     })?;
     session.warnings.iter().for_each(|warning| context.warn(warning));
-    let proxy_signals = matches.get_one::<bool>("sig-proxy").copied().unwrap_or(true);
-    follow(context, session, Wishes { stdin, proxy_signals, redraw: false, exec: false })
+    follow(context, session, Wishes { stdin, proxy_signals, redraw: false, exec: false }, held)
 }

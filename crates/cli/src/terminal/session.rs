@@ -7,11 +7,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use onggi_engine::{Controller, Session};
-use onggi_sys::signal_queue::{HIGHEST, SignalQueue};
+use onggi_sys::signal_queue::HIGHEST;
 
+use super::held::Held;
 use super::raw::{self, RawMode};
 use super::streams::{self, Ended};
 use crate::context::Context;
@@ -39,16 +41,25 @@ const SIGCHLD: i32 = 17;
 const SIGURG: i32 = 23;
 const SIGWINCH: i32 = 28;
 
+/// What ends a program that does not listen for it, and what people and service managers end programs by.
+pub(super) const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
 /// The exit code of a client that could not write the output of a program that ended well: a failure of Onggi's own.
 const OUTPUT_LOST: u8 = 125;
 
 /// So many SIGINT or SIGTERM end a client whose container does not end (Docker's number).
 const ENOUGH: u32 = 3;
 
-/// Follows the session. The exit code is the process's, 0 after detaching.
-pub(crate) fn follow(context: &Context, mut session: Session, wishes: Wishes) -> Result<u8, CliError> {
-    let signals = SignalQueue::block(&watched(session.tty, wishes.proxy_signals))
-        .map_err(|error| CliError::io("watch for signals", &error))?;
+/// Follows the session. The exit code is the process's, 0 after detaching. `signals`: those that were held back since it began.
+pub(crate) fn follow(
+    context: &Context,
+    mut session: Session,
+    wishes: Wishes,
+    signals: Arc<Held>,
+) -> Result<u8, CliError> {
+    if !session.tty && !wishes.proxy_signals {
+        signals.release();
+    }
     let raw = if session.tty && wishes.stdin { Some(RawMode::enter()?) } else { None };
     let controller = session.controller();
     let (tty, name) = (session.tty, session.name.clone());
@@ -61,7 +72,8 @@ pub(crate) fn follow(context: &Context, mut session: Session, wishes: Wishes) ->
         resize(&controller, 0);
     }
     let watched = name.clone();
-    spawn("signals", move || watch(&signals, &controller, &watched, tty))?;
+    let early = signals.take_early();
+    spawn("signals", move || watch(early, &signals, &controller, &watched, tty))?;
     let output = match session.stream.take() {
         Some(stream) => Some(connect(stream, tty, wishes.stdin)?),
         None => None,
@@ -145,9 +157,9 @@ fn spawn<T: Send + 'static>(
 
 /// Without a terminal, all that can be caught but what this program's own life is about. With one, only
 /// what must put the terminal back first, and its size.
-fn watched(tty: bool, proxy: bool) -> Vec<i32> {
+pub(super) fn watched(tty: bool, proxy: bool) -> Vec<i32> {
     if tty {
-        return vec![SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH];
+        return [&ENDING[..], &[SIGWINCH]].concat();
     }
     if !proxy {
         return Vec::new();
@@ -161,10 +173,21 @@ fn watched(tty: bool, proxy: bool) -> Vec<i32> {
         .collect()
 }
 
-fn watch(signals: &SignalQueue, controller: &Controller, name: &str, tty: bool) {
+/// Passes signals on, first those that came `early`: while the process began.
+fn watch(early: Vec<i32>, signals: &Held, controller: &Controller, name: &str, tty: bool) {
     let mut insisted = 0;
-    while let Ok(signal) = signals.next() {
-        if tty {
+    let mut early = early.into_iter();
+    loop {
+        let (signal, is_early) = match early.next() {
+            Some(signal) => (signal, true),
+            None => match signals.next() {
+                Ok(signal) => (signal, false),
+                Err(_) => return,
+            },
+        };
+        // Before the terminal was in raw mode its keys were signals to this program, and were meant for the container's.
+        let is_key = is_early && matches!(signal, SIGINT | SIGQUIT);
+        if tty && !is_key {
             if signal == SIGWINCH {
                 resize(controller, 0);
                 continue;

@@ -1,13 +1,39 @@
 //! What is asked of a container that is there, or of all of them. None of it is kept.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use onggi_monitor::policy::Restart;
 
 use super::{Limits, Streams};
+use crate::error::Error;
+
+/// Asks whether the caller wants a start undone, as long as it can be: up to the word to the monitor.
+#[derive(Clone)]
+pub struct Interruption(Arc<dyn Fn() -> Option<i32> + Send + Sync>);
+
+impl Interruption {
+    /// `asked` answers the signal because of which it is to be undone.
+    #[must_use]
+    pub fn new(asked: impl Fn() -> Option<i32> + Send + Sync + 'static) -> Interruption {
+        Interruption(Arc::new(asked))
+    }
+
+    /// # Errors
+    /// [`Error::Interrupted`] if it is to be undone.
+    pub(crate) fn go_on(&self) -> Result<(), Error> {
+        (self.0)().map_or(Ok(()), |signal| Err(Error::Interrupted { signal }))
+    }
+}
+
+impl std::fmt::Debug for Interruption {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Interruption")
+    }
+}
 
 /// How a container is started.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct StartOptions {
     /// Streams to attach before the first instruction runs, so that no output is lost.
     pub attach: Streams,
@@ -17,6 +43,16 @@ pub struct StartOptions {
     pub size: Option<(u16, u16)>,
     /// Ask for the time that each step took.
     pub timings: bool,
+    /// `None`: nobody is there who could want it undone.
+    pub interruption: Option<Interruption>,
+}
+
+impl StartOptions {
+    /// # Errors
+    /// [`Error::Interrupted`] if the start is to be undone.
+    pub(crate) fn go_on(&self) -> Result<(), Error> {
+        self.interruption.as_ref().map_or(Ok(()), Interruption::go_on)
+    }
 }
 
 /// How to attach to a container that runs.
@@ -27,7 +63,7 @@ pub struct AttachOptions {
 }
 
 /// What `docker exec` is asked.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct ExecRequest {
     pub command: Vec<String>,
     pub detach: bool,
@@ -42,6 +78,8 @@ pub struct ExecRequest {
     pub detach_keys: Option<Vec<u8>>,
     /// Rows and columns.
     pub size: Option<(u16, u16)>,
+    /// As [`StartOptions::interruption`].
+    pub interruption: Option<Interruption>,
 }
 
 /// How a container is stopped.

@@ -16,8 +16,8 @@ mod mounts;
 mod network;
 
 pub use acts::{
-    AttachOptions, EventOptions, ExecRequest, Filters, ListOptions, LogOptions, RemoveOptions, StartOptions,
-    StopOptions, UpdateRequest, WaitCondition,
+    AttachOptions, EventOptions, ExecRequest, Filters, Interruption, ListOptions, LogOptions, RemoveOptions,
+    StartOptions, StopOptions, UpdateRequest, WaitCondition,
 };
 pub use isolation::{
     DeviceRequest, DeviceRuleRequest, IpcMode, Isolation, PidMode, SeccompChoice, Security, UtsMode,

@@ -70,9 +70,12 @@ impl Engine {
         let message = self.start_message(record, options, restarts, connections)?;
         let request = Request::Start { container: Box::new(message) };
         let descriptors = [memory.as_fd(), container.as_fd(), sandbox.as_fd(), events.as_fd(), lock.as_fd()];
+        // Whoever asks later has it passed on to the container.
+        options.go_on()?;
         let start = connection.send(&request, &descriptors).map_err(fail)?;
         onggi_sys::fault::point("engine.start.sent");
         let (steps, parts) = self.started(&mut connection, start, record)?;
+        onggi_sys::fault::point("engine.start.answered");
         let timings = name_timings(&plan, steps, parts);
         let (stream, attach) = stream.unzip();
         Ok(Session {

@@ -20,7 +20,7 @@ use crate::container::{StateLock, Unwritten, status};
 use crate::error::Error;
 use crate::id::ContainerId;
 use crate::record::Record;
-use crate::request::StartOptions;
+use crate::request::{RemoveOptions, StartOptions};
 use crate::session::Session;
 use crate::state::{Actor, Status};
 
@@ -67,7 +67,14 @@ impl Engine {
         };
         let Unwritten { record, lock, mark, .. } = unwritten;
         match (written, ready) {
-            (Ok(()), Some(ready)) => self.begin(&record, lock, options, 0, monitor, ready),
+            (Ok(()), Some(ready)) => {
+                let begun = self.begin(&record, lock, options, 0, monitor, ready);
+                if let Err(Error::Interrupted { .. }) = &begun {
+                    // Nobody but this process has had a use for it. Should somebody have started it meanwhile, it stays.
+                    let _ = self.remove(&record.id, &RemoveOptions { force: false, volumes: true });
+                }
+                begun
+            }
             (written, _) => {
                 self.abandon(&record.id, lock, &mark);
                 written.and_then(|()| Err(Error::NoSuchContainer { name: record.id.to_string() }))
@@ -137,9 +144,12 @@ impl Engine {
         match started {
             Ok(session) => Ok(session),
             Err(error) => {
+                // Why it failed may be that the same signal has come to a program that it takes.
+                let undone = options.go_on();
                 // The error is what matters; what cannot be written or cleared now is found by the next command.
-                let _ = self.note_failed_start(record, &error);
+                let _ = self.clear_failed_start(record, &error, undone.is_ok());
                 drop(lock);
+                undone?;
                 if record.request.remove {
                     let _ = self.finish(&record.id);
                 }
@@ -148,8 +158,9 @@ impl Engine {
         }
     }
 
-    /// As Docker: a container that did not come to run stays as it was, with the error and its exit code beside.
-    fn note_failed_start(&self, record: &Record, error: &Error) -> Result<(), Error> {
+    /// As Docker: a container that did not come to run stays as it was, with the error and its exit code beside, unless the caller has
+    /// changed its mind.
+    fn clear_failed_start(&self, record: &Record, error: &Error, note: bool) -> Result<(), Error> {
         let id = &record.id;
         if matches!(error, Error::Monitor { .. }) {
             // It died over it, and may have left a process that has been born already.
@@ -164,7 +175,7 @@ impl Engine {
             }
         }
         self.unmount_shared_memory(id)?;
-        if status(&state).is_live() {
+        if status(&state).is_live() || !note {
             return Ok(());
         }
         let state = State {
