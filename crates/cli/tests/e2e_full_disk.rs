@@ -188,3 +188,20 @@ fn the_log_says_what_it_has_lost() {
     let lost = "records of the log could not be written and are lost: No space left on device";
     assert!(logs.stderr.contains("onggi: ") && logs.stderr.contains(lost), "{logs}");
 }
+
+#[test]
+fn networks_are_listed_and_what_is_full_is_named() {
+    let onggi = on_small_disk();
+    onggi.fill_disk();
+    let listed = onggi.ok(["network", "ls", "--format", "{{.Name}} {{.Driver}}"]);
+    assert_eq!(listed, "bridge bridge\nhost host\nnone null");
+    let place = format!("{}/tmp/network-", onggi.data().display());
+    let said = onggi.run(["run", "--rm", "busybox", "true"]).code(125).stderr;
+    assert!(said.contains("No space left on device"), "{said}");
+    assert!(said.contains(&place) || said.contains(&format!("{}/", onggi.data().display())), "{said}");
+    let said = onggi.fails(["network", "create", "more"]).stderr;
+    assert!(said.contains("No space left on device") && said.contains(&place), "{said}");
+    onggi.empty_disk();
+    assert_eq!(onggi.ok(["run", "--rm", "busybox", "echo", "well"]), "well");
+    assert_eq!(onggi.ok(["network", "ls", "-q", "--no-trunc"]).split_whitespace().count(), 3);
+}

@@ -204,6 +204,8 @@ fn the_network_is_loopback_alone() {
     assert_eq!(links, "lo\n0x9");
     // Anybody may ping, without a capability: ping sockets are open to all groups.
     assert_eq!(says(&onggi, &[], "cat /proc/sys/net/ipv4/ping_group_range"), "0\t2147483647");
+    // And may have any port.
+    assert_eq!(says(&onggi, &[], "cat /proc/sys/net/ipv4/ip_unprivileged_port_start"), "0");
 }
 
 #[test]

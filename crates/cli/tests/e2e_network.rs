@@ -3,6 +3,7 @@
 mod common;
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use common::busybox;
 use common::network::{address, fetch, port, reaches, serve, watcher};
@@ -322,4 +323,63 @@ fn networks_that_would_be_in_the_way() {
         let refused = onggi.run(["create", "-p", &format!("{address}::80"), "busybox"]);
         refused.code(125).says("is of many hosts");
     }
+}
+
+/// `ip netns exec` mounts another /sys, in which there are no control groups.
+#[test]
+fn a_start_without_control_groups_leaves_nothing_in_the_way() {
+    let onggi = busybox();
+    if onggi.is_ordinary() {
+        return;
+    }
+    let without = |words: &[&str]| {
+        let script = "umount -R -l /sys && mount -t sysfs sysfs /sys && exec \"$@\"";
+        let output = std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_onggi")])
+            .args(words)
+            .env("ONGGI_ROOT", onggi.data())
+            .env("ONGGI_RUN_ROOT", onggi.run_root())
+            .output()
+            .expect("unshare(1)");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let refused = "no control group file system is mounted";
+    let (code, said) = without(&["run", "-d", "--name", "jar", "-p", "127.0.0.1::80", "busybox", "true"]);
+    assert!(code == Some(125) && said.contains(refused), "{code:?} {said}");
+    assert_eq!(onggi.inspect("jar", "{{.State.Status}}"), "created");
+    // Its leases are given back.
+    onggi.ok(["system", "check"]);
+    assert_eq!(without(&["rm", "jar"]).0, Some(0));
+    let (code, said) = without(&["run", "--rm", "--name", "jar", "busybox", "true"]);
+    assert!(code == Some(125) && said.contains(refused), "{code:?} {said}");
+    assert_eq!(onggi.ok(["ps", "-aq"]), "");
+    onggi.ok(["system", "check"]);
+    // One that runs is not said to have gone by who cannot end it.
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    let first = onggi.first_process("jar");
+    onggi.monitor("jar").kill();
+    without(&["rm", "-f", "jar"]);
+    let is_there = onggi.ok(["ps", "-aq"]).lines().count() == 1;
+    assert!(is_there || first.ends_within(Duration::ZERO));
+    onggi.run(["rm", "-f", "jar"]);
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_there_is_a_container() {
+    let onggi = busybox();
+    onggi.ok(["network", "create", "--internal", "inner"]);
+    let run = ["run", "-d", "--name", "jar"];
+    for (flags, said) in [
+        (["--network", "inner", "-p", "7999:80"], "a network that is not internal"),
+        (["-p", "7620:80", "-p", "7620:81"], "this command publishes ports 80 and 81 on it"),
+    ] {
+        onggi.run(run.iter().chain(&flags).chain(&["busybox", "sleep", "1000"])).code(125).says(said);
+        assert_eq!(onggi.ok(["ps", "-aq"]), "", "{said}");
+    }
+    onggi.ok(run.iter().chain(&["-p", "127.0.0.1:0:80", "busybox", "sleep", "1000"]));
+    let port = onggi.ok(["port", "jar"]);
+    assert!(port.starts_with("80/tcp -> 127.0.0.1:") && !port.ends_with(":0"), "{port}");
+    onggi.ok(["create", "--name", "alone", "--network", "none", "busybox", "true"]);
+    onggi.run(["rename", "alone", "jar"]).code(1).says("hint: `onggi rm -f jar` removes it, also if it runs");
 }

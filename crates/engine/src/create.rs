@@ -68,6 +68,7 @@ impl Engine {
         let id = ContainerId::random().map_err(|source| Error::Kernel { act: "getrandom", source })?;
         let mut record = self.draft(request, &image, id.clone())?;
         record.run = run;
+        self.check_publishing(&record)?;
         prepare_binds(&record)?;
 
         let lock = self.new_directory(&id)?;

@@ -175,7 +175,17 @@ impl Engine {
     }
 
     pub(crate) fn clear_kernel_of(&self, id: &ContainerId, cgroup: &str) -> Result<(), Error> {
-        match onggi_cgroup::Cgroup::open(self.cgroups()?, cgroup) {
+        let layout = match self.cgroups() {
+            // Where this command sees none, it has made none; what another command has started is there to be ended by one that sees them.
+            Err(Error::Cgroup { source }) if matches!(*source, onggi_cgroup::Error::NotMounted) => {
+                if self.written_state(id).is_ok_and(|state| status(&state).is_live()) {
+                    return Err(Error::Cgroup { source });
+                }
+                return self.clear_preparations(id);
+            }
+            layout => layout?,
+        };
+        match onggi_cgroup::Cgroup::open(layout, cgroup) {
             Ok(cgroup) => {
                 cgroup.kill()?;
                 cgroup.remove()?;

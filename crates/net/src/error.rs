@@ -99,7 +99,12 @@ impl Diagnose for Error {
                 protocol.name()
             ),
             Error::Bind { address, source, .. } if source.raw_os_error() == Some(EADDRNOTAVAIL) => {
-                format!("{} is no address of this host", address.ip())
+                format!("{} is no address of this host: `ip addr` lists those that are", address.ip())
+            }
+            Error::Bind { protocol: crate::endpoint::Protocol::Sctp, source, .. }
+                if source.raw_os_error() == Some(EPROTONOSUPPORT) =>
+            {
+                "this kernel speaks no SCTP: `modprobe sctp` loads it where it is a module".to_owned()
             }
             _ => return None,
         })
@@ -107,5 +112,6 @@ impl Diagnose for Error {
 }
 
 const EPERM: i32 = 1;
+const EPROTONOSUPPORT: i32 = 93;
 const EOPNOTSUPP: i32 = 95;
 const EADDRNOTAVAIL: i32 = 99;

@@ -9,7 +9,7 @@ mod error;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -103,9 +103,9 @@ impl<'a> Prepared<'a> {
         let temporary = temporary_name(name);
         let prepared = Prepared { directory, temporary, name: name.to_owned(), published: false };
         let mut file = prepared.create()?;
-        file.write_all(&bytes).map_err(Error::io("write", &prepared.temporary))?;
+        file.write_all(&bytes).map_err(|error| prepared.failed("write", error))?;
         if durability == Durability::Synced {
-            file.sync_all().map_err(Error::io("fsync", &prepared.temporary))?;
+            file.sync_all().map_err(|error| prepared.failed("fsync", error))?;
         }
         Ok(prepared)
     }
@@ -117,12 +117,19 @@ impl<'a> Prepared<'a> {
             // Left by a process of the same number that was killed.
             Err(rustix::io::Errno::EXIST) => {
                 rustix::fs::unlinkat(self.directory, &self.temporary, AtFlags::empty())
-                    .map_err(Error::io("unlink", &self.temporary))?;
+                    .map_err(|error| self.failed("unlink", error.into()))?;
                 open()
             }
             other => other,
         };
-        Ok(File::from(file.map_err(Error::io("create", &self.temporary))?))
+        Ok(File::from(file.map_err(|error| self.failed("create", error.into()))?))
+    }
+
+    /// Names the whole place: which file system is full is what a person has to know. Looked up only then.
+    fn failed(&self, operation: &'static str, source: std::io::Error) -> Error {
+        let directory = format!("/proc/self/fd/{}", self.directory.as_raw_fd());
+        let path = std::fs::read_link(directory).unwrap_or_default().join(&self.temporary);
+        Error::Io { operation, path, source }
     }
 
     /// Moves it into its place.
@@ -131,7 +138,7 @@ impl<'a> Prepared<'a> {
     /// [`Error::Io`]: the old record, if any, is then still there.
     pub fn publish(mut self) -> Result<(), Error> {
         rustix::fs::renameat(self.directory, &self.temporary, self.directory, &self.name)
-            .map_err(Error::io("rename", &self.temporary))?;
+            .map_err(|error| self.failed("rename", error.into()))?;
         self.published = true;
         Ok(())
     }

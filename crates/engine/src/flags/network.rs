@@ -182,6 +182,8 @@ pub fn publish(text: &str) -> Result<PublishRequest, String> {
     })?;
     let host = match host {
         "" => None,
+        // As Docker: any that is free.
+        "0" if container.0 == container.1 => None,
         text => Some(range(text).ok_or_else(|| format!("invalid hostPort: {text}"))?),
     };
     check(PublishRequest { protocol, address, host, container }, text)
@@ -198,6 +200,7 @@ fn publish_by_names(text: &str) -> Result<PublishRequest, String> {
             "target" => {
                 container = Some(range(value).ok_or_else(|| format!("invalid target port ({value})"))?);
             }
+            "published" if value == "0" => host = None,
             "published" => {
                 host = Some(range(value).ok_or_else(|| format!("invalid published port ({value})"))?);
             }
@@ -293,7 +296,10 @@ mod tests {
             ("", "no port specified: <empty>"),
             ("x", "invalid containerPort: x"),
             ("x:80", "invalid hostPort: x"),
-            ("0:80", "invalid hostPort: 0"),
+            ("0:80", "* ? 80-80/tcp"),
+            ("127.0.0.1:0:80/udp", "127.0.0.1 ? 80-80/udp"),
+            ("0:80-81", "invalid hostPort: 0"),
+            ("published=0,target=80", "* ? 80-80/tcp"),
             ("70000:80", "invalid hostPort: 70000"),
             ("80/icmp", "invalid proto: icmp"),
             ("localhost:80:80", "invalid IP address: localhost"),

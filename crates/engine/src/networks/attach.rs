@@ -89,13 +89,25 @@ impl Engine {
         Ok(connections)
     }
 
+    /// What is wrong with the ports of a container, as far as it can be said before there is anything of it.
+    pub(crate) fn check_publishing(&self, record: &Record) -> Result<(), Error> {
+        if record.request.publish.is_empty() || record.request.network != request::Network::Bridge {
+            return Ok(());
+        }
+        ports::check_once(&record.request.publish)?;
+        for wanted in &record.resolved.networks {
+            if !self.find_network(&wanted.name)?.internal {
+                return Ok(());
+            }
+        }
+        if record.resolved.networks.is_empty() { Ok(()) } else { Err(no_way_out()) }
+    }
+
     /// Ports lead to the network with the way out, so there must be one.
     fn check_published(&self, record: &Record, connections: &Connections) -> Result<(), Error> {
         let asked = !record.request.publish.is_empty();
         if asked && connections.attachments.iter().all(|attachment| attachment.gateways.is_empty()) {
-            return Err(Error::Invalid {
-                what: "ports can only be published by a network that is not internal".to_owned(),
-            });
+            return Err(no_way_out());
         }
         Ok(())
     }
@@ -308,6 +320,10 @@ impl Engine {
                 .is_some_and(|dots| dots > 0),
         }))
     }
+}
+
+fn no_way_out() -> Error {
+    Error::Invalid { what: "ports can only be published by a network that is not internal".to_owned() }
 }
 
 /// Whether the host asks nobody but servers on its own loopback.

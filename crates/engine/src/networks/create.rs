@@ -184,7 +184,10 @@ impl Engine {
         let unfinished =
             self.paths.temporary().join(format!("network-{}.{}", network.id, std::process::id()));
         make_directory(&unfinished).map_err(Error::io("make the directory", &unfinished))?;
-        onggi_record::write(&unfinished.join(RECORD), network, Durability::Synced)?;
+        onggi_record::write(&unfinished.join(RECORD), network, Durability::Synced).inspect_err(|_| {
+            // What cannot be removed either, the store's next check does.
+            let _ = crate::disk::remove_tree(&unfinished);
+        })?;
         onggi_sys::fault::point("engine.network.record-written");
         let networks = self.paths.networks();
         match std::fs::rename(&unfinished, networks.join(&network.name)) {

@@ -43,8 +43,10 @@ impl Engine {
         if let Some(name) = filters.keys().find(|name| !KNOWN.contains(&name.as_str())) {
             return Err(Error::Invalid { what: format!("invalid filter '{name}'") });
         }
-        self.find_network(DEFAULT)?;
+        // Who only looks sees it all the same where it cannot be made: on a full disk, without a free subnet.
+        let unmade = self.read_network(DEFAULT)?.is_none() && self.make_default_network().is_err();
         let mut networks: Vec<NetworkSummary> = self.all_networks()?.into_iter().map(summary).collect();
+        networks.extend(unmade.then(default_to_be));
         networks.extend(BUILT_IN.map(built_in));
         networks.sort_by(|left, right| left.name.cmp(&right.name));
         let mut wanted = Vec::new();
@@ -354,6 +356,11 @@ fn is_built_in(name: &str) -> bool {
 fn summary(network: Network) -> NetworkSummary {
     let Network { id, name, driver, created, internal, ipv6, labels, .. } = network;
     NetworkSummary { id, name, driver, created, internal, ipv6, labels }
+}
+
+/// `bridge`, before its first use.
+fn default_to_be() -> NetworkSummary {
+    NetworkSummary { id: String::new(), driver: DEFAULT.to_owned(), ..built_in(DEFAULT) }
 }
 
 /// `host` and `none`, which have no record; their ids are made of their names.

@@ -64,6 +64,48 @@ pub(super) fn assign(record: &Record, families: Families) -> Result<Vec<Port>, E
     Ok(ports)
 }
 
+/// One port of the host leads to one place.
+///
+/// # Errors
+/// Docker's sentence, and which two want it.
+pub(super) fn check_once(all: &[PublishRequest]) -> Result<(), Error> {
+    for (at, one) in all.iter().enumerate() {
+        for other in &all[..at] {
+            let (Some(mine), Some(theirs)) = (fixed(one), fixed(other)) else { continue };
+            let shared = mine.0.max(theirs.0);
+            if one.protocol == other.protocol
+                && meet(one.address, other.address)
+                && shared <= mine.1.min(theirs.1)
+            {
+                let address = one.address.or(other.address).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+                let leads_to =
+                    |request: &PublishRequest, host: (u16, u16)| request.container.0 + (shared - host.0);
+                return Err(Error::Invalid {
+                    what: format!(
+                        "Bind for {} failed: port is already allocated: this command publishes ports {} and {} on it",
+                        SocketAddr::new(address, shared),
+                        leads_to(other, theirs),
+                        leads_to(one, mine)
+                    ),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The ports of the host that are taken whatever comes: not one of a range, or any.
+fn fixed(wanted: &PublishRequest) -> Option<(u16, u16)> {
+    let length = |range: (u16, u16)| range.1 - range.0;
+    wanted.host.filter(|host| length(*host) == length(wanted.container))
+}
+
+/// Whether there is an address of the host that both stand for.
+fn meet(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return true };
+    one == other || (one.is_ipv4() == other.is_ipv4() && (one.is_unspecified() || other.is_unspecified()))
+}
+
 /// SCTP goes from one family to the other with nobody's help (the relay's is for TCP and UDP), and so is refused rather than held for
 /// nothing.
 fn check_address(wanted: &PublishRequest, families: Families) -> Result<(), Error> {
@@ -154,6 +196,39 @@ pub(crate) fn by_container_port(ports: &[Port]) -> PublishedPorts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_of_the_host_is_given_once() {
+        let check = |texts: &[&str]| {
+            let all: Vec<PublishRequest> =
+                texts.iter().map(|text| crate::flags::publish(text).unwrap()).collect();
+            check_once(&all).err().map(|error| error.to_string())
+        };
+        for alright in [
+            &["7620:80", "7621:80"][..],
+            &["7620:80", "7620:80/udp"],
+            &["80", "81", ":82"],
+            &["127.0.0.1:7620:80", "127.0.0.2:7620:81"],
+            &["127.0.0.1:7620:80", "[::]:7620:81"],
+            &["7620-7629:80", "7620:81"],
+        ] {
+            assert_eq!(check(alright), None, "{alright:?}");
+        }
+        let said = check(&["7620:80", "7620:81"]).unwrap();
+        assert_eq!(
+            said,
+            "Bind for 0.0.0.0:7620 failed: port is already allocated: this command publishes ports 80 and 81 on it"
+        );
+        for twice in [
+            &["127.0.0.1:7620:80", "7620:81"][..],
+            &["0.0.0.0:7620:80", "127.0.0.1:7620:81"],
+            &["7620:80", "7620:80"],
+        ] {
+            assert!(check(twice).unwrap().contains(":7620 failed"), "{twice:?}");
+        }
+        let said = check(&["8000-8009:9000-9009", "8005:80"]).unwrap();
+        assert!(said.contains(":8005 failed") && said.contains("9005 and 80"), "{said}");
+    }
 
     #[test]
     fn addresses_of_both_families() {

@@ -228,6 +228,8 @@ fn sysctls(record: &Record, facts: &Facts) -> BTreeMap<String, String> {
         // Without NET_RAW this is what lets `ping` work, for every group that there is.
         let groups = if facts.rootless { "0 65535" } else { "0 2147483647" };
         values.entry("net.ipv4.ping_group_range".to_owned()).or_insert_with(|| groups.to_owned());
+        // As Docker: a program that is not root may have port 80 of a network that is nobody else's.
+        values.entry("net.ipv4.ip_unprivileged_port_start".to_owned()).or_insert_with(|| "0".to_owned());
     }
     values
 }
