@@ -35,22 +35,36 @@ const READ_ONLY: [&str; 5] = ["proc/bus", "proc/fs", "proc/irq", "proc/sys", "pr
 /// CAP_KILL, CAP_NET_BIND_SERVICE and CAP_AUDIT_WRITE.
 const KEPT: u64 = 1 << 5 | 1 << 10 | 1 << 29;
 
+/// The container's group in one hierarchy, and that hierarchy's name.
+struct Group {
+    path: PathBuf,
+    hierarchy: String,
+}
+
+impl Group {
+    fn new(mount: String, name: &str) -> Group {
+        let mount = Path::new(&mount);
+        let hierarchy = mount.file_name().unwrap().to_str().unwrap().to_owned();
+        Group { path: mount.join(name), hierarchy }
+    }
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let (rootfs, name) = (arguments.next().unwrap(), arguments.next().unwrap());
-    let groups: Vec<PathBuf> = arguments.map(|hierarchy| Path::new(&hierarchy).join(&name)).collect();
+    let groups: Vec<Group> = arguments.map(|hierarchy| Group::new(hierarchy, &name)).collect();
     for group in &groups {
-        std::fs::create_dir(group).unwrap();
+        std::fs::create_dir(&group.path).unwrap();
     }
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        for group in groups.iter().filter(|group| group.parent().unwrap().ends_with("cpuset")) {
-            let parent = std::fs::read_to_string(group.parent().unwrap().join(file)).unwrap();
-            std::fs::write(group.join(file), parent).unwrap();
+        for Group { path, .. } in groups.iter().filter(|group| group.hierarchy == "cpuset") {
+            let parent = std::fs::read_to_string(path.parent().unwrap().join(file)).unwrap();
+            std::fs::write(path.join(file), parent).unwrap();
         }
     }
     let (unified, others) = groups.split_last().unwrap();
     let unified =
-        rustix::fs::open(unified, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        rustix::fs::open(&unified.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let unified = unified.unwrap();
     match clone3(&Clone { flags: NAMESPACES, cgroup: Some(unified.as_fd()) }).unwrap() {
         Forked::Child => child(Path::new(&rootfs), others),
@@ -59,14 +73,14 @@ fn main() {
             let (_, status) =
                 rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap().unwrap();
             assert_eq!(status.exit_status(), Some(0));
-            groups.iter().for_each(|group| std::fs::remove_dir(group).unwrap());
+            groups.iter().for_each(|group| std::fs::remove_dir(&group.path).unwrap());
         }
     }
 }
 
-fn child(rootfs: &Path, groups: &[PathBuf]) {
+fn child(rootfs: &Path, groups: &[Group]) {
     for group in groups {
-        std::fs::write(group.join("tasks"), "0").unwrap();
+        std::fs::write(group.path.join("tasks"), "0").unwrap();
     }
     onggi_sys::namespace::unshare(CGROUP_NAMESPACE).unwrap();
     rustix::mount::mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC).unwrap();
@@ -95,7 +109,7 @@ fn child(rootfs: &Path, groups: &[PathBuf]) {
     become_the_program();
 }
 
-fn mounts(groups: &[PathBuf]) {
+fn mounts(groups: &[Group]) {
     let [nosuid, noexec, nodev] = [MountFlags::NOSUID, MountFlags::NOEXEC, MountFlags::NODEV];
     new("proc", "proc", MountFlags::empty(), "");
     new("tmpfs", "dev", nosuid, "mode=755,size=65536k");
@@ -108,9 +122,9 @@ fn mounts(groups: &[PathBuf]) {
     new("sysfs", "sys", nosuid | noexec | nodev | MountFlags::RDONLY, "");
     new("tmpfs", "sys/fs/cgroup", nosuid | noexec | nodev, "mode=755");
     for group in groups {
-        let here = Path::new("sys/fs/cgroup").join(group.parent().unwrap().file_name().unwrap());
+        let here = Path::new("sys/fs/cgroup").join(&group.hierarchy);
         std::fs::create_dir(&here).unwrap();
-        rustix::mount::mount_bind(group, &here).unwrap();
+        rustix::mount::mount_bind(&group.path, &here).unwrap();
         read_only(&open(here));
     }
     for (name, major, minor) in NODES {

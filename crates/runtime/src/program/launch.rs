@@ -167,6 +167,11 @@ pub(crate) struct Attempt<'a> {
     pub(crate) console: Option<&'a str>,
 }
 
+/// The parent's part of a plan that is written: without the steps, which the child reads.
+fn alone(plan: Plan) -> plan::Launch {
+    plan.launch
+}
+
 type Started = (Record, OwnedFd, Option<OwnedFd>, Cgroup);
 
 impl Attempt<'_> {
@@ -183,19 +188,23 @@ impl Attempt<'_> {
             fifo::make(&locked.directory.fifo())?;
         }
         let gate = (self.mode == Mode::Create).then(|| locked.directory.fifo());
-        let (mut record, mut plan) = self.prepare(locked, &spec, gate)?;
+        let (mut record, plan) = self.prepare(locked, &spec, gate)?;
         record.systemd = scope.as_ref().map(systemd::Scope::kept);
         tell_of_filter(self.context, &plan);
         self.context.log.debug("nsexec container setup");
         let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
+        let mut launch = alone(plan);
         let stdio = stdio(spec.process.as_ref())?;
         onggi_sys::fault::point("runtime.create.planned");
         let wanted = spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
         let group = wanted.map(|wanted| Group::make(&resctrl::root()?, self.id, wanted)).transpose()?;
         let start = || {
             // A scope that is not there yet takes only its keeper with it.
-            scope.as_mut().map_or(Ok(()), |scope| scope.start(self.id, &mut plan.launch.cgroup))?;
-            exec::start(&plan.launch, file.as_fd(), stdio).map_err(Error::Start)
+            scope.as_mut().map_or(Ok(()), |scope| scope.start(self.id, &mut launch.cgroup))?;
+            // The child would have what parsing and planning have left in its memory as well, and copy what it writes over.
+            onggi_sys::memory::trim();
+            onggi_sys::memory::release_stack();
+            exec::start(&launch, file.as_fd(), stdio).map_err(Error::Start)
         };
         let running = match &group {
             Some(group) => group.start(start).and_then(|started| started),
