@@ -152,6 +152,20 @@ impl Layout {
         }
     }
 
+    /// Without the v2 tree beside v1 if an ordinary user may not make this group there, as who grants version 1's groups leaves it out: it
+    /// controls nothing. `may_write` is asked for the lowest directory that is there.
+    #[must_use]
+    pub fn without_closed_unified(mut self, path: &str, may_write: &dyn Fn(&Path) -> bool) -> Layout {
+        if let Layout::V1 { unified, .. } = &mut self {
+            let may_make = |root: &mut PathBuf| {
+                let group = root.join(path.trim_start_matches('/'));
+                group.ancestors().find(|above| above.exists()).is_some_and(may_write)
+            };
+            unified.take_if(|root| !may_make(root));
+        }
+        self
+    }
+
     /// `v1`, `v2` or `none`, as `info` prints it.
     #[must_use]
     pub fn version(&self) -> &'static str {
@@ -187,6 +201,15 @@ pub fn detect_delegated() -> Result<Layout, Error> {
         Err(Error::NotMounted) => Ok(Layout::none()),
         Err(error) => Err(error),
     }
+}
+
+/// What an ordinary user who names a group has for it.
+///
+/// # Errors
+/// As [`detect`].
+pub fn detect_for(group: &str) -> Result<Layout, Error> {
+    let may_write = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    detect().map(|layout| layout.without_closed_unified(group, &may_write))
 }
 
 /// Only what is beneath one group of a v2 host (`/user.slice/…`, as `/proc/PID/cgroup` has it); `None` on a v1 host.
@@ -382,5 +405,13 @@ mod tests {
     #[test]
     fn a_host_without_any_is_an_error() {
         assert!(matches!(detect_at("garbage\n1 2 - \n", ""), Err(Error::NotMounted)));
+    }
+
+    #[test]
+    fn a_unified_tree_where_the_group_cannot_be_is_left_out() {
+        let layout = || Layout::V1 { hierarchies: Vec::new(), unified: Some("/nowhere/unified".into()) };
+        // What is asked about is what is there of `/nowhere/unified/group`.
+        assert_eq!(layout().without_closed_unified("/group", &|path| path == Path::new("/")), layout());
+        assert_eq!(layout().without_closed_unified("/group", &|_| false), Layout::none());
     }
 }

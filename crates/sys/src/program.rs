@@ -5,17 +5,21 @@
 //! detached read-only mount of its directory costs three system calls, shares its pages, appears in no mount table, and the
 //! kernel refuses the open for writing with EROFS. The mount cannot be remounted, as it is in no namespace.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, StatVfsMountFlags};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
+use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 
 use crate::mount::{MountAttributes, mount_setattr};
 use crate::process::execve;
+
+/// How much is copied by one call, in bytes: the kernel takes no count that, with the place in the file, is beyond its numbers.
+const LARGEST_PIECE: usize = 1 << 30;
 
 /// A program to execute through a read-only mount of its own.
 #[derive(Debug)]
@@ -76,12 +80,43 @@ pub fn ensure_read_only() -> io::Result<()> {
         return Ok(());
     }
     let program = ReadOnlyProgram::at(&std::fs::read_link("/proc/self/exe")?)?;
+    execute_again(&program.path())
+}
+
+/// The same by a copy in sealed memory, for who may not mount. Only if the file is the caller's own: a container's root is nobody else
+/// outside, and to any other file the kernel refuses that one's write as before.
+///
+/// # Errors
+/// The kernel's; then this process goes on as it was.
+pub fn ensure_sealed() -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let program = rustix::fs::openat(CWD, "/proc/self/exe", flags, Mode::empty())?;
+    let is_own = rustix::fs::fstat(&program)?.st_uid == rustix::process::geteuid().as_raw();
+    // Only memory has seals; another file is EINVAL.
+    let is_sealed = rustix::fs::fcntl_get_seals(&program).is_ok_and(|seals| seals.contains(SealFlags::WRITE));
+    if !is_own || is_sealed {
+        return Ok(());
+    }
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let copy = match rustix::fs::memfd_create(c"program", flags | MemfdFlags::EXEC) {
+        // Before Linux 6.3 all of it could be executed, and nobody could say so.
+        Err(Errno::INVAL) => rustix::fs::memfd_create(c"program", flags)?,
+        other => other?,
+    };
+    while rustix::fs::sendfile(&copy, &program, None, LARGEST_PIECE)? > 0 {}
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&copy, seals)?;
+    execute_again(&CString::new(format!("/proc/self/fd/{}", copy.as_raw_fd()))?)
+}
+
+/// With the same arguments and environment. Returns only if it fails.
+fn execute_again(path: &CStr) -> io::Result<()> {
     let c_string = |text: std::ffi::OsString| CString::new(text.as_bytes());
     let arguments = std::env::args_os().map(c_string).collect::<Result<Vec<_>, _>>()?;
     let environment = std::env::vars_os()
         .map(|(name, value)| c_string([name, value].join("=".as_ref())))
         .collect::<Result<Vec<_>, _>>()?;
-    Err(execve(&program.path(), &arguments, &environment))
+    Err(execve(path, &arguments, &environment))
 }
 
 #[cfg(test)]

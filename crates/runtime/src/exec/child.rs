@@ -57,6 +57,7 @@ pub(super) struct Child<'a> {
     own_listener: Option<OwnedFd>,
     /// Where the parent does what this process cannot, until no later step asks.
     pub(super) outside: Option<OwnedFd>,
+    unprivileged: bool,
     gate: Option<OwnedFd>,
     preserved: u32,
     /// The container's side.
@@ -87,6 +88,8 @@ pub(super) struct Inheritance<'a> {
     pub(super) preserved: u32,
     pub(super) report: OwnedFd,
     pub(super) timings: bool,
+    /// The parent is an ordinary user.
+    pub(super) unprivileged: bool,
     /// For a process that joins: the root is the one it is in.
     pub(super) joins: bool,
     pub(super) born_through: Option<BornThrough<'a>>,
@@ -182,6 +185,7 @@ fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Chil
         listener: inheritance.listener,
         own_listener: None,
         outside: inheritance.outside,
+        unprivileged: inheritance.unprivileged,
         gate: inheritance.gate,
         preserved: inheritance.preserved,
         terminal: None,
@@ -257,7 +261,7 @@ impl Child<'_> {
             Step::AwaitUserNamespace { time } => {
                 let socket = self.outside.as_ref();
                 let socket = socket.ok_or_else(|| Problem::new("nobody would map the ids"))?;
-                outside::await_ids(socket, &self.procfs, *time)
+                outside::await_ids(socket, &self.procfs, *time, self.unprivileged)
             }
             Step::EnterTimeNamespace { offsets } => namespaces::new_time(&self.procfs, offsets),
             Step::UnshareCgroupNamespace => namespaces::unshare_cgroup(),
@@ -327,7 +331,14 @@ impl Child<'_> {
                 let_go(self.preserved, kept)?;
                 // The end of the report is the word that all is ready.
                 report.file = None;
-                wait_at(&gate)
+                if self.unprivileged {
+                    // An ordinary user has no other right to its namespaces, and may enter it before it starts.
+                    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
+                        .doing(|| "prctl PR_SET_DUMPABLE")?;
+                }
+                wait_at(&gate)?;
+                rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+                    .doing(|| "prctl PR_SET_DUMPABLE")
             }
             Step::OomScoreAdjustment { value } => self
                 .procfs

@@ -370,6 +370,8 @@ struct Ends {
     outside: Option<(OwnedFd, OwnedFd)>,
     terminal_size: Option<(u16, u16)>,
     streams: Streams,
+    /// Whether the parent is an ordinary user; the child cannot tell any more.
+    unprivileged: bool,
 }
 
 impl Ends {
@@ -398,7 +400,19 @@ impl Ends {
             Stdio::Files(files) => (Streams::Files(files), None),
             Stdio::Terminal { size } => (Streams::Terminal, size),
         };
-        Ok(Ends { gate, report_out, report_in, terminal, network, listener, outside, terminal_size, streams })
+        let unprivileged = !rustix::process::geteuid().is_root();
+        Ok(Ends {
+            gate,
+            report_out,
+            report_in,
+            terminal,
+            network,
+            listener,
+            outside,
+            terminal_size,
+            streams,
+            unprivileged,
+        })
     }
 
     /// The ends of a child, and what else it works with.
@@ -443,6 +457,7 @@ impl Ends {
             network: self.network.map(|(theirs, _)| theirs),
             listener: self.listener.map(|(theirs, _)| theirs),
             outside: self.outside.map(|(_, theirs)| theirs),
+            unprivileged: self.unprivileged,
             terminal_size: self.terminal_size,
             report: self.report_in,
             timings: launch.timings,

@@ -162,10 +162,16 @@ pub(super) fn tell(socket: &OwnedFd) {
 }
 
 /// In the child: waits for the ids, with a time namespace whose offsets are still to be written if `time`, and becomes root.
-pub(super) fn await_ids(socket: &OwnedFd, procfs: &Procfs, time: bool) -> Outcome {
+pub(super) fn await_ids(socket: &OwnedFd, procfs: &Procfs, time: bool, unprivileged: bool) -> Outcome {
     if time {
         onggi_sys::namespace::unshare(super::namespaces::flag(NamespaceKind::Time))
             .doing(|| "unshare the time namespace")?;
+    }
+    if unprivileged {
+        // The files in /proc of who is not dumpable are root's, and the maps are written by an ordinary user, or by newuidmap(1), which asks
+        // whose they are. As runc: until the ids are there, and before the image is touched.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
+            .doing(|| "prctl PR_SET_DUMPABLE")?;
     }
     tell(socket);
     if !hear(socket) {

@@ -127,6 +127,9 @@ fn cgroup_words(error: &onggi_cgroup::Error) -> String {
             let pid = std::process::id();
             format!("error adding pid {pid} to cgroups: open {}: {}", file.display(), words(source))
         }
+        onggi_cgroup::Error::MakeDirectory { path, source } => {
+            format!("unable to apply cgroup configuration: mkdir {}: {}", path.display(), words(source))
+        }
         onggi_cgroup::Error::Frozen { .. } => "container's cgroup unexpectedly frozen".to_owned(),
         other => other.to_string(),
     }

@@ -20,6 +20,9 @@ use super::store::{self, Locked};
 use super::{Context, criu, devices, fifo, prepare, resources, sockets, status, systemd, time};
 
 const SIGKILL: i32 = 9;
+/// runc's warning.
+const NOTHING_TO_KILL_BY: &str = "Creating a rootless container with no cgroup and no private pid namespace. Such configuration is \
+    strongly discouraged (as it is impossible to properly kill all container's processes)";
 
 /// The flags of both.
 pub(crate) const BUNDLE: Flag =
@@ -82,10 +85,17 @@ pub(crate) fn launch(
     let mut systemd = if context.systemd { Some(systemd::Driver::connect()?) } else { None };
     let layout = match &mut systemd {
         Some(driver) => driver.layout()?,
-        None => layout(context)?,
+        None => layout(context, bundle.spec.linux.as_ref())?,
     };
+    let linux = bundle.spec.linux.as_ref();
+    if context.rootless && layout.is_none() && !linux.is_some_and(has_own_processes) {
+        context.log.warn(NOTHING_TO_KILL_BY);
+    }
     let locked = context.store.create(id)?;
     let mut spec = std::mem::take(&mut bundle.spec);
+    if context.rootless {
+        prepare::leave_devices_to_the_kernel(&mut spec);
+    }
     let manager = notify::of_caller();
     let notify = match prepare_notify(manager.clone(), mode, &locked, &mut spec) {
         Ok(notify) => notify,
@@ -299,9 +309,24 @@ impl Attempt<'_> {
         let root = Root::Directory { path: self.rootfs.clone() };
         let extra = Extra { home: true, loopback: has_own_network(spec), bundle, ..Extra::default() };
         let input = Input { id: self.id, spec, root, cgroups: self.layout, extra };
-        let mut plan = plan::container(&input).map_err(Error::Plan)?;
+        let mut plan = plan::container(&input).map_err(|error| self.unplanned(error))?;
         plan.launch.cgroup = plan.launch.cgroup.with_every_controller();
         Ok(plan)
+    }
+
+    /// With runc's sentence where an ordinary user asks for a limit that only root of the machine can set.
+    fn unplanned(&self, error: plan::Error) -> Error {
+        use onggi_cgroup::Error::{NoController, NotDelegated};
+        match error {
+            plan::Error::Cgroup(error @ (NoController { .. } | NotDelegated { .. }))
+                if self.context.rootless =>
+            {
+                let needs =
+                    "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+                Error::Failed(format!("{needs}: {error}"))
+            }
+            error => Error::Plan(error),
+        }
     }
 
     /// From the first moment of the process on: if anything fails, it ends, and its cgroup goes.
@@ -477,6 +502,10 @@ fn filter_flags(plan: &Plan) -> u32 {
     flags.unwrap_or(0)
 }
 
+fn has_own_processes(linux: &oci::Linux) -> bool {
+    linux.namespaces.iter().any(|each| each.kind == oci::NamespaceKind::Pid && each.path.is_none())
+}
+
 /// As runc: a new network namespace has at least a loopback interface.
 fn has_own_network(spec: &oci::Spec) -> bool {
     spec.linux.as_ref().is_some_and(|linux| {
@@ -487,11 +516,18 @@ fn has_own_network(spec: &oci::Spec) -> bool {
     })
 }
 
-pub(crate) fn layout(context: &Context) -> Result<Layout, Error> {
+/// The host's control groups. As runc's: an ordinary user's container that names no cgroup has one where the user may have one, and none elsewhere.
+pub(crate) fn layout(context: &Context, linux: Option<&oci::Linux>) -> Result<Layout, Error> {
     if context.without_cgroups {
         return Ok(Layout::none());
     }
-    onggi_cgroup::detect().map_err(Error::Cgroup)
+    let named = linux.and_then(|linux| linux.cgroups_path.as_deref()).filter(|path| !path.is_empty());
+    let layout = match named {
+        _ if !context.rootless => onggi_cgroup::detect(),
+        Some(path) => onggi_cgroup::detect_for(path),
+        None => onggi_cgroup::detect_delegated(),
+    };
+    layout.map_err(Error::Cgroup)
 }
 
 /// The caller's standard streams, or a terminal of the size that the configuration wants.

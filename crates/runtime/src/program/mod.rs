@@ -44,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) criu: Option<String>,
     /// Cgroups are units of systemd's.
     pub(crate) systemd: bool,
+    /// The caller cannot be expected to have cgroups: `--rootless`, or who is not root of the machine.
+    pub(crate) rootless: bool,
 }
 
 const GLOBAL: &[Flag] = &[
@@ -130,6 +132,11 @@ fn run(global: &Parsed, log: &mut Log) -> Result<u8, Failed> {
         without_cgroups: global.value("cgroup-manager") == Some("disabled"),
         criu: global.value("criu").map(str::to_owned),
         systemd: global.has("systemd-cgroup") || global.value("cgroup-manager") == Some("systemd"),
+        rootless: match global.value("rootless") {
+            Some("true") => true,
+            Some("false") => false,
+            _ => !rustix::process::geteuid().is_root() || onggi_sys::namespace::in_user_namespace(),
+        },
     };
     (command.run)(&context, &parsed).map_err(|error| Failed { error, code: command.failure_code, help: None })
 }

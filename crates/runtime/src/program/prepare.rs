@@ -35,6 +35,7 @@ pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, rootfs: &Path, inheri
     }
     if let Some(linux) = &mut spec.linux {
         // For a Go program an empty path is none.
+        linux.cgroups_path.take_if(|path| path.is_empty());
         for namespace in &mut linux.namespaces {
             namespace.path.take_if(|path| path.is_empty());
         }
@@ -63,6 +64,14 @@ pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, rootfs: &Path, inheri
         }
     }
     warnings
+}
+
+/// An ordinary user can set no rules about devices, and runc asks for none: such a user makes no node either, so what is there to be opened
+/// are the nodes that the user may open outside.
+pub(crate) fn leave_devices_to_the_kernel(spec: &mut oci::Spec) {
+    if let Some(resources) = spec.linux.as_mut().and_then(|linux| linux.resources.as_mut()) {
+        resources.devices = None;
+    }
 }
 
 /// Some write the place of a mount as the host names it. As runc: without looking at what is there.

@@ -111,7 +111,7 @@ fn restore(
     for warning in prepare::prepare(&mut bundle.spec, &bundle.path, &rootfs, 0) {
         context.log.warn(&warning);
     }
-    let layout = launch::layout(context)?;
+    let layout = launch::layout(context, bundle.spec.linux.as_ref())?;
     let mut spec = std::mem::take(&mut bundle.spec);
     let id = &flags.positional[0];
     let locked = context.store.create(id)?;

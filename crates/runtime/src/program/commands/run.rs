@@ -75,8 +75,9 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
 
 /// Makes sure that no process of the container can write to this program through one that enters it (CVE-2019-5736).
 pub(crate) fn guard(context: &Context) {
-    if let Err(error) = onggi_sys::program::ensure_read_only() {
-        // A user namespace without the right to mount has no right to the host's file either.
-        context.log.debug(&format!("this program is not guarded by a read-only mount: {error}"));
+    let Err(error) = onggi_sys::program::ensure_read_only() else { return };
+    context.log.debug(&format!("this program is not guarded by a read-only mount: {error}"));
+    if let Err(error) = onggi_sys::program::ensure_sealed() {
+        context.log.warn(&format!("this program could be written to from the container: {error}"));
     }
 }
