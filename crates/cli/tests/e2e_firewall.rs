@@ -49,10 +49,19 @@ fn a_flushed_firewall_is_made_again_with_nobody_typing() {
     let places = places(&onggi, &["one", "two"]);
     let name = table().expect("a table");
     let whole = nft(&["list", "table", "inet", &name]);
-    for damage in
-        [&["flush", "ruleset"][..], &["delete", "table", "inet", &name], &["flush", "table", "inet", &name]]
-    {
+    let handles = nft(&["--handle", "list", "chain", "inet", &name, "forward"]);
+    let rule = handles.lines().find_map(|line| line.split_once("oifname @bridges drop # handle "));
+    let handle = rule.expect("the last rule").1;
+    for damage in [
+        &["replace", "rule", "inet", &name, "forward", "handle", handle, "counter", "accept"][..],
+        &["flush", "ruleset"],
+        &["delete", "table", "inet", &name],
+        &["flush", "table", "inet", &name],
+    ] {
         nft(damage);
+        while damage[0] == "replace" && nft(&["list", "table", "inet", &name]) != whole {
+            std::thread::yield_now();
+        }
         let began = Instant::now();
         std::thread::scope(|scope| {
             // One that was begun in between is only late: its first packet is sent again after a second.
@@ -134,9 +143,18 @@ fn a_check_names_ports_of_nobody_and_places_that_are_not_taken() {
     leave_network();
     let onggi = busybox();
     onggi.ok(["network", "create", "shop"]);
+    // While nobody runs, nobody watches either.
+    onggi.ok(["run", "--rm", "--network", "shop", "busybox", "true"]);
+    let name = table().expect("a table");
+    nft(&["insert", "rule", "inet", &name, "forward", "accept"]);
+    let changed =
+        format!("table inet {name}: is missing from the firewall, or its rules are not as Onggi made them");
+    for (words, code) in [(&["system", "check"][..], 1), (&["system", "check", "--repair"], 0)] {
+        let said = onggi.run(words).code(code).stdout;
+        assert!(said.contains(&changed), "{said}");
+    }
     onggi.ok(["run", "-d", "--name", "jar", "--network", "shop", "-p", "80", "busybox", "sleep", "1000"]);
     onggi.ok(["system", "check"]);
-    let name = table().expect("a table");
     let whole = nft(&["list", "table", "inet", &name]);
     nft(&["add", "element", "inet", &name, "ports4", "{ udp . 4242 : 10.9.9.9 . 53 }"]);
     let stray = "4242/udp: is a port in the table of the firewall and of no container";
@@ -196,6 +214,19 @@ fn ports_are_reached_from_everywhere_they_are_published_and_from_nowhere_else() 
     assert!(reaches(&onggi, "near", "web") && reaches(&onggi, "near", &web), "one network");
     assert!(!reaches(&onggi, "far", &web), "another network");
     assert!(!beyond.run(|| open(&format!("{web}:80"))), "no port of the host's");
+    onggi.ok(["network", "create", "--ipv6", "--internal", "inner"]);
+    onggi.ok(["run", "-d", "--name", "deep", "--network", "inner", "busybox", "sleep", "1000"]);
+    let gateways =
+        onggi.ok(["network", "inspect", "-f", "{{range .IPAM.Config}}{{.Gateway}} {{end}}", "inner"]);
+    for gateway in gateways.split_whitespace() {
+        let asks = |from: &str, address: &str| {
+            let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 {address} 8080");
+            onggi.run(["exec", from, "sh", "-c", &script]).stdout
+        };
+        assert_eq!(asks("deep", gateway), "", "{gateway}: from an internal network");
+    }
+    onggi.ok(["rm", "-f", "deep"]);
+    onggi.ok(["network", "rm", "inner"]);
 
     // The relay's connections go with the container, and its ports are free.
     onggi.ok(["rm", "-f", "web"]);

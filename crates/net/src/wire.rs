@@ -199,7 +199,8 @@ fn unpublish(firewall: &mut Firewall, attachment: &Attachment, ports: &[Publishe
     match table.apply(socket, &[], &changes) {
         Err(error) if gone(&error) => {
             for change in changes {
-                // One that leads elsewhere is another's: who was refused it must not take it away.
+                // One that leads elsewhere is another's: who was refused it must not take it away. Of one that the relay passes on nobody can tell;
+                // left behind it does no harm, and a check finds it.
                 if let Change::Port(port) = &change
                     && table.leads_there(socket, port)? != Some(true)
                 {

@@ -69,7 +69,7 @@ fn firewall(facts: &FirewallFacts) -> Vec<Check> {
         (false, 0) => Check::ok("nf_tables", "there; the table of the networks is made on first use"),
         (false, _) => Check::warn(
             "nf_tables",
-            "the table of the networks is missing, or rules of it",
+            "the table of the networks is missing, or its rules are not as Onggi made them",
             "onggi network rebuild",
         ),
     };

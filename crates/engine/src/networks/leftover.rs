@@ -33,7 +33,7 @@ impl Engine {
             self.check_places(network, repair, findings);
         }
         self.check_absence(&networks, findings)?;
-        self.check_ports(&networks, repair, findings)?;
+        self.check_table(&networks, repair, findings)?;
         let ids: BTreeSet<&str> = networks.iter().map(|network| network.id.as_str()).collect();
         for id in crate::check::names(&live)? {
             if id.parse::<ContainerId>().is_ok() && !ids.contains(id.as_str()) {
@@ -122,32 +122,36 @@ impl Engine {
         Ok(())
     }
 
-    /// Ports in the table that no container publishes, or whose container's files are lost.
-    fn check_ports(
+    /// The table, and ports in it that no container publishes, or whose container's files are lost.
+    fn check_table(
         &self,
         networks: &[Network],
         repair: bool,
         findings: &mut Vec<Finding>,
     ) -> Result<(), Error> {
-        let strays = self.undo_at_home(|| {
+        let rebuild =
+            || self.undo_at_home(|| self.rebuild_table())?.map(|()| "the table was made anew".to_owned());
+        let (is_whole, strays) = self.undo_at_home(|| {
             // The files of ports that come and go now go with them.
             let _turn = turn::rebuild(&self.paths.run)?;
+            let table = self.instance().table();
+            // Without a bridge there need not be one.
+            let is_whole = self.bridges()?.is_empty() || table.is_whole(&mut Socket::netfilter()?)?;
             let mut ports = Vec::new();
             for network in networks {
                 let endpoints = endpoint::list(&self.endpoints(network))?;
                 ports.extend(endpoints.iter().flat_map(Endpoint::published).map(Change::Port));
             }
-            Ok::<_, Error>(self.instance().table().strays(&mut Socket::netfilter()?, &ports)?)
+            Ok::<_, Error>((is_whole, table.strays(&mut Socket::netfilter()?, &ports)?))
         })??;
+        if !is_whole {
+            let subject = format!("table inet {}", self.instance().table().name());
+            let problem = "is missing from the firewall, or its rules are not as Onggi made them";
+            findings.push(mend(&subject, problem, repair, rebuild));
+        }
         for port in strays {
-            let action =
-                || self.undo_at_home(|| self.rebuild_table())?.map(|()| "the table was made anew".to_owned());
-            findings.push(mend(
-                &port,
-                "is a port in the table of the firewall and of no container",
-                repair,
-                action,
-            ));
+            let problem = "is a port in the table of the firewall and of no container";
+            findings.push(mend(&port, problem, repair, rebuild));
         }
         Ok(())
     }

@@ -18,6 +18,9 @@ pub(super) const PORTS4: &str = "ports4";
 pub(super) const PORTS4_AT: &str = "ports4_at";
 pub(super) const PORTS6: &str = "ports6";
 pub(super) const PORTS6_AT: &str = "ports6_at";
+/// Published ports of IPv6 that lead to an address of IPv4, which the relay passes on: on every address of the host, and on one.
+pub(super) const RELAYED6: &str = "relayed6";
+pub(super) const RELAYED6_AT: &str = "relayed6_at";
 /// The address of each container that publishes something, twice: from itself to itself.
 pub(super) const ITSELF4: &str = "itself4";
 pub(super) const ITSELF6: &str = "itself6";
@@ -40,7 +43,7 @@ const fn joined(types: &[Type]) -> Type {
 }
 
 /// The sets and maps: name, key, value.
-pub(super) const SETS: [(&str, Type, Option<Type>); 9] = [
+pub(super) const SETS: [(&str, Type, Option<Type>); 11] = [
     (BRIDGES, INTERFACE, None),
     (INTERNAL, INTERFACE, None),
     (INSIDE, joined(&[INTERFACE, INTERFACE]), None),
@@ -48,11 +51,14 @@ pub(super) const SETS: [(&str, Type, Option<Type>); 9] = [
     (PORTS4_AT, joined(&[ADDRESS4, PROTOCOL, SERVICE]), Some(joined(&[ADDRESS4, SERVICE]))),
     (PORTS6, joined(&[PROTOCOL, SERVICE]), Some(joined(&[ADDRESS6, SERVICE]))),
     (PORTS6_AT, joined(&[ADDRESS6, PROTOCOL, SERVICE]), Some(joined(&[ADDRESS6, SERVICE]))),
+    (RELAYED6, joined(&[PROTOCOL, SERVICE]), None),
+    (RELAYED6_AT, joined(&[ADDRESS6, PROTOCOL, SERVICE]), None),
     (ITSELF4, joined(&[ADDRESS4, ADDRESS4]), None),
     (ITSELF6, joined(&[ADDRESS6, ADDRESS6]), None),
 ];
 
-/// A published port: connections to `host` go to `container`. Both are of one family.
+/// A published port: connections to `host` go to `container`. Where the two are not of one family it is not the kernel that passes them on but
+/// the relay, and the table only knows that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
     pub protocol: Protocol,
@@ -73,6 +79,14 @@ pub enum Change<'a> {
     Itself(IpAddr),
 }
 
+impl Published {
+    /// Whether the kernel passes it on, and not the relay.
+    #[must_use]
+    pub fn is_kernel_s(&self) -> bool {
+        self.host.is_ipv4() == self.container.is_ipv4()
+    }
+}
+
 impl Change<'_> {
     /// What some ports of a container come to.
     #[must_use]
@@ -90,14 +104,14 @@ impl Change<'_> {
 }
 
 impl Endpoint {
-    /// What of this endpoint the kernel passes on. A port on an IPv6 address of a container without one is not among them.
+    /// What of this endpoint the table knows. A port on an IPv6 address of a container without one leads to its other address.
     pub fn published(&self) -> impl Iterator<Item = Published> {
         self.ports.iter().flat_map(|port| {
             let address = match port.host_address {
                 IpAddr::V4(_) => self.ipv4.map(IpAddr::V4),
                 // Nothing that goes to ::1 can be sent elsewhere (RFC 4291 §2.5.3).
                 IpAddr::V6(address) if address.is_loopback() => None,
-                IpAddr::V6(_) => self.ipv6.map(IpAddr::V6),
+                IpAddr::V6(_) => self.ipv6.map(IpAddr::V6).or(self.ipv4.map(IpAddr::V4)),
             };
             address.into_iter().flat_map(move |address| {
                 (0..port.count).map(move |offset| Published {
@@ -133,10 +147,10 @@ pub(super) fn each(changes: &[Change<'_>]) -> impl Iterator<Item = (&'static str
     sorted.flat_map(|(set, elements)| elements.into_iter().map(move |(key, data)| (set, key, data)))
 }
 
-/// The maps of published ports.
-pub(super) const PORTS: [&str; 4] = [PORTS4, PORTS4_AT, PORTS6, PORTS6_AT];
+/// The sets and maps of published ports.
+pub(super) const PORTS: [&str; 6] = [PORTS4, PORTS4_AT, PORTS6, PORTS6_AT, RELAYED6, RELAYED6_AT];
 
-/// The port of the host's that a key of one of these maps means, for people: `8080/tcp`, `127.0.0.1:8080/tcp`. What is none is shown as it is.
+/// The port of the host's that a key of one of these means, for people: `8080/tcp`, `127.0.0.1:8080/tcp`. What is none is shown as it is.
 pub(super) fn describe(key: &[u8]) -> String {
     let described = || {
         let (at, rest) = key.split_at_checked(key.len().checked_sub(8)?)?;
@@ -179,17 +193,14 @@ fn sorted(changes: &[Change<'_>]) -> Elements {
                 put(set, [address(*itself), address(*itself)].concat(), None);
             }
             Change::Port(port) => {
-                let set = match (port.host.is_ipv4(), port.host.ip().is_unspecified()) {
-                    (true, true) => PORTS4,
-                    (true, false) => PORTS4_AT,
-                    (false, true) => PORTS6,
-                    (false, false) => PORTS6_AT,
+                let (any, at) = match (port.host.is_ipv4(), port.container.is_ipv4()) {
+                    (true, _) => (PORTS4, PORTS4_AT),
+                    (false, false) => (PORTS6, PORTS6_AT),
+                    (false, true) => (RELAYED6, RELAYED6_AT),
                 };
-                put(
-                    set,
-                    key(port),
-                    Some([address(port.container.ip()), service(port.container.port())].concat()),
-                );
+                let set = if port.host.ip().is_unspecified() { any } else { at };
+                let value = || [address(port.container.ip()), service(port.container.port())].concat();
+                put(set, key(port), port.is_kernel_s().then(value));
             }
         }
     }
@@ -225,6 +236,38 @@ fn service(port: u16) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::{Port, VERSION};
+
+    #[test]
+    fn what_the_table_knows_of_a_container_with_one_family_or_two() {
+        let port = |address: &str, host| Port {
+            protocol: Protocol::Tcp,
+            host_address: address.parse().unwrap(),
+            host,
+            container: 80,
+            count: 1,
+        };
+        let mut endpoint = Endpoint {
+            version: VERSION,
+            network: String::new(),
+            network_name: String::new(),
+            container: String::new(),
+            names: Vec::new(),
+            ipv4: Some([10, 192, 0, 2].into()),
+            ipv6: None,
+            mac: String::new(),
+            interface: String::new(),
+            inside: String::new(),
+            ports: vec![port("0.0.0.0", 80), port("::", 80), port("::1", 81), port("2001:db8::1", 82)],
+        };
+        let sets = |endpoint: &Endpoint| {
+            let ports: Vec<Change<'_>> = endpoint.published().map(Change::Port).collect();
+            each(&ports).map(|(set, ..)| set).collect::<Vec<_>>()
+        };
+        assert_eq!(sets(&endpoint), [PORTS4, RELAYED6, RELAYED6_AT]);
+        endpoint.ipv6 = Some("fd00::2".parse().unwrap());
+        assert_eq!(sets(&endpoint), [PORTS4, PORTS6, PORTS6_AT]);
+    }
 
     #[test]
     fn a_port_is_described_as_people_write_it() {

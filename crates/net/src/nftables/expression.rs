@@ -114,6 +114,18 @@ impl Rule {
             .compare(&LOCAL.to_ne_bytes())
     }
 
+    /// `fib saddr . iif oif missing`, and with `destination` `fib daddr …`: the link that the packet came in by is not the one by which
+    /// this address is reached.
+    pub(crate) fn not_of_its_link(self, destination: bool) -> Rule {
+        const LINK: u32 = 1;
+        const SOURCE: u32 = 1;
+        const DESTINATION: u32 = 2;
+        const BY_ITS_LINK: u32 = 8;
+        const WHETHER: u32 = 32;
+        let flags = if destination { DESTINATION } else { SOURCE } | BY_ITS_LINK | WHETHER;
+        self.add("fib", |body| body.big(1, FIRST).big(2, LINK).big(3, flags)).compare(&[0; 4])
+    }
+
     /// `ip saddr 127.0.0.0/8`, and with `destination` `ip daddr …`
     pub(crate) fn loopback_address(self, destination: bool) -> Rule {
         let offset = if destination { 16 } else { 12 };
@@ -160,6 +172,13 @@ impl Rule {
                     .big(3, FIRST)
                     .big(5, FIRST + port_behind)
             })
+    }
+
+    /// `[ip6 daddr .] meta l4proto . th dport @set`
+    pub(crate) fn port_in(self, family: Family, set: &str, by_address: bool) -> Rule {
+        let (rule, next) = if by_address { self.destination(family, 0) } else { (self, 0) };
+        let rule = rule.load_meta(Meta::Protocol, next);
+        rule.payload(TRANSPORT, DESTINATION_PORT, 2, next + 1).lookup(set, false)
     }
 
     /// `ip daddr ADDRESS`

@@ -12,5 +12,5 @@ mod watch;
 pub use element::{Change, Published};
 pub use foreign::{Obstacle, obstacles};
 pub use table::Table;
-pub(crate) use table::count_rules;
+pub(crate) use table::{is_sealed, seal};
 pub use watch::Watch;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::batch::{BaseChain, Batch, Family, Hook, kind, message};
 use super::element::{
     self, BRIDGES, Change, INSIDE, INTERNAL, ITSELF4, ITSELF6, PORTS4, PORTS4_AT, PORTS6, PORTS6_AT,
-    Published, SETS,
+    Published, RELAYED6, RELAYED6_AT, SETS,
 };
 use super::expression::{Meta, Rule, Tracked, Verdict};
 use super::foreign;
@@ -15,19 +15,21 @@ use crate::netlink::Socket;
 use crate::netlink::message::{Attributes, DUMP};
 
 /// A chain that nothing leads to: which version of the table this is. A table without it is made anew.
-const STAMP: &str = "layout-4";
+const STAMP: &str = "layout-5";
 /// What the stamps of all versions begin with.
 const STAMPS: &str = "layout-";
 
 const GUARD: &str = "guard";
+const INPUT: &str = "input";
 const FORWARD: &str = "forward";
 const PREROUTING: &str = "prerouting";
 const OUTPUT: &str = "output";
 const POSTROUTING: &str = "postrouting";
 
 /// The base chains. The priorities are nft's `raw`, `filter`, `dstnat` and `srcnat`.
-const CHAINS: [BaseChain; 5] = [
+const CHAINS: [BaseChain; 6] = [
     BaseChain { name: GUARD, kind: "filter", hook: Hook::Prerouting, priority: -300 },
+    BaseChain { name: INPUT, kind: "filter", hook: Hook::Input, priority: 0 },
     BaseChain { name: FORWARD, kind: "filter", hook: Hook::Forward, priority: 0 },
     BaseChain { name: PREROUTING, kind: "nat", hook: Hook::Prerouting, priority: -100 },
     BaseChain { name: OUTPUT, kind: "nat", hook: Hook::Output, priority: -100 },
@@ -37,11 +39,21 @@ const CHAINS: [BaseChain; 5] = [
 /// Every rule with its chain, in order.
 fn rules() -> Vec<(&'static str, Rule)> {
     let rule = Rule::new;
+    // Most of what the host itself is sent is seen not to be by one byte.
+    let inwards = || rule().of_family(Family::Ipv6).interface_in(Meta::InName, INTERNAL);
     let mut rules = vec![
+        // All else in this chain is about what comes out of containers.
+        (GUARD, rule().interface_not_in(Meta::InName, BRIDGES).verdict(Verdict::Accept)),
         // A bridge takes packets to 127.0.0.0/8 (`route_localnet`), which answers to published ports need and containers must not send
-        // (CVE-2020-8558). Each packet of the host comes by here: one byte is compared before a name is looked up.
-        (GUARD, rule().loopback_address(true).interface_in(Meta::InName, BRIDGES).verdict(Verdict::Drop)),
-        (GUARD, rule().loopback_address(false).interface_in(Meta::InName, BRIDGES).verdict(Verdict::Drop)),
+        // (CVE-2020-8558).
+        (GUARD, rule().loopback_address(true).verdict(Verdict::Drop)),
+        (GUARD, rule().loopback_address(false).verdict(Verdict::Drop)),
+        // A source that is not of that network: it could answer for others, in their connections too, as these are known by addresses and not
+        // by links. What stays on the bridge (it comes by here under br_netfilter) is left to those who are on it.
+        (GUARD, rule().not_of_its_link(false).not_of_its_link(true).verdict(Verdict::Drop)),
+        // Others' published ports, which the relay would pass on for whoever asks. What the kernel passes on goes by `forward`.
+        (INPUT, inwards().port_in(Family::Ipv6, RELAYED6_AT, true).verdict(Verdict::Drop)),
+        (INPUT, inwards().port_in(Family::Ipv6, RELAYED6, false).verdict(Verdict::Drop)),
         // What is published on the host's loopback is for the host: its own packets come by `output`. Redirected here, those of a neighbour
         // would get past the kernel's refusal of such addresses, which follows.
         (PREROUTING, rule().loopback_address(true).verdict(Verdict::Accept)),
@@ -214,7 +226,8 @@ impl Table {
         }
     }
 
-    /// Makes the table anew with these elements, in one transaction: packets meet the old one or the new one.
+    /// Makes the table anew with these elements, in one transaction: packets meet the old one or the new one. Until it is sealed, right after, it does
+    /// not count as whole.
     ///
     /// # Errors
     /// [`Error::Netlink`].
@@ -235,7 +248,9 @@ impl Table {
         }
         batch.chain(STAMP);
         element::add(&mut batch, elements);
-        batch.send(socket, || format!("make the nf_tables table inet {}", self.name))
+        batch.send(socket, || format!("make the nf_tables table inet {}", self.name))?;
+        onggi_sys::fault::point("net.table.made");
+        seal(socket, &self.name)
     }
 
     /// Takes it away with everything in it; one that is not there is fine.
@@ -261,38 +276,63 @@ impl Table {
         Ok(self.is_whole(socket)? || foreign::chains(socket)?.iter().any(is_other))
     }
 
-    /// Whether the table is there, of this version, with all its rules. Its elements are not looked at.
+    /// Whether the table is there, of this version, with all its rules as they were made. Its elements are not looked at.
     ///
     /// # Errors
     /// [`Error::Netlink`].
     pub fn is_whole(&self, socket: &mut Socket) -> Result<bool, Error> {
-        let act = || format!("look for the nf_tables table inet {}", self.name);
-        let stamp = message(Family::Inet, kind::GET_CHAIN, 0).text(1, &self.name).text(3, STAMP);
-        match socket.query(stamp, act, |_| {}) {
-            Err(error) if error.errno() == Some(ENOENT) => return Ok(false),
-            other => other?,
-        }
-        Ok(count_rules(socket, &self.name)? == RULES)
+        Ok(has_chain(socket, &self.name, STAMP)? && is_sealed(socket, &self.name)?)
     }
 }
 
-/// How many rules a table of the family `inet` has; one that is not there has none.
-pub(crate) fn count_rules(socket: &mut Socket, table: &str) -> Result<usize, Error> {
-    let mut found = 0;
+/// Writes down in a table what its rules are, as the kernel shows them: by the name of a chain that nothing leads to. Whoever changes one of them
+/// later, not to speak of adding or deleting some, breaks that. (A rule that is replaced keeps its number.)
+pub(crate) fn seal(socket: &mut Socket, table: &str) -> Result<(), Error> {
+    let name = seal_of(socket, table)?;
+    let mut batch = Batch::new(Family::Inet, table);
+    batch.chain(&name);
+    batch.send(socket, || format!("seal the nf_tables table inet {table}"))
+}
+
+/// Whether a table is there, and its rules are those that were sealed.
+pub(crate) fn is_sealed(socket: &mut Socket, table: &str) -> Result<bool, Error> {
+    let name = seal_of(socket, table)?;
+    has_chain(socket, table, &name)
+}
+
+/// The name of the chain: a sum over the rules (FNV-1a).
+fn seal_of(socket: &mut Socket, table: &str) -> Result<String, Error> {
+    const CHAIN: u16 = 2;
+    const EXPRESSIONS: u16 = 4;
+    let mut sum: u64 = 0xCBF2_9CE4_8422_2325;
     let all = message(Family::Inet, kind::GET_RULE, DUMP).text(1, table);
-    let act = || format!("look for the nf_tables table inet {table}");
-    let asked = socket.query(all, act, |each| {
-        let attributes = each.body.get(4..).map(Attributes);
-        if attributes.is_some_and(|all| all.find_text(1) == Some(table)) {
-            found += 1;
+    let asked = socket.query(all, looking_for(table), |each| {
+        let rule = Attributes(each.body.get(4..).unwrap_or_default());
+        if rule.find_text(1) == Some(table) {
+            let parts = [CHAIN, EXPRESSIONS].into_iter().filter_map(|part| rule.find(part));
+            for byte in parts.flatten() {
+                sum = (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3);
+            }
         }
     });
     match asked {
-        Err(error) if error.errno() == Some(ENOENT) => Ok(0),
-        other => other.map(|()| found),
+        Err(error) if error.errno() == Some(ENOENT) => {}
+        other => other?,
+    }
+    Ok(format!("seal-{sum:016x}"))
+}
+
+fn has_chain(socket: &mut Socket, table: &str, name: &str) -> Result<bool, Error> {
+    let question = message(Family::Inet, kind::GET_CHAIN, 0).text(1, table).text(3, name);
+    match socket.query(question, looking_for(table), |_| {}) {
+        Err(error) if error.errno() == Some(ENOENT) => Ok(false),
+        other => other.map(|()| true),
     }
 }
 
-/// How many rules there are.
-const RULES: usize = 22;
+fn looking_for(table: &str) -> impl FnOnce() -> String {
+    let table = table.to_owned();
+    move || format!("look for the nf_tables table inet {table}")
+}
+
 const ENOENT: i32 = 2;

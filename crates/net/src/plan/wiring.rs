@@ -47,11 +47,16 @@ impl Step {
             }
             Step::DefaultRoute { gateway, .. } => format!("Send what is not for this network to {gateway}."),
             Step::Publish { ports } => {
-                let list: Vec<String> = ports
-                    .iter()
-                    .map(|port| format!("{}/{} to {}", port.host, port.protocol.name(), port.container))
-                    .collect();
-                format!("Have the kernel pass on {}.", list.join(", "))
+                let list = |kernel_s: bool| {
+                    let ports = ports.iter().filter(|port| port.is_kernel_s() == kernel_s);
+                    let texts = ports
+                        .map(|port| format!("{}/{} to {}", port.host, port.protocol.name(), port.container));
+                    texts.collect::<Vec<_>>().join(", ")
+                };
+                let sentence =
+                    |who, ports: String| (!ports.is_empty()).then(|| format!("Have {who} pass on {ports}."));
+                let sentences = [sentence("the kernel", list(true)), sentence("the monitor", list(false))];
+                sentences.into_iter().flatten().collect::<Vec<_>>().join(" ")
             }
         }
     }
@@ -134,6 +139,11 @@ mod tests {
              Have the kernel pass on 0.0.0.0:8080/tcp to 10.192.0.2:80, [::]:8080/tcp to [fd00::2]:80."
         );
         attachment.endpoint.ipv6 = None;
+        let last = plan(&attachment).pop().unwrap().explain();
+        assert_eq!(
+            last,
+            "Have the kernel pass on 0.0.0.0:8080/tcp to 10.192.0.2:80. Have the monitor pass on [::]:8080/tcp to 10.192.0.2:80."
+        );
         attachment.gateways.clear();
         attachment.endpoint.ports.clear();
         let steps = plan(&attachment);

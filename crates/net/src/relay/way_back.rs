@@ -34,7 +34,7 @@ pub fn prepare(ipv6: bool) -> Result<(), Error> {
     let mut batch = Batch::new(Family::Inet, TABLE);
     batch.new_table();
     fill(&mut batch);
-    match send(batch, &mut Socket::netfilter()?) {
+    match make(batch, &mut Socket::netfilter()?) {
         Err(error) if error.errno() == Some(EEXIST) => Ok(()),
         other => other,
     }
@@ -55,15 +55,15 @@ pub fn mend() -> Result<(), Error> {
     batch.delete_table();
     batch.table();
     fill(&mut batch);
-    send(batch, &mut socket)
+    make(batch, &mut socket)
 }
 
-/// Whether the table is there with all its rules.
+/// Whether the table is there with all its rules as they were made.
 ///
 /// # Errors
 /// [`Error::Netlink`].
 pub fn stands(socket: &mut Socket) -> Result<bool, Error> {
-    Ok(nftables::count_rules(socket, TABLE)? == RULES)
+    nftables::is_sealed(socket, TABLE)
 }
 
 fn fill(batch: &mut Batch<'_>) {
@@ -81,10 +81,9 @@ fn fill(batch: &mut Batch<'_>) {
     batch.rule("prerouting", senseless);
 }
 
-fn send(batch: Batch<'_>, socket: &mut Socket) -> Result<(), Error> {
-    batch.send(socket, || format!("make the nf_tables table inet {TABLE}"))
+fn make(batch: Batch<'_>, socket: &mut Socket) -> Result<(), Error> {
+    batch.send(socket, || format!("make the nf_tables table inet {TABLE}"))?;
+    nftables::seal(socket, TABLE)
 }
 
-/// How many rules there are.
-const RULES: usize = 3;
 const EEXIST: i32 = 17;
