@@ -310,6 +310,23 @@ fn networks_that_would_be_in_the_way() {
         let refused = onggi.run(["network", "create", "--subnet", subnet, "mine"]);
         refused.code(1).says("the host itself is on 10.191.9.");
     }
+    // Somebody else's bridge, which says nothing of itself, is nobody's to take.
+    let name = format!("com.docker.network.bridge.name={link}");
+    let create = ["network", "create", "--opt", &name, "named"];
+    let refusal = format!("the link {link}: it is there, and is not of this network");
+    onggi.run(create).code(1).says(&refusal);
+    ip(&["link", "delete", &link]);
+    onggi.ok(create);
+    onggi.ok(["run", "--rm", "--network", "named", "busybox", "true"]);
+    let again = ["network", "create", "--opt", &name, "other"];
+    onggi.run(again).code(1).says(&refusal);
+    // It has gone, and somebody else has made one of that name.
+    let is_there = || std::path::Path::new("/sys/class/net").join(&link).exists();
+    ip(&["link", "delete", &link]);
+    ip(&["link", "add", &link, "type", "bridge"]);
+    onggi.run(["run", "--rm", "--network", "named", "busybox", "true"]).code(125).says(&refusal);
+    onggi.ok(["network", "rm", "named"]);
+    assert!(is_there(), "it is another's");
     ip(&["link", "delete", &link]);
     for subnet in ["169.254.1.0/24", "fe80::/64"] {
         onggi.run(["network", "create", "--subnet", subnet, "mine"]).code(1).says("invalid subnet");

@@ -30,6 +30,8 @@ pub enum Error {
     PortTaken { address: std::net::SocketAddr, protocol: crate::endpoint::Protocol },
     #[error("bind {address}/{}: {source}", protocol.name())]
     Bind { address: std::net::SocketAddr, protocol: crate::endpoint::Protocol, source: io::Error },
+    #[error("the link {name}: it is there, and is not of this network")]
+    LinkTaken { name: String },
     #[error("{what}: {reason}")]
     Invalid { what: String, reason: String },
 }
@@ -69,7 +71,7 @@ impl Diagnose for Error {
             | Error::Bind { source, .. } => Kind::of_io(source),
             Error::Answer { .. } => Kind::Internal,
             Error::NoSubnet { .. } | Error::NoAddress { .. } => Kind::Exhausted,
-            Error::AddressTaken { .. } | Error::PortTaken { .. } => Kind::Conflict,
+            Error::AddressTaken { .. } | Error::PortTaken { .. } | Error::LinkTaken { .. } => Kind::Conflict,
             Error::Invalid { .. } => Kind::InvalidInput,
         }
     }
@@ -106,6 +108,9 @@ impl Diagnose for Error {
             {
                 "this kernel speaks no SCTP: `modprobe sctp` loads it where it is a module".to_owned()
             }
+            Error::LinkTaken { name } => format!(
+                "`ip -d link show {name}` shows what it is; Onggi uses no bridge that it has not made: choose another com.docker.network.bridge.name"
+            ),
             _ => return None,
         })
     }

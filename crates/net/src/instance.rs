@@ -37,7 +37,7 @@ impl Instance {
         self.mark().map_or_else(|| "onggi0".to_owned(), |mark| format!("onggi-{mark:08x}"))
     }
 
-    /// The alias of a bridge: set last, so that a bridge without it is half made or another's.
+    /// The alias of a bridge: one without it is another's, or not yet born ([`crate::bridge`]).
     #[must_use]
     pub fn alias(&self, network: &str) -> String {
         format!("onggi network {network} of {}", self.run_root.display())
@@ -70,7 +70,7 @@ impl Instance {
     }
 }
 
-/// The bridge of a network that a user has made.
+/// The bridge of a network that a user has made. Half an id by chance: nobody else has such a name, so any network's bridge is born under it.
 #[must_use]
 pub fn bridge(network: &str) -> String {
     format!("og-{}", network.get(..10).unwrap_or(network))

@@ -156,6 +156,12 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Link>, Error> {
     Ok(links)
 }
 
+/// Gives a link that is down another name. One that another link has is refused (`EEXIST`).
+pub fn rename(socket: &mut Socket, index: u32, name: &str) -> Result<(), Error> {
+    let message = Message::new(NEW_LINK, ACK).raw(&header(index, 0, 0)).text(link_attribute::NAME, name);
+    socket.request(message, || format!("rename link {index} to {name}"))
+}
+
 /// Says whose a link is.
 pub fn set_alias(socket: &mut Socket, index: u32, alias: &str) -> Result<(), Error> {
     let message = Message::new(NEW_LINK, ACK)
@@ -250,8 +256,11 @@ pub fn add_address(socket: &mut Socket, index: u32, address: IpAddr, prefix: u8)
     match address {
         IpAddr::V4(address) => {
             let host_bits = u32::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
-            let broadcast = Ipv4Addr::from_bits(address.to_bits() | host_bits);
-            message = message.attribute(address_attribute::BROADCAST, &broadcast.octets());
+            // A network of two has no address but theirs (RFC 3021).
+            if host_bits > 1 {
+                let broadcast = Ipv4Addr::from_bits(address.to_bits() | host_bits);
+                message = message.attribute(address_attribute::BROADCAST, &broadcast.octets());
+            }
         }
         IpAddr::V6(_) => message = message.number(address_attribute::FLAGS, NO_DETECTION),
     }

@@ -64,13 +64,15 @@ impl Host {
         let subnets: Vec<Subnet> = subnets.iter().map(|text| text.parse().unwrap()).collect();
         let bridge = Bridge {
             name: instance::bridge(&id),
+            birth_name: instance::bridge(&id),
             alias: self.instance().alias(&id),
             mac: Mac::of_id(&id),
             mtu: None,
             addresses: subnets.iter().map(|subnet| (subnet.at(1).unwrap(), subnet.prefix())).collect(),
         };
-        assert!(bridge::ensure(&mut self.socket, &bridge).unwrap());
-        assert!(!bridge::ensure(&mut self.socket, &bridge).unwrap(), "it is there");
+        assert!(!bridge::is_made(&mut self.socket, &bridge).unwrap());
+        bridge::make(&mut self.socket, &bridge).unwrap();
+        assert!(bridge::is_made(&mut self.socket, &bridge).unwrap());
         let change = Change::Bridge { name: &bridge.name, internal };
         self.instance().table().apply(&mut Socket::netfilter().unwrap(), &[change], &[]).unwrap();
         Network { id, bridge: bridge.name, subnets }
@@ -285,6 +287,21 @@ fn published_ports_are_reached_where_they_were_published_and_nowhere_else() {
 }
 
 #[test]
+fn a_network_of_two_addresses() {
+    if without_root() {
+        return;
+    }
+    let mut host = Host::new();
+    let tiny = host.network('1', &["10.200.1.0/31"], false);
+    let one = host.container('a', &tiny, 0, &["0.0.0.0:8080:80"]);
+    let beyond = host.beyond();
+    one.serve(80);
+    assert_eq!(beyond.run(|| seen_by(to("192.0.2.1:8080"))).as_deref(), Some("192.0.2.9"));
+    let _listener = beyond.run(|| TcpListener::bind("192.0.2.9:80").unwrap());
+    one.room.run(|| drop(TcpStream::connect_timeout(&to("192.0.2.9:80"), LONG_ENOUGH).unwrap()));
+}
+
+#[test]
 fn a_second_network_takes_the_way_out_and_the_ports_over() {
     if without_root() {
         return;
@@ -398,26 +415,147 @@ fn nothing_goes_in_or_out_of_an_internal_network() {
 }
 
 #[test]
+fn an_internal_network_reaches_the_host_and_no_port_of_others() {
+    if without_root() {
+        return;
+    }
+    let mut host = Host::new();
+    let inner = host.network('1', &["10.200.1.0/24", "fd00:1::/64"], true);
+    let outer = host.network('2', &["10.200.2.0/24"], false);
+    let ports = ["0.0.0.0:8080:80", "[::]:8080:80", "[fd00:1::1]:8082:80"];
+    let web = host.container('a', &outer, 2, &ports);
+    web.serve(80);
+    let inside = host.container('b', &inner, 2, &[]);
+    // What the relay of `web` has, and a service of the host's own.
+    let listen = |at: &str| TcpListener::bind(at).unwrap();
+    let _relay = [listen("[::]:8080"), listen("[fd00:1::1]:8082")];
+    let _own = [listen("[fd00:1::1]:9000"), listen("10.200.1.1:9000")];
+    let opens = |room: &Room, at: &str| room.run(|| TcpStream::connect_timeout(&to(at), LONG_ENOUGH).is_ok());
+    let show = output("ip", &["-6", "-o", "address", "show", "dev", &inner.bridge, "scope", "link"]);
+    let link = show.split_whitespace().find_map(|word| word.strip_suffix("/64")).unwrap();
+    let eth0 = inside.room.run(|| output("ip", &["-o", "link", "show", "dev", "eth0"]));
+    let scope = eth0.split(':').next().unwrap();
+    for at in ["[fd00:1::1]:8080", "[fd00:1::1]:8082", &format!("[{link}%{scope}]:8080"), "10.200.1.1:8080"] {
+        assert!(!opens(&inside.room, at), "{at}");
+    }
+    for at in ["[fd00:1::1]:9000", "10.200.1.1:9000"] {
+        assert!(opens(&inside.room, at), "{at}");
+    }
+    assert!(TcpStream::connect(to("[fd00:1::1]:8080")).is_ok() && seen_by(to("127.0.0.1:8080")).is_some());
+}
+
+#[test]
+fn nobody_speaks_with_an_address_of_another_network() {
+    if without_root() {
+        return;
+    }
+    let mut host = Host::new();
+    let one = host.network('1', &["10.200.1.0/24", "fd00:1::/64"], false);
+    let two = host.network('2', &["10.200.2.0/24", "fd00:2::/64"], false);
+    let victim = host.container('a', &one, 2, &[]);
+    let liar = host.container('b', &two, 2, &[]);
+    let beyond = host.beyond();
+    let socket = |room: &Room, at: &str| {
+        room.run(|| {
+            let socket = UdpSocket::bind(to(at)).unwrap();
+            socket.set_read_timeout(Some(LONG_ENOUGH)).unwrap();
+            socket
+        })
+    };
+    let hear = |socket: &UdpSocket| {
+        let mut bytes = [0; 8];
+        socket.recv_from(&mut bytes).ok().map(|(count, from)| (bytes[..count].to_vec(), from))
+    };
+    let speaks_as = |address: &str, does: &dyn Fn()| {
+        liar.room.run(|| output("ip", &["address", "add", address, "dev", "lo", "nodad"]));
+        does();
+        liar.room.run(|| output("ip", &["address", "del", address, "dev", "lo"]));
+    };
+    for (server, ear, victims, own) in [
+        ("192.0.2.9:53", "192.0.2.9:4000", "10.200.1.2", "0.0.0.0:0"),
+        ("[2001:db8::9]:53", "[2001:db8::9]:4000", "fd00:1::2", "[::]:0"),
+    ] {
+        let (asks, answers, ear) = (socket(&victim.room, own), socket(&beyond, server), socket(&beyond, ear));
+        answers.set_read_timeout(Some(PATIENCE)).unwrap();
+        asks.send_to(b"question", to(server)).unwrap();
+        let (_, seen) = hear(&answers).unwrap();
+        // In the place of the server, to where the victim's connection is answered.
+        speaks_as(&to(server).ip().to_string(), &|| {
+            socket(&liar.room, server).send_to(b"lie", seen).unwrap();
+            assert_eq!(hear(&asks), None, "{server}");
+        });
+        // In the place of the victim, to the world.
+        let place = ear.local_addr().unwrap();
+        speaks_as(victims, &|| {
+            let at = SocketAddr::new(victims.parse().unwrap(), 0).to_string();
+            socket(&liar.room, &at).send_to(b"lie", place).unwrap();
+            assert_eq!(hear(&ear), None, "{victims}");
+        });
+        for (from, to, hears, word) in
+            [(&socket(&liar.room, own), place, &ear, "own"), (&answers, seen, &asks, "answer")]
+        {
+            from.send_to(word.as_bytes(), to).unwrap();
+            hears.set_read_timeout(Some(PATIENCE)).unwrap();
+            assert_eq!(hear(hears).unwrap().0, word.as_bytes());
+        }
+    }
+}
+
+#[test]
 fn a_bridge_of_another_is_left_alone_and_a_half_made_one_completed() {
     if without_root() {
         return;
     }
     let mut host = Host::new();
     let id = "7".repeat(64);
-    let wanted = Bridge {
-        name: instance::bridge(&id),
+    let birth_name = instance::bridge(&id);
+    let wanted = |name: &str| Bridge {
+        name: name.to_owned(),
+        birth_name: birth_name.clone(),
         alias: host.instance().alias(&id),
         mac: Mac::of_id(&id),
         mtu: Some(1400),
-        addresses: vec![("10.200.7.1".parse().unwrap(), 24)],
+        addresses: vec![("10.200.7.1".parse().unwrap(), 24), ("fd00:7::1".parse().unwrap(), 64)],
     };
-    output("ip", &["link", "add", &wanted.name, "type", "bridge"]);
-    assert!(bridge::ensure(&mut host.socket, &wanted).unwrap());
-    let shown = output("ip", &["-o", "address", "show", "dev", &wanted.name]);
-    assert!(shown.contains("10.200.7.1/24"), "{shown}");
-    let other = Bridge { alias: "onggi network 7 of /elsewhere".into(), ..wanted.clone() };
-    assert!(bridge::ensure(&mut host.socket, &other).is_err());
-    output("ip", &["link", "del", &wanted.name]);
-    output("ip", &["link", "add", &wanted.name, "type", "ifb"]);
-    assert!(bridge::ensure(&mut host.socket, &wanted).is_err());
+    let (plain, named) = (wanted(&birth_name), wanted("shop0"));
+    let shown = |name: &str| output("ip", &["-o", "address", "show", "dev", name]);
+    for bridge in [&plain, &named] {
+        // Killed at any step: before the alias, before its own name, before it is up.
+        for words in [&[][..], &["alias", &bridge.alias], &["alias", &bridge.alias, "name", &bridge.name]] {
+            output("ip", &["link", "add", &birth_name, "type", "bridge"]);
+            if !words.is_empty() {
+                output("ip", &[&["link", "set", &birth_name], words].concat());
+            }
+            assert!(!bridge::is_made(&mut host.socket, bridge).unwrap(), "{words:?}");
+            bridge::make(&mut host.socket, bridge).unwrap();
+            assert!(bridge::is_made(&mut host.socket, bridge).unwrap());
+            let shown = shown(&bridge.name);
+            assert!(shown.contains("10.200.7.1/24") && shown.contains("fd00:7::1/64"), "{shown}");
+            assert!(shown.contains("fd00:7::1/64 scope global nodad \\"), "{shown}");
+            assert!(output("ip", &["-6", "route"]).contains(&format!("fd00:7::/64 dev {}", bridge.name)));
+            assert!(bridge::remove(&mut host.socket, bridge).unwrap());
+            assert!(!bridge::remove(&mut host.socket, bridge).unwrap(), "it has gone");
+        }
+    }
+    let foreign = |host: &mut Host, bridge: &Bridge| {
+        let before = shown(&bridge.name);
+        for made in
+            [bridge::is_made(&mut host.socket, bridge).map(drop), bridge::make(&mut host.socket, bridge)]
+        {
+            assert!(made.unwrap_err().to_string().contains("is not of this network"));
+        }
+        assert!(!bridge::remove(&mut host.socket, bridge).unwrap());
+        assert_eq!(shown(&bridge.name), before);
+        let route_localnet = format!("/proc/sys/net/ipv4/conf/{}/route_localnet", bridge.name);
+        assert_eq!(std::fs::read_to_string(route_localnet).unwrap(), "0\n");
+        output("ip", &["link", "del", &bridge.name]);
+    };
+    // As Docker's, and many a virtual machine's: nothing says whose it is.
+    output("ip", &["link", "add", "shop0", "up", "type", "bridge"]);
+    foreign(&mut host, &named);
+    output("ip", &["link", "add", "shop0", "type", "ifb"]);
+    foreign(&mut host, &named);
+    output("ip", &["link", "add", &birth_name, "type", "bridge"]);
+    output("ip", &["link", "set", &birth_name, "alias", "onggi network 7 of /elsewhere"]);
+    foreign(&mut host, &plain);
 }

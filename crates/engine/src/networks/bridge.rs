@@ -4,8 +4,7 @@
 use std::collections::BTreeSet;
 
 use onggi_error::{Diagnose, Kind};
-use onggi_net::address::Mac;
-use onggi_net::bridge::{self, Bridge};
+use onggi_net::bridge;
 use onggi_net::endpoint::{Endpoint, Protocol};
 use onggi_net::nftables::{Change, Published};
 use onggi_net::relay::way_back;
@@ -31,17 +30,13 @@ impl Engine {
 
     fn bring_up_here(&self, network: &Network) -> Result<(), Error> {
         let instance = self.instance();
-        let wanted = Bridge {
-            name: network.bridge(&instance),
-            alias: instance.alias(&network.id),
-            mac: match network.range(true).map(|range| range.gateway) {
-                Some(std::net::IpAddr::V4(gateway)) => Mac::of(gateway),
-                _ => Mac::of_id(&network.id),
-            },
-            mtu: network.mtu(),
-            addresses: network.subnets.iter().map(|range| (range.gateway, range.subnet.prefix())).collect(),
-        };
-        bridge::ensure(&mut Socket::route()?, &wanted)?;
+        let wanted = network.link(&instance);
+        self.make_live_directory()?;
+        let mut links = Socket::route()?;
+        if !bridge::is_made(&mut links, &wanted)? {
+            let _turn = turn::rebuild(&self.paths.run)?;
+            bridge::make(&mut links, &wanted)?;
+        }
         bridge::ensure_forwarding(network.ipv6)?;
         let (table, mut socket) = (instance.table(), Socket::netfilter()?);
         if !table.is_whole(&mut socket)? {
@@ -49,7 +44,6 @@ impl Engine {
         }
         // One that is known already costs as little as a question would.
         let change = Change::Bridge { name: &wanted.name, internal: network.internal };
-        self.make_live_directory()?;
         let turn = turn::change(&self.paths.run)?;
         let applied = table.apply(&mut socket, std::slice::from_ref(&change), &[]);
         drop(turn);

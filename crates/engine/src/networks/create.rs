@@ -95,6 +95,9 @@ impl Engine {
                 )));
             }
         }
+        if let Some(bridge) = request.options.get(BRIDGE_NAME) {
+            self.check_link_is_free(bridge)?;
+        }
         let on = link::connected(&mut Socket::route()?)?;
         if let Some((wanted, host)) = request
             .subnets
@@ -124,6 +127,17 @@ impl Engine {
         };
         self.write_network(&network)?;
         Ok(network)
+    }
+
+    /// A bridge that was made by somebody else is not Onggi's to change, let alone to delete.
+    fn check_link_is_free(&self, name: &str) -> Result<(), Error> {
+        let instance = self.instance();
+        let of_network = |network: &Network| network.bridge(&instance) == name;
+        let is_known = name == instance.default_bridge() || self.all_networks()?.iter().any(of_network);
+        if is_known || self.home()?.within(|| link::find(&mut Socket::route()?, name))??.is_some() {
+            return Err(onggi_net::Error::LinkTaken { name: name.to_owned() }.into());
+        }
+        Ok(())
     }
 
     /// What the user said, and what is free for the rest.

@@ -19,7 +19,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use onggi_net::Socket;
-use onggi_net::address::Subnet;
+use onggi_net::address::{Mac, Subnet};
+use onggi_net::bridge::Bridge;
 use onggi_net::endpoint::Directory;
 use onggi_net::home::Home;
 use onggi_net::instance::{self, Instance};
@@ -90,6 +91,21 @@ impl Network {
             Some(name) => name.clone(),
             None if self.is_default() => instance.default_bridge(),
             None => instance::bridge(&self.id),
+        }
+    }
+
+    /// What that link is to be.
+    pub(crate) fn link(&self, instance: &Instance) -> Bridge {
+        Bridge {
+            name: self.bridge(instance),
+            birth_name: instance::bridge(&self.id),
+            alias: instance.alias(&self.id),
+            mac: match self.range(true).map(|range| range.gateway) {
+                Some(IpAddr::V4(gateway)) => Mac::of(gateway),
+                _ => Mac::of_id(&self.id),
+            },
+            mtu: self.mtu(),
+            addresses: self.subnets.iter().map(|range| (range.gateway, range.subnet.prefix())).collect(),
         }
     }
 

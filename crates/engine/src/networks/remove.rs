@@ -2,7 +2,7 @@
 
 use onggi_error::{Diagnose, Kind};
 use onggi_net::endpoint;
-use onggi_net::{Socket, link, turn};
+use onggi_net::{Socket, bridge, link, turn};
 
 use super::{BUILT_IN, Network};
 use crate::Engine;
@@ -141,20 +141,10 @@ impl Engine {
     }
 
     fn take_down_here(&self, network: &Network) -> Result<(), Error> {
-        let instance = self.instance();
-        let bridge = network.bridge(&instance);
+        let wanted = network.link(&self.instance());
         // Whether or not there is a link: the table that is made anew has every network's.
-        self.forget_bridge(&bridge)?;
-        let mut socket = Socket::route()?;
-        let found = link::find(&mut socket, &bridge)?;
-        // One of this name that is another's is left alone. One that was left half made says nothing yet, and nobody else has such a name.
-        let half_made = |link: &link::Link| {
-            link.alias.is_empty()
-                && link.kind == "bridge"
-                && !network.options.contains_key(super::create::BRIDGE_NAME)
-        };
-        if found.is_some_and(|link| link.alias == instance.alias(&network.id) || half_made(&link)) {
-            link::delete(&mut socket, &bridge)?;
+        self.forget_bridge(&wanted.name)?;
+        if bridge::remove(&mut Socket::route()?, &wanted)? {
             self.leave_firewall()?;
         }
         Ok(())
