@@ -26,6 +26,9 @@ const FIRST_LOOK: u64 = 50_000_000;
 /// How long (nanoseconds) after another monitor was found at it to look again.
 const LOOK_AGAIN: u64 = 300_000_000;
 
+/// A look that fails again and again comes at last every ten seconds.
+const MOST_DOUBLINGS: u32 = 5;
+
 /// What the loop knows of the host's firewall.
 #[derive(Debug, Default)]
 pub(super) struct Firewall {
@@ -40,6 +43,8 @@ pub(super) struct Firewall {
     was_busy: bool,
     /// The table was just made at this monitor's wish: what it lacks now it does not get by being made once more.
     was_made: bool,
+    /// How many looks have failed in a row.
+    failures: u32,
     /// When (monotonic nanoseconds) to ask whether the table is whole.
     pub(super) look_at: Option<u64>,
 }
@@ -85,9 +90,15 @@ impl Monitor<'_> {
     /// Has the table made again if it is not whole and nobody else sees to it.
     pub(super) fn look_at_firewall(&mut self) {
         self.firewall.look_at = None;
-        if let Err(error) = self.try_look_at_firewall()
-            && let Some(watched) = &mut self.watched
-        {
+        let Err(error) = self.try_look_at_firewall() else {
+            self.firewall.failures = 0;
+            return;
+        };
+        // Nobody else may come to look: the kernel tells of a change once.
+        let pause = LOOK_AGAIN << self.firewall.failures.min(MOST_DOUBLINGS);
+        self.firewall.failures += 1;
+        self.firewall.look_at.get_or_insert(monotonic() + pause);
+        if let Some(watched) = &mut self.watched {
             watched.problem = Some(format!("make the firewall's table again: {error}"));
         }
     }
