@@ -59,20 +59,30 @@ fn begin(files: &Files, run: &Path, data: &Path, program: &Path, user: u32) -> R
     let name = ranges::name_of(&passwd, user);
     let ranges = Ranges::of_user(&ranges::etc(), user, name.as_deref())?;
     let group = rustix::process::getegid().as_raw();
-    make::holder(program, run, Some((&ranges, user, group)))?;
-    if join_holder(files)? { Ok(()) } else { Err(Error::Holder { path: program.to_owned() }) }
+    // One that is killed as soon as it holds is no reason to fail, once.
+    for _ in 0..2 {
+        make::holder(program, run, Some((&ranges, user, group)))?;
+        if join_holder(files)? {
+            return Ok(());
+        }
+    }
+    Err(Error::Holder { path: program.to_owned() })
 }
 
-/// `false` if there is no holder.
+/// `false` if there is no holder, or it ends this very moment.
 fn join_holder(files: &Files) -> Result<bool, Error> {
     let alive = open(&files.alive())?;
     if !ofd::is_held(alive.as_fd()).map_err(file("ask for the lock on", files.alive()))? {
         return Ok(false);
     }
     let Some(pid) = read_pid(&files.alive()) else { return Ok(false) };
-    join(pid)?;
-    Ok(true)
+    match join(pid) {
+        Err(Error::Enter { source, .. }) if source.raw_os_error() == Some(ESRCH) => Ok(false),
+        other => other.map(|()| true),
+    }
 }
+
+const ESRCH: i32 = 3;
 
 pub(crate) fn read_pid(path: &Path) -> Option<i32> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
@@ -130,7 +140,22 @@ fn file(act: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::pid_in;
+    use super::*;
+
+    /// It is killed between the look at its lock and the way in, by then the number is nobody's.
+    #[test]
+    fn a_holder_that_has_just_ended_is_none() {
+        let run = tempfile::tempdir().unwrap();
+        let files = Files::of(run.path());
+        make_directory(files.directory(), rustix::process::geteuid().as_raw()).unwrap();
+        assert!(!join_holder(&files).unwrap(), "there is none");
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        fs::write(files.alive(), format!("{}\n", ended.id())).unwrap();
+        let alive = open(&files.alive()).unwrap();
+        assert!(ofd::try_lock(alive.as_fd()).unwrap());
+        assert!(!join_holder(&files).unwrap());
+    }
 
     #[test]
     fn the_number_of_a_process_is_read_from_a_record() {
