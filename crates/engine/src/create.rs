@@ -234,6 +234,7 @@ impl Engine {
     fn take_name(&self, record: &mut Record) -> Result<(), Error> {
         let reserve = |name: &str| self.store.reserve_container(name, record.id.as_str(), &record.image);
         if record.request.name.is_some() {
+            self.refuse_ids(&record.name, &record.id)?;
             return self.take_from_the_dead(&record.name, reserve);
         }
         for attempt in 0..MOST_NAMES_TRIED {
@@ -256,7 +257,24 @@ impl Engine {
 
     /// Takes a name that the user chose for a container that is there.
     pub(crate) fn take_given_name(&self, name: &str, id: &ContainerId) -> Result<(), Error> {
+        self.refuse_ids(name, id)?;
         self.take_from_the_dead(name, |name| self.store.reserve_name(NameKind::Container, name, id.as_str()))
+    }
+
+    /// A name that is another's id, as people write ids, would have one of both be taken for the other.
+    fn refuse_ids(&self, name: &str, own: &ContainerId) -> Result<(), Error> {
+        if name.len() < own.short().len()
+            || !name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        {
+            return Ok(());
+        }
+        let others = self.store.containers_by_prefix(name)?;
+        match others.iter().find(|other| *other != own.as_str()) {
+            Some(other) => Err(Error::Invalid {
+                what: format!("invalid container name ({name}): it is the id of container {other}"),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Reserves a name that the user chose, from one who died while creating or removing, if need be.

@@ -33,6 +33,25 @@ impl Engine {
     /// It is on it already, or has no network namespace of its own.
     pub fn network_connect(&self, id: &ContainerId, wanted: &NetworkRequest) -> Result<(), Error> {
         check_joinable(&wanted.name)?;
+        self.beside_its_end(id, || self.connect_once(id, wanted))
+    }
+
+    /// What fails because the container ends meanwhile is done once more when it has: then it does not run, or is no more.
+    fn beside_its_end(&self, id: &ContainerId, act: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+        match act() {
+            Err(Error::Monitor { .. } | Error::Refused { .. }) if !self.is_at_work(id) => {
+                self.await_departure(id)?;
+                match act() {
+                    // As far as the record, the first time.
+                    Err(Error::AlreadyConnected { .. } | Error::NotConnected { .. }) => Ok(()),
+                    other => other,
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn connect_once(&self, id: &ContainerId, wanted: &NetworkRequest) -> Result<(), Error> {
         let network = self.find_network(&wanted.name)?;
         let (before, live, _lock) = self.hold(id)?;
         match &before.request.network {
@@ -114,6 +133,10 @@ impl Engine {
     /// It is not on it.
     pub fn network_disconnect(&self, id: &ContainerId, name: &str) -> Result<(), Error> {
         check_joinable(name)?;
+        self.beside_its_end(id, || self.disconnect_once(id, name))
+    }
+
+    fn disconnect_once(&self, id: &ContainerId, name: &str) -> Result<(), Error> {
         let network = match self.find_network(name) {
             Err(Error::NoSuchNetwork { .. }) => None,
             other => Some(other?),

@@ -7,7 +7,12 @@ use crate::error::Error;
 use crate::id::ContainerId;
 use crate::request::{Limits, RunRequest};
 
-/// Processor time, memory and block devices, for a host with so many processors.
+/// `MAX_BW` of the kernel's `kernel/sched/sched.h`, microseconds.
+const LARGEST_QUOTA: i64 = (1 << 44) - 1;
+/// `PID_MAX_LIMIT` of `linux/threads.h`, on 64 bits.
+const MOST_PIDS: i64 = 4 << 20;
+
+/// Processor time, processes, memory and block devices, for a host with so many processors.
 ///
 /// # Errors
 /// A value that is outside its range, or that another value contradicts.
@@ -52,6 +57,16 @@ pub(crate) fn check_limits(limits: &Limits, processors: u64) -> Result<(), Error
     }
     if limits.cpu_quota.is_some_and(|quota| quota > 0 && quota < 1000) {
         return Err(invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
+    }
+    if limits.cpu_quota.is_some_and(|quota| quota > LARGEST_QUOTA) {
+        return Err(invalid(format!(
+            "CPU cfs quota can not be larger than {LARGEST_QUOTA} (in microseconds, the kernel's largest): -1 is no limit"
+        )));
+    }
+    if limits.pids.is_some_and(|pids| pids > MOST_PIDS) {
+        return Err(invalid(format!(
+            "PIDs limit can not be larger than {MOST_PIDS} (the kernel's largest): -1 is no limit"
+        )));
     }
     Ok(())
 }
@@ -195,6 +210,14 @@ mod tests {
             (
                 limits(Limits { nano_cpus: Some(1_000_000_000), cpu_quota: Some(1000), ..Limits::default() }),
                 "Conflicting options: Nano CPUs",
+            ),
+            (
+                limits(Limits { cpu_quota: Some(i64::MAX), ..Limits::default() }),
+                "CPU cfs quota can not be larger than 17592186044415",
+            ),
+            (
+                limits(Limits { pids: Some(99_999_999_999), ..Limits::default() }),
+                "PIDs limit can not be larger than 4194304",
             ),
             (
                 limits(Limits { cpu_period: Some(1), ..Limits::default() }),

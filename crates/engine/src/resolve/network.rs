@@ -90,8 +90,12 @@ pub(super) fn hostname(request: &RunRequest, facts: &Facts<'_>) -> Result<String
     match request.hostname.as_ref().filter(|name| !name.is_empty()) {
         Some(_) if shares => Err(invalid("conflicting options: hostname and the UTS mode")),
         Some(name) => {
-            // 64 bytes are the kernel's limit, and a NUL or a line end would forge lines of /etc/hosts.
-            let sound = name.len() <= 64 && !name.bytes().any(|byte| byte <= b' ' || byte == 127);
+            // 64 bytes are the kernel's limit, and a NUL or a line end would forge lines of /etc/hosts. Programs make names of files of it. More is not
+            // asked, as in Docker (moby#28988): hosts with `_` in their names work.
+            let is_file = |label: &str| !label.is_empty() && !label.contains('/');
+            let sound = name.len() <= 64
+                && !name.bytes().any(|byte| byte <= b' ' || byte == 127)
+                && name.strip_suffix('.').unwrap_or(name).split('.').all(is_file);
             if sound { Ok(name.clone()) } else { Err(invalid(format!("invalid hostname: {name:?}"))) }
         }
         None if shares || request.network == Network::Host => Ok(facts.host_name.to_owned()),
@@ -129,6 +133,16 @@ mod tests {
                 "--add-host: \"a\\n6.6.6.6 b\" is not the name of a host",
             ),
             (RunRequest { hostname: Some("a\nb".into()), ..RunRequest::default() }, "invalid hostname"),
+            (
+                RunRequest { hostname: Some("../../x".into()), ..RunRequest::default() },
+                "invalid hostname: \"../../x\"",
+            ),
+            (RunRequest { hostname: Some("..".into()), ..RunRequest::default() }, "invalid hostname: \"..\""),
+            (RunRequest { hostname: Some(".".into()), ..RunRequest::default() }, "invalid hostname: \".\""),
+            (
+                RunRequest { hostname: Some("a/b".into()), ..RunRequest::default() },
+                "invalid hostname: \"a/b\"",
+            ),
         ]);
     }
 }
