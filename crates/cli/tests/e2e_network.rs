@@ -291,6 +291,40 @@ fn bridges_and_files_of_no_network_are_found_and_taken_away() {
     assert!(!is_there() && !directory.exists());
 }
 
+/// A removal beside it: whoever is second is told that there is no such container, or has done it to one that has ended.
+#[test]
+fn a_container_that_goes_while_it_is_connected() {
+    let onggi = busybox();
+    onggi.ok(["network", "create", "shop"]);
+    for _ in 0..8 {
+        onggi.ok(["run", "-d", "--name", "guest", "busybox", "sleep", "1000"]);
+        let (connected, disconnected) = std::thread::scope(|scope| {
+            let connecting = scope.spawn(|| onggi.run(["network", "connect", "shop", "guest"]));
+            let leaving = scope.spawn(|| onggi.run(["network", "disconnect", "bridge", "guest"]));
+            onggi.ok(["rm", "-f", "guest"]);
+            (connecting.join().expect("an answer"), leaving.join().expect("an answer"))
+        });
+        for output in [connected, disconnected] {
+            let gone = output.stderr.contains("No such container");
+            assert!(output.code == 0 || gone, "{output}");
+        }
+    }
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn addresses_at_the_edge_of_a_network() {
+    let onggi = busybox();
+    onggi.ok(["network", "create", "--subnet", "10.191.7.0/31", "pair"]);
+    let gateway = onggi.ok(["network", "inspect", "-f", "{{range .IPAM.Config}}{{.Gateway}}{{end}}", "pair"]);
+    let refusal = format!("Address already in use: {} is the gateway of network pair", gateway.trim());
+    let asked = ["run", "--rm", "--network", "pair", "--ip", gateway.trim(), "busybox", "true"];
+    onggi.run(asked).code(125).says(&refusal);
+    let route = onggi.ok(["run", "--rm", "--network", "pair", "busybox", "ip", "route"]);
+    assert!(route.contains(&format!("default via {}", gateway.trim())), "{route}");
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
 #[test]
 fn networks_that_would_be_in_the_way() {
     let onggi = busybox();
