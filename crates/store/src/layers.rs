@@ -1,6 +1,6 @@
 //! Layers: each a directory named by its diff id, with the very tar that the diff id names, the EROFS index over it, and a sealed record.
 //!
-//! A layer comes in by one pass: the stream is hashed, decompressed, hashed again, written and indexed at once, into the act's own directory.
+//! A layer comes in by one pass: the stream is hashed, decompressed, hashed again, written, indexed and, where layers are trees, unpacked at once, into the act's own directory.
 //! Only when both digests are what the manifest and the config say is it renamed into place; nothing of it can be seen before.
 //!
 //! A layer may hold `etc/x` without `etc/`. Overlayfs takes a directory's owner and permissions from the topmost layer that has it, so such
@@ -10,6 +10,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use onggi_archive::erofs::Indexer;
@@ -130,47 +131,23 @@ pub(crate) fn ingest(
     let directory = make_in(act, "layer")?;
     let copy =
         expected.kept().map(|blob| pipe::Copy::create(&directory.join(kept_file(blob)))).transpose()?;
-    let trees = store.only_trees();
-    let ((report, tree, tar, index), diff_id) = pipe::pump(stream, expected, copy, progress, |pieces| {
-        let mut tar = StreamedFile::create(&directory.join(TAR))?;
-        let mut index = HashingFile::create(&directory.join(INDEX))?;
-        let (mut lower, mut below) = (NoLower, NoLower);
-        let mut sink = Box::new(Indexer::new(&mut index, &mut lower, Limits::default()));
-        let mut tree = trees.map(|trees| trees.begin(act, &mut below, expected.what)).transpose()?;
-        while let Some(bytes) = pieces.next()? {
-            tar.write(bytes)?;
-            sink.feed(bytes).map_err(Error::archive(expected.what))?;
-            if let Some(tree) = &mut tree {
-                tree.feed(bytes);
-            }
-        }
-        let report = sink.finish().map_err(Error::archive(expected.what))?;
-        fault::point("store.layer.written");
-        let tree = tree.map(|tree| tree.finish(&directory)).transpose()?.flatten();
-        Ok((report, tree, tar, index.finish()?))
+    let (written, diff_id) = pipe::pump(stream, expected, copy, progress, |pieces| {
+        write(store, act, &directory, expected, pieces)
     })?;
-    let (index, index_digest) = index;
+    let report = &written.report;
     let record = LayerRecord {
         version: if report.links_below { VERSION } else { 1 },
         diff_id: diff_id.clone(),
         size: report.tar_bytes,
         entries: report.entries,
         inodes: report.inodes,
-        index: index_digest,
-        implied: implied(&report),
+        index: written.index_digest.clone(),
+        implied: implied(report),
         links_below: report.links_below,
     };
-    let record_path = directory.join(RECORD);
-    onggi_record::write(&record_path, &record, Durability::Volatile)?;
+    onggi_record::write(&directory.join(RECORD), &record, Durability::Volatile)?;
     fault::point("store.layer.recorded");
-    if let Some(tree) = tree {
-        // The only call for thousands of files. It takes the layer's other files along.
-        rustix::fs::syncfs(tree).map_err(Error::io("syncfs", &directory))?;
-    } else {
-        let record = File::open(&record_path).map_err(Error::io("open", &record_path))?;
-        sync_together([tar, index, StreamedFile::of(record, &record_path)])?;
-        sync_directory(&directory)?;
-    }
+    written.sync(&directory)?;
     fault::point("store.layer.synced");
     if expected.diff_id.is_none() {
         act.keep(layout, Kept::Layer, &diff_id)?;
@@ -178,6 +155,60 @@ pub(crate) fn ingest(
     act.publish(&directory, &layout.layer(&diff_id))?;
     fault::point("store.layer.renamed");
     Ok(Ingested { diff_id, size: record.size })
+}
+
+/// A layer's files in the act's own directory, not yet on the disk.
+struct Written {
+    report: LayerReport,
+    tar: StreamedFile,
+    index: StreamedFile,
+    index_digest: Digest,
+    /// Where there is a tree, too: what it is synced by.
+    tree: Option<OwnedFd>,
+}
+
+/// Makes all that a layer is kept as of its tar.
+fn write(
+    store: &Store,
+    act: &Act,
+    directory: &Path,
+    expected: &Expected<'_>,
+    pieces: &mut pipe::Pieces<'_>,
+) -> Result<Written, Error> {
+    let mut tar = StreamedFile::create(&directory.join(TAR))?;
+    let mut index = HashingFile::create(&directory.join(INDEX))?;
+    let (mut lower, mut below) = (NoLower, NoLower);
+    let mut sink = Box::new(Indexer::new(&mut index, &mut lower, Limits::default()));
+    let trees = store.only_trees();
+    let mut tree = trees.map(|trees| trees.begin(act, &mut below, expected.what)).transpose()?;
+    while let Some(bytes) = pieces.next()? {
+        tar.write(bytes)?;
+        sink.feed(bytes).map_err(Error::archive(expected.what))?;
+        if let Some(tree) = &mut tree {
+            tree.feed(bytes);
+        }
+    }
+    let report = sink.finish().map_err(Error::archive(expected.what))?;
+    fault::point("store.layer.written");
+    // Nothing is right without what such links lead to: it is unpacked for its place.
+    let tree = tree.filter(|_| !report.links_below);
+    let tree = tree.map(|tree| tree.finish(directory)).transpose()?.flatten();
+    let (index, index_digest) = index.finish()?;
+    Ok(Written { report, tar, index, index_digest, tree })
+}
+
+impl Written {
+    /// Returns when the directory is on the disk with all that is in it, the record as well.
+    fn sync(self, directory: &Path) -> Result<(), Error> {
+        if let Some(tree) = self.tree {
+            // The only call for thousands of files. It takes the others along.
+            return rustix::fs::syncfs(tree).map_err(Error::io("syncfs", directory));
+        }
+        let path = directory.join(RECORD);
+        let record = File::open(&path).map_err(Error::io("open", &path))?;
+        sync_together([self.tar, self.index, StreamedFile::of(record, &path)])?;
+        sync_directory(directory)
+    }
 }
 
 /// The stream of a layer that is here already: it must still be what it is said to be, or the manifest would tell a lie.
