@@ -2,7 +2,7 @@
 //! over /etc in a mount namespace that ends with the command. So is the device of tunnels, which only udev lets everybody use.
 //! Control groups are delegated as docs/rootless.md says.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::chown;
@@ -60,26 +60,37 @@ impl Ordinary {
 
     /// Delegates a group of each of these version 1 hierarchies, or of the one tree of version 2, to all commands from now on.
     pub(crate) fn delegate(&self, hierarchies: &[&str]) {
-        let name = self.etc.parent().and_then(Path::file_name).expect("the test's directory");
         let top = Path::new("/sys/fs/cgroup");
-        let roots = match top.join("cgroup.controllers").exists() {
-            true => {
+        let is_v2 = top.join("cgroup.controllers").exists();
+        let mut lines = String::new();
+        for hierarchy in if is_v2 { &[""] } else { hierarchies } {
+            let mut group = top.join(hierarchy).join(self.group());
+            if is_v2 {
                 let controllers = top.join("cgroup.subtree_control");
                 fs::write(controllers, "+cpu +memory +pids").expect("root may");
-                vec![top.to_owned()]
             }
-            false => hierarchies.iter().map(|name| top.join(name)).collect(),
-        };
-        let mut lines = String::new();
-        for group in roots.iter().map(|root| root.join(name)) {
-            fs::create_dir(&group).expect("root may");
-            self.own(&group);
-            for file in fs::read_dir(&group).expect("a control group").flatten() {
-                self.own(&file.path());
+            self.make_group(&group);
+            if is_v2 {
+                // One whose groups have limits takes no processes itself.
+                group = group.join("session");
+                self.make_group(&group);
             }
             lines.push_str(&format!("{}\n", group.display()));
         }
         fs::write(self.groups(), lines).expect("a file of the test's");
+    }
+
+    fn make_group(&self, group: &Path) {
+        fs::create_dir(group).expect("root may");
+        self.own(group);
+        for file in fs::read_dir(group).expect("a control group").flatten() {
+            self.own(&file.path());
+        }
+    }
+
+    /// What the delegated groups are called.
+    fn group(&self) -> &OsStr {
+        self.etc.parent().and_then(Path::file_name).expect("the test's directory")
     }
 
     /// Takes back what was delegated, once nobody is in it. Whoever has ended is in it until process 1 has taken notice.
@@ -87,8 +98,10 @@ impl Ordinary {
         let groups = fs::read_to_string(self.groups())?;
         let deadline = Instant::now() + PATIENCE;
         groups.lines().try_for_each(|group| {
+            let delegated = Path::new(group).ancestors().find(|path| path.ends_with(self.group()));
+            let delegated = delegated.expect("it is in one of that name");
             loop {
-                match remove_groups(Path::new(group)) {
+                match remove_groups(delegated) {
                     Err(error) if error.kind() == ErrorKind::ResourceBusy && Instant::now() < deadline => {
                         std::thread::yield_now();
                     }
