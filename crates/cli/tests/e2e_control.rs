@@ -40,7 +40,7 @@ fn a_name_that_cannot_be_is_refused() {
     assert_eq!(onggi.inspect("jar", "{{.Name}}"), "/jar");
     // Whoever means the other by its id would have this one.
     for name in [&id, &id[..12]] {
-        let refusal = format!("invalid container name ({name}): it is the id of container {id}");
+        let refusal = format!("invalid container name ({name}): it is the id of container {}", &id[..12]);
         onggi.run(["rename", "jar", name]).code(1).says(&refusal);
         onggi.run(["create", "--name", name, "busybox", "true"]).code(125).says(&refusal);
     }
