@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::busybox_of_ordinary_user as busybox;
 use common::network::fetch;
-use onggi_testkit::{PATIENCE, Process, TestEnv};
+use onggi_testkit::{Beyond, PATIENCE, Process, TestEnv, leave_network};
+use rustix::process::Signal;
 
 /// httpd, which logs whom it serves.
 fn serve(onggi: &TestEnv, name: &str, flags: &[&str]) {
@@ -206,6 +207,125 @@ fn without_pasta_the_way_to_it_is_said_and_the_rest_works() {
     }
     run(&["network", "create", "--internal", "back"]).code(0);
     run(&["run", "--rm", "--network", "back", "busybox", "true"]).code(0);
+}
+
+#[test]
+fn a_host_without_ipv6_is_enough() {
+    leave_network();
+    let _beyond = Beyond::new();
+    for link in ["all", "default", "lo"] {
+        fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1").expect("root may");
+    }
+    let onggi = busybox();
+    onggi.ok(["network", "create", "--ipv6", "dual"]);
+    for network in ["bridge", "dual"] {
+        serve(&onggi, network, &["-p", "80", "--network", network]);
+        assert!(goes_out(&onggi, network), "{network}");
+        let port = port(&onggi, network, "80");
+        assert_eq!(fetch(&format!("127.0.0.1:{port}")), network);
+        assert_eq!(fetch(&SocketAddr::new(own_address(), port).to_string()), network);
+    }
+    onggi.run(["run", "--rm", "-p", "[::1]::80", "busybox", "true"]).code(125).says("[::1]");
+}
+
+#[test]
+fn a_host_without_a_default_route_leads_to_its_neighbours() {
+    leave_network();
+    let _beyond = Beyond::new();
+    ip("route del default");
+    let onggi = busybox();
+    serve(&onggi, "web", &["-p", "80"]);
+    assert!(goes_out(&onggi, "web"));
+    assert_eq!(fetch(&SocketAddr::new(own_address(), port(&onggi, "web", "80")).to_string()), "web");
+}
+
+#[test]
+fn a_host_without_any_network_runs_containers_and_leads_out_once_it_has_one() {
+    leave_network();
+    let onggi = busybox();
+    let script = "mkdir /w && echo web > /w/index.html && exec httpd -f -p 80 -h /w";
+    let output = onggi.run(["run", "-d", "--name", "web", "-p", "80", "busybox", "sh", "-c", script]).code(0);
+    assert!(output.stderr.contains("the host has no network but loopback"), "{output}");
+    assert_eq!(fetch(&format!("127.0.0.1:{}", port(&onggi, "web", "80"))), "web");
+    let _beyond = Beyond::new();
+    // Nobody types anything: the holder looks every ten seconds.
+    let deadline = Instant::now() + PATIENCE;
+    let file = onggi.run_root().join("user-namespace/pasta.pid");
+    while !fs::read_to_string(&file).is_ok_and(|text| text.ends_with('\n')) {
+        assert!(Instant::now() < deadline, "nobody starts pasta");
+        std::thread::yield_now();
+    }
+    assert!(goes_out(&onggi, "web"));
+}
+
+fn ip(arguments: &str) {
+    let done = std::process::Command::new("ip").args(arguments.split(' ')).status().expect("ip is installed");
+    assert!(done.success(), "ip {arguments}");
+}
+
+#[test]
+fn a_pasta_that_does_not_hear_of_its_end_is_ended() {
+    // It looks at the first of the files that have gone, and which ones it finds at once is chance: here it finds all.
+    let gone = |remove: fn(&TestEnv)| {
+        let onggi = busybox();
+        onggi.ok(["run", "--rm", "busybox", "true"]);
+        let pasta = pasta(&onggi);
+        pasta.signal(Signal::STOP);
+        remove(&onggi);
+        pasta.signal(Signal::CONT);
+        assert!(pasta.ends_within(PATIENCE));
+    };
+    gone(|onggi| {
+        onggi.ok(["system", "reset", "--force"]);
+    });
+    gone(|onggi| {
+        let directory = onggi.run_root().join("user-namespace");
+        for name in ["making", "netns", "pasta.pid", "pasta.lock", "network", "users", "alive"] {
+            fs::remove_file(directory.join(name)).expect("it is there");
+        }
+        fs::remove_dir(directory).expect("there is nothing else");
+    });
+}
+
+/// The way out of this Onggi's user that lives, whether or not it is known to anybody.
+fn ways_out(onggi: &TestEnv) -> Vec<Process> {
+    let mut all = onggi_testkit::processes_mentioning(&onggi.run_root());
+    all.retain(|process| process.read("cmdline").starts_with("pasta"));
+    all
+}
+
+/// Kills who passes this step of the way out's life, the holder or a command: the next start has one, and after a reset there is none.
+fn is_the_last(point: &str) {
+    let onggi = busybox();
+    // The import's, which has not heard of it.
+    onggi.holder().expect("a holder").kill();
+    onggi.command(["run", "--rm", "busybox", "true"]).env("ONGGI_FAULT", point).output();
+    // Either it has been killed, or it is when it ends for want of anything to hold.
+    if point.ends_with("ending") || point.ends_with("unnamed") {
+        assert!(onggi.holder().is_none_or(|holder| holder.ends_within(PATIENCE)), "{point}");
+    }
+    onggi.ok(["run", "-d", "--name", "jar", "busybox", "sleep", "1000"]);
+    assert!(goes_out(&onggi, "jar"), "{point}");
+    onggi.ok(["system", "reset", "--force"]);
+    for way in ways_out(&onggi) {
+        assert!(way.ends_within(PATIENCE), "{point}: {}", way.read("cmdline"));
+    }
+}
+
+#[test]
+fn whatever_step_of_its_beginning_is_the_last_there_is_a_way_out_afterwards_and_none_after_a_reset() {
+    is_the_last("rootless.hold.locked");
+    is_the_last("rootless.hold.network-made");
+    is_the_last("rootless.hold.network-named");
+    is_the_last("rootless.hold.ready");
+    is_the_last("rootless.way.named");
+    is_the_last("rootless.way.started");
+}
+
+#[test]
+fn whatever_step_of_its_end_is_the_last_there_is_a_way_out_afterwards_and_none_after_a_reset() {
+    is_the_last("rootless.hold.ending");
+    is_the_last("rootless.way.unnamed");
 }
 
 #[test]

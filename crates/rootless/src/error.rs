@@ -32,6 +32,8 @@ pub enum Error {
     Foreign { path: PathBuf, owner: u32 },
     #[error("the process that holds the user namespace ended at once: {} hold", path.display())]
     Holder { path: PathBuf },
+    #[error("the host has no network but loopback")]
+    NoUplink,
     #[error("there is no network namespace of this user's")]
     NoNetwork,
     #[error("open {path}: {source}")]
@@ -44,6 +46,7 @@ impl Diagnose for Error {
     fn kind(&self) -> Kind {
         match self {
             Error::Refused { program: way::PROGRAM, .. } | Error::NoNetwork => Kind::Unsupported,
+            Error::NoUplink => Kind::Unavailable,
             Error::NoRanges { .. } | Error::Foreign { .. } => Kind::PermissionDenied,
             Error::Refused { .. } | Error::Forbidden { .. } => Kind::PermissionDenied,
             Error::Holder { .. } => Kind::Internal,
@@ -65,7 +68,10 @@ impl Diagnose for Error {
             Error::Program { program: way::PROGRAM, source } if source.kind() == io::ErrorKind::NotFound => {
                 format!("an ordinary user's way out of a network is pasta: sudo apt-get install passt; or {WITHOUT}")
             }
-            Error::Refused { program: way::PROGRAM, .. } => format!("pasta needs a default route on the host; or {WITHOUT}"),
+            Error::Refused { program: way::PROGRAM, .. } => {
+                format!("these are pasta's own words; pasta(1) tells more; or {WITHOUT}")
+            }
+            Error::NoUplink => format!("`ip route` shows none; or {WITHOUT}"),
             Error::Device { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
                 format!("sudo chmod 666 {path}, as it is where udev runs; or {WITHOUT}")
             }

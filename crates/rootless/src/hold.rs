@@ -1,6 +1,6 @@
 //! The holder: keeps a user's two namespaces alive between two commands, and ends by itself.
 //!
-//! It sleeps, and starts the way out again that has died. Commands hold a shared lock on one file while they are inside; when the last of them has let go and no sandbox is
+//! It sleeps, and starts the way out again that has died or could not be had. Commands hold a shared lock on one file while they are inside; when the last of them has let go and no sandbox is
 //! left, the holder waits [`LINGER`], takes the lock for itself so that nobody is between the door and the room, and ends.
 
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use onggi_sys::ofd;
+use onggi_sys::{fault, ofd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
@@ -101,8 +101,10 @@ pub fn hold(run: &Path, ready: OwnedFd) -> io::Result<()> {
     if !ofd::try_lock(alive.as_fd())? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
+    fault::point("rootless.hold.locked");
     // Of a holder that was killed there may be a network left, with containers on it. A user who may have none has containers without.
     let network = network::take_or_make(&files)?;
+    fault::point("rootless.hold.network-named");
     alive.set_len(0)?;
     writeln!(alive, "{}", rustix::process::getpid().as_raw_nonzero())?;
     fs::create_dir_all(files.sandboxes())?;
@@ -113,15 +115,19 @@ pub fn hold(run: &Path, ready: OwnedFd) -> io::Result<()> {
     // Somebody has started a way out, and written its process id.
     inotify::add_watch(&changes, files.directory(), inotify::WatchFlags::CLOSE_WRITE)?;
     let users = Files::open(&files.users())?;
+    fault::point("rootless.hold.ready");
     drop(ready);
     let mut holder = Holder { files, alive, changes, network, way: None, again: false };
     loop {
         holder.wait_for_quiet()?;
         if !holder.is_found() {
+            // What came after has one of its own.
+            way::end(holder.way);
             return Ok(());
         }
         if ofd::try_lock(users.as_fd())? {
             if fs::read_dir(holder.files.sandboxes())?.next().is_none() {
+                fault::point("rootless.hold.ending");
                 way::close(&holder.files);
                 return Ok(());
             }
@@ -140,7 +146,7 @@ struct Holder {
     network: Option<File>,
     /// The way out, to hear of its end.
     way: Option<OwnedFd>,
-    /// It has died, and could not be started again: the machine may have no network just now.
+    /// There is to be one and is none: the machine may have no network just now.
     again: bool,
 }
 
@@ -150,9 +156,9 @@ impl Holder {
         is_still(&self.alive, &self.files.alive())
     }
 
-    /// Until nothing has happened for a while.
+    /// Until nothing has happened for a while, or there is nothing to be found by.
     fn wait_for_quiet(&mut self) -> io::Result<()> {
-        while self.wait(Some(LINGER))? {}
+        while self.is_found() && self.wait(Some(LINGER))? {}
         Ok(())
     }
 
@@ -181,19 +187,21 @@ impl Holder {
     }
 
     fn look_at_way(&mut self) {
-        if self.way.is_none() && self.is_found() {
+        let is_found = self.is_found();
+        if self.way.is_none() && is_found {
             self.way = way::process(&self.files);
         }
+        // Somebody wants one: whoever had no network to go out by, or was killed while it began.
+        let is_wanted = is_found && self.network.is_some() && self.files.way().exists();
+        self.again = is_wanted && self.way.is_none();
     }
 
     /// Nobody is there to be told why it cannot be; the next command that needs it is.
     fn start_way_again(&mut self) {
-        let wanted = self.is_found() && self.files.way().exists();
-        let Some(network) = self.network.as_ref().filter(|_| wanted) else {
-            self.again = false;
-            return;
-        };
-        self.again = way::ensure(&self.files, network).is_err();
+        let is_wanted = self.is_found() && self.files.way().exists();
+        if let Some(network) = self.network.as_ref().filter(|_| is_wanted) {
+            let _ = way::ensure(&self.files, network);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod hold;
 mod make;
 mod network;
 mod ranges;
+mod uplink;
 mod way;
 
 pub use enter::{Entered, enter};
@@ -20,4 +21,4 @@ pub use granted::granted;
 pub use hold::{HOLD, hold};
 pub use network::{is_held, network};
 pub use ranges::Range;
-pub use way::{LINK, PROGRAM, can_go_out, ensure_way_out};
+pub use way::{LINK, PROGRAM, can_go_out, close_way_out, ensure_way_out};

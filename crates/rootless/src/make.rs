@@ -67,7 +67,15 @@ fn become_holder(program: &Path, run: &Path, go: &OwnedFd, ready: &OwnedFd) -> i
     let run = CString::new(run.as_os_str().as_bytes())?;
     let number = CString::new(ready.as_raw_fd().to_string())?;
     let arguments = [path.clone(), CString::new(HOLD)?, run, number];
-    Err(onggi_sys::process::execve(&path, &arguments, &[]))
+    Err(onggi_sys::process::execve(&path, &arguments, &environment()))
+}
+
+/// Where pasta is looked for, should it have to be started again; and the tests' switch ([`onggi_sys::fault`]).
+fn environment() -> Vec<CString> {
+    let kept = ["PATH", "ONGGI_FAULT", "ONGGI_FAULT_TRACE"].into_iter();
+    let texts =
+        kept.filter_map(|name| Some([name.as_bytes(), std::env::var_os(name)?.as_bytes()].join(&b'=')));
+    texts.filter_map(|text| CString::new(text).ok()).collect()
 }
 
 fn map(program: &'static str, pid: i32, words: &[String]) -> Result<(), Error> {

@@ -63,6 +63,7 @@ pub(crate) fn take_or_make(files: &Files) -> io::Result<Option<File>> {
         other => other.and_then(|()| File::open(OWN)).map(Some),
     });
     let Some(made) = made?? else { return Ok(None) };
+    onggi_sys::fault::point("rootless.hold.network-made");
     fs::write(files.network(), name_of(&made)?)?;
     Ok(Some(made))
 }

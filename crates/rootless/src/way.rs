@@ -1,7 +1,8 @@
 //! The way out of the user's network namespace: `pasta` (passt.top), one process for all of the user's containers.
 //!
-//! It has a link in the namespace and plain sockets outside. It is started by the first command that needs it and again by the holder when
-//! it has died; it ends when the file that it knows the namespace by is removed, which is what the holder's end does.
+//! It has a link in the namespace and plain sockets outside. It is started by the first command that needs it, and again by the holder when
+//! it has died or the host had no network yet. It ends by a signal ([`close`], the holder's end); for when nobody is left to send one it
+//! watches the file that it knows the namespace by, but versions of 2023 overlook its removal among others'.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use onggi_sys::apart::apart;
-use onggi_sys::{namespace, ofd};
+use onggi_sys::{fault, namespace, ofd};
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::process::{Pid, PidfdFlags};
 
@@ -19,6 +20,7 @@ use crate::Error;
 use crate::enter::read_pid;
 use crate::hold::Files;
 use crate::network::within;
+use crate::uplink::{self, Uplink};
 
 /// Debian's package passt has it.
 pub const PROGRAM: &str = "pasta";
@@ -64,7 +66,8 @@ const CLONE_NEWNS: i32 = 0x0002_0000;
 /// Sees that there is a way out of the user's network namespace. `run` is the user's run root.
 ///
 /// # Errors
-/// [`Error::Program`] if pasta is not installed, [`Error::Device`], [`Error::Refused`] with pasta's own words.
+/// [`Error::Program`] if pasta is not installed, [`Error::Device`], [`Error::Refused`] with pasta's own words; [`Error::NoUplink`] if the
+/// host has nothing to go out by: the holder then tries again, until it has.
 pub fn ensure_way_out(run: &Path, network: &File) -> Result<(), Error> {
     ensure(&Files::of(run), network)
 }
@@ -90,11 +93,16 @@ pub(crate) fn ensure(files: &Files, network: &File) -> Result<(), Error> {
         return Ok(());
     }
     let path = files.way_lock();
-    let lock =
-        Files::open(&path).map_err(|source| Error::File { act: "open", path: path.clone(), source })?;
-    ofd::lock(lock.as_fd()).map_err(|source| Error::File { act: "lock", path, source })?;
+    let _lock = take_turn(files).map_err(|source| Error::File { act: "lock", path, source })?;
     // Another command may have been faster.
     if is_there(network)? { Ok(()) } else { start(files, network) }
+}
+
+/// Whoever starts or ends it does so alone: one that is told to end while it begins might not hear it.
+fn take_turn(files: &Files) -> io::Result<File> {
+    let lock = Files::open(&files.way_lock())?;
+    ofd::lock(lock.as_fd())?;
+    Ok(lock)
 }
 
 /// Whether the link is there: the kernel takes it away with the process.
@@ -108,14 +116,24 @@ fn is_there(network: &File) -> Result<bool, Error> {
 }
 
 fn start(files: &Files, network: &File) -> Result<(), Error> {
-    open_device()?;
+    can_go_out()?;
     let file = |act, path: &Path| {
         let path = path.to_owned();
         move |source| Error::File { act, path, source }
     };
     let (name, pid) = (files.way(), files.way_pid());
+    // One of a network that has gone would stay behind this one's name.
+    end(process(files));
     File::create(&name).map_err(file("make", &name))?;
-    let output = run(network, &name, &pid).map_err(|source| Error::Program { program: PROGRAM, source })?;
+    fault::point("rootless.way.named");
+    let link = match uplink::find() {
+        Uplink::Route => None,
+        Uplink::Link(link) => Some(link),
+        Uplink::None => return Err(Error::NoUplink),
+    };
+    let started = run(network, &name, &pid, link.as_deref());
+    fault::point("rootless.way.started");
+    let output = started.map_err(|source| Error::Program { program: PROGRAM, source })?;
     if output.status.success() {
         return Ok(());
     }
@@ -131,7 +149,7 @@ fn start(files: &Files, network: &File) -> Result<(), Error> {
 
 /// pasta goes into the background once it is ready. It wants the namespace under a name in the file system, which it has in a mount
 /// namespace of its own, so that nobody else's shows it.
-fn run(network: &File, name: &Path, pid: &Path) -> io::Result<Output> {
+fn run(network: &File, name: &Path, pid: &Path, link: Option<&str>) -> io::Result<Output> {
     // Kept over the exec by versions that do not open it for themselves; see `crate::network`.
     let kept: OwnedFd = rustix::io::dup(network.as_fd())?;
     apart(|| {
@@ -141,6 +159,7 @@ fn run(network: &File, name: &Path, pid: &Path) -> io::Result<Output> {
         Command::new(PROGRAM)
             .args(LINK_ARGUMENTS)
             .args(["--ns-ifname", LINK])
+            .args(link.into_iter().flat_map(|link| ["--interface", link]))
             .arg("--pid")
             .arg(pid)
             .args(PORT_ARGUMENTS)
@@ -163,11 +182,24 @@ pub(crate) fn process(files: &Files) -> Option<OwnedFd> {
     words.split(|byte| *byte == 0).any(|word| word == name.as_os_str().as_bytes()).then_some(process)
 }
 
-/// Ends it.
+/// Ends it, and takes its files away.
 pub(crate) fn close(files: &Files) {
+    // Without the lock's file there is no directory to start one in either.
+    let _turn = take_turn(files);
     let process = process(files);
+    // First, so that its end makes nobody start it again.
     let _ = fs::remove_file(files.way());
+    fault::point("rootless.way.unnamed");
     let _ = fs::remove_file(files.way_pid());
+    end(process);
+}
+
+/// Ends the way out of the user with this run root, who is about to have no network any more.
+pub fn close_way_out(run: &Path) {
+    close(&Files::of(run));
+}
+
+pub(crate) fn end(process: Option<OwnedFd>) {
     if let Some(process) = process {
         let _ = rustix::process::pidfd_send_signal(process, rustix::process::Signal::KILL);
     }

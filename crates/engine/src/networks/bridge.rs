@@ -18,7 +18,7 @@ impl Engine {
     /// Makes the bridge of a network and sees that the table is whole and knows it.
     pub(super) fn bring_up(&self, network: &Network) -> Result<(), Error> {
         if self.has_own_network() && !network.internal {
-            onggi_rootless::ensure_way_out(&self.paths.run, &onggi_rootless::network(&self.paths.run)?)?;
+            self.ensure_way_out()?;
         }
         self.home()?.within(|| {
             if self.has_own_network() {
@@ -26,6 +26,15 @@ impl Engine {
             }
             self.bring_up_here(network)
         })?
+    }
+
+    /// For as long as the host has no network itself containers do without: `warn_of_obstacles` says so.
+    fn ensure_way_out(&self) -> Result<(), Error> {
+        let run = &self.paths.run;
+        match onggi_rootless::ensure_way_out(run, &onggi_rootless::network(run)?) {
+            Err(onggi_rootless::Error::NoUplink) => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     fn bring_up_here(&self, network: &Network) -> Result<(), Error> {

@@ -51,7 +51,7 @@ impl Engine {
         })
     }
 
-    /// A sentence for each chain that drops what this network's containers send or are sent.
+    /// A sentence for each chain that drops what this network's containers send or are sent, and one if there is no way out at all.
     pub(super) fn warn_of_obstacles(&self, network: &Network) -> Result<Vec<String>, Error> {
         let instance = self.instance();
         let bridge = network.bridge(&instance);
@@ -68,7 +68,19 @@ impl Engine {
                 obstacle.mend(&bridge)
             )
         };
-        Ok(found.iter().map(sentence).collect())
+        let mut warnings: Vec<String> = found.iter().map(sentence).collect();
+        if self.has_own_network() && !self.has_way_out()? {
+            warnings.push(format!(
+                "the host has no network but loopback: containers on the network {} reach nothing outside until it has one",
+                network.name
+            ));
+        }
+        Ok(warnings)
+    }
+
+    fn has_way_out(&self) -> Result<bool, Error> {
+        let found = self.home()?.within(|| link::find(&mut Socket::route()?, onggi_rootless::LINK))??;
+        Ok(found.is_some())
     }
 
     /// Adds the rules for this network's bridge in Docker's place for them, if there is one and they are not there.

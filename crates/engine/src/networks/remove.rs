@@ -131,6 +131,9 @@ impl Engine {
             let admitted = self.admit_bridges(&mut socket);
             unlinked.and(admitted).and(table.delete(&mut socket).map_err(Error::from))
         });
+        if self.has_own_network() {
+            onggi_rootless::close_way_out(&self.paths.run);
+        }
         result.and(deleted.and_then(|done| done))
     }
 
