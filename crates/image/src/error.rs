@@ -58,11 +58,12 @@ impl Diagnose for Error {
     }
 }
 
-/// The beginning of what a stranger gave, short enough for a message.
-pub(crate) fn excerpt(text: &str) -> String {
+/// The beginning of what a stranger gave, short enough for a message: at most 200 characters, and an ellipsis for the rest.
+#[must_use]
+pub fn excerpt(text: &str) -> String {
     const LENGTH: usize = 200;
-    if text.len() <= LENGTH {
-        return text.to_owned();
+    match text.char_indices().nth(LENGTH) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
-    text.chars().take(LENGTH).chain("…".chars()).collect()
 }

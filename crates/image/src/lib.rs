@@ -18,7 +18,7 @@ pub use change::apply_change;
 pub use config::{Config, Empty, Healthcheck, History, RootFs, RunConfig};
 pub use digest::{Algorithm, Digest, Hasher};
 pub use docker_archive::{ArchivedImage, legacy_repositories, parse_archive_manifest};
-pub use error::Error;
+pub use error::{Error, excerpt};
 pub use manifest::{Descriptor, Document, Index, Manifest};
 pub use platform::Platform;
 pub use reference::Reference;

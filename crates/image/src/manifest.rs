@@ -264,7 +264,11 @@ pub(crate) fn check_size(what: &'static str, bytes: &[u8]) -> Result<(), Error> 
 }
 
 pub(crate) fn read<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|error| Error::Document { what, message: error.to_string() })
+    serde_json::from_slice(bytes).map_err(|error| Error::Document {
+        what,
+        // It quotes what it does not expect.
+        message: crate::error::excerpt(&error.to_string()),
+    })
 }
 
 /// Go writes `null` for an empty list or map.

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::excerpt;
+
 /// An operating system, a processor and, for some, a variant of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
@@ -93,6 +95,23 @@ impl FromStr for Platform {
             [] => (host.os, host.architecture),
         };
         Ok(Platform { architecture, os, variant: parts.get(2).cloned(), ..Platform::default() })
+    }
+}
+
+impl Platform {
+    /// A list of them as a message has it: what a person reads of an index with thousands of entries, which may be of any length themselves.
+    #[must_use]
+    pub fn list(platforms: &[Platform]) -> String {
+        const MOST: usize = 20;
+        if platforms.is_empty() {
+            return "none that names a platform".to_owned();
+        }
+        let shown = platforms.iter().take(MOST).map(|platform| excerpt(&platform.to_string()));
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        match platforms.len().saturating_sub(MOST) {
+            0 => shown,
+            more => format!("{shown} and {more} more"),
+        }
     }
 }
 

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimeParser;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use onggi_image::excerpt;
 use serde::Deserialize;
 
 use crate::http::head::Head;
 
 /// The longest body that is read for an error's sake.
 pub(crate) const LIMIT: u64 = 64 << 10;
-/// As much of a message as people read.
-const SHOWN: usize = 300;
 
 /// What the body of a failure says, as `code: message`; what it cannot be read as, by its status.
 pub(crate) fn message(head: &Head, body: &[u8]) -> String {
@@ -42,7 +42,7 @@ pub(crate) fn message(head: &Head, body: &[u8]) -> String {
         let reason = if head.reason.is_empty() { name(head.status) } else { &head.reason };
         format!("{} {reason}", head.status).trim_end().to_owned()
     });
-    if text.chars().count() > SHOWN { text.chars().take(SHOWN).chain("…".chars()).collect() } else { text }
+    excerpt(&text)
 }
 
 fn name(status: u16) -> &'static str {
@@ -58,14 +58,28 @@ fn name(status: u16) -> &'static str {
     }
 }
 
+/// How long the server asks to wait, by its `Retry-After`.
+pub(crate) fn wait(head: &Head) -> Option<Duration> {
+    retry_after(head, Timestamp::now())
+}
+
 /// `Retry-After`: seconds, or a date.
-pub(crate) fn retry_after(head: &Head, now: Timestamp) -> Option<Duration> {
+fn retry_after(head: &Head, now: Timestamp) -> Option<Duration> {
     let value = head.header("retry-after")?;
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than a number of ours has are still more than anybody waits.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
-    let then = DateTimeParser::new().parse_timestamp(value).ok()?;
-    Some(Duration::try_from(then.duration_since(now)).unwrap_or_default())
+    Some(Duration::try_from(date(value)?.duration_since(now)).unwrap_or_default())
+}
+
+/// A date in one of the three forms that recipients must read (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`,
+/// `Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6 08:49:37 1994`.
+fn date(value: &str) -> Option<Timestamp> {
+    let forms = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let civil = forms.iter().find_map(|form| DateTime::strptime(form, value).ok())?;
+    // The last days of the year 9999 are no timestamps any more.
+    Some(civil.to_zoned(TimeZone::UTC).map_or(Timestamp::MAX, |zoned| zoned.timestamp()))
 }
 
 #[cfg(test)]
@@ -96,7 +110,7 @@ mod tests {
             assert_eq!(message(&head(status), body.as_bytes()), expected);
         }
         let long = format!(r#"{{"message":"{}"}}"#, "x".repeat(9000));
-        assert_eq!(message(&head("500 x"), long.as_bytes()).chars().count(), SHOWN + 1);
+        assert_eq!(message(&head("500 x"), long.as_bytes()).chars().count(), 201);
     }
 
     #[test]
@@ -104,9 +118,15 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         for (value, seconds) in [
             ("7", Some(7)),
+            ("99999999999999999999", Some(u64::MAX)),
             ("Thu, 01 Jan 2026 00:01:00 GMT", Some(60)),
+            ("Thursday, 01-Jan-26 00:02:00 GMT", Some(120)),
+            ("Thu Jan  1 00:03:00 2026", Some(180)),
             ("Wed, 31 Dec 2025 00:00:00 GMT", Some(0)),
             ("soon", None),
+            ("", None),
+            ("-1", None),
+            ("1e9", None),
         ] {
             let head = head(&format!("429 x\r\nRetry-After: {value}"));
             assert_eq!(retry_after(&head, now), seconds.map(Duration::from_secs), "{value}");

@@ -11,6 +11,10 @@ use crate::http::head::Head;
 use crate::repository::Repository;
 use crate::watch::pause;
 
+/// Bytes that a connection must bring for the patience with the next ones to begin anew: a server that gives one byte to each connection
+/// would otherwise be asked as often as the blob has bytes.
+const ENOUGH: u64 = 16 << 10;
+
 /// Reads exactly the announced number of bytes. Whoever reads checks the digest: it is of all the bytes, whichever connections they came by.
 pub struct Blob<'r> {
     repository: &'r Repository<'r>,
@@ -23,8 +27,9 @@ pub struct Blob<'r> {
     body: Option<Body>,
     /// The answer holds what was asked for, and not the whole blob in its place.
     partial: bool,
-    /// Attempts that have failed since the last byte came.
+    /// Attempts that have failed since enough has come to go on, and what has come since the last of them.
     failures: u32,
+    since: u64,
     failure: Option<Error>,
 }
 
@@ -57,6 +62,7 @@ impl<'r> Repository<'r> {
             body: None,
             partial: false,
             failures: 0,
+            since: 0,
             failure: None,
         }
     }
@@ -90,7 +96,8 @@ impl Blob<'_> {
         loop {
             match self.read_once(buffer) {
                 Ok(count) => {
-                    if count > 0 {
+                    self.since += count as u64;
+                    if self.since >= ENOUGH {
                         self.failures = 0;
                     }
                     return Ok(count);
@@ -103,6 +110,7 @@ impl Blob<'_> {
     /// Waits before the next attempt, or gives the error back if there is to be none.
     fn wait_after(&mut self, error: Error) -> Result<(), Error> {
         self.body = None;
+        self.since = 0;
         self.failures += 1;
         let client = self.repository.client;
         let moving = self.offset > 0;

@@ -285,7 +285,8 @@ impl Client {
             400 | 401 | 403 => Err(unauthorized(answer::message(&head, &bytes))),
             429 => Err(self.rate_limited(registry, &head, &bytes)),
             status => {
-                Err(Error::Status { url: url.shown(), status, message: answer::message(&head, &bytes) })
+                let (message, wait) = (answer::message(&head, &bytes), answer::wait(&head));
+                Err(Error::Status { url: url.shown(), status, message, wait })
             }
         }
     }
@@ -293,11 +294,7 @@ impl Client {
     pub(crate) fn rate_limited(&self, registry: &str, head: &crate::http::head::Head, bytes: &[u8]) -> Error {
         let text = answer::message(head, bytes);
         let message = text.strip_prefix("toomanyrequests: ").unwrap_or(&text).to_owned();
-        Error::RateLimited {
-            registry: registry.to_owned(),
-            message,
-            wait: answer::retry_after(head, jiff::Timestamp::now()),
-        }
+        Error::RateLimited { registry: registry.to_owned(), message, wait: answer::wait(head) }
     }
 
     /// Does `act` until it succeeds or fails in a way that does not pass, with a growing pause between.
@@ -336,7 +333,10 @@ impl Client {
         if attempt >= attempts || !passing || self.watch.is_interrupted() {
             return Err(error);
         }
-        let asked = if let Error::RateLimited { wait, .. } = &error { *wait } else { None };
+        let asked = match &error {
+            Error::RateLimited { wait, .. } | Error::Status { wait, .. } => *wait,
+            _ => None,
+        };
         if asked.is_some_and(|asked| asked > LONGEST) {
             return Err(error);
         }

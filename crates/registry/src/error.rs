@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use onggi_error::{Diagnose, Kind};
-use onggi_image::{Digest, Platform};
+use onggi_image::{Digest, Platform, excerpt};
 
 use crate::http::url::Url;
 
@@ -57,7 +57,7 @@ pub enum Error {
     #[error("toomanyrequests: {registry}: {message}")]
     RateLimited { registry: String, message: String, wait: Option<Duration> },
     #[error("{url} answers {status}: {message}")]
-    Status { url: String, status: u16, message: String },
+    Status { url: String, status: u16, message: String, wait: Option<Duration> },
     #[error("{from} redirects to {to}, {reason}")]
     Redirect { from: String, to: String, reason: &'static str },
     #[error("{registry} asks for credentials at {realm}, {reason}")]
@@ -71,7 +71,7 @@ pub enum Error {
     Image { what: String, source: onggi_image::Error },
     #[error(
         "no matching manifest for {wanted} in the manifest list entries of {reference}; it has {}",
-        list(others)
+        Platform::list(others)
     )]
     NoPlatform { reference: String, wanted: Box<Platform>, others: Vec<Platform> },
     /// What was to be sent cannot be read.
@@ -113,13 +113,6 @@ fn reason(error: &io::Error) -> String {
     error.to_string().split(" (os error").next().unwrap_or_default().to_owned()
 }
 
-fn list(platforms: &[Platform]) -> String {
-    if platforms.is_empty() {
-        return "none that names a platform".to_owned();
-    }
-    platforms.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ")
-}
-
 impl Error {
     pub(crate) fn exchange(act: &'static str, url: &Url, source: io::Error) -> Error {
         let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
@@ -133,7 +126,8 @@ impl Error {
     }
 
     pub(crate) fn bad_answer(url: &Url, reason: impl Into<String>) -> Error {
-        Error::BadAnswer { url: url.shown(), reason: reason.into() }
+        // It may quote the answer.
+        Error::BadAnswer { url: url.shown(), reason: excerpt(&reason.into()) }
     }
 
     pub(crate) fn stalled(url: &Url, time: Duration) -> Error {
@@ -269,9 +263,10 @@ impl Diagnose for Error {
             Error::ManifestUnknown { message, .. } if message.starts_with("name unknown") => "the registry has no repository of this name; is it spelled right?".to_owned(),
             Error::ManifestUnknown { .. } => "is the tag spelled right?".to_owned(),
             Error::RateLimited { wait, registry, .. } => match wait {
-                Some(wait) => format!("it asks to wait {} seconds; `onggi login{}` may raise the limit", wait.as_secs(), login_argument(registry)),
+                Some(wait) => format!("{}; `onggi login{}` may raise the limit", asked(*wait), login_argument(registry)),
                 None => format!("wait a while; `onggi login{}` may raise the limit", login_argument(registry)),
             },
+            Error::Status { wait: Some(wait), .. } => asked(*wait),
             Error::NoPlatform { others, .. } if !others.is_empty() => "--platform chooses one of these".to_owned(),
             Error::Realm { .. } => "nothing was sent there; the registry's token server must speak TLS".to_owned(),
             Error::Redirect { .. } => {
@@ -286,6 +281,15 @@ impl Diagnose for Error {
 
 /// The status of a proxy that wants credentials (RFC 9110, section 15.5.8).
 const PROXY_AUTHENTICATION: &str = "407";
+
+fn asked(wait: Duration) -> String {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    if wait > DAY {
+        "it asks to wait longer than a day".to_owned()
+    } else {
+        format!("it asks to wait {} seconds", wait.as_secs())
+    }
+}
 
 /// Docker Hub goes without saying.
 fn login_argument(registry: &str) -> String {

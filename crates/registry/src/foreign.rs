@@ -3,6 +3,9 @@
 
 use std::io::{self, Read};
 
+use onggi_image::excerpt;
+
+use crate::answer;
 use crate::client::Client;
 use crate::error::Error;
 use crate::http::url::{Scheme, Url};
@@ -47,8 +50,9 @@ impl Client {
             }
             let location = response.head.header("location").filter(|_| response.head.is_redirect());
             let Some(location) = location else {
-                let status = response.head.status;
-                return Err(Error::Status { url: url.shown(), status, message: response.head.reason });
+                let (status, wait) = (response.head.status, answer::wait(&response.head));
+                let message = excerpt(&response.head.reason);
+                return Err(Error::Status { url: url.shown(), status, message, wait });
             };
             url = url.join(location)?;
         }

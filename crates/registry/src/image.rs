@@ -1,6 +1,6 @@
 //! From a tag or digest to one image: through indexes to the manifest for a platform, and its config. All of it verified documents.
 
-use onggi_image::{Config, Descriptor, Digest, Document, Index, Manifest, Platform, media_type};
+use onggi_image::{Config, Descriptor, Digest, Document, Index, Manifest, Platform, excerpt, media_type};
 
 use crate::error::Error;
 use crate::repository::{Fetched, Repository};
@@ -75,8 +75,8 @@ impl Repository<'_> {
             fetched.media_type.clone_from(&entry.media_type);
         } else if !entry.media_type.is_empty() && entry.media_type != fetched.media_type {
             let source = onggi_image::Error::MediaTypeMismatch {
-                announced: entry.media_type.clone(),
-                found: fetched.media_type,
+                announced: excerpt(&entry.media_type),
+                found: excerpt(&fetched.media_type),
             };
             return Err(Error::image(format!("the manifest {}", entry.digest))(source));
         }
@@ -88,11 +88,11 @@ impl Repository<'_> {
         let unsupported = |what: String| Err(Error::Unsupported { what: format!("{shown}: {what}") });
         if !manifest.is_image() {
             let kind = manifest.artifact_type.as_ref().unwrap_or(&manifest.config.media_type);
-            return unsupported(format!("an artifact of the type {kind:?}, which is no image,"));
+            return unsupported(format!("an artifact of the type {:?}, which is no image,", excerpt(kind)));
         }
         for layer in &manifest.layers {
             if !media_type::is_layer(&layer.media_type) {
-                return unsupported(format!("a layer of the type {:?}", layer.media_type));
+                return unsupported(format!("a layer of the type {:?}", excerpt(&layer.media_type)));
             }
         }
         let raw_config = self.document(&manifest.config)?;

@@ -1,5 +1,7 @@
 //! One repository of one registry: how a request gets its authorization, follows a redirect, and what its failures are called.
 
+use std::collections::HashSet;
+
 use onggi_image::{DOCUMENT_LIMIT, Descriptor, Digest, media_type};
 use serde::Deserialize;
 
@@ -49,8 +51,9 @@ const MANIFESTS: [&str; 4] =
     [media_type::OCI_INDEX, media_type::DOCKER_INDEX, media_type::OCI_MANIFEST, media_type::DOCKER_MANIFEST];
 /// As many as a registry and its storage need, and some more.
 const MOST_REDIRECTS: u32 = 5;
-/// Pages of a list of tags.
-const MOST_PAGES: u32 = 1000;
+/// Pages of a list of tags: some registries give 50 on each, whatever they are asked for.
+const MOST_PAGES: usize = 2000;
+const MOST_TAGS: usize = 100_000;
 
 impl<'c> Repository<'c> {
     pub(crate) fn new(
@@ -216,10 +219,10 @@ impl<'c> Repository<'c> {
         Ok(bytes)
     }
 
-    /// All tags.
+    /// All tags, each once, in the registry's order.
     ///
     /// # Errors
-    /// As [`Repository::manifest`].
+    /// As [`Repository::manifest`]; [`Error::BadAnswer`] for a list that comes back to itself, or is longer than any honest one.
     pub fn tags(&self) -> Result<Vec<String>, Error> {
         #[derive(Deserialize)]
         struct Page {
@@ -227,9 +230,15 @@ impl<'c> Repository<'c> {
             tags: Option<Vec<String>>,
         }
         let what = format!("the tags of {}", self.shown());
-        let (mut tags, mut next) = (Vec::new(), Some(self.url("tags/list?n=1000")));
-        for _ in 0..MOST_PAGES {
-            let Some(url) = next.take() else { break };
+        let (mut tags, mut known, mut asked) = (Vec::new(), HashSet::new(), HashSet::new());
+        let mut next = Some(self.url("tags/list?n=1000"));
+        while let Some(url) = next.take() {
+            if !asked.insert(url.to_string()) {
+                return Err(Error::bad_answer(&url, "its list of tags leads back to where it was before"));
+            }
+            if asked.len() > MOST_PAGES {
+                return Err(Error::bad_answer(&url, "its list of tags has no end"));
+            }
             let (bytes, link) = self.retried(&what, || {
                 let call =
                     Call { method: "GET", url: url.clone(), headers: Vec::new(), payload: Payload::None };
@@ -242,7 +251,10 @@ impl<'c> Repository<'c> {
             })?;
             let page: Page = serde_json::from_slice(&bytes)
                 .map_err(|error| Error::bad_answer(&url, format!("it is no list of tags: {error}")))?;
-            tags.extend(page.tags.unwrap_or_default());
+            tags.extend(page.tags.unwrap_or_default().into_iter().filter(|tag| known.insert(tag.clone())));
+            if tags.len() > MOST_TAGS {
+                return Err(Error::bad_answer(&url, format!("it has more than {MOST_TAGS} tags")));
+            }
             // `</v2/a/tags/list?last=x>; rel="next"`
             let target =
                 link.as_deref().and_then(|link| link.split_once('<')?.1.split_once('>')).map(|(to, _)| to);
@@ -355,7 +367,7 @@ impl<'c> Repository<'c> {
             (401 | 403, Access::Pull) => Error::PullDenied { registry, repository, message, had_credentials },
             (401 | 403, Access::Push) => Error::PushDenied { registry, repository, message, had_credentials },
             (429, _) => self.client.rate_limited(&self.registry, &head, &bytes),
-            (status, _) => Error::Status { url: url.shown(), status, message },
+            (status, _) => Error::Status { url: url.shown(), status, message, wait: answer::wait(&head) },
         }
     }
 

@@ -135,8 +135,12 @@ impl Repository<'_> {
         self.allowed(url, url.join(location)?)
     }
 
-    /// Tells the registry that nothing more will come. It forgets an upload by itself as well, after a while.
+    /// Tells the registry that nothing more will come. It forgets an upload by itself as well, after a while; so does whoever keeps the blobs for
+    /// it elsewhere, and a registry has nothing deleted by us at another host.
     pub(crate) fn cancel(&self, location: Url) {
+        if location.origin != self.origin {
+            return;
+        }
         let call = Call { method: "DELETE", url: location, headers: Vec::new(), payload: Payload::None };
         let _ = self.call(call);
     }

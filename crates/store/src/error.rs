@@ -56,7 +56,7 @@ pub enum Error {
     MissingMember { member: String },
     #[error("the archive is not sound: {reason}")]
     BadArchive { reason: String },
-    #[error("no image for {host} in it; it has {}", if others.is_empty() { "none that names a platform".to_owned() } else { others.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ") })]
+    #[error("no image for {host} in it; it has {}", Platform::list(others))]
     NoPlatform { host: Box<Platform>, others: Vec<Platform> },
     #[error("{what} is not supported")]
     Unsupported { what: String },

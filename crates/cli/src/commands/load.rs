@@ -71,8 +71,8 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let host = Platform::host();
     for image in &loaded {
         if !image.other_platforms.is_empty() {
-            let others: Vec<String> = image.other_platforms.iter().map(ToString::to_string).collect();
-            context.warn(&format!("left out, being for other platforms: {}", others.join(", ")));
+            let others = Platform::list(&image.other_platforms);
+            context.warn(&format!("left out, being for other platforms: {others}"));
         }
         for tag in &image.bare_tags {
             context.warn(&format!(

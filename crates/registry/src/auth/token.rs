@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use onggi_image::excerpt;
 use serde::Deserialize;
 
 use super::Credential;
@@ -63,7 +64,7 @@ pub(crate) fn request(
     insecure: impl FnOnce(&Origin) -> bool,
 ) -> Result<Option<TokenRequest>, Error> {
     let Challenge::Bearer { realm, service, .. } = challenge else { return Ok(None) };
-    let refused = |reason| Error::Realm { registry: registry.authority(), realm: realm.clone(), reason };
+    let refused = |reason| Error::Realm { registry: registry.authority(), realm: excerpt(realm), reason };
     let url = Url::parse(realm).map_err(|_| refused("which is no URL"))?;
     if url.origin.scheme == Scheme::Http {
         let leaves = registry.is_loopback() && !url.origin.is_loopback();

@@ -203,7 +203,7 @@ impl Connection {
     /// Reads until the head is whole. Answers that only say "go on" are skipped.
     fn receive_head(&mut self, url: &Url, limits: &Limits) -> Result<Head, Error> {
         let deadline = Instant::now() + limits.head_time;
-        let mut bytes = Vec::new();
+        let (mut bytes, mut interim) = (Vec::new(), 0);
         loop {
             let more = self.fill().map_err(|source| Error::exchange("read the answer of", url, source))?;
             if more.is_empty() {
@@ -219,6 +219,10 @@ impl Connection {
                     if !head.is_interim() {
                         return Ok(head);
                     }
+                    interim += 1;
+                    if interim > MOST_INTERIM {
+                        return Err(Error::bad_answer(url, "it says again and again that it will answer"));
+                    }
                     bytes.clear();
                 }
                 Ok(None) => self.consume(taken),
@@ -233,6 +237,9 @@ impl Connection {
         }
     }
 }
+
+/// Answers like `100 Continue` before the true one. A request of ours expects none; a server that works for long may send some.
+const MOST_INTERIM: u32 = 32;
 
 /// How long parts of an answer may take.
 #[derive(Debug, Clone, Copy)]

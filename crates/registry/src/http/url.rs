@@ -3,7 +3,12 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use onggi_image::excerpt;
+
 use crate::error::Error;
+
+/// The longest name of a host, in bytes (RFC 1035, section 2.3.4).
+const LONGEST_HOST: usize = 253;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -71,7 +76,8 @@ impl Url {
     /// # Errors
     /// [`Error::Url`] for another scheme, a user name in it, or characters that a URL does not have.
     pub fn parse(text: &str) -> Result<Url, Error> {
-        let wrong = |reason| Error::Url { text: excerpt(text), reason };
+        // A query can hold secrets.
+        let wrong = |reason| Error::Url { text: excerpt(without_query(text)), reason };
         // A line end would begin a header of its own.
         if !text.bytes().all(|byte| (0x21..0x7f).contains(&byte)) {
             return Err(wrong("it has characters that must be escaped"));
@@ -94,7 +100,7 @@ impl Url {
             Some(port) => port.parse().map_err(|_| wrong("its port is no number below 65536"))?,
         };
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':');
-        if host.is_empty() || !host.bytes().all(valid) {
+        if host.is_empty() || host.len() > LONGEST_HOST || !host.bytes().all(valid) {
             return Err(wrong("its host cannot be read"));
         }
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
@@ -113,7 +119,7 @@ impl Url {
     /// [`Error::Url`].
     pub fn join(&self, location: &str) -> Result<Url, Error> {
         let scheme = self.origin.scheme.name();
-        let path = self.target.split('?').next().unwrap_or_default();
+        let path = without_query(&self.target);
         if location.contains("://") && location.find("://") < location.find(['/', '?', '#']).map(|at| at + 1)
         {
             Url::parse(location)
@@ -149,7 +155,7 @@ impl Url {
 
     /// For messages: without the query, which may hold signatures and tokens.
     pub(crate) fn shown(&self) -> String {
-        let path = self.target.split('?').next().unwrap_or_default();
+        let path = excerpt(without_query(&self.target));
         format!("{}://{}{path}", self.origin.scheme.name(), self.authority())
     }
 }
@@ -187,9 +193,8 @@ fn split_port(authority: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
-fn excerpt(text: &str) -> String {
-    // A query can hold secrets, and the whole can be of any length.
-    text.split('?').next().unwrap_or_default().chars().take(200).collect()
+fn without_query(url: &str) -> &str {
+    url.split('?').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -221,6 +226,7 @@ mod tests {
             "http://[::1/",
             "http://::1/",
             "http://ä/",
+            &format!("http://{}/", "a".repeat(254)),
             "file:///etc/passwd",
         ] {
             assert!(Url::parse(wrong).is_err(), "{wrong:?}");

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use onggi_image::excerpt;
 use rustls::pki_types::CertificateDer;
 
 use crate::config::Config;
@@ -115,7 +116,9 @@ fn tunnel(stream: &mut Patient, proxy: &Proxy, origin: &Origin) -> Result<(), Er
         }
         return match Head::parse(&answer) {
             Ok(Some((head, _))) if head.is_success() => Ok(()),
-            Ok(Some((head, _))) => Err(refused(format!("it answered {} {}", head.status, head.reason))),
+            Ok(Some((head, _))) => {
+                Err(refused(format!("it answered {} {}", head.status, excerpt(&head.reason))))
+            }
             _ => Err(refused("its answer is not HTTP".to_owned())),
         };
     }
