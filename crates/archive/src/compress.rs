@@ -29,14 +29,26 @@ pub struct Ceiling {
     pub bytes: u64,
     /// Bytes that may come out for one that went in.
     pub ratio: u64,
-    /// The ratio is looked at once so many bytes have come out: zeros alone shrink by 1,030 in gzip and by far more
+    /// The ratio is looked at once so many bytes have come out: zeros alone shrink by 1,032 in gzip and by far more
     /// in zstd, and honest layers have some.
     pub ratio_from: u64,
 }
 
+impl Ceiling {
+    /// Where somebody has said how large it may become, that alone counts: whoever has images of empty disks knows. 0: nobody has.
+    #[must_use]
+    pub fn of(limit: u64) -> Ceiling {
+        match limit {
+            0 => Ceiling::default(),
+            bytes => Ceiling { bytes, ratio: u64::MAX, ratio_from: u64::MAX },
+        }
+    }
+}
+
 impl Default for Ceiling {
     fn default() -> Self {
-        Ceiling { bytes: 1 << 40, ratio: 5_000, ratio_from: 1 << 30 }
+        // What programs and their data are shrinks by 2 to 20, text by up to 100; 4 GiB of nothing but zeros is an empty disk at best.
+        Ceiling { bytes: 1 << 40, ratio: 200, ratio_from: 4 << 30 }
     }
 }
 
@@ -391,6 +403,17 @@ mod tests {
         let ceiling = Ceiling { ratio_from: 1 << 20, ..Ceiling::default() };
         let mut reader = Decompressor::new(&zeros[..], ceiling).unwrap();
         let error = io::copy(&mut reader, &mut io::sink()).unwrap_err();
-        assert!(error.to_string().contains("5000 times"), "{error}");
+        assert!(error.to_string().contains("200 times"), "{error}");
+        // gzip cannot do better than 1,032, which is past the ceiling as well.
+        let mut data = Vec::new();
+        super::gzip(io::repeat(0).take(2 << 20)).read_to_end(&mut data).unwrap();
+        let mut reader = Decompressor::new(&data[..], ceiling).unwrap();
+        let error = io::copy(&mut reader, &mut io::sink()).unwrap_err();
+        assert!(error.to_string().contains("200 times"), "{error}");
+        let mut reader = Decompressor::new(&data[..], Ceiling::of(2 << 20)).unwrap();
+        assert_eq!(io::copy(&mut reader, &mut io::sink()).unwrap(), 2 << 20, "somebody has said so");
+        let mut reader = Decompressor::new(&data[..], Ceiling::of((2 << 20) - 1)).unwrap();
+        let error = io::copy(&mut reader, &mut io::sink()).unwrap_err();
+        assert!(error.to_string().contains("more than 2097151 bytes"), "{error}");
     }
 }

@@ -149,6 +149,9 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Truncated { .. } => Some("fetch or export the archive again".to_owned()),
+            Error::Decompressed { .. } => {
+                Some("if it is meant to be so large, say so: `layer_limit` under [store] in onggi.toml is the most that a layer may grow to".to_owned())
+            }
             Error::SparseUnaligned { .. } => Some("make the archive again without tar's --sparse".to_owned()),
             Error::HardLinkTarget { .. } => {
                 Some("build the layer again with the file itself in it, not only a link".to_owned())

@@ -147,12 +147,12 @@ impl Engine {
         })?;
         // On a full disk nobody can start anything either.
         let _ = run_root::remember(&paths.data, &paths.run);
-        let keep_blobs = settings.keep_blobs;
+        let (keep_blobs, layer_limit) = (settings.keep_blobs, settings.layer_limit);
         let store = store.unpacking_by(settings.unpack_program.clone());
         Ok(Engine {
             settings: Arc::new(settings),
             paths,
-            store: Arc::new(store.keeping_blobs(keep_blobs)),
+            store: Arc::new(store.keeping_blobs(keep_blobs).limiting_layers(layer_limit)),
             cgroups: Arc::default(),
             image: Arc::default(),
             unwritten: Arc::default(),

@@ -32,6 +32,8 @@ pub const REGISTRY_INSECURE: &str = "ONGGI_REGISTRY_INSECURE";
 pub const STORE_BUDGET: &str = "ONGGI_STORE_BUDGET";
 /// Like `store.keep_blobs`.
 pub const STORE_KEEP_BLOBS: &str = "ONGGI_STORE_KEEP_BLOBS";
+/// Bytes, like `store.layer_limit`.
+pub const STORE_LAYER_LIMIT: &str = "ONGGI_STORE_LAYER_LIMIT";
 /// Like `store.layers`.
 pub const STORE_LAYERS: &str = "ONGGI_STORE_LAYERS";
 /// Like `network.default`.

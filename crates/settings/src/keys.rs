@@ -239,6 +239,14 @@ pub const KEYS: &[Key] = &[
         show: |settings| if settings.keep_blobs { "always" } else { "never" }.to_owned(),
     },
     Key {
+        name: "store.layer_limit",
+        variable: environment::STORE_LAYER_LIMIT,
+        about: "the most that a layer may grow to when it is decompressed; 0: what there is room for, but past 4 GiB at most 200 times what came",
+        hidden: false,
+        set: |settings, text| bytes::parse(text).map(|bytes| settings.layer_limit = bytes),
+        show: |settings| bytes::show(settings.layer_limit),
+    },
+    Key {
         name: "store.layers",
         variable: environment::STORE_LAYERS,
         about: "auto, or directories to unpack layers where EROFS could be mounted",

@@ -54,6 +54,8 @@ pub struct Settings {
     pub registry_insecure: Vec<String>,
     /// Keep layers compressed as they come, too.
     pub keep_blobs: bool,
+    /// The most bytes of a layer once it is decompressed; 0: what there is room for, unless it grows beyond all measure.
+    pub layer_limit: u64,
     /// What layers are presented as.
     pub layers: Layers,
     /// Directories with a directory for each registry's certificates, the one that wins first. No key of its own.
@@ -228,6 +230,7 @@ impl Settings {
             registry_insecure: Vec::new(),
             store_budget: 0,
             keep_blobs: false,
+            layer_limit: 0,
             layers: Layers::Auto,
             unpack_program: None,
             // Ours, then where Podman and Docker have theirs: what works with them works here.

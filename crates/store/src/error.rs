@@ -60,6 +60,9 @@ pub enum Error {
     NoPlatform { host: Box<Platform>, others: Vec<Platform> },
     #[error("{what} is not supported")]
     Unsupported { what: String },
+    /// No layer may take the last of a disk.
+    #[error("write {}: No space left on device: {left} bytes are free, and {kept} are left to others", path.display())]
+    NoRoom { path: PathBuf, left: u64, kept: u64 },
     #[error("{what} was removed while it was being used here")]
     LostRace { what: String },
 
@@ -123,7 +126,11 @@ impl Diagnose for Error {
             Error::Io { source, .. } | Error::Mount { source, .. } | Error::Unmount { source, .. } => {
                 Kind::of_io(source)
             }
-            Error::Input { source, .. } | Error::Output { source, .. } => Kind::of_io(source),
+            Error::Input { source, .. } => {
+                of_archive(source).map_or_else(|| Kind::of_io(source), Diagnose::kind)
+            }
+            Error::Output { source, .. } => Kind::of_io(source),
+            Error::NoRoom { .. } => Kind::Exhausted,
             Error::Unsupported { .. } | Error::DockerDirectory | Error::NoPlatform { .. } => {
                 Kind::Unsupported
             }
@@ -184,6 +191,8 @@ impl Diagnose for Error {
             {
                 "can its directory be written to, and are there limits on open files (`ulimit -n`) or their size (`ulimit -f`)?"
             }
+            Error::Input { source, .. } => return of_archive(source).and_then(Diagnose::hint),
+            Error::NoRoom { .. } => "`onggi image prune` removes images that nobody uses",
             Error::LostRace { .. } => "run the command again",
             Error::Record(source) => return source.hint(),
             Error::Image { source, .. } => return source.hint(),
@@ -193,4 +202,9 @@ impl Diagnose for Error {
         };
         Some(text.to_owned())
     }
+}
+
+/// What the decompression has found, which passes its errors through `Read`.
+fn of_archive(source: &io::Error) -> Option<&onggi_archive::Error> {
+    source.get_ref().and_then(|inner| inner.downcast_ref())
 }

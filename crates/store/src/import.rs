@@ -27,8 +27,14 @@ pub(crate) fn import(
         apply_change(&mut config, change).map_err(Error::image("--change"))?;
     }
     let act = Act::begin(&store.layout, "import")?;
-    let expected =
-        Expected { what: "the root file system", blob: None, diff_id: None, total: None, keep: false };
+    let expected = Expected {
+        what: "the root file system",
+        blob: None,
+        diff_id: None,
+        total: None,
+        keep: false,
+        ceiling: store.ceiling,
+    };
     let layer = layers::ingest(store, &act, stream, &expected, progress)?;
     config.rootfs.diff_ids.push(layer.diff_id.clone());
     let raw_config =

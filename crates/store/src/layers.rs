@@ -13,6 +13,7 @@ use std::io::{BufWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use onggi_archive::compress::Ceiling;
 use onggi_archive::erofs::Indexer;
 use onggi_archive::{LayerReport, LayerSink, Limits, Lower, LowerEntry, Metadata, NoLower};
 use onggi_error::{Diagnose, Kind};
@@ -80,6 +81,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) total: Option<u64>,
     /// Keep the stream as it comes, beside the tar.
     pub(crate) keep: bool,
+    /// How far it may grow while it is decompressed.
+    pub(crate) ceiling: Ceiling,
 }
 
 impl Expected<'_> {

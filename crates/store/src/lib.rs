@@ -26,6 +26,7 @@ mod receive;
 mod records;
 mod refetch;
 mod remove;
+mod room;
 mod save;
 mod send;
 mod streamed;
@@ -38,6 +39,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use onggi_archive::compress::Ceiling;
 use onggi_image::{Digest, Reference};
 
 pub use confined::unpack_confined;
@@ -64,6 +66,8 @@ pub struct Store {
     index: Index,
     form: LayerForm,
     keeps_blobs: bool,
+    /// How far what comes may grow while it is decompressed.
+    ceiling: Ceiling,
     /// What unpacks layers in a process of its own; none: this process does.
     unpacker: Option<PathBuf>,
     presenter: OnceLock<Box<dyn Presenter>>,
@@ -91,13 +95,28 @@ impl Store {
             layout.data.clone(),
             Box::new(move || containers::contents(&for_index)),
         );
-        Ok(Store { layout, index, form, keeps_blobs: false, unpacker: None, presenter: OnceLock::new() })
+        Ok(Store {
+            layout,
+            index,
+            form,
+            keeps_blobs: false,
+            ceiling: Ceiling::default(),
+            unpacker: None,
+            presenter: OnceLock::new(),
+        })
     }
 
     /// Whether layers that come from now on are kept compressed, too, as they come: more disk, and no registry is needed to give them on.
     #[must_use]
     pub fn keeping_blobs(self, keeps_blobs: bool) -> Store {
         Store { keeps_blobs, ..self }
+    }
+
+    /// The most bytes that a layer or an archive may be once it is decompressed; 0: as many as there is room for, unless they are nearly all the same
+    /// (see [`Ceiling`]).
+    #[must_use]
+    pub fn limiting_layers(self, limit: u64) -> Store {
+        Store { ceiling: Ceiling::of(limit), ..self }
     }
 
     /// Has layers unpacked by a process of this program, which calls [`unpack_confined`] when its arguments are `image unpack-layer LOWER…`, in place of

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-use onggi_archive::compress::{Ceiling, Decompressor};
+use onggi_archive::compress::Decompressor;
 use onggi_image::{Algorithm, Digest, Hasher};
 use onggi_sys::fault;
 
@@ -74,7 +74,7 @@ fn produce(
             if progress.is_cancelled() { Err(std::io::Error::other("cancelled")) } else { Ok(()) }
         },
     };
-    let mut tar = match Decompressor::new(&mut input, Ceiling::default()) {
+    let mut tar = match Decompressor::new(&mut input, expected.ceiling) {
         Ok(tar) => tar,
         Err(error) => {
             let failed = input.copy.and_then(|copy| copy.failed);
@@ -218,6 +218,7 @@ impl Read for HashingReader<'_> {
 mod tests {
     use super::*;
     use crate::types::Silent;
+    use onggi_archive::compress::Ceiling;
 
     fn all(pieces: &mut Pieces<'_>) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
@@ -238,7 +239,14 @@ mod tests {
     ) -> Result<(T, Digest), Error> {
         let stream = bytes();
         let blob = wanted.0.map(|digest| (digest, stream.len() as u64));
-        let expected = Expected { what: "it", blob, diff_id: wanted.1, total: None, keep: false };
+        let expected = Expected {
+            what: "it",
+            blob,
+            diff_id: wanted.1,
+            total: None,
+            keep: false,
+            ceiling: Ceiling::default(),
+        };
         pump(&mut stream.as_slice(), &expected, None, &Silent, consume)
     }
 

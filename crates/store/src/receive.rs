@@ -92,6 +92,7 @@ impl Receiving<'_> {
             diff_id: Some(diff_id),
             total: Some(blob.1),
             keep: self.store.keeps_blobs,
+            ceiling: self.store.ceiling,
         };
         layers::ingest(self.store, self.act()?, stream, &expected, progress).map(|_| ())
     }

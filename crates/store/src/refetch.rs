@@ -71,6 +71,7 @@ pub(crate) fn layer(
             diff_id: Some(diff_id),
             total: Some(blob.size),
             keep: store.keeps_blobs,
+            ceiling: store.ceiling,
         };
         layers::ingest(store, act, stream, &expected, &Silent).map(|_| ())
     })

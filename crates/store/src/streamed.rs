@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use onggi_sys::writeback;
 
 use crate::error::Error;
+use crate::room;
 
 /// Bytes that the kernel is asked to write at once: few calls, and long extents.
 const STRETCH: u64 = 4 << 20;
@@ -41,6 +42,7 @@ impl StreamedFile {
         self.written += bytes.len() as u64;
         let waiting = self.written - self.asked;
         if waiting >= STRETCH {
+            room::check(&self.file, &self.path)?;
             self.ask(waiting);
             self.asked = self.written;
         }

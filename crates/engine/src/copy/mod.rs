@@ -112,7 +112,8 @@ impl Engine {
                     });
                 }
                 let place = container_place(&view, name, &target)?;
-                let mut counted = Counted { inner: Decompressor::new(input, Ceiling::default())?, count: 0 };
+                let ceiling = Ceiling::of(self.settings.layer_limit);
+                let mut counted = Counted { inner: Decompressor::new(input, ceiling)?, count: 0 };
                 extract::extract(&mut counted, &place).map_err(|error| view.explain(error, &target))?;
                 self.tell_copy(id, "extract-to-dir")?;
                 Ok(counted.count)

@@ -60,8 +60,8 @@ fn load_in_act(
 ) -> Result<Vec<Loaded>, Error> {
     let act = Act::begin(&store.layout, "load")?;
     let source: Box<dyn Source> = match input {
-        Input::Stream(stream) => Box::new(TarSource::of_stream(stream, &act)?),
-        Input::File(file) => Box::new(TarSource::of_file(file, &act)?),
+        Input::Stream(stream) => Box::new(TarSource::of_stream(stream, &act, store.ceiling)?),
+        Input::File(file) => Box::new(TarSource::of_file(file, &act, store.ceiling)?),
         Input::Directory(path) => Box::new(DirectorySource::open(path)?),
     };
     let loading = Loading { store, act: &act, source: source.as_ref(), options, progress };
@@ -132,8 +132,8 @@ impl Loading<'_> {
         {
             return Err(Error::WrongSize { what: member.to_owned(), wanted, found: opened.size });
         }
-        let keep = self.store.keeps_blobs;
-        let expected = Expected { what: member, blob, diff_id, total: Some(opened.size), keep };
+        let (keep, ceiling) = (self.store.keeps_blobs, self.store.ceiling);
+        let expected = Expected { what: member, blob, diff_id, total: Some(opened.size), keep, ceiling };
         layers::ingest(self.store, self.act, &mut opened.reader, &expected, self.progress)
     }
 }

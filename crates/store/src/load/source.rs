@@ -20,10 +20,13 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use crate::act::Act;
 use crate::error::Error;
 use crate::layout::open_directory;
+use crate::room;
 
 /// As many links as are followed to one member.
 const LINKS_FOLLOWED: u32 = 16;
 const BUFFER: usize = 256 << 10;
+/// Bytes between two looks at how much room is left.
+const BETWEEN_LOOKS: usize = 4 << 20;
 
 /// One member, ready to be read from its beginning.
 pub(crate) struct Member<'a> {
@@ -68,21 +71,21 @@ enum Place {
 
 impl TarSource {
     /// An archive in a file. One that is compressed is decompressed into the act's directory first.
-    pub(crate) fn of_file(mut file: File, act: &Act) -> Result<TarSource, Error> {
+    pub(crate) fn of_file(mut file: File, act: &Act, ceiling: Ceiling) -> Result<TarSource, Error> {
         let mut start = [0; 8];
         let seekable = file.metadata().is_ok_and(|metadata| metadata.is_file());
         let filled = if seekable { file.read_at(&mut start, 0).map_err(input)? } else { 0 };
         if !seekable
             || Format::sniff(&start[..filled]).map_err(Error::archive("the archive"))? != Format::Plain
         {
-            return TarSource::of_stream(&mut file, act);
+            return TarSource::of_stream(&mut file, act, ceiling);
         }
         let members = scan(&file)?;
         Ok(TarSource { file, members })
     }
 
     /// An archive from a stream, of which a copy is made in the act's directory, since its members come in any order.
-    pub(crate) fn of_stream(stream: &mut dyn Read, act: &Act) -> Result<TarSource, Error> {
+    pub(crate) fn of_stream(stream: &mut dyn Read, act: &Act, ceiling: Ceiling) -> Result<TarSource, Error> {
         let path = act.path("archive");
         let mut file = File::options()
             .read(true)
@@ -90,9 +93,8 @@ impl TarSource {
             .create_new(true)
             .open(&path)
             .map_err(Error::io("create", &path))?;
-        let mut stream =
-            Decompressor::new(stream, Ceiling::default()).map_err(Error::archive("the archive"))?;
-        let mut scanner = Scanner::new();
+        let mut stream = Decompressor::new(stream, ceiling).map_err(Error::archive("the archive"))?;
+        let (mut scanner, mut unlooked) = (Scanner::new(), 0);
         let mut buffer = vec![0; BUFFER];
         loop {
             let count = match stream.read(&mut buffer) {
@@ -103,6 +105,11 @@ impl TarSource {
             };
             scanner.feed(&buffer[..count])?;
             file.write_all(&buffer[..count]).map_err(Error::io("write", &path))?;
+            unlooked += count;
+            if unlooked >= BETWEEN_LOOKS {
+                room::check(&file, &path)?;
+                unlooked = 0;
+            }
         }
         fault::point("store.load.spooled");
         Ok(TarSource { file, members: scanner.finish()? })

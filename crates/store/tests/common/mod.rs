@@ -145,7 +145,7 @@ impl Drop for Overlay {
     }
 }
 
-fn metadata(mode: u32) -> Metadata {
+pub(crate) fn metadata(mode: u32) -> Metadata {
     Metadata {
         mode,
         uid: 0,
