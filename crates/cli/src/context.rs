@@ -3,6 +3,7 @@
 //! Settings and engine are opened when a command first asks for them, because help and versions need
 //! neither.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -11,7 +12,7 @@ use onggi_settings::{Flags, Settings};
 use onggi_store::Store;
 
 use crate::error::CliError;
-use crate::output::plain::plain;
+use crate::output::plain::{plain, plain_lines};
 
 /// Shared by all commands.
 pub(crate) struct Context {
@@ -58,8 +59,17 @@ impl Context {
         Ok(self.engine()?.store())
     }
 
-    /// Writes to standard output. A reader that went away ends the command silently.
+    /// Writes to standard output. A reader that went away ends the command silently. What an image says of itself must not paint over a terminal, in
+    /// whichever format it is asked for; a program gets the very bytes, as from Docker.
     pub(crate) fn print(&self, text: &str) -> Result<(), CliError> {
+        match plain_lines(text) {
+            Cow::Owned(spelled_out) if io::stdout().is_terminal() => self.draw(&spelled_out),
+            _ => self.draw(text),
+        }
+    }
+
+    /// As [`Context::print`], for text that moves the cursor itself and holds nothing else that would.
+    pub(crate) fn draw(&self, text: &str) -> Result<(), CliError> {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())
             .and_then(|()| out.flush())

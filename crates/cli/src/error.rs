@@ -124,7 +124,7 @@ impl CliError {
     fn text(&self, colour: bool) -> String {
         let (red, cyan, end) = if colour { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
         // Names in it may come from an archive, the rest of it from a container's file system.
-        let mut text = format!("{red}onggi:{end} {}\n", plain(&self.message));
+        let mut text = format!("{red}onggi:{end} {}\n", plain(&cut(&self.message)));
         if let Some(hint) = &self.hint {
             text.push_str(&format!("{cyan}hint:{end} {}\n", plain(hint)));
         }
@@ -216,6 +216,15 @@ pub(crate) fn io_sentence(act: impl Display, source: &io::Error) -> String {
     without_numbers(&format!("{act}: {source}"))
 }
 
+/// No sentence is so long: what quotes something of any length has forgotten to shorten it, and would fill a person's screen.
+fn cut(message: &str) -> std::borrow::Cow<'_, str> {
+    const LONGEST: usize = 8000;
+    match message.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &message[..end]).into(),
+        None => message.into(),
+    }
+}
+
 /// "(os error 2)" tells a person nothing that the words before it have not said.
 fn without_numbers(text: &str) -> String {
     let mut parts = text.split(" (os error ");
@@ -305,6 +314,12 @@ mod tests {
     fn what_an_error_quotes_cannot_write_lines_of_its_own() {
         let error = CliError::invalid("no such file: \x1b[2K\ronggi: all is well\n").hint("a\nb");
         assert_eq!(error.text(false), "onggi: no such file: \\x1b[2K\\ronggi: all is well\\n\nhint: a\\nb\n");
+    }
+
+    #[test]
+    fn nothing_fills_the_screen() {
+        let text = CliError::invalid("ö".repeat(1_000_000)).text(false);
+        assert!(text.ends_with("ö…\n") && text.chars().count() < 8100);
     }
 
     #[test]

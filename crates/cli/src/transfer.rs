@@ -149,7 +149,35 @@ impl Watch for Transfer {
     fn retrying(&self, what: &str, pause: Duration, why: &onggi_registry::Error) {
         self.line(&format!("{what}: {why}; trying again in {} s", pause.as_secs_f64().ceil()));
     }
+
+    fn said(&self, program: &str, line: &str) {
+        match &self.bars {
+            Some(bars) => bars.suspend(|| Person.said(program, line)),
+            None => Person.said(program, line),
+        }
+    }
+
+    fn may_ask(&self) -> bool {
+        Person.may_ask()
+    }
 }
+
+/// Who sits at standard error, for acts without bars: what a credential helper says goes there, spelled out as everything that others say.
+#[derive(Debug)]
+pub(crate) struct Person;
+
+impl Watch for Person {
+    fn said(&self, program: &str, line: &str) {
+        // Nobody may be listening.
+        let _ = io::stderr().lock().write_all(format!("{program}: {}\n", plain(line)).as_bytes());
+    }
+
+    fn may_ask(&self) -> bool {
+        io::stderr().is_terminal()
+    }
+}
+
+impl TransferWatch for Person {}
 
 impl TransferWatch for Transfer {
     fn layer(&self, blob: &Digest, step: LayerStep) {

@@ -189,7 +189,7 @@ fn credential_helpers_keep_secrets() {
     registry.trust_in(&onggi.file("etc"));
     let helper = onggi.write(
         "docker-credential-test",
-        "#!/bin/sh\ncd \"$(dirname \"$0\")\"\ncase $1 in\nstore) cat > secret ;;\nget) cat > asked; [ -e secret ] && cat secret || { echo credentials not found in native keychain; exit 1; } ;;\nerase) rm secret ;;\nesac\n",
+        "#!/bin/sh\ncd \"$(dirname \"$0\")\"\ncase $1 in\nstore) cat > secret ;;\nget) cat > asked; printf '\\033[2Jtouch the key\\n' >&2; [ -e secret ] && cat secret || { echo credentials not found in native keychain; exit 1; } ;;\nerase) rm secret ;;\nesac\n",
     );
     fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("its mode");
     let auth = onggi.write("auth.json", r#"{"credsStore":"test","other":true}"#);
@@ -204,11 +204,28 @@ fn credential_helpers_keep_secrets() {
     assert_eq!(kept, json!({ "credsStore": "test", "other": true, "auths": { host: {} } }));
     let name = format!("{host}/box:1");
     onggi.ok(["tag", "busybox", &name]);
-    run(&["push", &name], "").code(0);
+    let output = run(&["push", &name], "").code(0);
+    assert_eq!(
+        output.stderr, "docker-credential-test: \\x1b[2Jtouch the key\n",
+        "nothing of it moves a cursor"
+    );
     assert_eq!(fs::read_to_string(onggi.file("asked")).expect("it was asked"), host);
     run(&["logout", host], "").code(0);
     assert!(!onggi.file("secret").exists());
     run(&["pull", &name], "").code(1);
+}
+
+#[test]
+fn a_layer_grows_no_further_than_the_settings_say() {
+    let (onggi, registry) = (busybox(), Registry::plain());
+    let name = format!("{}/box:1", registry.host());
+    onggi.ok(["tag", "busybox", &name]);
+    onggi.ok(["push", &name]);
+    onggi.ok(["rmi", "-f", "busybox", &name]);
+    let output = onggi.command(["pull", &name]).env("ONGGI_STORE_LAYER_LIMIT", "100k").output().code(1);
+    assert!(output.stderr.contains("the data grows to more than 102400 bytes"), "{output}");
+    assert!(output.stderr.contains("hint: ") && output.stderr.contains("`layer_limit`"), "{output}");
+    onggi.command(["pull", &name]).env("ONGGI_STORE_LAYER_LIMIT", "100m").output().code(0);
 }
 
 #[test]

@@ -25,6 +25,26 @@ fn the_program_has_a_terminal_of_the_window_s_size() {
 }
 
 #[test]
+fn what_others_have_written_does_not_move_the_cursor() {
+    let onggi = busybox();
+    onggi.ok(["create", "--name", "jar", "-l", "k=\x1b[2J\u{9b}2Jx", "busybox", "true"]);
+    for words in [
+        ["inspect", "-f", "{{.Config.Labels.k}}", "jar"].as_slice(),
+        &["ps", "-a", "--format", "{{.Label \"k\"}}"],
+        &["ps", "-a", "--format", "{{.Labels}}"],
+        &["ps", "-a", "--format", "{{json .Labels}}"],
+        &["inspect", "jar"],
+        &["events", "--until", "0s", "--format", "{{.Actor.Attributes.k}}"],
+    ] {
+        let (code, screen) = onggi.terminal(words).wait();
+        assert_eq!(code, 0, "{screen}");
+        assert!(screen.contains("u{9b}2Jx") && !screen.contains(['\x1b', '\u{9b}']), "{words:?}: {screen:?}");
+    }
+    // A program gets what is there.
+    assert_eq!(onggi.inspect("jar", "{{.Config.Labels.k}}"), "\x1b[2J\u{9b}2Jx");
+}
+
+#[test]
 fn ctrl_c_is_the_program_s() {
     let onggi = busybox();
     let mut window =

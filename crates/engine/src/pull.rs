@@ -318,6 +318,14 @@ impl Watch for Ended {
     fn retrying(&self, what: &str, pause: Duration, why: &onggi_registry::Error) {
         self.watch.retrying(what, pause, why);
     }
+
+    fn said(&self, program: &str, line: &str) {
+        self.watch.said(program, line);
+    }
+
+    fn may_ask(&self) -> bool {
+        self.watch.may_ask()
+    }
 }
 
 struct Fetching<'f> {

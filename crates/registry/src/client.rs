@@ -235,7 +235,7 @@ impl Client {
             return Ok(known);
         }
         // A helper may ask the user: nobody waits for that who does not need it.
-        let found = self.auth_files.find(registry, repository)?;
+        let found = self.auth_files.find(registry, repository, &*self.watch)?;
         self.state().credentials.insert(key, found.clone());
         Ok(found)
     }

@@ -16,6 +16,16 @@ pub trait Watch: Send + Sync + std::fmt::Debug {
     fn retrying(&self, what: &str, pause: Duration, why: &Error) {
         let _ = (what, pause, why);
     }
+
+    /// A program that was asked for credentials says something.
+    fn said(&self, program: &str, line: &str) {
+        let _ = (program, line);
+    }
+
+    /// Whether somebody is there whom such a program may ask. It is given all the time then; otherwise a minute.
+    fn may_ask(&self) -> bool {
+        false
+    }
 }
 
 /// For those who neither listen nor interrupt.

@@ -1,7 +1,7 @@
 //! `onggi events`: what happens to containers, images and volumes, as it happens.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 
 use clap::ArgMatches;
 use jiff::Timestamp;
@@ -66,11 +66,9 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
                 }
             },
         };
-        let mut out = io::stdout().lock();
-        let written = writeln!(out, "{line}").and_then(|()| out.flush());
-        written.map_err(|error| {
-            failed = Some(CliError::io("write standard output", &error));
-            io::Error::from(error.kind())
+        context.line(&line).map_err(|error| {
+            failed = Some(error);
+            io::Error::other("standard output")
         })
     });
     match failed {

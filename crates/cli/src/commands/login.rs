@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::flags::{self, is, switch, text, value};
 use crate::terminal::raw::read_unseen;
+use crate::transfer::Person;
 
 pub(crate) const COMMAND: Command = Command {
     names: &["login"],
@@ -86,8 +87,8 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         return Err(CliError::invalid("password is empty"));
     }
     let credential = Credential::Password { user, password };
-    context.engine()?.log_in(&registry, credential.clone(), Arc::new(onggi_registry::Unwatched))?;
-    match AuthFiles::from_environment().store(&registry, &credential)? {
+    context.engine()?.log_in(&registry, credential.clone(), Arc::new(Person))?;
+    match AuthFiles::from_environment().store(&registry, &credential, &Person)? {
         Stored::WithHelper(_) => {}
         Stored::InFile(path) => {
             let text = format!(
@@ -103,7 +104,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
 
 fn log_out(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let registry = registry(matches)?;
-    let text = if AuthFiles::from_environment().erase(&registry)? {
+    let text = if AuthFiles::from_environment().erase(&registry, &Person)? {
         format!("Removing login credentials for {registry}")
     } else {
         format!("Not logged in to {registry}")

@@ -15,6 +15,7 @@ use crate::error::CliError;
 use crate::flags::{self, arguments, is, parsed, switch, text, texts, value};
 use crate::output::archive;
 use crate::output::plain::plain;
+use crate::transfer::Person;
 
 pub(crate) const COMMAND: Command = Command {
     names: &["save", "image save"],
@@ -74,6 +75,14 @@ struct Notes;
 impl Watch for Notes {
     fn retrying(&self, what: &str, pause: Duration, why: &onggi_registry::Error) {
         self.note(&format!("{what}: {why}; trying again in {} s", pause.as_secs_f64().ceil()));
+    }
+
+    fn said(&self, program: &str, line: &str) {
+        Person.said(program, line);
+    }
+
+    fn may_ask(&self) -> bool {
+        Person.may_ask()
     }
 }
 

@@ -14,6 +14,7 @@ use crate::error::CliError;
 use crate::flags::{self, is, switch, text, texts};
 use crate::output::human::{binary_size, size};
 use crate::output::list::{self, Row, format_flag};
+use crate::output::plain::plain_lines;
 
 pub(crate) const COMMAND: Command = Command {
     names: &["stats", "container stats"],
@@ -83,7 +84,8 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         }
         let rows: Vec<Row> = now.iter().map(|(name, usage)| row(name, usage, &before, whole)).collect();
         let text = list::render(&rows, format, TABLE, TITLES)?;
-        context.print(&if draw { picture(&text) } else { text })?;
+        let drawn = draw.then(|| picture(&plain_lines(&text)));
+        drawn.map_or_else(|| context.print(&text), |picture| context.draw(&picture))?;
         if once || (named && asked.is_empty()) {
             return Ok(0);
         }

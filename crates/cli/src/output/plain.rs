@@ -25,6 +25,19 @@ pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// The same for text of several lines, and of columns that tabs part.
+pub(crate) fn plain_lines(text: &str) -> Cow<'_, str> {
+    let is_layout = |letter| matches!(letter, '\n' | '\t');
+    if !text.contains(|letter| is_unsafe(letter) && !is_layout(letter)) {
+        return Cow::Borrowed(text);
+    }
+    let parts = text.split_inclusive(is_layout).map(|part| match part.strip_suffix(is_layout) {
+        Some(front) => format!("{}{}", plain(front), &part[front.len()..]),
+        None => plain(part).into_owned(),
+    });
+    Cow::Owned(parts.collect())
+}
+
 /// As Go's `strconv.Quote`, which Docker's `ps` and `%q` of templates use: in double quotes, with what is not printable spelled out.
 pub(crate) fn quoted(text: &str) -> String {
     let mut shown = String::with_capacity(text.len() + 2);
@@ -72,6 +85,17 @@ mod tests {
         ] {
             assert_eq!(plain(text), shown);
             assert_eq!(plain(shown), shown, "once is enough");
+        }
+    }
+
+    #[test]
+    fn lines_and_columns_stay_what_they_are() {
+        for (text, shown) in [
+            ("a\tb\n\nc", "a\tb\n\nc"),
+            ("a\x1b[2J\tb\x07\n\rc", "a\\x1b[2J\tb\\x07\n\\rc"),
+            ("\u{9b}1m\n", "\\u{9b}1m\n"),
+        ] {
+            assert_eq!(plain_lines(text), shown);
         }
     }
 

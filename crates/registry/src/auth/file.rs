@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Credential, helper};
 use crate::error::Error;
+use crate::watch::Watch;
 
 /// What `docker login` files Docker Hub under, since it was the Hub's first API.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -60,10 +61,15 @@ impl AuthFiles {
     ///
     /// # Errors
     /// [`Error::AuthFile`] for a file that is there and cannot be read, [`Error::Helper`].
-    pub fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>, Error> {
+    pub fn find(
+        &self,
+        registry: &str,
+        repository: &str,
+        watch: &dyn Watch,
+    ) -> Result<Option<Credential>, Error> {
         for path in &self.read {
             if let Some(file) = AuthFile::open(path)?
-                && let Some(credential) = file.find(registry, repository)?
+                && let Some(credential) = file.find(registry, repository, watch)?
             {
                 return Ok(Some(credential));
             }
@@ -75,10 +81,10 @@ impl AuthFiles {
     ///
     /// # Errors
     /// [`Error::File`], [`Error::AuthFile`], [`Error::Helper`].
-    pub fn store(&self, registry: &str, credential: &Credential) -> Result<Stored, Error> {
+    pub fn store(&self, registry: &str, credential: &Credential, watch: &dyn Watch) -> Result<Stored, Error> {
         let mut file = AuthFile::open(&self.write)?.unwrap_or_else(|| AuthFile::empty(&self.write));
         if let Some(name) = file.helper_for(registry) {
-            helper::store(&name, server_url(registry), credential)?;
+            helper::store(&name, server_url(registry), credential, watch)?;
             file.set(registry, Some(json!({})));
             file.write()?;
             return Ok(Stored::WithHelper(name));
@@ -102,14 +108,14 @@ impl AuthFiles {
     ///
     /// # Errors
     /// As [`AuthFiles::store`].
-    pub fn erase(&self, registry: &str) -> Result<bool, Error> {
+    pub fn erase(&self, registry: &str, watch: &dyn Watch) -> Result<bool, Error> {
         let mut erased = false;
         for path in &self.read {
             let Some(mut file) = AuthFile::open(path)? else { continue };
             if let Some(name) = file.helper_for(registry)
-                && helper::get(&name, server_url(registry))?.is_some()
+                && helper::get(&name, server_url(registry), watch)?.is_some()
             {
-                helper::erase(&name, server_url(registry))?;
+                helper::erase(&name, server_url(registry), watch)?;
                 erased = true;
             }
             if file.set(registry, None) {
@@ -188,9 +194,9 @@ impl AuthFile {
         own.or(all).filter(|name| !name.is_empty()).map(str::to_owned)
     }
 
-    fn find(&self, registry: &str, repository: &str) -> Result<Option<Credential>, Error> {
+    fn find(&self, registry: &str, repository: &str, watch: &dyn Watch) -> Result<Option<Credential>, Error> {
         if let Some(name) = self.helper_for(registry)
-            && let Some(credential) = helper::get(&name, server_url(registry))?
+            && let Some(credential) = helper::get(&name, server_url(registry), watch)?
         {
             return Ok(Some(credential));
         }
@@ -222,7 +228,7 @@ impl AuthFile {
     /// Written beside and renamed: another login at the same time sees the old file or the new one. For the owner alone from the start.
     fn write(&self) -> Result<(), Error> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(directory).map_err(Error::file("make the directory", directory))?;
+        private_directory(directory).map_err(Error::file("make the directory", directory))?;
         // What the user keeps elsewhere and links to stays a link.
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let mut temporary = path.clone().into_os_string();
@@ -242,6 +248,15 @@ impl AuthFile {
             Error::file("write", path)(error)
         })
     }
+}
+
+/// For the owner alone, whatever the umask says. One that is there is the user's own doing.
+fn private_directory(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
 }
 
 fn private_file(path: &Path) -> io::Result<fs::File> {
@@ -289,6 +304,7 @@ fn credential(entry: &Value) -> Option<Credential> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::Unwatched;
 
     fn password(user: &str, password: &str) -> Option<Credential> {
         Some(Credential::Password { user: user.to_owned(), password: password.to_owned() })
@@ -324,7 +340,11 @@ mod tests {
             ("hcr.io", "a", None),
             ("evil.io", "ghcr.io/team", None),
         ] {
-            assert_eq!(files.find(registry, repository).unwrap(), expected, "{registry}/{repository}");
+            assert_eq!(
+                files.find(registry, repository, &Unwatched).unwrap(),
+                expected,
+                "{registry}/{repository}"
+            );
         }
     }
 
@@ -336,10 +356,13 @@ mod tests {
             r#"{"psFormat":"x","auths":{"https://localhost:5000/v2/":{"auth":"YTpi"},"b.io":{"auth":"YTpi"}},"z":[1]}"#,
         );
         let credential = password("u", "p").unwrap();
-        assert_eq!(files.store("localhost:5000", &credential).unwrap(), Stored::InFile(files.write.clone()));
-        assert_eq!(files.find("localhost:5000", "x").unwrap(), Some(credential));
-        assert!(files.erase("b.io").unwrap());
-        assert!(!files.erase("b.io").unwrap());
+        assert_eq!(
+            files.store("localhost:5000", &credential, &Unwatched).unwrap(),
+            Stored::InFile(files.write.clone())
+        );
+        assert_eq!(files.find("localhost:5000", "x", &Unwatched).unwrap(), Some(credential));
+        assert!(files.erase("b.io", &Unwatched).unwrap());
+        assert!(!files.erase("b.io", &Unwatched).unwrap());
         let text = fs::read_to_string(&files.write).unwrap();
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
@@ -353,11 +376,25 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn the_directory_that_a_login_makes_is_the_owner_s() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let write = directory.path().join("new/.docker/config.json");
+        let files = AuthFiles { read: Vec::new(), write: write.clone() };
+        files.store("a.io", &password("u", "p").unwrap(), &Unwatched).unwrap();
+        let made = write.parent().unwrap();
+        for made in [made, made.parent().unwrap()] {
+            assert_eq!(fs::metadata(made).unwrap().permissions().mode() & 0o777, 0o700, "{}", made.display());
+        }
+    }
+
     #[test]
     fn a_broken_file_is_named_without_what_is_in_it() {
         let directory = tempfile::tempdir().unwrap();
         let files = files(directory.path(), r#"{"auths": "secret" x"#);
-        let error = files.find("a.io", "x").unwrap_err().to_string();
+        let error = files.find("a.io", "x", &Unwatched).unwrap_err().to_string();
         assert!(
             error.contains("config.json") && error.contains("line 1") && !error.contains("secret"),
             "{error}"
