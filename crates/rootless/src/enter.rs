@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use onggi_sys::{namespace, ofd};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::hold::Files;
@@ -115,8 +116,9 @@ pub(crate) fn pid_in(record: &str) -> Option<i32> {
     body.get("pid")?.as_i64()?.try_into().ok().filter(|pid| *pid > 0)
 }
 
-/// Only the user may look into it.
+/// Makes a directory that only the user may look into, and sees to it that one which is there is that.
 fn make_directory(path: &Path, user: u32) -> Result<(), Error> {
+    check_parent(path, user)?;
     match fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -127,7 +129,44 @@ fn make_directory(path: &Path, user: u32) -> Result<(), Error> {
     if found.uid() != user || !found.is_dir() {
         return Err(Error::Foreign { path: path.to_owned(), owner: found.uid() });
     }
+    if found.mode() & 0o077 != 0 { close(path, user) } else { Ok(()) }
+}
+
+/// Whoever may rename what lies in a directory decides what is found there. A parent that is missing is made for the user alone.
+fn check_parent(path: &Path, user: u32) -> Result<(), Error> {
+    let Some(Ok(parent)) = path.parent().map(fs::metadata) else { return Ok(()) };
+    let refuse = |reason| Err(Error::Unsafe { path: path.to_owned(), reason });
+    let (owner, mode) = (parent.uid(), parent.mode());
+    if owner != user && owner != 0 {
+        return refuse(format!("its owner is {owner}, who may put another in its place"));
+    }
+    // Where everybody writes, as in /tmp, the sticky bit has each one's own left alone. A user's own group has nobody else in it.
+    let own_group = parent.gid() == rustix::process::getegid().as_raw();
+    let others = if own_group { 0o002 } else { 0o022 };
+    if mode & 0o1000 == 0 && mode & others != 0 {
+        return refuse(format!("others may write there (its mode is {:o})", mode & 0o7777));
+    }
     Ok(())
+}
+
+/// Keeps others out of a directory of the user's own, unless they have been in it.
+fn close(path: &Path, user: u32) -> Result<(), Error> {
+    let entries = fs::read_dir(path).map_err(file("read", path.to_owned()))?;
+    let others = entries.flatten().find_map(|entry| {
+        let owner = entry.metadata().ok()?.uid();
+        (owner != user).then(|| (entry.path(), owner))
+    });
+    if let Some((path, owner)) = others {
+        return Err(Error::Foreign { path, owner });
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .and_then(|directory| rustix::fs::fchmod(directory, Mode::RWXU))
+        .map_err(|errno| Error::File {
+            act: "keep others out of",
+            path: path.to_owned(),
+            source: errno.into(),
+        })
 }
 
 fn open(path: &Path) -> Result<File, Error> {
@@ -141,6 +180,8 @@ fn file(act: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt as _, chown};
 
     /// It is killed between the look at its lock and the way in, by then the number is nobody's.
     #[test]
@@ -155,6 +196,51 @@ mod tests {
         let alive = open(&files.alive()).unwrap();
         assert!(ofd::try_lock(alive.as_fd()).unwrap());
         assert!(!join_holder(&files).unwrap());
+    }
+
+    #[test]
+    fn a_run_root_is_the_user_s_alone() {
+        let user = rustix::process::geteuid().as_raw();
+        let roots = tempfile::tempdir().unwrap();
+        let run = roots.path().join("parent/run");
+        let parent = run.parent().unwrap();
+        let make = || make_directory(&run, user);
+        let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let set =
+            |path: &std::path::Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        make().unwrap();
+        assert_eq!((mode(parent), mode(&run)), (0o700, 0o700));
+        set(&run, 0o777);
+        make().unwrap();
+        assert_eq!(mode(&run), 0o700, "others are kept out");
+        for (of_parent, fits) in
+            [(0o755, true), (0o1777, true), (0o775, true), (0o777, false), (0o702, false)]
+        {
+            set(parent, of_parent);
+            let made = make();
+            assert!(made.is_ok() == fits, "{of_parent:o}: {made:?}");
+            assert!(fits || matches!(made, Err(Error::Unsafe { .. })));
+        }
+        set(parent, 0o700);
+        if user != 0 {
+            return; // The rest needs files of others.
+        }
+        let other = 54_321;
+        fs::write(run.join("planted"), "").unwrap();
+        chown(run.join("planted"), Some(other), None).unwrap();
+        make().unwrap();
+        set(&run, 0o777);
+        assert!(
+            matches!(make(), Err(Error::Foreign { path, owner }) if path.ends_with("planted") && owner == other)
+        );
+        fs::remove_file(run.join("planted")).unwrap();
+        chown(parent, None, Some(other)).unwrap();
+        set(parent, 0o775);
+        assert!(matches!(make(), Err(Error::Unsafe { .. })), "a group with others in it");
+        set(parent, 0o755);
+        chown(parent, Some(other), None).unwrap();
+        let refused = make().unwrap_err().to_string();
+        assert!(refused.contains("its owner is 54321"), "{refused}");
     }
 
     #[test]

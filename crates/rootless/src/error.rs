@@ -30,6 +30,8 @@ pub enum Error {
     File { act: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is not a directory of the user's own (its owner is {owner})", path.display())]
     Foreign { path: PathBuf, owner: u32 },
+    #[error("{} is in a directory that is not safe: {reason}", path.display())]
+    Unsafe { path: PathBuf, reason: String },
     #[error("the process that holds the user namespace ended at once: {} hold", path.display())]
     Holder { path: PathBuf },
     #[error("the host has no network but loopback")]
@@ -47,7 +49,7 @@ impl Diagnose for Error {
         match self {
             Error::Refused { program: way::PROGRAM, .. } | Error::NoNetwork => Kind::Unsupported,
             Error::NoUplink => Kind::Unavailable,
-            Error::NoRanges { .. } | Error::Foreign { .. } => Kind::PermissionDenied,
+            Error::NoRanges { .. } | Error::Foreign { .. } | Error::Unsafe { .. } => Kind::PermissionDenied,
             Error::Refused { .. } | Error::Forbidden { .. } => Kind::PermissionDenied,
             Error::Holder { .. } => Kind::Internal,
             Error::Program { source, .. } if source.kind() == io::ErrorKind::NotFound => Kind::Unsupported,
@@ -72,6 +74,7 @@ impl Diagnose for Error {
                 format!("these are pasta's own words; pasta(1) tells more; or {WITHOUT}")
             }
             Error::NoUplink => format!("`ip route` shows none; or {WITHOUT}"),
+            Error::Unsafe { .. } => "XDG_RUNTIME_DIR, or --run-root, must name a directory that only this user writes to; without either it is /tmp/onggi-run-UID".to_owned(),
             Error::Device { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
                 format!("sudo chmod 666 {path}, as it is where udev runs; or {WITHOUT}")
             }

@@ -203,10 +203,12 @@ impl Settings {
             (PathBuf::from("/var/lib/onggi"), PathBuf::from("/run/onggi"))
         } else {
             let variable = |name| (sources.variable)(name).filter(|text| !text.is_empty()).map(PathBuf::from);
+            // "If an implementation encounters a relative path in any of these variables it should consider the path invalid and ignore it."
+            let directory = |name| variable(name).filter(|path| path.is_absolute());
             let home = variable("HOME").unwrap_or_else(|| PathBuf::from("/"));
-            let data = variable("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share"));
+            let data = directory("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share"));
             let session = PathBuf::from(format!("/run/user/{user}"));
-            let run = match variable("XDG_RUNTIME_DIR") {
+            let run = match directory("XDG_RUNTIME_DIR") {
                 Some(directory) => directory.join("onggi"),
                 None if session.is_dir() => session.join("onggi"),
                 // No login session, as after `su` or where there is no systemd: as Podman's.
@@ -304,6 +306,29 @@ mod tests {
         assert_eq!((settings.pids_limit, settings.shm_size, settings.stop_timeout), (2048, 64 << 20, 10));
         assert!(settings.entries().iter().all(|entry| entry.origin == Origin::Default));
         assert!(!settings.entries().iter().any(|entry| entry.key.name == "monitor_program"));
+    }
+
+    #[test]
+    fn an_ordinary_user_s_directories_are_absolute_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        // Nobody has a session under this number.
+        let user = 4_000_000_000;
+        for (runtime, data, expected) in [
+            ("/run/mine", "/data", ("/run/mine/onggi".to_owned(), "/data/onggi")),
+            ("rel", "rel", (format!("/tmp/onggi-run-{user}"), "/home/me/.local/share/onggi")),
+            ("", "", (format!("/tmp/onggi-run-{user}"), "/home/me/.local/share/onggi")),
+        ] {
+            let lookup = |name: &str| match name {
+                "XDG_RUNTIME_DIR" => Some(OsString::from(runtime)),
+                "XDG_DATA_HOME" => Some(OsString::from(data)),
+                "HOME" => Some(OsString::from("/home/me")),
+                _ => None,
+            };
+            let sources = Sources { system: directory.path().join("etc"), variable: &lookup };
+            let settings = Settings::load_from(&sources, user, &Flags::default()).unwrap();
+            assert_eq!(settings.run_root, Path::new(&expected.0), "{runtime}");
+            assert_eq!(settings.root, Path::new(expected.1), "{data}");
+        }
     }
 
     #[test]
