@@ -5,7 +5,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use onggi_engine::{LayerStep, TransferWatch};
@@ -14,6 +14,7 @@ use onggi_registry::Watch;
 use onggi_sys::signal_queue::SignalQueue;
 
 use crate::error::CliError;
+use crate::output::human::short_digests;
 use crate::output::plain::plain;
 
 /// Which way the layers go: the words differ.
@@ -43,6 +44,8 @@ pub(crate) struct Transfer {
     layers: Mutex<Vec<(Digest, ProgressBar)>>,
     signals: Mutex<Option<SignalQueue>>,
     interrupted: AtomicBool,
+    /// What was said last of something that is tried again, and until when it need not be said again: the parts of a layer fail together.
+    said: Mutex<Option<(String, Instant)>>,
 }
 
 impl std::fmt::Debug for Transfer {
@@ -66,6 +69,7 @@ impl Transfer {
             layers: Mutex::default(),
             signals: Mutex::new(Some(signals)),
             interrupted: AtomicBool::new(false),
+            said: Mutex::default(),
         }))
     }
 
@@ -147,7 +151,12 @@ impl Watch for Transfer {
     }
 
     fn retrying(&self, what: &str, pause: Duration, why: &onggi_registry::Error) {
-        self.line(&format!("{what}: {why}; trying again in {} s", pause.as_secs_f64().ceil()));
+        let text = retry(what, pause, why);
+        let mut said = lock(&self.said);
+        if said.as_ref().is_none_or(|(known, until)| *known != text || Instant::now() >= *until) {
+            self.line(&text);
+            *said = Some((text, Instant::now() + pause));
+        }
     }
 
     fn said(&self, program: &str, line: &str) {
@@ -178,6 +187,12 @@ impl Watch for Person {
 }
 
 impl TransferWatch for Person {}
+
+/// That something is tried again.
+pub(crate) fn retry(what: &str, pause: Duration, why: &onggi_registry::Error) -> String {
+    let text = format!("{what}: {why}; trying again in {} s", pause.as_secs_f64().ceil());
+    short_digests(&text)
+}
 
 impl TransferWatch for Transfer {
     fn layer(&self, blob: &Digest, step: LayerStep) {

@@ -142,10 +142,7 @@ impl Engine {
             && known.config.platform().agrees_with(&wanted)
             && self.store.layer_sizes(known).is_ok();
         let source = client.sources(name).ok()?.into_iter().next().filter(|_| is_here)?;
-        let repository = match source {
-            Source::Mirror(repository) => repository,
-            Source::Registry(name) => client.repository(&name, Access::Pull).ok()?,
-        };
+        let repository = client.repository_at(&source).ok()?;
         let digest = repository.impatient().manifest_digest(&asked(name)).ok()??;
         if digest != *known.index_digest.as_ref().unwrap_or(&known.manifest_digest) {
             return None;
@@ -242,29 +239,23 @@ fn find<'c>(
     watch: &dyn TransferWatch,
 ) -> Result<(Vec<Repository<'c>>, RemoteImage), Error> {
     let reference = asked(name);
-    let mut sources: VecDeque<Source<'c>> = client.sources(name)?.into();
+    let mut sources: VecDeque<Source> = client.sources(name)?.into();
     loop {
-        let (repository, is_mirror) = match sources.pop_front() {
-            Some(Source::Mirror(repository)) => (repository, true),
-            // The registry itself is the last; there is no way past it.
-            _ => (client.repository(name, Access::Pull)?, false),
-        };
-        match repository.image(&reference, platform) {
-            Ok(image) => {
+        // The registry itself is the last; there is no way past it.
+        let source = sources.pop_front().unwrap_or_else(|| Source::Registry(name.clone()));
+        let found = client.repository_at(&source).and_then(|repository| {
+            let image = repository.image(&reference, platform)?;
+            Ok((repository, image))
+        });
+        match found {
+            Ok((repository, image)) => {
                 let mut repositories = vec![repository];
-                for source in sources {
-                    match source {
-                        Source::Mirror(repository) => repositories.push(repository),
-                        // Reached only when a mirror fails; that it cannot be reached now is no reason to fail.
-                        Source::Registry(name) => {
-                            repositories.extend(client.repository(&name, Access::Pull).ok());
-                        }
-                    }
-                }
+                // Asked only when those before them fail; that one cannot be reached now is no reason to fail.
+                repositories.extend(sources.iter().filter_map(|source| client.repository_at(source).ok()));
                 return Ok((repositories, image));
             }
-            Err(error) if is_mirror && !watch.is_interrupted() => {
-                watch.note(&format!("the mirror {} was passed over: {error}", repository.shown()));
+            Err(error) if matches!(source, Source::Mirror { .. }) && !watch.is_interrupted() => {
+                watch.note(&format!("{source} was passed over: {error}"));
             }
             Err(error) => return Err(error.into()),
         }

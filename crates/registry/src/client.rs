@@ -12,7 +12,7 @@ use crate::auth::challenge::{self, Challenge};
 use crate::auth::token::{self, Authorization};
 use crate::auth::{AuthFiles, Credential};
 use crate::config::Config;
-use crate::error::{Error, TlsProblem};
+use crate::error::{Error, Shown, TlsProblem};
 use crate::http::url::{Origin, Scheme, Url};
 use crate::http::{Body, Connection, Dial, Limits, Payload, Request, Response};
 use crate::net::Dialer;
@@ -95,18 +95,31 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Url`] for a mirror that is none. That the registry cannot be reached is told only when it is its turn.
-    pub fn sources(&self, name: &Reference) -> Result<Vec<Source<'_>>, Error> {
+    pub fn sources(&self, name: &Reference) -> Result<Vec<Source>, Error> {
         let mut sources = Vec::new();
         for mirror in self.config.mirrors_of(name.domain()) {
-            let whole = if mirror.contains("://") { mirror.clone() } else { format!("https://{mirror}") };
-            let origin = Url::parse(&whole)?.origin;
-            // Credentials by the mirror's own name: it gets none of the registry's.
-            let registry = origin.authority();
-            let repository = Repository::new(self, &registry, origin, name.path(), Access::Pull);
-            sources.push(Source::Mirror(repository.impatient()));
+            let said = mirror.contains("://");
+            let origin = Url::parse(&if said { mirror.clone() } else { format!("https://{mirror}") })?.origin;
+            let (registry, path) = (origin.authority(), name.path().to_owned());
+            sources.push(Source::Mirror { registry, origin: said.then_some(origin), path });
         }
         sources.push(Source::Registry(name.clone()));
         Ok(sources)
+    }
+
+    /// One of [`Client::sources`], to pull from. A mirror that is named without a scheme is spoken to as a registry of that name would be.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub fn repository_at(&self, source: &Source) -> Result<Repository<'_>, Error> {
+        match source {
+            Source::Registry(name) => self.repository(name, Access::Pull),
+            // Credentials by the mirror's own name: it gets none of the registry's.
+            Source::Mirror { registry, origin, path } => {
+                let origin = origin.clone().map_or_else(|| self.origin_of(registry), Ok)?;
+                Ok(Repository::new(self, registry, origin, path, Access::Pull).impatient())
+            }
+        }
     }
 
     /// Shows the credentials to a registry.
@@ -221,8 +234,15 @@ impl Client {
         Ok(true)
     }
 
-    pub(crate) fn has_credential(&self, registry: &str, repository: &str) -> bool {
-        matches!(self.credential(registry, repository), Ok(Some(_)))
+    /// What a registry that takes credentials was shown.
+    pub(crate) fn shown(&self, registry: &str, repository: &str) -> Shown {
+        if self.state().given.contains_key(registry) {
+            return Shown::Given;
+        }
+        match self.credential(registry, repository) {
+            Ok(Some(_)) => Shown::Kept,
+            _ => Shown::Nothing,
+        }
     }
 
     fn credential(&self, registry: &str, repository: &str) -> Result<Option<Credential>, Error> {
@@ -248,11 +268,13 @@ impl Client {
         origin: &Origin,
         credential: Option<&Credential>,
     ) -> Result<Authorization, Error> {
-        let unauthorized = |message: String| Error::Unauthorized {
-            registry: registry.to_owned(),
-            message,
-            had_credentials: credential.is_some(),
+        let shown = match credential {
+            None => Shown::Nothing,
+            Some(_) if self.state().given.contains_key(registry) => Shown::Given,
+            Some(_) => Shown::Kept,
         };
+        let unauthorized =
+            |message: String| Error::Unauthorized { registry: registry.to_owned(), message, shown };
         // A login asks for no scope; a server that names one in its challenge knows better.
         let named = match challenge {
             Challenge::Bearer { scope: Some(scope), .. } if scopes.is_empty() => vec![scope.clone()],
@@ -350,9 +372,23 @@ impl Client {
 
 /// Where a name may be pulled from.
 #[derive(Debug)]
-pub enum Source<'c> {
-    Mirror(Repository<'c>),
+pub enum Source {
+    Mirror {
+        registry: String,
+        /// If the settings say how it is spoken to.
+        origin: Option<Origin>,
+        path: String,
+    },
     Registry(Reference),
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Mirror { registry, path, .. } => write!(out, "the mirror {registry}/{path}"),
+            Source::Registry(name) => write!(out, "{name}"),
+        }
+    }
 }
 
 pub(crate) fn challenges(response: &Response) -> Vec<Challenge> {

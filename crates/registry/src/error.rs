@@ -43,13 +43,13 @@ pub enum Error {
     TooLarge { what: String, limit: u64 },
 
     #[error("{registry}: {message}")]
-    Unauthorized { registry: String, message: String, had_credentials: bool },
+    Unauthorized { registry: String, message: String, shown: Shown },
     #[error(
         "pull access denied for {repository}, repository does not exist or may require 'onggi login': {message}"
     )]
-    PullDenied { registry: String, repository: String, message: String, had_credentials: bool },
+    PullDenied { registry: String, repository: String, message: String, shown: Shown },
     #[error("push to {repository} denied: {message}")]
-    PushDenied { registry: String, repository: String, message: String, had_credentials: bool },
+    PushDenied { registry: String, repository: String, message: String, shown: Shown },
     #[error("manifest for {reference} not found: manifest unknown: {message}")]
     ManifestUnknown { reference: String, message: String },
     #[error("{repository} has no blob {digest}")]
@@ -89,6 +89,18 @@ pub enum Error {
 
     #[error("interrupted")]
     Interrupted,
+}
+
+/// What a registry had been shown when it refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    Nothing,
+    /// What an auth file or a helper keeps.
+    Kept,
+    /// What a person has just typed.
+    Given,
+    /// Nothing, since it did not ask for anything that there is.
+    NotAsked,
 }
 
 /// What TLS found wrong.
@@ -230,11 +242,17 @@ impl Diagnose for Error {
     }
 
     fn hint(&self) -> Option<String> {
-        let login = |registry: &str, had: bool| {
-            if had {
+        let login = |registry: &str, shown: Shown| match shown {
+            Shown::Nothing => format!("`onggi login{}`", login_argument(registry)),
+            Shown::Kept => {
                 "the credentials that are kept for it are not enough; look at `onggi login`".to_owned()
-            } else {
-                format!("`onggi login{}`", login_argument(registry))
+            }
+            Shown::Given => {
+                "are the name and the password right? Some registries take a token in place of the password"
+                    .to_owned()
+            }
+            Shown::NotAsked => {
+                "it asks for a way of logging in that is not built: there are Basic and Bearer".to_owned()
             }
         };
         Some(match self {
@@ -257,9 +275,9 @@ impl Diagnose for Error {
                 TlsProblem::WrongName(_) => format!("another host answers for {host}: is the name right, or is there a proxy in between that HTTPS_PROXY should name?"),
                 TlsProblem::Other(_) => return None,
             },
-            Error::Unauthorized { registry, had_credentials, .. }
-            | Error::PullDenied { registry, had_credentials, .. }
-            | Error::PushDenied { registry, had_credentials, .. } => login(registry, *had_credentials),
+            Error::Unauthorized { registry, shown, .. }
+            | Error::PullDenied { registry, shown, .. }
+            | Error::PushDenied { registry, shown, .. } => login(registry, *shown),
             Error::ManifestUnknown { message, .. } if message.starts_with("name unknown") => "the registry has no repository of this name; is it spelled right?".to_owned(),
             Error::ManifestUnknown { .. } => "is the tag spelled right?".to_owned(),
             Error::RateLimited { wait, registry, .. } => match wait {

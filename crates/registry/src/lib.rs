@@ -26,7 +26,7 @@ pub use auth::{AuthFiles, Credential, Stored};
 pub use blob::Blob;
 pub use client::{Access, Client, Source};
 pub use config::Config;
-pub use error::{Error, TlsProblem};
+pub use error::{Error, Shown, TlsProblem};
 pub use http::url::{Origin, Scheme, Url};
 pub use http::{Dial, Dialled, Stream, ThroughProxy};
 pub use image::RemoteImage;

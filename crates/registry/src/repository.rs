@@ -6,8 +6,9 @@ use onggi_image::{DOCUMENT_LIMIT, Descriptor, Digest, media_type};
 use serde::Deserialize;
 
 use crate::answer;
+use crate::auth::challenge;
 use crate::client::{Access, Client, challenges};
-use crate::error::Error;
+use crate::error::{Error, Shown};
 use crate::http::url::{Origin, Scheme, Url};
 use crate::http::{Payload, Request, Response};
 
@@ -334,6 +335,9 @@ impl<'c> Repository<'c> {
             call.url = target;
             let authorization = self.client.authorization(&self.registry, &self.scopes);
             response = self.send(&mut call, authorization)?;
+            if matches!(response.head.status, 401 | 403) && call.url.origin != self.origin {
+                return Err(self.elsewhere(&call.url, response));
+            }
             if !response.head.is_redirect() {
                 return Ok(response);
             }
@@ -351,6 +355,14 @@ impl<'c> Repository<'c> {
         Ok(to)
     }
 
+    /// The error for a host that the registry has sent us to and that does not let us in. No credentials of ours would.
+    fn elsewhere(&self, url: &Url, response: Response) -> Error {
+        let head = response.head.clone();
+        let bytes = self.client.document("the answer", response, answer::LIMIT).unwrap_or_default();
+        let message = answer::message(&head, &bytes);
+        Error::Status { url: url.shown(), status: head.status, message, wait: None }
+    }
+
     /// The error for an answer that is no success.
     pub(crate) fn failure(&self, url: &Url, response: Response) -> Error {
         let head = response.head.clone();
@@ -358,14 +370,16 @@ impl<'c> Repository<'c> {
         let bytes =
             self.client.document("the registry's answer", response, answer::LIMIT).unwrap_or_default();
         let message = answer::message(&head, &bytes);
-        let had_credentials = self.client.has_credential(&self.registry, &self.name);
+        let shown = if head.status == 401 && challenge::parse(head.all("www-authenticate")).is_empty() {
+            Shown::NotAsked
+        } else {
+            self.client.shown(&self.registry, &self.name)
+        };
         let (registry, repository) = (self.registry.clone(), self.familiar());
         match (head.status, self.access) {
-            (401 | 403, _) if self.name.is_empty() => {
-                Error::Unauthorized { registry, message, had_credentials }
-            }
-            (401 | 403, Access::Pull) => Error::PullDenied { registry, repository, message, had_credentials },
-            (401 | 403, Access::Push) => Error::PushDenied { registry, repository, message, had_credentials },
+            (401 | 403, _) if self.name.is_empty() => Error::Unauthorized { registry, message, shown },
+            (401 | 403, Access::Pull) => Error::PullDenied { registry, repository, message, shown },
+            (401 | 403, Access::Push) => Error::PushDenied { registry, repository, message, shown },
             (429, _) => self.client.rate_limited(&self.registry, &head, &bytes),
             (status, _) => Error::Status { url: url.shown(), status, message, wait: answer::wait(&head) },
         }

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use onggi_error::Diagnose as _;
 use onggi_image::{Digest, Reference, media_type};
 use onggi_registry::{
-    Access, AuthFiles, Client, Config, Credential, Dial, Dialled, Error, Proxies, Unwatched, Url, Watch,
+    Access, AuthFiles, Client, Config, Credential, Dial, Dialled, Error, Proxies, Shown, Unwatched, Url,
+    Watch,
 };
 use onggi_testkit::http::{Request, Server, respond};
 
@@ -386,7 +388,7 @@ fn tokens_are_asked_for_by_scope_and_used_again() {
     client.repository(&name(&server), Access::Pull).unwrap().image("1", None).unwrap();
     assert_eq!(realm.seen().len(), 1, "one token is enough for both requests");
     let error = fetch_manifest(&self::client(), &server).unwrap_err();
-    assert!(matches!(&error, Error::Unauthorized { had_credentials: false, .. }), "{error}");
+    assert!(matches!(&error, Error::Unauthorized { shown: Shown::Nothing, .. }), "{error}");
 }
 
 #[test]
@@ -409,7 +411,40 @@ fn a_refusal_after_the_token_is_told_as_docker_tells_it() {
         )
     );
     let error = logged_in(&server).log_in(&server.host()).unwrap_err();
-    assert!(matches!(error, Error::Unauthorized { had_credentials: true, .. }), "{error}");
+    assert!(matches!(error, Error::Unauthorized { shown: Shown::Given, .. }), "{error}");
+}
+
+#[test]
+fn a_refusal_tells_whose_it_is_and_what_it_wants() {
+    let hint = |error: &Error| error.hint().unwrap_or_default();
+    let refusing = |challenge: &'static str| {
+        serving(move |_, stream| respond(stream, "401 Unauthorized", &[("WWW-Authenticate", challenge)], b""))
+    };
+    for challenge in ["Negotiate", ""] {
+        let server = refusing(challenge);
+        let error = fetch_manifest(&logged_in(&server), &server).unwrap_err();
+        assert!(hint(&error).contains("a way of logging in that is not built"), "{error}: {}", hint(&error));
+    }
+    let error = fetch_manifest(&client(), &refusing("Basic")).unwrap_err();
+    assert!(hint(&error).starts_with("`onggi login "), "{}", hint(&error));
+    let server = refusing("Basic");
+    let error = logged_in(&server).log_in(&server.host()).unwrap_err();
+    assert!(hint(&error).starts_with("are the name and the password right?"), "{}", hint(&error));
+
+    // Another host's refusal is not the registry's, which has let us in.
+    let (_, good) = image(b"layer");
+    let elsewhere = refusing("Basic");
+    let target = format!("http://{}/v2/blob", elsewhere.host());
+    let server = serving(move |request, stream| match request.target.contains("/blobs/") {
+        true => respond(stream, "307 Temporary Redirect", &[("Location", &target)], b""),
+        false => manifest(stream, &good),
+    });
+    let error = fetch_blob(&logged_in(&server), &server, &Digest::of(b"layer"), 5).unwrap_err();
+    assert!(
+        error.to_string().contains(&format!("http://{}/v2/blob answers 401", elsewhere.host())),
+        "{error}"
+    );
+    assert!(elsewhere.seen().iter().all(|request| request.header("authorization").is_none()));
 }
 
 #[test]

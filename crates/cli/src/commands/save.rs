@@ -74,7 +74,7 @@ struct Notes;
 
 impl Watch for Notes {
     fn retrying(&self, what: &str, pause: Duration, why: &onggi_registry::Error) {
-        self.note(&format!("{what}: {why}; trying again in {} s", pause.as_secs_f64().ceil()));
+        self.note(&crate::transfer::retry(what, pause, why));
     }
 
     fn said(&self, program: &str, line: &str) {

@@ -58,6 +58,20 @@ pub(crate) fn shorten(text: &str, most: usize) -> String {
     text.chars().take(most - 1).chain(['…']).collect()
 }
 
+/// Digests as people know them: twelve digits, and no algorithm.
+pub(crate) fn short_digests(text: &str) -> String {
+    const NAME: &str = "sha256:";
+    let mut parts = text.split(NAME);
+    let mut short = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.get(..64).filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+            Some(hex) => short.push_str(&format!("{}{}", &hex[..12], &part[64..])),
+            None => short.push_str(&format!("{NAME}{part}")),
+        }
+    }
+    short
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +92,22 @@ mod tests {
         }
         assert_eq!(binary_size(25_160_000_000), "23.43GiB");
         assert_eq!(binary_size(64 << 20), "64MiB");
+    }
+
+    #[test]
+    fn digests_are_shortened_wherever_they_stand() {
+        let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        for (text, wanted) in [
+            (
+                format!("the blob {digest}: read https://a/v2/x/blobs/{digest}: no"),
+                "the blob 0123456789ab: read https://a/v2/x/blobs/0123456789ab: no",
+            ),
+            (digest, "0123456789ab"),
+            ("sha256:0123 sha256:".to_owned(), "sha256:0123 sha256:"),
+            (format!("sha256:{}", "é".repeat(40)), &format!("sha256:{}", "é".repeat(40))),
+        ] {
+            assert_eq!(short_digests(&text), wanted);
+        }
     }
 
     #[test]
