@@ -34,7 +34,7 @@ fn what_others_have_written_does_not_move_the_cursor() {
         &["ps", "-a", "--format", "{{.Labels}}"],
         &["ps", "-a", "--format", "{{json .Labels}}"],
         &["inspect", "jar"],
-        &["events", "--until", "0s", "--format", "{{.Actor.Attributes.k}}"],
+        &["events", "--since", "1h", "--until", "0s", "--format", "{{.Actor.Attributes.k}}"],
     ] {
         let (code, screen) = onggi.terminal(words).wait();
         assert_eq!(code, 0, "{screen}");
