@@ -20,7 +20,7 @@ const GRANTED: u32 = 1_500_000_000;
 /// Runs as the user what follows; `$1` is where the files are.
 const SCRIPT: &str = "set -e; for file in passwd subuid subgid; do mount --bind \"$1/$file\" /etc/$file; done; \
     if [ -e /dev/net/tun ]; then mount --bind \"$1/tun\" /dev/net/tun; fi; \
-    while read -r group; do echo $$ >\"$group/cgroup.procs\"; done <\"$1/groups\"; shift; \
+    if [ -s \"$1/groups\" ]; then while read -r group; do echo $$ >\"$group/cgroup.procs\"; done <\"$1/groups\"; fi; shift; \
     exec setpriv --reuid 54321 --regid 54321 --clear-groups -- \"$@\"";
 
 /// The user's files.

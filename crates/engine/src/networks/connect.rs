@@ -39,7 +39,9 @@ impl Engine {
     /// What fails because the container ends meanwhile is done once more when it has: then it does not run, or is no more.
     fn beside_its_end(&self, id: &ContainerId, act: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
         match act() {
-            Err(Error::Monitor { .. } | Error::Refused { .. }) if !self.is_at_work(id) => {
+            Err(Error::Monitor { .. } | Error::Refused { .. } | Error::NotRunning { .. })
+                if !self.is_at_work(id) =>
+            {
                 self.await_departure(id)?;
                 match act() {
                     // As far as the record, the first time.
