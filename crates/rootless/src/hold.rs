@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onggi_sys::{fault, ofd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,6 +21,8 @@ use crate::{network, way};
 pub const HOLD: &str = "hold";
 /// How long nobody must have needed the namespace. Making it again costs some milliseconds, so there is no need for long.
 const LINGER: Duration = Duration::from_secs(10);
+/// How long a holder that was killed may take to be gone.
+const DYING: Duration = Duration::from_secs(2);
 
 /// The files of a user's namespaces, under `<run root>/user-namespace`.
 #[derive(Debug)]
@@ -98,9 +100,7 @@ pub fn hold(run: &Path, ready: OwnedFd) -> io::Result<()> {
     rustix::process::chdir("/")?;
     let files = Files::of(run);
     let mut alive = Files::open(&files.alive())?;
-    if !ofd::try_lock(alive.as_fd())? {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
+    take(&alive)?;
     fault::point("rootless.hold.locked");
     // Of a holder that was killed there may be a network left, with containers on it. A user who may have none has containers without.
     let network = network::take_or_make(&files)?;
@@ -136,6 +136,19 @@ pub fn hold(run: &Path, ready: OwnedFd) -> io::Result<()> {
         // Somebody is inside, and will be heard when he leaves.
         holder.wait(None)?;
     }
+}
+
+/// Takes the lock of the one holder. Who was killed may have it still: the kernel closes a dead process's files one after the other, and the pipe at
+/// which its starter waits may come first.
+fn take(alive: &File) -> io::Result<()> {
+    let end = Instant::now() + DYING;
+    while !ofd::try_lock(alive.as_fd())? {
+        if Instant::now() >= end {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// What a holder waits with.
@@ -178,7 +191,7 @@ impl Holder {
                 self.start_way_again();
             }
             if changed {
-                return take(&self.changes).map(|()| true);
+                return drain(&self.changes).map(|()| true);
             }
             if none && time.is_some() {
                 return Ok(false);
@@ -215,7 +228,7 @@ fn is_still(file: &File, path: &Path) -> bool {
 }
 
 /// Reads everything that there is.
-fn take(changes: &OwnedFd) -> io::Result<()> {
+fn drain(changes: &OwnedFd) -> io::Result<()> {
     let mut buffer = [0_u8; 1024];
     loop {
         match rustix::io::read(changes, &mut buffer[..]) {

@@ -223,9 +223,9 @@ fn host(jar: &Jar) -> Vec<String> {
     nodes.into_iter().chain(files).chain(left).collect()
 }
 
-/// The mounts that are not below the root file system.
+/// The mounts that are not below the root file system, in this thread's namespace: the process began in the host's, where others mount as well.
 fn mounts() -> Vec<String> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let table = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
     table.lines().filter(|line| !line.contains("/rootfs/")).map(str::to_owned).collect()
 }
 
