@@ -3,10 +3,12 @@
 mod common;
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::busybox;
 use common::network::{address, fetch, port, reaches, serve, watcher};
+use onggi_testkit::PATIENCE;
+use rustix::process::Signal;
 
 #[test]
 fn a_published_port_is_reached_and_held() {
@@ -309,6 +311,37 @@ fn a_container_that_goes_while_it_is_connected() {
             assert!(output.code == 0 || gone, "{output}");
         }
     }
+    assert_eq!(onggi.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_port_that_was_chosen_and_then_taken_by_somebody_is_another() {
+    let onggi = busybox();
+    let words = ["run", "-d", "--name", "jar", "-p", "127.0.0.1::80", "busybox", "sleep", "1000"];
+    let stop = |command: onggi_testkit::Run| {
+        command.env("ONGGI_FAULT", "engine.start.prepared:1").env("ONGGI_FAULT_SIGNAL", "19").spawn()
+    };
+    let starting = stop(onggi.command(words));
+    let deadline = Instant::now() + PATIENCE;
+    while !starting.process.read("stat").contains(") T ") {
+        assert!(Instant::now() < deadline, "it does not stop");
+        std::thread::yield_now();
+    }
+    let networks = onggi.run_root().join("networks");
+    let files =
+        std::fs::read_dir(networks).expect("networks").flatten().map(|entry| entry.path().join("endpoints"));
+    let endpoint =
+        files.filter_map(|path| std::fs::read_dir(path).ok()?.flatten().next()).next().expect("an endpoint");
+    let text = std::fs::read_to_string(endpoint.path()).expect("an endpoint");
+    let endpoint: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let chosen = endpoint["ports"][0]["host"].as_u64().expect("a port");
+    let taken = std::net::TcpListener::bind(format!("127.0.0.1:{chosen}")).expect("it is not taken yet");
+    starting.process.signal(Signal::CONT);
+    starting.wait().code(0);
+    assert_ne!(port(&onggi, "jar", "80"), chosen.to_string());
+    drop(taken);
+    assert_eq!(onggi.inspect("jar", "{{.State.Error}}"), "");
+    onggi.ok(["rm", "-f", "jar"]);
     assert_eq!(onggi.leftovers(), Vec::<String>::new());
 }
 

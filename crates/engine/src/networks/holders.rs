@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::id::ContainerId;
 
 /// In Docker's sentence.
-const REFUSED: &str = "port is already allocated";
+pub(crate) const PORT_TAKEN: &str = "port is already allocated";
 /// More ports than these are not asked for one by one.
 const FEW: usize = 64;
 
@@ -48,7 +48,7 @@ impl Engine {
     /// Adds to a refusal of a port which container has it, or that none of Onggi's has.
     pub(crate) fn name_holder(&self, error: Error, connections: &Connections) -> Error {
         let Error::Start { id, step, errno, message } = error else { return error };
-        if !message.contains(REFUSED) {
+        if !message.contains(PORT_TAKEN) {
             return Error::Start { id, step, errno, message };
         }
         let own: Vec<&Endpoint> =

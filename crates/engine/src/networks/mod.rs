@@ -14,6 +14,9 @@ mod leftover;
 mod ports;
 mod remove;
 
+pub(crate) use holders::PORT_TAKEN;
+pub(crate) use ports::chooses_ports;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;

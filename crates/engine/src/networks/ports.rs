@@ -9,7 +9,7 @@ use onggi_net::port::probe;
 use super::PublishedPorts;
 use crate::error::Error;
 use crate::record::Record;
-use crate::request::PublishRequest;
+use crate::request::{PublishRequest, RunRequest};
 
 /// Where a published port leads when nothing says which families there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +92,11 @@ pub(super) fn check_once(all: &[PublishRequest]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Whether some of a container's ports on the host are for Onggi to choose.
+pub(crate) fn chooses_ports(request: &RunRequest) -> bool {
+    request.publish_all || request.publish.iter().any(|wanted| fixed(wanted).is_none())
 }
 
 /// The ports of the host that are taken whatever comes: not one of a range, or any.

@@ -19,10 +19,20 @@ use crate::Engine;
 use crate::container::{StateLock, Unwritten, status};
 use crate::error::Error;
 use crate::id::ContainerId;
+use crate::networks::{PORT_TAKEN, chooses_ports};
 use crate::record::Record;
 use crate::request::{RemoveOptions, StartOptions};
 use crate::session::Session;
 use crate::state::{Actor, Status};
+
+/// How often a start is tried with other ports, where it may choose them, when somebody else has come between the choice and the taking.
+const OTHER_PORTS: u32 = 3;
+
+/// Whether a start failed for a port that nobody asked for.
+fn asks_for_others(record: &Record, error: &Error) -> bool {
+    let taken = matches!(error, Error::Start { message, .. } if message.contains(PORT_TAKEN));
+    taken && chooses_ports(&record.request)
+}
 
 impl Engine {
     /// Starts a container that is created or has ended.
@@ -132,15 +142,16 @@ impl Engine {
         monitor: Result<Spawning, Error>,
         ready: Result<Ready, Error>,
     ) -> Result<Session, Error> {
-        let started = ready.and_then(|ready| {
-            let monitor = monitor?;
-            let monitor = monitor.finish().map_err(|error| self.not_executed(error))?;
-            let _parents = self.mark_parents(record)?;
-            self.settle_ports(&ready.connections);
-            let claimed = ready.connections.clone();
-            self.launch(record, &lock, options, restarts, monitor, ready)
-                .map_err(|error| self.name_holder(error, &claimed))
-        });
+        let mut started = self.attempt(record, &lock, options, restarts, monitor, ready);
+        for _ in 0..OTHER_PORTS {
+            let Some(error) = started.as_ref().err().filter(|error| asks_for_others(record, error)) else {
+                break;
+            };
+            // What cannot be cleared is met by the next attempt, which then fails.
+            let _ = self.clear_failed_start(record, error, false);
+            let (monitor, ready) = (self.spawn_monitor(), self.make_ready(record, options));
+            started = self.attempt(record, &lock, options, restarts, monitor, ready);
+        }
         match started {
             Ok(session) => Ok(session),
             Err(error) => {
@@ -156,6 +167,24 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    fn attempt(
+        &self,
+        record: &Record,
+        lock: &StateLock,
+        options: &StartOptions,
+        restarts: u32,
+        monitor: Result<Spawning, Error>,
+        ready: Result<Ready, Error>,
+    ) -> Result<Session, Error> {
+        let (ready, monitor) = (ready?, monitor?);
+        let monitor = monitor.finish().map_err(|error| self.not_executed(error))?;
+        let _parents = self.mark_parents(record)?;
+        self.settle_ports(&ready.connections);
+        let claimed = ready.connections.clone();
+        self.launch(record, lock, options, restarts, monitor, ready)
+            .map_err(|error| self.name_holder(error, &claimed))
     }
 
     /// As Docker: a container that did not come to run stays as it was, with the error and its exit code beside, unless the caller has
