@@ -171,6 +171,22 @@ fn namespaces_of_another_container() {
     }));
 }
 
+#[test]
+fn a_mount_namespace_is_joined_after_all_others() {
+    insta::assert_snapshot!(difference(|spec, extra| {
+        extra.bundle.state = Some(oci::State::default());
+        for namespace in &mut linux(spec).namespaces {
+            let path = |name: &str| Some(format!("/proc/7/ns/{name}"));
+            match namespace.kind {
+                Kind::Mount => namespace.path = path("mnt"),
+                Kind::Uts => namespace.path = path("uts"),
+                _ => {}
+            }
+        }
+        linux(spec).namespaces.sort_by_key(|namespace| namespace.kind != Kind::Mount);
+    }));
+}
+
 fn ids(container_id: u32, host_id: u32, size: u32) -> oci::IdMapping {
     oci::IdMapping { container_id, host_id, size }
 }
@@ -466,6 +482,14 @@ fn what_is_not_done_is_refused_by_name() {
             "linux.netDevices is not supported",
         ),
         (|spec, _| without(spec, Kind::Mount), "a container without a new mount namespace is not supported"),
+        (
+            |spec, _| {
+                let path = Some("/proc/7/ns/mnt".to_owned());
+                without(spec, Kind::Mount);
+                linux(spec).namespaces.push(oci::Namespace { kind: Kind::Mount, path });
+            },
+            "a container without a new mount namespace is not supported",
+        ),
         (|spec, _| without(spec, Kind::Uts), "hostname: it cannot be set without a private UTS namespace"),
         (
             |spec, extra| {

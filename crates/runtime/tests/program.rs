@@ -600,3 +600,72 @@ fn a_container_in_the_hosts_mount_namespace_leaves_no_mount() {
     assert_eq!(bundle.output(), "/bin\n/dev/pts\n/proc/1\n");
     bundle.kill();
 }
+
+/// A process in a mount namespace of its own, which ends with the test.
+struct Elsewhere(std::process::Child);
+
+impl Elsewhere {
+    fn new() -> Elsewhere {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", "echo there; exec sleep 1000"]).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = [0; 6];
+        child.stdout.take().unwrap().read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"there\n");
+        Elsewhere(child)
+    }
+
+    /// A file of its in /proc.
+    fn file(&self, name: &str) -> String {
+        format!("/proc/{}/{name}", self.0.id())
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// As with runc: the namespace's root, and that of everybody in it, is then the container's.
+#[test]
+fn a_mount_namespace_is_joined_by_its_path() {
+    let mut bundle = Bundle::new("exec sleep 1000");
+    let elsewhere = Elsewhere::new();
+    let join = |bundle: &mut Bundle, path: &str| {
+        let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "mount");
+        // First, though the paths of the others lead nowhere in it.
+        namespaces.insert(0, json!({ "type": "mount", "path": path }));
+    };
+    let net = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    net.retain(|namespace| namespace["type"] != "network");
+    net.push(json!({ "type": "network", "path": elsewhere.file("ns/net") }));
+    join(&mut bundle, &elsewhere.file("ns/mnt"));
+    bundle.quietly(&["run", "-d", &bundle.id]);
+    let there = std::fs::read_link(elsewhere.file("ns/mnt")).unwrap();
+    let there = format!("{}\n", there.display());
+    for process in ["1", "self"] {
+        assert_eq!(bundle.ok(&format!("exec {{}} readlink /proc/{process}/ns/mnt")), there);
+    }
+    assert_eq!(bundle.ok("exec {} ls -d /bin /dev/null"), "/bin\n/dev/null\n");
+    let table = std::fs::read_to_string(elsewhere.file("mountinfo")).unwrap();
+    let numbers = |table: &str| {
+        table.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let inside = bundle.ok("exec {} cat /proc/self/mountinfo");
+    assert_eq!(numbers(&table), numbers(&inside), "whoever is there has the same root and the same mounts");
+    let own = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!own.contains(bundle.jar.path("rootfs").to_str().unwrap()), "{own}");
+    bundle.kill();
+    bundle.ok("delete {}");
+
+    // Nobody may mean this: the root would be swapped under the caller.
+    join(&mut bundle, "/proc/self/ns/mnt");
+    bundle.fails("run {}", 1, "whose processes would all get the container's root");
+    let after = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert_eq!(own.lines().next(), after.lines().next());
+    join(&mut bundle, &elsewhere.file("ns/net"));
+    bundle.fails("run {}", 1, "invalid argument");
+}

@@ -20,8 +20,7 @@ const ALL_OF_POSSESSOR: u32 = 0x3f00_0000;
 const USER_MAY_VIEW_AND_READ: u32 = 0x0003_0000;
 
 pub(super) fn join(kind: NamespaceKind, path: &Path) -> Outcome {
-    let file = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let file = file.doing(|| format!("open the {} namespace {}", kind_name(kind), path.display()))?;
+    let file = open(kind, path)?;
     setns(file.as_fd(), flag(kind))
         .doing(|| format!("join the {} namespace {}", kind_name(kind), path.display()))
 }
@@ -29,23 +28,52 @@ pub(super) fn join(kind: NamespaceKind, path: &Path) -> Outcome {
 /// All that have a path, with a user namespace among them or none: first those that the rights of the caller's suffice for, which end
 /// with the entry into the user namespace, then what only its root may enter (runc's order). Opened before, by who may still open them.
 pub(super) fn join_all(namespaces: &[Namespace]) -> Outcome {
-    let mut open = Vec::new();
+    let mut files = Vec::new();
     for namespace in namespaces {
         let Some(path) = &namespace.path else { continue };
-        let kind = namespace.kind;
-        let file = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        let file = file.doing(|| format!("open the {} namespace {path}", kind_name(kind)))?;
-        open.push((kind, path, file));
+        files.push((namespace.kind, path, open(namespace.kind, path.as_ref())?));
     }
-    let user = open.iter().position(|(kind, ..)| *kind == NamespaceKind::User).map(|at| open.remove(at));
+    let user = files.iter().position(|(kind, ..)| *kind == NamespaceKind::User).map(|at| files.remove(at));
     let enter = |(kind, path, file): &(NamespaceKind, &String, OwnedFd)| {
         setns(file.as_fd(), flag(*kind)).doing(|| format!("join the {} namespace {path}", kind_name(*kind)))
     };
-    let Some(user) = user else { return open.iter().try_for_each(enter) };
-    open.retain(|namespace| enter(namespace).is_err());
+    let Some(user) = user else { return files.iter().try_for_each(enter) };
+    files.retain(|namespace| enter(namespace).is_err());
     enter(&user)?;
     super::outside::become_root()?;
-    open.iter().try_for_each(enter)
+    files.iter().try_for_each(enter)
+}
+
+fn open(kind: NamespaceKind, path: &Path) -> Outcome<OwnedFd> {
+    let file = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let file = file.doing(|| format!("open the {} namespace {}", kind_name(kind), path.display()))?;
+    if kind == NamespaceKind::Mount {
+        refuse_the_machines(&file, path)?;
+    }
+    Ok(file)
+}
+
+/// Whoever is in a mount namespace that a container joins gets the container's root for its own: pivot_root(2) swaps that of every process
+/// there. With runc the caller's namespace and the machine's own go the same way, and with them the machine.
+fn refuse_the_machines(namespace: &OwnedFd, path: &Path) -> Outcome {
+    let identity = |file: &OwnedFd| {
+        let stat = rustix::fs::fstat(file).doing(|| "fstat a mount namespace")?;
+        Ok::<_, Problem>((stat.st_dev, stat.st_ino))
+    };
+    let procfs = Procfs::open().doing(|| "open /proc")?;
+    let mut others = vec![procfs.mount_namespace("self").doing(|| "open the caller's mount namespace")?];
+    // Who may not look at the first process has no right to its namespace either.
+    others.extend(procfs.mount_namespace("1").ok());
+    for other in &others {
+        if identity(other)? == identity(namespace)? {
+            return Err(Problem::new(format!(
+                "the mount namespace {} is the caller's or the machine's own, whose processes would all get the container's root: \
+                 leave the namespace out to share it, or its path for a new one",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The namespaces of a container's first process. Those that another user namespace owns are for the caller's rights, too.

@@ -53,6 +53,11 @@ impl Procfs {
         self.namespace(&format!("{pid}/ns"), "user")
     }
 
+    /// That of a process, `self` or `7` say.
+    pub(super) fn mount_namespace(&self, process: &str) -> io::Result<OwnedFd> {
+        self.namespace(&format!("{process}/ns"), "mnt")
+    }
+
     /// The time namespace that this process has made for its children.
     pub(super) fn time_for_children(&self) -> io::Result<OwnedFd> {
         self.namespace("self/ns", "time_for_children")

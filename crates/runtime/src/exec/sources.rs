@@ -35,7 +35,7 @@ const LONGEST_ANSWER: usize = 512;
 pub(super) fn serve(plan: BorrowedFd<'_>, attended: &Attended<'_>) -> Outcome {
     let procfs = Procfs::open().doing(|| "open /proc")?;
     let steps = crate::decode_steps(plan).doing(|| "read the plan")?;
-    setns(attended.pidfd, flag(NamespaceKind::Mount)).doing(|| "enter the container's mount namespace")?;
+    let mut is_inside = false;
     let mut served = vec![false; steps.len()];
     let mut namespaces = Namespaces { procfs: &procfs, container: attended.pid, made: Vec::new() };
     loop {
@@ -54,6 +54,11 @@ pub(super) fn serve(plan: BorrowedFd<'_>, attended: &Attended<'_>) -> Outcome {
         else {
             return Err(Problem::new("the child asks for what is not its own"));
         };
+        if !std::mem::replace(&mut is_inside, true) {
+            // Not before it asks: it may have to join that namespace first.
+            setns(attended.pidfd, flag(NamespaceKind::Mount))
+                .doing(|| "enter the container's mount namespace")?;
+        }
         match open(path, *recursive, ids.as_ref(), &mut namespaces) {
             Ok(source) => answer(attended.socket, Some(source.as_fd()), 0, "")?,
             Err(problem) => answer(attended.socket, None, problem.errno, &problem.message)?,

@@ -31,9 +31,12 @@ impl<'a> Namespaces<'a> {
     }
 
     pub(super) fn check(&self, spec: &oci::Spec, extra: &Extra) -> Result<(), Error> {
-        // Without any, its mounts are a tree that is attached nowhere; what that cannot have is refused where it is planned.
-        let may_do_without = extra.bundle.state.is_some() && !self.has(NamespaceKind::User);
-        if !self.is_new(NamespaceKind::Mount) && (self.has(NamespaceKind::Mount) || !may_do_without) {
+        // Without any, its mounts are a tree that is attached nowhere; what that cannot have is refused where it is planned. One that is
+        // joined gets the container's root, as with runc: an act that only the caller of a bundle can have meant.
+        let is_bundle = extra.bundle.state.is_some();
+        let has_mounts = self.has(NamespaceKind::Mount);
+        let may_share = is_bundle && (has_mounts || !self.has(NamespaceKind::User));
+        if !self.is_new(NamespaceKind::Mount) && !may_share {
             return Err(unsupported("a container without a new mount namespace"));
         }
         let named = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.is_empty());
@@ -99,14 +102,18 @@ impl<'a> Namespaces<'a> {
     }
 
     /// What the child enters itself, and what it waits for. A pid namespace is entered by the parent's side, as only children are in it;
-    /// and with a user namespace all are, in the order in which the rights for them last.
+    /// and with a user namespace all are, in the order in which the rights for them last. The mount namespace comes last: behind it the
+    /// paths of the others lead somewhere else.
     pub(super) fn steps(&self) -> Result<Vec<Step>, Error> {
         let new_time = self.is_new(NamespaceKind::Time);
         if self.has(NamespaceKind::User) {
             return Ok(vec![Step::AwaitUserNamespace { time: new_time }]);
         }
-        let joined = self.all.iter().filter(|namespace| namespace.kind != NamespaceKind::Pid);
+        let (mounts, others): (Vec<_>, Vec<_>) =
+            self.all.iter().partition(|namespace| namespace.kind == NamespaceKind::Mount);
+        let joined = others.into_iter().filter(|namespace| namespace.kind != NamespaceKind::Pid);
         let mut steps: Vec<Step> = joined
+            .chain(mounts)
             .filter_map(|namespace| {
                 let path = namespace.path.as_ref()?;
                 Some(Step::JoinNamespace { kind: namespace.kind, path: path.into() })
