@@ -26,3 +26,6 @@ pub use reference::Reference;
 /// The largest manifest, index or config that is read, in bytes. Registries refuse larger ones (the distribution
 /// specification asks for at least this much), and an unbounded read is how CVE-2020-1702 worked.
 pub const DOCUMENT_LIMIT: u64 = 4 * 1024 * 1024;
+
+/// The most layers that an image may have: as many as overlayfs stacks (`OVL_MAX_STACK`). One of more could be kept, and never run.
+pub const LAYER_LIMIT: usize = 500;

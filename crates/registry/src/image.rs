@@ -1,14 +1,14 @@
 //! From a tag or digest to one image: through indexes to the manifest for a platform, and its config. All of it verified documents.
 
-use onggi_image::{Config, Descriptor, Digest, Document, Index, Manifest, Platform, excerpt, media_type};
+use onggi_image::{
+    Config, Descriptor, Digest, Document, Index, LAYER_LIMIT, Manifest, Platform, excerpt, media_type,
+};
 
 use crate::error::Error;
 use crate::repository::{Fetched, Repository};
 
 /// Indexes in indexes that are followed.
 const DEPTH: u32 = 4;
-/// Layers that an image may have: more than overlayfs stacks.
-const MOST_LAYERS: usize = 500;
 
 /// An image of a registry, but for its layers.
 #[derive(Debug, Clone)]
@@ -99,7 +99,12 @@ impl Repository<'_> {
         let what = format!("the config {}", manifest.config.digest);
         let config = Config::parse(&raw_config).map_err(Error::image(&what))?;
         let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
-        if layers != diff_ids || layers > MOST_LAYERS {
+        if layers > LAYER_LIMIT {
+            return unsupported(format!(
+                "an image of {layers} layers, where overlayfs stacks {LAYER_LIMIT},"
+            ));
+        }
+        if layers != diff_ids {
             return unsupported(format!(
                 "an image whose manifest has {layers} layers and whose config {diff_ids}"
             ));

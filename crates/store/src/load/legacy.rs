@@ -1,15 +1,12 @@
 //! Docker's archives from before 1.10: `repositories` names the topmost of a chain of directories, each with a `json`, a `layer.tar` and a
 //! parent. There is no config; one is made from the topmost `json`, as Docker itself did when it met such an image.
 
-use onggi_image::{Config, Digest, History, Reference, RootFs, legacy_repositories};
+use onggi_image::{Config, Digest, History, LAYER_LIMIT, Reference, RootFs, legacy_repositories};
 use serde_json::{Map, Value};
 
 use super::{Brought, Loading, commit_all};
 use crate::error::Error;
 use crate::types::Loaded;
-
-/// As many layers as overlayfs and Docker's own limit (127) allow, and some more.
-const CHAIN_LIMIT: usize = 500;
 
 pub(super) fn load(loading: &Loading<'_>, repositories: &[u8]) -> Result<Vec<Loaded>, Error> {
     let names = legacy_repositories(repositories).map_err(Error::image("repositories"))?;
@@ -67,7 +64,7 @@ fn chain(loading: &Loading<'_>, top: &str) -> Result<Vec<Link>, Error> {
     let mut chain = Vec::new();
     let mut next = Some(top.to_owned());
     while let Some(id) = next {
-        if chain.len() == CHAIN_LIMIT {
+        if chain.len() == LAYER_LIMIT {
             return Err(Error::BadArchive { reason: format!("the chain of {top} has no end") });
         }
         let bytes = loading.required(&format!("{id}/json"))?;

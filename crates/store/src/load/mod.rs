@@ -14,7 +14,9 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use onggi_image::{Config, Descriptor, Digest, Document, Manifest, Platform, Reference, media_type};
+use onggi_image::{
+    Config, Descriptor, Digest, Document, LAYER_LIMIT, Manifest, Platform, Reference, media_type,
+};
 use onggi_sys::fault;
 
 use crate::act::{Act, Kept, StoreLock};
@@ -26,9 +28,6 @@ use crate::types::{LoadOptions, Loaded, Progress};
 use crate::{Store, blobs, images, remove};
 use onggi_record::{Durability, Prepared, sync_directory};
 use source::{DirectorySource, Source, TarSource};
-
-/// As many layers as overlayfs stacks (`OVL_MAX_STACK`).
-const MOST_LAYERS: usize = 500;
 
 /// Where an archive is.
 pub(crate) enum Input<'a> {
@@ -361,8 +360,8 @@ fn commit_all(
 /// The config's diff ids, which must be as many as there are layers, and no more than a container can stand on.
 pub(crate) fn diff_ids(config: &Config, layers: usize) -> Result<&[Digest], Error> {
     let diff_ids = &config.rootfs.diff_ids;
-    if layers > MOST_LAYERS {
-        let what = format!("an image of {layers} layers, where overlayfs stacks {MOST_LAYERS},");
+    if layers > LAYER_LIMIT {
+        let what = format!("an image of {layers} layers, where overlayfs stacks {LAYER_LIMIT},");
         return Err(Error::Unsupported { what });
     }
     if diff_ids.len() != layers {
