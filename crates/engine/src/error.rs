@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use onggi_error::{Diagnose, Kind};
+use onggi_image::Reference;
 
 /// A failed act on a container, a volume or the records.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +106,9 @@ pub enum Error {
     Store { source: Box<onggi_store::Error> },
     #[error(transparent)]
     Registry { source: Box<onggi_registry::Error> },
+    /// Of a pull or push, by what cannot name the image itself.
+    #[error("{act} {image}: {source}")]
+    Transfer { act: &'static str, image: String, source: Box<Error> },
     #[error(transparent)]
     Archive { source: Box<onggi_archive::Error> },
     #[error(transparent)]
@@ -191,6 +195,7 @@ impl Diagnose for Error {
             Error::MonitorProgram { .. } => Kind::Unsupported,
             Error::Store { source } => source.kind(),
             Error::Registry { source } => source.kind(),
+            Error::Transfer { source, .. } => source.kind(),
             Error::Archive { source } => source.kind(),
             Error::Cgroup { source } => source.kind(),
             Error::Network { source } => source.kind(),
@@ -254,6 +259,7 @@ impl Diagnose for Error {
             }
             Error::Store { source } => return source.hint(),
             Error::Registry { source } => return source.hint(),
+            Error::Transfer { source, .. } => return source.hint(),
             Error::Cgroup { source } => return source.hint(),
             Error::Network { source } => return source.hint(),
             Error::NoSuchNetwork { name } => {
@@ -266,6 +272,19 @@ impl Diagnose for Error {
             Error::Plan { source } => return source.hint(),
             _ => return None,
         })
+    }
+}
+
+impl Error {
+    /// Names the image that was to be pulled or pushed, and so its registry, unless the words do that already: some of them are Docker's, which clients know.
+    pub(crate) fn of_transfer(self, act: &'static str, image: &Reference) -> Error {
+        let speaks_of_it =
+            |text: &str| text.contains(image.path()) || text.contains(&image.familiar_repository());
+        let is_from_there = matches!(self, Error::Registry { .. } | Error::Store { .. });
+        if !is_from_there || self.kind() == Kind::Interrupted || speaks_of_it(&self.to_string()) {
+            return self;
+        }
+        Error::Transfer { act, image: image.to_string(), source: Box::new(self) }
     }
 }
 

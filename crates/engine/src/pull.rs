@@ -86,6 +86,15 @@ impl Engine {
         platform: Option<&Platform>,
         watch: Arc<dyn TransferWatch>,
     ) -> Result<Pulled, Error> {
+        self.bring(name, platform, watch).map_err(|error| error.of_transfer("pull", name))
+    }
+
+    fn bring(
+        &self,
+        name: &Reference,
+        platform: Option<&Platform>,
+        watch: Arc<dyn TransferWatch>,
+    ) -> Result<Pulled, Error> {
         let ended = Arc::new(Ended { watch: Arc::clone(&watch), failed: AtomicBool::new(false) });
         let client = client(&self.settings, Arc::clone(&ended) as Arc<dyn Watch>);
         let kept = kept_name(name);
@@ -177,7 +186,8 @@ impl Engine {
     /// [`Error::Registry`].
     pub fn remote_tags(&self, name: &Reference, watch: Arc<dyn TransferWatch>) -> Result<Vec<String>, Error> {
         let client = client(&self.settings, watch);
-        Ok(client.repository(name, Access::Pull)?.tags()?)
+        let tags = client.repository(name, Access::Pull).and_then(|repository| repository.tags());
+        tags.map_err(|error| Error::from(error).of_transfer("pull", name))
     }
 }
 

@@ -38,6 +38,10 @@ impl Engine {
     /// # Errors
     /// [`Error::Invalid`] for a name that is here for no image; [`Error::Registry`], [`Error::Store`].
     pub fn push(&self, name: &Reference, watch: Arc<dyn TransferWatch>) -> Result<Pushed, Error> {
+        self.give(name, watch).map_err(|error| error.of_transfer("push", name))
+    }
+
+    fn give(&self, name: &Reference, watch: Arc<dyn TransferWatch>) -> Result<Pushed, Error> {
         let image = self.store.resolve(&name.to_string()).map_err(|error| match error {
             onggi_store::Error::NoSuchImage { .. } => Error::Invalid {
                 what: format!("An image does not exist locally with the tag: {}", name.familiar()),

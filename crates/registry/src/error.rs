@@ -290,6 +290,10 @@ impl Diagnose for Error {
             Error::Redirect { .. } => {
                 "nothing was sent there; `insecure` under [registry] in onggi.toml is for registries that may speak plain HTTP".to_owned()
             }
+            Error::Exchange { .. } | Error::Stalled { .. } => "nothing of it is kept that is not whole; try again, and look at the network if it fails again".to_owned(),
+            Error::Status { status: 500.., .. } => "the trouble is the registry's own: try again later, or tell whoever runs it".to_owned(),
+            Error::WrongDigest { .. } | Error::WrongSize { .. } => "what was given is not what was asked for, and nothing of it is kept; try again, and tell whoever runs the registry (or the proxy before it) if it stays so".to_owned(),
+            Error::BlobUnknown { .. } => "the image is not whole at its registry: whoever has it must push it again".to_owned(),
             Error::Helper { helper, .. } => format!("is docker-credential-{helper} in the PATH and unlocked? The auth file names it under credsStore or credHelpers"),
             Error::Image { source, .. } => return source.hint(),
             _ => return None,
@@ -326,6 +330,13 @@ mod tests {
         let proxy =
             |reason: &str| Error::Proxy { proxy: "p:1".into(), host: "r.test".into(), reason: reason.into() };
         let tls = |problem| Error::Tls { host: "r.test".into(), problem };
+        let status = |status| Error::Status {
+            url: "https://r.test/".into(),
+            status,
+            message: String::new(),
+            wait: None,
+        };
+        let digest = || Digest::of(b"");
         let bad = Error::BadAnswer { url: "https://r.test/".into(), reason: "x".into() };
         for (error, expected) in [
             (unknown("manifest unknown"), "is the tag spelled right"),
@@ -340,6 +351,13 @@ mod tests {
             (tls(TlsProblem::WrongName(vec!["else.test".into()])), "another host answers for r.test"),
             (tls(TlsProblem::NotYetValid), "timedatectl"),
             (bad, "wants a log-in"),
+            (status(503), "try again later"),
+            (
+                Error::WrongDigest { what: "x".into(), wanted: digest(), found: digest() },
+                "nothing of it is kept",
+            ),
+            (Error::BlobUnknown { repository: "a".into(), digest: digest() }, "push it again"),
+            (Error::Stalled { url: "https://r.test/".into(), time: Duration::from_secs(60) }, "try again"),
         ] {
             let hint = error.hint().unwrap_or_default();
             assert!(hint.contains(expected), "{error}: {hint}");
