@@ -103,6 +103,11 @@ impl CliError {
         self
     }
 
+    /// What failed, as it is printed but for the hint.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Whether the thing asked for is not there.
     pub(crate) fn is_not_found(&self) -> bool {
         self.kind == Kind::NotFound

@@ -1,7 +1,9 @@
 //! What a person sees of a pull or a push, and how Ctrl-C ends one.
 //!
-//! On a terminal each layer has a bar. Elsewhere there are Docker's lines, one for each thing that happens, which scripts read.
+//! On a terminal each layer has a bar. Elsewhere there are Docker's lines, one for each thing that happens, which scripts read; or, if that was asked for,
+//! JSON, which programs read.
 
+use std::collections::HashMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,9 +14,12 @@ use onggi_engine::{LayerStep, TransferWatch};
 use onggi_image::Digest;
 use onggi_registry::Watch;
 use onggi_sys::signal_queue::SignalQueue;
+use serde_json::Value;
 
 use crate::error::CliError;
+use crate::flags::progress::Form;
 use crate::output::human::short_digests;
+use crate::output::messages;
 use crate::output::plain::plain;
 
 /// Which way the layers go: the words differ.
@@ -31,8 +36,24 @@ pub(crate) enum Lines {
     Stdout,
     /// Beside the output of a container.
     Stderr,
+    /// As on standard output, and no bars on a terminal either.
+    Plain,
+    /// Objects, on standard output.
+    Json,
     /// None, and no bars either.
     Quiet,
+}
+
+impl From<Form> for Lines {
+    /// For a command whose own output they are.
+    fn from(form: Form) -> Lines {
+        match form {
+            Form::Auto => Lines::Stdout,
+            Form::Plain => Lines::Plain,
+            Form::Json => Lines::Json,
+            Form::Quiet => Lines::Quiet,
+        }
+    }
 }
 
 /// See the module's text. Shared by the threads of a transfer.
@@ -46,6 +67,8 @@ pub(crate) struct Transfer {
     interrupted: AtomicBool,
     /// What was said last of something that is tried again, and until when it need not be said again: the parts of a layer fail together.
     said: Mutex<Option<(String, Instant)>>,
+    /// When JSON has last told how far a layer is.
+    told: Mutex<HashMap<Digest, Instant>>,
 }
 
 impl std::fmt::Debug for Transfer {
@@ -59,9 +82,9 @@ impl Transfer {
     pub(crate) fn begin(way: Way, lines: Lines) -> Result<Arc<Transfer>, CliError> {
         let signals = SignalQueue::block(&[SIGINT, SIGTERM])
             .map_err(|error| CliError::io("watch for signals", &error))?;
-        let seen = lines != Lines::Quiet && io::stderr().is_terminal();
         // Who keeps the output wants the lines in it.
-        let seen = seen && (lines == Lines::Stderr || io::stdout().is_terminal());
+        let seen = io::stderr().is_terminal()
+            && (lines == Lines::Stderr || lines == Lines::Stdout && io::stdout().is_terminal());
         Ok(Arc::new(Transfer {
             way,
             lines,
@@ -70,6 +93,7 @@ impl Transfer {
             signals: Mutex::new(Some(signals)),
             interrupted: AtomicBool::new(false),
             said: Mutex::default(),
+            told: Mutex::default(),
         }))
     }
 
@@ -85,9 +109,20 @@ impl Transfer {
             // What has arrived was seen above; a second one ends the program as it always does.
             let _ = signals.unblock();
         }
-        match result {
+        let result = match result {
             Err(_) if arrived => Err(CliError::interrupted()),
-            result => Ok(result?),
+            result => result.map_err(CliError::from),
+        };
+        if let Err(error) = &result {
+            self.object(|| messages::failure(error.message()));
+        }
+        result
+    }
+
+    /// A JSON object, where that is the form. A reader that went away ends nothing: the image is wanted all the same.
+    pub(crate) fn object(&self, make: impl FnOnce() -> Value) {
+        if self.lines == Lines::Json {
+            let _ = io::stdout().lock().write_all(format!("{}\n", make()).as_bytes());
         }
     }
 
@@ -104,12 +139,13 @@ impl Transfer {
 
     /// One line, wherever lines go.
     pub(crate) fn line(&self, text: &str) {
+        self.object(|| messages::status(text));
         let text = format!("{}\n", plain(text));
         let say = || {
-            // A reader that went away ends nothing: the image is wanted all the same.
+            // As above.
             let _ = match self.lines {
-                Lines::Quiet => Ok(()),
-                Lines::Stdout => io::stdout().lock().write_all(text.as_bytes()),
+                Lines::Quiet | Lines::Json => Ok(()),
+                Lines::Stdout | Lines::Plain => io::stdout().lock().write_all(text.as_bytes()),
                 Lines::Stderr => io::stderr().lock().write_all(text.as_bytes()),
             };
         };
@@ -120,8 +156,23 @@ impl Transfer {
     }
 
     fn of_layer(&self, blob: &Digest, text: &str) {
-        if self.bars.is_none() {
+        self.object(|| messages::layer(blob.short(), text, None));
+        if self.bars.is_none() && self.lines != Lines::Json {
             self.line(&format!("{}: {text}", blob.short()));
+        }
+    }
+
+    /// How far a layer is, as JSON: now and then, and at its end.
+    fn moved(&self, blob: &Digest, text: &str, done: u64, total: u64) {
+        if self.lines != Lines::Json {
+            return;
+        }
+        let mut told = lock(&self.told);
+        let now = Instant::now();
+        let is_due = told.get(blob).is_none_or(|last| now.duration_since(*last) >= PAUSE);
+        if is_due || done == total {
+            told.insert(blob.clone(), now);
+            self.object(|| messages::layer(blob.short(), text, Some((done, Some(total)))));
         }
     }
 
@@ -204,11 +255,13 @@ impl TransferWatch for Transfer {
             LayerStep::Exists if pull => "Already exists".to_owned(),
             LayerStep::Exists => "Layer already exists".to_owned(),
             LayerStep::Moving { done, total } => {
+                let what = if pull { "Downloading" } else { "Pushing" };
+                self.moved(blob, what, *done, *total);
                 if let Some(bar) = self.bar(blob) {
                     if bar.length() != Some(*total) {
                         bar.set_length(*total);
                         bar.set_style(style(MOVING));
-                        bar.set_message(if pull { "Downloading" } else { "Pushing" });
+                        bar.set_message(what);
                     }
                     bar.set_position(*done);
                 }
@@ -231,7 +284,11 @@ impl TransferWatch for Transfer {
     }
 }
 
-const MOVING: &str = "{prefix}: {msg:12} {bar:30} {bytes:>10} / {total_bytes:10} {binary_bytes_per_sec}";
+/// With the rate, and behind it the time that is left. The bar takes what room there is: on 80 columns all of it is seen.
+const MOVING: &str =
+    "{prefix}: {msg:11} {wide_bar} {bytes:>10} / {total_bytes:10} {binary_bytes_per_sec:>12} {eta:>4}";
+/// Between two lines of JSON that tell how far the same layer is.
+const PAUSE: Duration = Duration::from_millis(100);
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 

@@ -10,6 +10,7 @@ use onggi_store::ImportOptions;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
+use crate::flags::progress::Form;
 use crate::flags::{self, argument, is, parsed, switch, text, texts, value, values};
 use crate::progress::{Bars, Interruptible};
 
@@ -55,7 +56,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         return Err(CliError::unsupported("importing from an address is not built yet").hint(hint));
     }
     // First of all, so that an early Ctrl-C cuts nothing short.
-    let bars = Bars::new(is(matches, "quiet"))?;
+    let bars = Bars::new(if is(matches, "quiet") { Form::Quiet } else { Form::Auto })?;
     let engine = context.engine()?;
     let id = if source == "-" {
         engine.import(&mut Interruptible::new(io::stdin().lock(), &bars), &options, &bars)

@@ -7,7 +7,9 @@ use std::path::Path;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::flags::{self, is, parsed, switch, text, value};
+use crate::flags::progress::{self, Form};
+use crate::flags::{self, parsed, text, value};
+use crate::output::messages;
 use crate::progress::{Bars, Interruptible};
 use clap::ArgMatches;
 use onggi_engine::Archive;
@@ -32,7 +34,7 @@ fn build() -> clap::Command {
     flags::command("onggi load [OPTIONS]")
         .arg(value("input", Some('i'), "FILE", "Read this file or directory in place of standard input"))
         .arg(value("tag", Some('t'), "NAME[:TAG]", "Call the image so, in place of the names in the archive"))
-        .arg(switch("quiet", Some('q'), "No progress"))
+        .args(progress::flags("No progress"))
         .arg(value("platform", None, "OS/ARCH", "Of images for several machines the one for this"))
 }
 
@@ -47,7 +49,8 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         platform: parsed(matches, "platform", str::parse::<Platform>)?,
     };
     // First of all, so that an early Ctrl-C cuts nothing short.
-    let bars = Bars::new(is(matches, "quiet"))?;
+    let form = progress::form(matches)?;
+    let bars = Bars::new(form)?;
     let engine = context.engine()?;
     let loaded = match input {
         Some(path) if Path::new(path).is_dir() => {
@@ -69,6 +72,10 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     };
     let loaded = bars.end(loaded)?;
     let host = Platform::host();
+    let say = |text: String| match form {
+        Form::Json => context.line(&messages::stream(&text).to_string()),
+        _ => context.line(&text),
+    };
     for image in &loaded {
         if !image.other_platforms.is_empty() {
             let others = Platform::list(&image.other_platforms);
@@ -81,14 +88,14 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
             ));
         }
         if image.names.is_empty() {
-            context.line(&format!("Loaded image ID: {}", image.id))?;
+            say(format!("Loaded image ID: {}", image.id))?;
         }
         if options.platform.is_none() && !image.platform.agrees_with(&host) {
             let name = image.names.first().map_or_else(|| image.id.short().to_owned(), Reference::familiar);
             context.warn(&format!("image {name} is for {}, this host is {host}", image.platform));
         }
         for name in &image.names {
-            context.line(&format!("Loaded image: {}", name.familiar()))?;
+            say(format!("Loaded image: {}", name.familiar()))?;
         }
     }
     let came: Vec<_> = loaded.into_iter().map(|image| image.id).collect();

@@ -6,11 +6,14 @@ use clap::ArgMatches;
 use onggi_engine::request::{Pull, RunRequest};
 use onggi_engine::{Engine, Error, TransferWatch};
 use onggi_image::{Platform, Reference};
+use serde_json::json;
 
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
+use crate::flags::progress::{self, Form};
 use crate::flags::{self, argument, is, parsed, switch, text, value};
+use crate::output::messages;
 use crate::transfer::{Lines, Transfer, Way};
 
 pub(crate) const COMMAND: Command = Command {
@@ -25,6 +28,7 @@ pub(crate) const COMMAND: Command = Command {
         ("pull localhost:5000/team/app:1.2", "From another registry"),
         ("pull debian@sha256:…", "Exactly this one, whatever the tag says today"),
         ("pull --platform linux/arm64 debian", "For another machine"),
+        ("pull --progress json debian", "For a program that shows how far it is"),
     ],
 };
 
@@ -32,21 +36,21 @@ fn build() -> clap::Command {
     flags::command("onggi pull [OPTIONS] NAME[:TAG|@DIGEST]")
         .arg(switch("all-tags", Some('a'), "Every tag of the repository"))
         .arg(value("platform", None, "OS/ARCH", "For this machine in place of the host's"))
-        .arg(switch("quiet", Some('q'), "Only the image's name at the end"))
+        .args(progress::flags("Only the image's name at the end"))
         .arg(argument("name", "NAME[:TAG|@DIGEST]", "The image, by its name at its registry"))
 }
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let typed = text(matches, "name").unwrap_or_default();
     let platform = parsed(matches, "platform", str::parse::<Platform>)?;
-    let (all, quiet) = (is(matches, "all-tags"), is(matches, "quiet"));
+    let (all, form) = (is(matches, "all-tags"), progress::form(matches)?);
     let bare = reference(Reference::parse_bare(typed))?;
     let tagless = bare.tag().is_none() && bare.digest().is_none();
     if all && !tagless {
         return Err(CliError::invalid("tag can't be used with --all-tags/-a"));
     }
     // First of all, so that an early Ctrl-C cuts nothing short.
-    let transfer = Transfer::begin(Way::Pull, if quiet { Lines::Quiet } else { Lines::Stdout })?;
+    let transfer = Transfer::begin(Way::Pull, form.into())?;
     let engine = context.engine()?;
     if all {
         let watch = Arc::clone(&transfer) as Arc<dyn TransferWatch>;
@@ -61,7 +65,9 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
             Ok(())
         });
         transfer.end(pulled)?;
-        context.line(&bare.to_string())?;
+        if form != Form::Json {
+            context.line(&bare.to_string())?;
+        }
         return Ok(0);
     }
     if tagless {
@@ -70,7 +76,9 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let name = reference(Reference::parse(typed))?;
     let pulled = pull(engine, &name, platform.as_ref(), &transfer);
     transfer.end(pulled)?;
-    context.line(&name.to_string())?;
+    if form != Form::Json {
+        context.line(&name.to_string())?;
+    }
     Ok(0)
 }
 
@@ -122,6 +130,10 @@ fn pull(
     transfer.line(&format!("Digest: {}", pulled.digest));
     let status = if pulled.up_to_date { "Image is up to date for" } else { "Downloaded newer image for" };
     transfer.line(&format!("Status: {status} {}", name.familiar()));
+    transfer.object(|| {
+        let id = pulled.id.to_string();
+        messages::result(&json!({ "Name": name.to_string(), "ID": id, "Digest": pulled.digest.to_string() }))
+    });
     for note in engine.keep_budget(&[pulled.id])?.notes() {
         transfer.note(&note);
     }

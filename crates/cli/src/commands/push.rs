@@ -5,13 +5,16 @@ use std::sync::Arc;
 use clap::ArgMatches;
 use onggi_engine::{Engine, Error, TransferWatch};
 use onggi_image::Reference;
+use serde_json::json;
 
 use super::pull::reference;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
+use crate::flags::progress::{self, Form};
 use crate::flags::{self, argument, is, switch, text};
-use crate::transfer::{Lines, Transfer, Way};
+use crate::output::messages;
+use crate::transfer::{Transfer, Way};
 
 pub(crate) const COMMAND: Command = Command {
     names: &["push", "image push"],
@@ -29,7 +32,7 @@ pub(crate) const COMMAND: Command = Command {
 fn build() -> clap::Command {
     flags::command("onggi push [OPTIONS] NAME[:TAG]")
         .arg(switch("all-tags", Some('a'), "Every tag that the repository has here"))
-        .arg(switch("quiet", Some('q'), "Only the image's name at the end"))
+        .args(progress::flags("Only the image's name at the end"))
         .arg(argument("name", "NAME[:TAG]", "The image, by the name that it is to have at its registry"))
 }
 
@@ -41,8 +44,8 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     if all && !tagless {
         return Err(CliError::invalid("tag can't be used with --all-tags/-a"));
     }
-    let transfer =
-        Transfer::begin(Way::Push, if is(matches, "quiet") { Lines::Quiet } else { Lines::Stdout })?;
+    let form = progress::form(matches)?;
+    let transfer = Transfer::begin(Way::Push, form.into())?;
     let engine = context.engine()?;
     let names = if all {
         let images = context.store()?.images()?.into_iter().flat_map(|image| image.names);
@@ -64,7 +67,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     transfer.line(&format!("The push refers to repository [{}/{}]", bare.domain(), bare.path()));
     let pushed = names.iter().try_for_each(|name| push(engine, name, &transfer));
     transfer.end(pushed)?;
-    if is(matches, "quiet") {
+    if form == Form::Quiet {
         names.iter().try_for_each(|name| context.line(&name.to_string()))?;
     }
     Ok(0)
@@ -78,5 +81,8 @@ fn push(engine: &Engine, name: &Reference, transfer: &Arc<Transfer>) -> Result<(
     }
     let tag = name.tag().unwrap_or_default();
     transfer.line(&format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size));
+    transfer.object(|| {
+        messages::result(&json!({ "Tag": tag, "Digest": pushed.digest.to_string(), "Size": pushed.size }))
+    });
     Ok(())
 }

@@ -6,6 +6,7 @@
 pub(crate) mod container;
 pub(crate) mod environment;
 mod health;
+pub(crate) mod progress;
 pub(crate) mod request;
 pub(crate) mod time;
 pub(crate) mod unbuilt;

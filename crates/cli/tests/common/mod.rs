@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses some of it")]
 
 pub(crate) mod network;
+pub(crate) mod registry;
 
 use onggi_testkit::TestEnv;
 
