@@ -13,7 +13,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Looks around. Of processes and cgroups only Onggi's own count, of mounts, links and nft tables all.
+    /// Looks around. Of processes and cgroups only Onggi's own count, of mounts, links and nft tables all, of temporary files
+    /// those that are named as the tests name theirs.
     #[must_use]
     pub fn take() -> Snapshot {
         let mut lines = BTreeSet::new();
@@ -27,6 +28,10 @@ impl Snapshot {
                 names_in(Path::new(directory)).into_iter().map(|name| format!("file {directory}/{name}")),
             );
         }
+        let temporary = std::env::temp_dir();
+        let ours = |name: &String| name.starts_with(".tmp") || name.starts_with("onggi-");
+        let left = names_in(&temporary).into_iter().filter(ours);
+        lines.extend(left.map(|name| format!("file {}", temporary.join(name).display())));
         Snapshot { lines }
     }
 

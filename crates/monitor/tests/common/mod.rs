@@ -6,9 +6,8 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use onggi_monitor::client::{self, Connection};
@@ -21,21 +20,6 @@ use onggi_runtime::plan::{self, Extra, Input, JoinInput, Root};
 pub fn program() -> PathBuf {
     std::env::var_os("ONGGI_TEST_MONITOR")
         .map_or_else(|| env!("CARGO_BIN_EXE_onggi-monitor").into(), PathBuf::from)
-}
-
-/// The root file system, unpacked once for each test program.
-fn busybox() -> &'static Path {
-    static ROOT: OnceLock<tempfile::TempDir> = OnceLock::new();
-    ROOT.get_or_init(|| {
-        assert!(rustix::process::geteuid().is_root(), "these tests make containers: run them as root");
-        let directory = tempfile::tempdir().unwrap();
-        let tar = onggi_testkit::image("busybox");
-        let status =
-            Command::new("tar").arg("-xf").arg(tar).arg("-C").arg(directory.path()).status().unwrap();
-        assert!(status.success());
-        directory
-    })
-    .path()
 }
 
 /// One container's directories.
@@ -83,13 +67,25 @@ impl Fixture {
         format!("/onggi-test-{}", self.id)
     }
 
+    /// The root file system, unpacked when it is first asked for.
+    fn rootfs(&self) -> PathBuf {
+        let path = self.path("rootfs");
+        if std::fs::create_dir(&path).is_ok() {
+            assert!(rustix::process::geteuid().is_root(), "these tests make containers: run them as root");
+            let mut tar = Command::new("tar");
+            tar.arg("-xf").arg(onggi_testkit::image("busybox")).arg("-C").arg(&path);
+            assert!(tar.status().unwrap().success());
+        }
+        path
+    }
+
     /// The plan of the container.
     pub fn plan(&self) -> OwnedFd {
         let layout = onggi_cgroup::detect().unwrap();
         let mut spec = self.spec.clone();
         spec.process.as_mut().unwrap().terminal = self.start.terminal;
         spec.linux.as_mut().unwrap().cgroups_path = Some(self.cgroup() + self.cgroup_below);
-        let root = Root::Directory { path: busybox().to_owned() };
+        let root = Root::Directory { path: self.rootfs() };
         let input = Input { id: &self.id, spec: &spec, root, cgroups: &layout, extra: Extra::default() };
         onggi_runtime::encode(&plan::container(&input).unwrap()).unwrap()
     }
