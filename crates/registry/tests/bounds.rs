@@ -2,39 +2,23 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use onggi_error::Diagnose as _;
-use onggi_image::{Digest, Reference, media_type};
-use onggi_registry::{Access, AuthFiles, Client, Config, Error, Repository, Unwatched};
-use onggi_testkit::http::{Request, Server, respond};
+use onggi_image::{Digest, media_type};
+use onggi_registry::{Access, Error, Repository};
+use onggi_testkit::http::{Server, respond};
+
+mod common;
+
+use common::{client, config, name, serving};
 
 /// More than any error text of ours has.
 const SHORT: usize = 1500;
 
-/// Answers everything but the look whether it is TLS, which is no request of HTTP.
-fn serving(answer: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> Server {
-    Server::new(move |request, stream| {
-        if request.target.starts_with("/v2/") {
-            answer(request, stream);
-        }
-    })
-}
-
 fn with<T>(server: &Server, access: Access, act: impl FnOnce(&Repository<'_>) -> T) -> T {
-    let nowhere = PathBuf::from("/nonexistent/config.json");
-    let files = AuthFiles { read: vec![nowhere.clone()], write: nowhere };
-    let config = Config {
-        silence: Duration::from_secs(5),
-        attempts: 3,
-        first_pause: Duration::from_millis(1),
-        ..Config::default()
-    };
-    let client = Client::new(config, files, Arc::new(Unwatched));
-    let name = Reference::parse(&format!("{}/team/app:1", server.host())).expect("a name");
-    act(&client.repository(&name, access).expect("it is reached"))
+    let client = client(config(Duration::from_secs(5)));
+    act(&client.repository(&name(server), access).expect("it is reached"))
 }
 
 fn requests(server: &Server) -> usize {

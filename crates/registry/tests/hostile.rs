@@ -10,33 +10,25 @@ use std::time::{Duration, Instant};
 use onggi_error::Diagnose as _;
 use onggi_image::{Digest, Reference, media_type};
 use onggi_registry::{
-    Access, AuthFiles, Client, Config, Credential, Dial, Dialled, Error, Proxies, Shown, Unwatched, Url,
-    Watch,
+    Access, AuthFiles, Client, Config, Credential, Dial, Dialled, Error, Proxies, Shown, Url, Watch,
 };
 use onggi_testkit::http::{Request, Server, respond};
 
+mod common;
+
+use common::{name, serving};
+
 fn config() -> Config {
-    Config {
-        silence: Duration::from_millis(400),
-        attempts: 3,
-        first_pause: Duration::from_millis(1),
-        ..Config::default()
-    }
+    common::config(Duration::from_millis(400))
 }
 
 fn client() -> Client {
-    let nowhere = PathBuf::from("/nonexistent/config.json");
-    let files = AuthFiles { read: vec![nowhere.clone()], write: nowhere };
-    Client::new(config(), files, Arc::new(Unwatched))
+    common::client(config())
 }
 
 fn logged_in(server: &Server) -> Client {
     let (user, password) = ("me".to_owned(), "s3cret".to_owned());
     client().with_credential(&server.host(), Credential::Password { user, password })
-}
-
-fn name(server: &Server) -> Reference {
-    Reference::parse(&format!("{}/team/app:1", server.host())).expect("a name")
 }
 
 fn fetch_manifest(client: &Client, server: &Server) -> Result<Vec<u8>, Error> {
@@ -79,15 +71,6 @@ fn image(layer: &[u8]) -> (Vec<u8>, Vec<u8>) {
         layer.len()
     );
     (config.into_bytes(), manifest.into_bytes())
-}
-
-/// Answers everything but the look whether it is TLS, which is no request of HTTP.
-fn serving(answer: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> Server {
-    Server::new(move |request, stream| {
-        if request.target.starts_with("/v2/") {
-            answer(request, stream);
-        }
-    })
 }
 
 #[test]
@@ -522,9 +505,7 @@ fn proxies_are_asked_in_their_way() {
     });
     let through = Some(format!("http://u:p@{}", proxy.host()));
     let proxies = Proxies { https: through.clone(), http: through, except: Vec::new() };
-    let files = AuthFiles { read: Vec::new(), write: PathBuf::new() };
-    let plain = Config { proxies, insecure: vec!["registry.test".to_owned()], ..config() };
-    let client = Client::new(plain, files, Arc::new(Unwatched));
+    let client = common::client(Config { proxies, insecure: vec!["registry.test".to_owned()], ..config() });
     let name = Reference::parse("registry.test/app:1").unwrap();
     client.repository(&name, Access::Pull).unwrap().manifest("1").unwrap();
     assert!(proxy.seen()[0].is("CONNECT", "registry.test:443"), "TLS is tried first: {:?}", proxy.seen());
@@ -549,10 +530,7 @@ fn addresses_in_an_image_get_no_credentials() {
     };
     let (user, password) = ("me".to_owned(), "s3cret".to_owned());
     let hosts = [&asks, &gives, &sends].map(Server::host);
-    let nowhere = PathBuf::from("/nonexistent/config.json");
-    let files = AuthFiles { read: vec![nowhere.clone()], write: nowhere };
-    let allowed = Config { insecure: hosts.to_vec(), ..config() };
-    let mut client = Client::new(allowed, files, Arc::new(Unwatched));
+    let mut client = common::client(Config { insecure: hosts.to_vec(), ..config() });
     for host in &hosts {
         let (user, password) = (user.clone(), password.clone());
         client = client.with_credential(host, Credential::Password { user, password });

@@ -2,13 +2,16 @@
 
 use std::io::{self, Read, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use onggi_image::{Digest, Reference};
-use onggi_registry::{Access, AuthFiles, Client, Config, Error, Unwatched};
+use onggi_image::Digest;
+use onggi_registry::{Access, Error};
 use onggi_testkit::http::{Request, Server, respond};
+
+mod common;
+
+use common::{client, config, name};
 
 /// More than five parts.
 const SIZE: usize = (21 << 20) + 17;
@@ -34,17 +37,8 @@ fn fetch<T>(
     consume: impl FnOnce(&mut dyn Read) -> Result<T, Error>,
 ) -> (Result<T, Error>, Vec<Request>) {
     let server = Server::new(answer);
-    let nowhere = PathBuf::from("/nonexistent/config.json");
-    let files = AuthFiles { read: vec![nowhere.clone()], write: nowhere };
-    let config = Config {
-        silence: Duration::from_secs(5),
-        attempts: 3,
-        first_pause: Duration::from_millis(1),
-        ..Config::default()
-    };
-    let client = Client::new(config, files, Arc::new(Unwatched));
-    let name = Reference::parse(&format!("{}/team/app:1", server.host())).expect("a name");
-    let repository = client.repository(&name, Access::Pull).expect("it is there");
+    let client = client(config(Duration::from_secs(5)));
+    let repository = client.repository(&name(&server), Access::Pull).expect("it is there");
     let digest = Digest::parse(&format!("sha256:{:064}", 1)).expect("a digest");
     let answer = repository.fetch_blob(&digest, SIZE as u64, consume);
     let requests = server.seen().into_iter().filter(|request| request.target.contains("/blobs/")).collect();
