@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use support::Jar;
+use support::{Jar, success};
 
 /// What tells whether the memory is the same: how many lines it has read.
 const COUNTS: &str =
@@ -105,9 +105,7 @@ impl Container {
 
     #[track_caller]
     fn ok(&self, line: &str) -> String {
-        let output = self.call(line);
-        assert!(output.status.success(), "{line}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        success(line, self.call(line))
     }
 
     #[track_caller]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use support::Jar;
+use support::{Jar, success};
 
 const USER: u32 = 33;
 
@@ -62,9 +62,7 @@ impl Bundle {
 
     #[track_caller]
     fn ok(&self, line: &str) -> String {
-        let output = self.call(line);
-        assert!(output.status.success(), "{line}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        success(line, self.call(line))
     }
 
     #[track_caller]

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use support::Jar;
+use support::{Jar, success};
 
 /// A bundle, and a place of its own for the state of its container.
 struct Bundle {
@@ -50,9 +50,7 @@ impl Bundle {
 
     #[track_caller]
     fn ok(&self, line: &str) -> String {
-        let output = self.call(line);
-        assert!(output.status.success(), "{line}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        success(line, self.call(line))
     }
 
     #[track_caller]

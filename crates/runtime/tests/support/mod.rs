@@ -221,6 +221,13 @@ impl Jar {
     }
 }
 
+/// What a call has printed, which must have succeeded.
+#[track_caller]
+pub fn success(line: &str, output: std::process::Output) -> String {
+    assert!(output.status.success(), "{line}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 pub fn extra() -> Value {
     json!({
         "user": "", "group_add": [], "home": true, "populate": [], "loopback": true, "init": false, "seccomp": null,
