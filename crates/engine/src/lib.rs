@@ -216,15 +216,16 @@ impl Engine {
 
 /// Seen from another run root every container would be dead, and be ended.
 fn refuse_other_run_root(paths: &paths::Paths) -> Result<(), Error> {
-    match run_root::in_use(&paths.data).filter(|known| !is_same(known, &paths.run)) {
+    let other = run_root::known(&paths.data).filter(|known| !is_same(known, &paths.run));
+    match other.filter(|known| run_root::is_inhabited(known)) {
         Some(known) => Err(Error::OtherRunRoot { data: paths.data.clone(), known, asked: paths.run.clone() }),
         None => Ok(()),
     }
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
-    let identity = |path| std::fs::metadata(path).map(|data| (data.dev(), data.ino()));
-    one == other || matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
+    let identity = |path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
+    one == other || identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 /// The monitor beside this program, or the one that the settings name.

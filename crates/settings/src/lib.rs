@@ -181,9 +181,12 @@ impl Settings {
         let own = |path: &Path| std::fs::metadata(path).is_ok_and(|data| data.uid() == user);
         if self.origins[index] == Origin::Default
             && own(&self.root)
-            && let Some(run) = run_root::in_use(&self.root).filter(|run| *run != self.run_root && own(run))
+            && let Some(known) = run_root::known(&self.root)
+            && known != self.run_root
+            && own(&known)
+            && run_root::is_inhabited(&known)
         {
-            self.run_root = run;
+            self.run_root = known;
             self.origins[index] = Origin::DataRoot;
         }
     }

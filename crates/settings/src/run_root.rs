@@ -8,12 +8,16 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = "run-root";
 
-/// The run root in which something of `data` lives, or has been left by what died.
+/// The run root that `data` has been used with last.
 #[must_use]
-pub fn in_use(data: &Path) -> Option<PathBuf> {
-    let run = std::fs::read_link(data.join(NAME)).ok()?;
-    let mut sandboxes = std::fs::read_dir(run.join("sandboxes")).ok()?;
-    sandboxes.next().is_some().then_some(run)
+pub fn known(data: &Path) -> Option<PathBuf> {
+    std::fs::read_link(data.join(NAME)).ok()
+}
+
+/// Whether something lives in a run root, or has been left by what died.
+#[must_use]
+pub fn is_inhabited(run: &Path) -> bool {
+    std::fs::read_dir(run.join("sandboxes")).is_ok_and(|mut sandboxes| sandboxes.next().is_some())
 }
 
 /// Has `data` remember `run`. A system call where it does already.
@@ -21,14 +25,13 @@ pub fn in_use(data: &Path) -> Option<PathBuf> {
 /// # Errors
 /// The link cannot be made.
 pub fn remember(data: &Path, run: &Path) -> io::Result<()> {
-    let link = data.join(NAME);
-    if std::fs::read_link(&link).is_ok_and(|known| known == run) {
+    if known(data).is_some_and(|known| known == run) {
         return Ok(());
     }
     let new = data.join(format!("tmp/{NAME}.{}", std::process::id()));
     let _ = std::fs::remove_file(&new);
     std::os::unix::fs::symlink(run, &new)?;
-    std::fs::rename(&new, link)
+    std::fs::rename(&new, data.join(NAME))
 }
 
 #[cfg(test)]
@@ -36,19 +39,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_where_something_lives_is_in_use() {
+    fn a_run_root_is_known_and_has_somebody_or_not() {
         let roots = tempfile::tempdir().expect("a directory");
         let (data, run) = (roots.path().join("data"), roots.path().join("run"));
         std::fs::create_dir_all(data.join("tmp")).expect("a data root");
-        assert_eq!(in_use(&data), None);
-        for known in [&roots.path().join("before"), &run, &run] {
-            remember(&data, known).expect("a link");
-            assert_eq!(in_use(&data), None);
+        assert_eq!(known(&data), None);
+        for other in [&roots.path().join("before"), &run, &run] {
+            remember(&data, other).expect("a link");
+            assert_eq!(known(&data).as_ref(), Some(other));
         }
+        assert!(!is_inhabited(&run));
         std::fs::create_dir_all(run.join("sandboxes")).expect("a run root");
-        assert_eq!(in_use(&data), None);
+        assert!(!is_inhabited(&run));
         std::fs::create_dir(run.join("sandboxes/one")).expect("a sandbox");
-        assert_eq!(in_use(&data), Some(run));
+        assert!(is_inhabited(&run));
         assert_eq!(std::fs::read_dir(data.join("tmp")).expect("a list").count(), 0);
     }
 }
