@@ -64,12 +64,12 @@ impl Engine {
         let missing = || Error::NoSuchContainer { name: name.to_owned() };
         // A whole id needs no index.
         if let Ok(id) = name.parse::<ContainerId>() {
-            return if self.paths.record(&id).exists() { Ok(id) } else { Err(missing()) };
+            return if self.has_record(&id) { Ok(id) } else { Err(missing()) };
         }
         let bare = name.strip_prefix('/').unwrap_or(name);
         if let Some(id) = self.store.find_name(NameKind::Container, bare)? {
             let id: ContainerId = id.parse().map_err(|_| missing())?;
-            if self.paths.record(&id).exists() {
+            if self.has_record(&id) {
                 return Ok(id);
             }
             // A removal that the index could not follow.
@@ -107,6 +107,10 @@ impl Engine {
             Err(error) if is_missing(&error) => Err(Error::NoSuchContainer { name: id.to_string() }),
             Err(error) => Err(error.into()),
         }
+    }
+
+    pub(crate) fn has_record(&self, id: &ContainerId) -> bool {
+        onggi_record::is_there(&self.paths.record(id))
     }
 
     pub(crate) fn write_record(&self, record: &Record) -> Result<(), Error> {
@@ -149,7 +153,7 @@ impl Engine {
             Err(onggi_record::Error::Newer { found, known, .. }) => {
                 Err(Error::TooNew { what: "a container's state", found, known })
             }
-            Err(error) if is_missing(&error) && self.paths.record(id).exists() => Ok(None),
+            Err(error) if is_missing(&error) && self.has_record(id) => Ok(None),
             Err(error) if is_missing(&error) => Err(Error::NoSuchContainer { name: id.to_string() }),
             Err(error) => Err(error.into()),
         }

@@ -305,7 +305,7 @@ impl Engine {
         let Ok(id) = id.parse::<ContainerId>() else { return Ok(false) };
         // Its monitor may have died, and with `--rm` the container goes when somebody looks.
         let _ = self.state(&id);
-        Ok(self.clear_ended(&id).unwrap_or(false) || !self.paths.record(&id).exists())
+        Ok(self.clear_ended(&id).unwrap_or(false) || !self.has_record(&id))
     }
 
     /// Says that a container is being made: should its maker die, the next creation finds it without looking at all there are.
@@ -333,8 +333,7 @@ impl Engine {
                 },
                 // An undoing that was itself cut short may have got no further than the lock.
                 Err(Error::NoSuchContainer { .. }) => {
-                    self.paths.record(&id).exists()
-                        || crate::disk::remove_tree(&self.paths.container(&id)).is_ok()
+                    self.has_record(&id) || crate::disk::remove_tree(&self.paths.container(&id)).is_ok()
                 }
                 Err(_) => false,
             };
@@ -351,11 +350,11 @@ impl Engine {
             self.store.remove_container(id)?;
             return Ok(true);
         };
-        if self.paths.record(&id).exists() {
+        if self.has_record(&id) {
             return Ok(false);
         }
         match self.try_lock(&id) {
-            Ok(Some(lock)) if !self.paths.record(&id).exists() => {
+            Ok(Some(lock)) if !self.has_record(&id) => {
                 self.undo_creation(&id, lock)?;
                 Ok(true)
             }

@@ -131,7 +131,7 @@ impl Engine {
         };
         let over = row_summary.remove && !status(&state).is_live();
         // The look at its state may have taken it away already.
-        if over && (self.clear_ended(&id).unwrap_or(false) || !self.paths.record(&id).exists()) {
+        if over && (self.clear_ended(&id).unwrap_or(false) || !self.has_record(&id)) {
             return Ok(None);
         }
         Ok(Some(Candidate { row, id, row_summary, state }))

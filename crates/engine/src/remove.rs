@@ -63,7 +63,7 @@ impl Engine {
             }
             held = self.end_now(id)?;
             // With `--rm` the monitor's own finish may be faster.
-            if !self.paths.record(id).exists() {
+            if !self.has_record(id) {
                 return Ok(());
             }
         } else if self.waiting_state(id).is_some() {

@@ -7,9 +7,10 @@
 
 mod error;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -26,6 +27,10 @@ const VERSION: u32 = 1;
 /// The largest record that is read, in bytes; one that somebody blew up must not eat the memory.
 const LIMIT: u64 = 16 << 20;
 
+/// The mode of a record that need not survive a power cut, which a file system knows before it has any of the content.
+const VOLATILE_MODE: u32 = 0o400;
+const MODE: u32 = 0o600;
+
 /// Whether a record must survive a power cut.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -33,7 +38,8 @@ pub enum Durability {
     /// The file and its directory are synced before the call returns.
     #[default]
     Synced,
-    /// It reaches the disk when the kernel likes: for what dies with the machine anyway.
+    /// It reaches the disk when the kernel likes: for what dies with the machine anyway. Of one whose name has reached it and whose content has
+    /// not, nothing is lost: it is read as one that is not there.
     Volatile,
 }
 
@@ -48,6 +54,16 @@ pub fn write<T: Serialize>(path: &Path, body: &T, durability: Durability) -> Res
         sync_directory(directory.as_fd(), name)?;
     }
     Ok(())
+}
+
+/// Whether there is a record at a path, damaged or not.
+#[must_use]
+pub fn is_there(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|data| data.len() > 0 || !is_volatile(&data))
+}
+
+fn is_volatile(data: &Metadata) -> bool {
+    data.mode() & 0o777 == VOLATILE_MODE
 }
 
 /// Reads a record.
@@ -102,7 +118,7 @@ impl<'a> Prepared<'a> {
             seal(body).map_err(|error| Error::Damaged { path: name.into(), reason: error.to_string() })?;
         let temporary = temporary_name(name);
         let prepared = Prepared { directory, temporary, name: name.to_owned(), published: false };
-        let mut file = prepared.create()?;
+        let mut file = prepared.create(durability)?;
         file.write_all(&bytes).map_err(|error| prepared.failed("write", error))?;
         if durability == Durability::Synced {
             file.sync_all().map_err(|error| prepared.failed("fsync", error))?;
@@ -110,9 +126,13 @@ impl<'a> Prepared<'a> {
         Ok(prepared)
     }
 
-    fn create(&self) -> Result<File, Error> {
+    fn create(&self, durability: Durability) -> Result<File, Error> {
+        let mode = Mode::from_raw_mode(match durability {
+            Durability::Synced => MODE,
+            Durability::Volatile => VOLATILE_MODE,
+        });
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let open = || rustix::fs::openat(self.directory, &self.temporary, flags, Mode::from_raw_mode(0o600));
+        let open = || rustix::fs::openat(self.directory, &self.temporary, flags, mode);
         let file = match open() {
             // Left by a process of the same number that was killed.
             Err(rustix::io::Errno::EXIST) => {
@@ -229,7 +249,10 @@ struct Versioned {
 
 fn read_limited(file: File, path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::with_capacity(4096);
-    file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    (&file).take(LIMIT + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if bytes.is_empty() && file.metadata().is_ok_and(|data| is_volatile(&data)) {
+        return Err(Error::io("read", path)(std::io::ErrorKind::NotFound));
+    }
     if bytes.len() as u64 > LIMIT {
         return Err(Error::Damaged { path: path.to_owned(), reason: "it is too large".to_owned() });
     }
@@ -246,6 +269,7 @@ fn open_parent(path: &Path) -> Result<(File, &str), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use onggi_error::Diagnose as _;
     use serde_json::{Value, json};
 
     #[test]
@@ -265,10 +289,26 @@ mod tests {
     }
 
     #[test]
+    fn one_that_a_power_cut_has_emptied_is_damaged_if_it_was_to_survive_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.json");
+        assert!(!is_there(&path));
+        for (durability, lost) in [(Durability::Synced, true), (Durability::Volatile, false)] {
+            write(&path, &json!({}), durability).unwrap();
+            assert!(is_there(&path));
+            File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+            let error = read::<Value>(&path).unwrap_err();
+            assert_eq!(matches!(error, Error::Damaged { .. }), lost, "{error}");
+            assert_eq!(error.kind() == onggi_error::Kind::NotFound, !lost, "{error}");
+            assert_eq!(is_there(&path), lost);
+        }
+    }
+
+    #[test]
     fn every_changed_byte_is_noticed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.json");
-        write(&path, &json!({ "a": "b" }), Durability::Volatile).unwrap();
+        write(&path, &json!({ "a": "b" }), Durability::Synced).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for place in 0..whole.len() {
             let mut changed = whole.clone();

@@ -409,7 +409,7 @@ impl Store {
         };
         let reserved_by = self.index.reserved_by(kind, name)?;
         // In this order: a process that is dead now can no longer make the record.
-        Ok(reserved_by.is_none_or(|process| !process.is_alive()) && !record.exists())
+        Ok(reserved_by.is_none_or(|process| !process.is_alive()) && !onggi_record::is_there(&record))
     }
 
     /// Gives a name back, if it belongs to this id.
