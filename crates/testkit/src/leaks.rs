@@ -173,7 +173,7 @@ mod tests {
         let left = Snapshot::take().since(&before);
         mount(&["umount", place]);
         assert!(left.contains(&format!("mount {place} tmpfs kit")), "{left:?}");
-        assert!(!Snapshot::take().to_text().contains(place));
+        assert!(!Snapshot::take().to_text().contains(&format!("mount {place}")));
     }
 
     #[test]
