@@ -42,6 +42,10 @@ impl Streams {
 impl Container {
     /// `None` without a CRIU, with a word.
     fn new() -> Option<Container> {
+        Container::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Value)) -> Option<Container> {
         let works = there(&["criu", "check"]).output();
         let problem = match works {
             Ok(output) if output.status.success() => None,
@@ -64,6 +68,7 @@ impl Container {
         config["mounts"].as_array_mut().unwrap().push(bind);
         config["linux"]["resources"]["pids"] = json!({ "limit": 30 });
         config["linux"]["maskedPaths"] = json!(["/proc/keys", "/proc/timer_list", "/sys/firmware"]);
+        change(&mut config);
         std::fs::write(jar.path("config.json"), config.to_string()).unwrap();
         let id = jar.request["id"].as_str().unwrap().to_owned();
         // Where it can be seen from the other tree as well.
@@ -152,7 +157,7 @@ impl Drop for Container {
             assert!(output.status.success(), "{output:?}");
             assert_eq!(std::fs::read_dir(self.jar.path("state")).unwrap().count(), 0, "state is left");
             let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-            assert!(!mounts.contains("criu-root"), "a mount is left: {mounts}");
+            assert!(!mounts.contains("/criu-"), "a mount is left: {mounts}");
         }
     }
 }
@@ -222,6 +227,34 @@ fn a_paused_container_is_checkpointed_too() {
     container.fails("state {}", "container does not exist");
     let mut streams = container.detached("restore --detach --bundle @ --image-path @images {}");
     streams.answers("b", "2 b");
+}
+
+/// CRIU would bind the source, and show its real owners.
+#[test]
+fn a_mount_has_its_owners_again() {
+    let map = |host: u32| json!([{ "containerID": 0, "hostID": host, "size": 65536 }]);
+    let mount = |source: &str, destination: &str| {
+        json!({ "source": source, "destination": destination, "options": ["bind", "ro", "idmap"],
+            "uidMappings": map(100_000), "gidMappings": map(200_000) })
+    };
+    let Some(container) = Container::with(|config| {
+        let mounts = config["mounts"].as_array_mut().unwrap();
+        // `/conf` is a link into another directory.
+        mounts.pop();
+        mounts.extend([mount("data", "/conf"), mount("one", "/one")]);
+    }) else {
+        return;
+    };
+    std::fs::write(container.jar.path("data/file"), "").unwrap();
+    std::fs::write(container.jar.path("one"), "").unwrap();
+    let mut streams = container.detached("run --detach --bundle @ {}");
+    streams.answers("a", "1 a");
+    container.ok("checkpoint --image-path @images {}");
+    let mut streams = container.detached("restore --detach --bundle @ --image-path @images {}");
+    streams.answers("b", "2 b");
+    let owners = container.ok("exec {} stat -c %u:%g /conf/file /one");
+    assert_eq!(owners, "100000:200000\n".repeat(2));
+    container.fails("exec {} touch /conf/x", "Read-only");
 }
 
 #[test]

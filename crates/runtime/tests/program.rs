@@ -366,10 +366,6 @@ fn what_is_not_built_is_refused_by_name() {
     let bundle = Bundle::new("true");
     for (line, text) in [
         ("checkpoint {}", "container does not exist"),
-        (
-            "--systemd-cgroup restore {}",
-            "restore into a unit of systemd's (--systemd-cgroup) is not supported",
-        ),
         ("--criu /nonexistent restore {}", "executable file not found in $PATH: install the package criu"),
         ("run --nonsense {}", "flag provided but not defined: -nonsense"),
         ("run a/b", "invalid container ID format"),

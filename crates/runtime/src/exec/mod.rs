@@ -45,7 +45,7 @@ mod view;
 pub use hooks::run as run_hooks;
 pub use launch::{Connected, Terminal, join, start};
 pub use report::{Failure, Report, Request, parse_report, read_report, read_report_with_requests};
-pub use restore::{Home, make_mount_points, mount_root};
+pub use restore::{Home, check_mapped_mounts, make_mount_points, mount_mapped_sources, mount_root};
 pub use view::{Bind, View, view};
 
 /// The standard streams of the new process.

@@ -3,6 +3,7 @@
 //! Both are made in mount namespaces of their own. Whatever ends this process, no mount stays on the host, least of all one of the root file
 //! system in a directory that somebody is going to delete.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -14,10 +15,13 @@ use onggi_sys::namespace::{setns, unshare};
 use super::mount::set_propagation;
 use super::namespaces::flag;
 use super::problem::{Doing, Outcome, Problem};
+use super::procfs::Procfs;
 use super::report::Failure;
 use super::root::{Root, Target};
-use super::tree::copy_of;
-use crate::plan::{Mount, Plan, Propagation, PropagationKind, Source, Step};
+use super::swap::unescape;
+use super::tree::{Tree, copy_of};
+use super::{ids, sources};
+use crate::plan::{Attributes, Mount, Plan, Propagation, PropagationKind, Source, Step};
 
 /// The caller's mount namespace and working directory, to come back to. For processes of one thread only.
 #[derive(Debug)]
@@ -98,6 +102,87 @@ pub fn mount_root(rootfs: &Path, at: &Path) -> Result<(), Failure> {
     mount().map_err(failure)
 }
 
+/// Mounts what is to show other owners below an empty directory, and gives the path of each by its destination. CRIU binds what is at a path
+/// and knows nothing of owners: a bind of these keeps theirs. To be called within [`Home::leave`].
+///
+/// # Errors
+/// What failed.
+pub fn mount_mapped_sources(plan: &Plan, at: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
+    let wanted: Vec<_> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Mount(Mount { destination, source: Source::Bind { path, recursive, ids, .. }, .. }) => {
+                ids.as_ref().map(|ids| (destination, path, *recursive, ids))
+            }
+            _ => None,
+        })
+        .collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mount = || -> Outcome<Vec<(String, PathBuf)>> {
+        let procfs = Procfs::open().doing(|| "open /proc")?;
+        // Places to mount on that go with the namespace.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let there = rustix::fs::openat(CWD, at, flags, Mode::empty());
+        let there = there.doing(|| format!("open {}", at.display()))?;
+        let places = Tree::new("tmpfs", None, &["mode=700".to_owned()], Attributes::default())?;
+        let places = Root::new(places.attach(there.as_fd(), || "mount a tmpfs for sources".to_owned())?);
+        let mut paths = Vec::new();
+        for (number, (destination, path, recursive, ids)) in wanted.iter().enumerate() {
+            let (users, groups) = match &plan.launch.user {
+                Some(user) if ids.users.is_empty() => (&user.users, &user.groups),
+                _ => (&ids.users, &ids.groups),
+            };
+            let namespace = ids::namespace(&procfs, users, groups)?;
+            let tree = Tree::detached(sources::mapped(path, *recursive, namespace.as_fd(), ids.recursive)?);
+            let is_directory = tree.is_directory().doing(|| format!("fstat {}", path.display()))?;
+            let kind = if is_directory { Target::Directory } else { Target::File };
+            let place = places.target(&format!("/{number}"), kind).doing(|| "make a place for a source")?;
+            tree.attach(place.as_fd(), || format!("mount {} for CRIU", path.display()))?;
+            paths.push(((*destination).clone(), at.join(number.to_string())));
+        }
+        Ok(paths)
+    };
+    mount().map_err(failure)
+}
+
+/// That the kernel shows these places of a process's tree as mounts with owners of their own.
+///
+/// # Errors
+/// The first that is none.
+pub fn check_mapped_mounts<'a>(pid: i32, places: impl Iterator<Item = &'a str>) -> Result<(), Failure> {
+    let mut places = places.peekable();
+    if places.peek().is_none() {
+        return Ok(());
+    }
+    let check = || -> Outcome {
+        let procfs = Procfs::open().doing(|| "open /proc")?;
+        let table = procfs.read(&format!("{pid}/mountinfo")).doing(|| "read the table of mounts")?;
+        for place in places {
+            if !is_mapped(&table, place) {
+                return Err(Problem::new(format!(
+                    "the mount at {place} has lost the owners that it is to show"
+                )));
+            }
+        }
+        Ok(())
+    };
+    check().map_err(failure)
+}
+
+/// The last mount at a place counts: it is the one that is seen (proc_pid_mountinfo(5)).
+fn is_mapped(table: &str, place: &str) -> bool {
+    let place = OsStr::new(place);
+    let of = |line: &str| -> Option<bool> {
+        let mut fields = line.split(' ').skip(4);
+        let is_there = unescape(fields.next()?) == place;
+        is_there.then(|| fields.next().is_some_and(|options| options.split(',').any(|one| one == "idmapped")))
+    };
+    table.lines().filter_map(of).next_back().unwrap_or(false)
+}
+
 fn open_root(rootfs: &Path) -> Outcome<Root> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::openat(CWD, rootfs, flags, Mode::empty());
@@ -128,4 +213,23 @@ fn is_on_tmpfs(destination: &str, mounts: &[&Mount]) -> bool {
 
 fn failure(Problem { errno, message }: Problem) -> Failure {
     Failure { step: "restore".into(), index: 0, errno, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_says_whether_it_has_owners_of_its_own() {
+        let table = "22 28 0:21 / /proc rw,nosuid - proc proc rw\n\
+                     23 28 0:22 / /mapped rw,relatime,idmapped - ext4 /dev/sda1 rw\n\
+                     24 28 0:22 / /two\\040words rw,idmapped shared:3 - ext4 /dev/sda1 rw\n\
+                     25 28 0:22 / /covered rw,idmapped - ext4 /dev/sda1 rw\n\
+                     26 25 0:22 / /covered rw - ext4 /dev/sda1 rw,idmapped\n";
+        for (place, expected) in
+            [("/proc", false), ("/mapped", true), ("/two words", true), ("/covered", false), ("/none", false)]
+        {
+            assert_eq!(is_mapped(table, place), expected, "{place}");
+        }
+    }
 }

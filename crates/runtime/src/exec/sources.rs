@@ -102,15 +102,24 @@ fn open(
         return rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .doing(|| format!("open {}", path.display()));
     };
+    mapped(path, recursive, known.of(ids)?, ids.recursive)
+}
+
+/// A detached copy of what is mounted at a path, which shows owners as a user namespace maps them.
+pub(super) fn mapped(
+    path: &Path,
+    recursive: bool,
+    namespace: BorrowedFd<'_>,
+    maps_below: bool,
+) -> Outcome<OwnedFd> {
     let what = || format!("open_tree {}", path.display());
     let tree = copy_of(path, recursive).doing(what)?.into_detached()?;
-    let namespace = known.of(ids)?;
     let attributes = MountAttributes {
         set: ID_MAPPED,
         user_namespace: std::os::fd::AsRawFd::as_raw_fd(&namespace) as u64,
         ..MountAttributes::default()
     };
-    match mount_setattr(tree.as_fd(), ids.recursive, attributes) {
+    match mount_setattr(tree.as_fd(), maps_below, attributes) {
         Ok(()) => Ok(tree),
         Err(error) => {
             let is_invalid = super::root::is(&error, Errno::INVAL);

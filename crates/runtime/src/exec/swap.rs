@@ -80,7 +80,7 @@ fn revealing(table: &str, except: &Path) -> Vec<PathBuf> {
 }
 
 /// The kernel writes space, tab, line end and backslash as three octal digits (proc_pid_mountinfo(5)).
-fn unescape(text: &str) -> OsString {
+pub(super) fn unescape(text: &str) -> OsString {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, behind)) = rest.split_first() {

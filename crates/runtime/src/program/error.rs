@@ -56,10 +56,6 @@ impl Error {
         Error::Usage(message.into())
     }
 
-    pub(crate) fn unsupported(what: impl Into<String>) -> Error {
-        Error::Unsupported(what.into())
-    }
-
     pub(crate) fn io(what: impl Into<String>, source: impl Into<io::Error>) -> Error {
         Error::Io { what: what.into(), source: source.into() }
     }

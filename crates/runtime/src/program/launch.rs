@@ -82,12 +82,9 @@ pub(crate) fn launch(
     for warning in prepare::prepare(&mut bundle.spec, &bundle.path, &rootfs, descriptors.listening) {
         context.log.warn(&warning);
     }
-    let mut systemd = if context.systemd { Some(systemd::Driver::connect()?) } else { None };
-    let layout = match &mut systemd {
-        Some(driver) => driver.layout()?,
-        None => layout(context, bundle.spec.linux.as_ref())?,
-    };
+    let mut systemd = context.systemd.then(systemd::Driver::connect).transpose()?;
     let linux = bundle.spec.linux.as_ref();
+    let layout = layout(context, systemd.as_mut(), linux)?;
     if context.rootless && layout.is_none() && !linux.is_some_and(has_own_processes) {
         context.log.warn(NOTHING_TO_KILL_BY);
     }
@@ -422,7 +419,7 @@ impl Attempt<'_> {
 }
 
 /// After something that counts has gone wrong.
-fn forget(group: Option<&Group>) {
+pub(crate) fn forget(group: Option<&Group>) {
     if let Some(group) = group {
         let _ = group.remove();
     }
@@ -517,7 +514,14 @@ fn has_own_network(spec: &oci::Spec) -> bool {
 }
 
 /// The host's control groups. As runc's: an ordinary user's container that names no cgroup has one where the user may have one, and none elsewhere.
-pub(crate) fn layout(context: &Context, linux: Option<&oci::Linux>) -> Result<Layout, Error> {
+pub(crate) fn layout(
+    context: &Context,
+    systemd: Option<&mut systemd::Driver>,
+    linux: Option<&oci::Linux>,
+) -> Result<Layout, Error> {
+    if let Some(driver) = systemd {
+        return driver.layout();
+    }
     if context.without_cgroups {
         return Ok(Layout::none());
     }

@@ -63,7 +63,6 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
         let name = status.name();
         return Err(Error::State(format!("Container cannot be checkpointed in {name} state")));
     }
-    record.external.check()?;
     let init = status::pidfd(&record)?;
     let pre_dump = flags.has("pre-dump");
     let stays = pre_dump || request.options.leave_running;

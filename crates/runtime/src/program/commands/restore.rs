@@ -18,8 +18,9 @@ use super::super::launch::{
     self, Attempt, BUNDLE, CONSOLE_SOCKET, Launched, Mode, NO_PIVOT, PID_FILE, absolute,
 };
 use super::super::record::Record;
+use super::super::resctrl::{self, Group};
 use super::super::store::Locked;
-use super::super::{Context, notify, prepare, sockets, status, time};
+use super::super::{Context, notify, prepare, sockets, status, systemd, time};
 use super::{Command, delete};
 
 pub(crate) const COMMAND: Command = Command {
@@ -55,11 +56,9 @@ const FLAGS: &[Flag] = &[
 ];
 
 const LOG: &str = "restore.log";
+const SIGKILL: i32 = 9;
 
 fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
-    if context.systemd {
-        return Err(Error::unsupported("restore into a unit of systemd's (--systemd-cgroup)"));
-    }
     criu::warn_if_rootless(&context.log);
     if flags.has("no-pivot") {
         context.log.warn("--no-pivot changes nothing here: CRIU changes the root in its own way");
@@ -111,7 +110,8 @@ fn restore(
     for warning in prepare::prepare(&mut bundle.spec, &bundle.path, &rootfs, 0) {
         context.log.warn(&warning);
     }
-    let layout = launch::layout(context, bundle.spec.linux.as_ref())?;
+    let mut systemd = context.systemd.then(systemd::Driver::connect).transpose()?;
+    let layout = launch::layout(context, systemd.as_mut(), bundle.spec.linux.as_ref())?;
     let mut spec = std::mem::take(&mut bundle.spec);
     let id = &flags.positional[0];
     let locked = context.store.create(id)?;
@@ -135,12 +135,22 @@ fn restore(
         None => Ok(()),
     };
     let restored = prepared.and_then(|()| {
-        let (record, plan) = attempt.prepare(&locked, &spec, None)?;
-        Restore { attempt: &attempt, locked: &locked, spec: &spec, plan: &plan }.run(
-            record,
-            options,
-            directories,
-        )
+        let mut scope =
+            systemd.as_mut().map(|driver| driver.plan(&mut spec, id, &layout, &context.log)).transpose()?;
+        let (mut record, plan) = attempt.prepare(&locked, &spec, None)?;
+        record.systemd = scope.as_ref().map(systemd::Scope::kept);
+        let restore = Restore { attempt: &attempt, locked: &locked, spec: &spec, plan: &plan };
+        let restored = restore.run(record, options, directories, scope.as_mut());
+        let cgroup = restored.as_ref().ok().map(|restored| &restored.cgroup);
+        let settled = scope.map_or(Ok(()), |scope| scope.settle(cgroup));
+        let restored = restored?;
+        match settled {
+            Ok(()) => Ok(restored),
+            Err(error) => {
+                restored.end();
+                Err(error)
+            }
+        }
     });
     match restored {
         Ok(Restored { record, pidfd, terminal, cgroup }) => {
@@ -168,12 +178,25 @@ struct Restored {
     cgroup: Cgroup,
 }
 
+impl Restored {
+    /// After something that counts has gone wrong.
+    fn end(self) {
+        let _ = onggi_sys::pidfd::send_signal(self.pidfd.as_fd(), SIGKILL);
+        let _ = self.cgroup.kill();
+        let _ = self.record.systemd.as_ref().map(systemd::Kept::stop);
+        let _ = self.cgroup.remove();
+        launch::forget(self.record.resctrl.as_ref());
+    }
+}
+
 impl Restore<'_> {
-    fn run(&self, record: Record, options: Options, directories: &Directories) -> Result<Restored, Error> {
-        record.external.check()?;
-        if self.spec.linux.as_ref().is_some_and(|linux| linux.intel_rdt.is_some()) {
-            return Err(Error::unsupported("restore into a group of resctrl (linux.intelRdt)"));
-        }
+    fn run(
+        &self,
+        mut record: Record,
+        options: Options,
+        directories: &Directories,
+        scope: Option<&mut systemd::Scope<'_>>,
+    ) -> Result<Restored, Error> {
         let criu = Criu::find(self.attempt.context.criu.as_deref())?;
         criu.require(criu::OLDEST, "its version")?;
         if options.lsm_profile.is_some() || options.lsm_mount_context.is_some() {
@@ -201,26 +224,42 @@ impl Restore<'_> {
         };
         let home = Home::hold()?;
         home.leave(|| exec::make_mount_points(self.plan, &self.attempt.rootfs).map_err(Error::from))?;
-        options.external_mounts = criu::for_restore(self.plan, &self.attempt.rootfs)?;
-        std::fs::create_dir(&root).map_err(|error| Error::io(format!("mkdir {}", root.display()), error))?;
+        let mapped = self.locked.directory.path.join("criu-sources");
+        for directory in [&root, &mapped] {
+            std::fs::create_dir(directory)
+                .map_err(|error| Error::io(format!("mkdir {}", directory.display()), error))?;
+        }
         onggi_sys::fault::point("runtime.restore.prepared");
 
-        let cgroup = self.plan.launch.cgroup.create().map_err(Error::Cgroup)?;
+        let wanted = self.spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
+        let group =
+            wanted.map(|wanted| Group::make(&resctrl::root()?, self.attempt.id, wanted)).transpose()?;
+        record.resctrl.clone_from(&group);
+        let cgroup = self.make_cgroup(scope).inspect_err(|_| launch::forget(group.as_ref()))?;
         let outcome = home
             .leave(|| {
                 exec::mount_root(&self.attempt.rootfs, &root)?;
+                let mapped = exec::mount_mapped_sources(self.plan, &mapped)?;
                 let again = (images.again()?, work.as_ref().map(Directory::again).transpose()?);
                 let streams = !self.plan.launch.terminal;
                 onggi_sys::fault::point("runtime.restore.mounted");
-                Ok((criu.start(streams, &criu::held(&inherited))?, again))
+                let start = || criu.start(streams, &criu::held(&inherited)).map_err(Error::from);
+                // What it restores is born in the group that it was born in itself.
+                let talk = group.as_ref().map_or_else(start, |group| group.start(start)?)?;
+                Ok((talk, again, mapped))
             })
-            .and_then(|(talk, (images, work))| {
+            .and_then(|(talk, (images, work), mapped)| {
+                let rootfs = &self.attempt.rootfs;
+                options.external_mounts = criu::for_restore(self.plan, rootfs, &mapped)?;
+                let mapped = criu::places(rootfs, &mapped)?;
                 options.images_directory = images.number();
                 options.work_directory = work.as_ref().map(Directory::number);
-                self.follow(talk, record, &mut options, &cgroup)
+                self.follow(talk, record, (&mut options, &mapped), &cgroup)
             });
         // Not before: to remove what is mounted on elsewhere takes the mount away there.
-        let _ = std::fs::remove_dir(&root);
+        for directory in [&root, &mapped] {
+            let _ = std::fs::remove_dir(directory);
+        }
         match outcome {
             Ok((record, pidfd, terminal)) => Ok(Restored { record, pidfd, terminal, cgroup }),
             Err(error) => {
@@ -228,17 +267,25 @@ impl Restore<'_> {
                 // Whatever came into it before it failed.
                 let _ = cgroup.kill();
                 let _ = cgroup.remove();
+                launch::forget(group.as_ref());
                 Err(criu::advise(error, &criu, logs.join(LOG)))
             }
         }
     }
 
-    /// From the request to a process that runs.
+    /// Also has systemd make it, if it is to: as it is for a container that is created.
+    fn make_cgroup(&self, scope: Option<&mut systemd::Scope<'_>>) -> Result<Cgroup, Error> {
+        let mut plan = self.plan.launch.cgroup.clone();
+        scope.map_or(Ok(()), |scope| scope.start(self.attempt.id, &mut plan))?;
+        plan.create().map_err(Error::Cgroup)
+    }
+
+    /// From the request to a process that runs. Mounts at the places in `mapped` must show other owners.
     fn follow(
         &self,
         talk: Talk,
         mut record: Record,
-        options: &mut Options,
+        (options, mapped): (&mut Options, &[String]),
         cgroup: &Cgroup,
     ) -> Result<(Record, OwnedFd, Option<OwnedFd>), Error> {
         let log = &self.attempt.context.log;
@@ -252,7 +299,10 @@ impl Restore<'_> {
             log.debug(&format!("notify: {}", notification.stage));
             match notification.stage.as_str() {
                 "setup-namespaces" => self.run_hooks(&record, notification)?,
-                "post-restore" => init = Some(self.remember(&mut record, notification)?),
+                "post-restore" => {
+                    init = Some(self.remember(&mut record, notification)?);
+                    exec::check_mapped_mounts(record.pid, mapped.iter().map(String::as_str))?;
+                }
                 "orphan-pts-master" => terminal = descriptor,
                 _ => {}
             }
@@ -262,7 +312,7 @@ impl Restore<'_> {
         if let (Some(master), Some(console)) = (&terminal, self.attempt.console) {
             let sent = sockets::send(console, "/dev/ptmx", master.as_fd());
             if let Err(error) = sent {
-                let _ = onggi_sys::pidfd::send_signal(init.as_fd(), 9);
+                let _ = onggi_sys::pidfd::send_signal(init.as_fd(), SIGKILL);
                 return Err(error);
             }
             terminal = None;

@@ -4,11 +4,10 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use onggi_runtime::plan::{CgroupView, Mount, Plan, Source, Step};
+use onggi_runtime::plan::{CgroupView, Plan, Source, Step};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use serde::{Deserialize, Serialize};
 
-use super::super::error::Error as ProgramError;
 use super::error::Error;
 
 /// What covers a masked file, and so the name of all such mounts.
@@ -21,35 +20,16 @@ pub(crate) struct External {
     pub(crate) mounts: Vec<String>,
     /// Covered, if they are files.
     pub(crate) masked: Vec<String>,
-    /// A mount that shows other owners, if there is one: CRIU would mount it again without.
-    #[serde(default)]
-    pub(crate) id_mapped: Option<String>,
 }
 
 impl External {
     pub(crate) fn of(plan: &Plan) -> External {
-        let id_mapped = plan.steps.iter().find_map(|step| match step {
-            Step::Mount(Mount { destination, source: Source::Bind { ids: Some(_), .. }, .. }) => {
-                Some(destination.clone())
-            }
-            _ => None,
-        });
         let masked = plan.steps.iter().filter_map(|step| match step {
             Step::MaskPaths { paths, .. } => Some(paths.clone()),
             _ => None,
         });
         let mounts = sources(plan).into_iter().map(|(destination, _)| destination).collect();
-        External { mounts, masked: masked.flatten().collect(), id_mapped }
-    }
-
-    /// That CRIU can make again what there is.
-    pub(crate) fn check(&self) -> Result<(), ProgramError> {
-        match &self.id_mapped {
-            Some(destination) => Err(ProgramError::unsupported(format!(
-                "checkpoint or restore of a container with an id-mapped mount ({destination})"
-            ))),
-            None => Ok(()),
-        }
+        External { mounts, masked: masked.flatten().collect() }
     }
 }
 
@@ -99,15 +79,27 @@ pub(crate) fn for_dump(
     Ok(mounts.chain(masked.map(|path| (path.clone(), MASK.to_owned()))).collect())
 }
 
-/// What stands for the names of a dump of this configuration.
-pub(crate) fn for_restore(plan: &Plan, rootfs: &Path) -> Result<Vec<(String, String)>, Error> {
+/// What stands for the names of a dump of this configuration; by its destination `instead` of what the plan says.
+pub(crate) fn for_restore(
+    plan: &Plan,
+    rootfs: &Path,
+    instead: &[(String, PathBuf)],
+) -> Result<Vec<(String, String)>, Error> {
     let root = open_directory(rootfs)?;
     let mounts = sources(plan).into_iter().map(|(destination, source)| {
+        let other = instead.iter().find(|(place, _)| *place == destination);
+        let source = other.map_or(source.as_path(), |(_, path)| path);
         (resolve(&root, rootfs, &destination), source.to_string_lossy().into_owned())
     });
     let mask = [(MASK.to_owned(), MASK.to_owned())];
     let is_masked = !External::of(plan).masked.is_empty();
     Ok(mounts.chain(mask.into_iter().filter(|_| is_masked)).collect())
+}
+
+/// Where in its tree a container sees these.
+pub(crate) fn places(rootfs: &Path, destinations: &[(String, PathBuf)]) -> Result<Vec<String>, Error> {
+    let root = open_directory(rootfs)?;
+    Ok(destinations.iter().map(|(destination, _)| resolve(&root, rootfs, destination)).collect())
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
@@ -190,7 +182,7 @@ mod tests {
         std::fs::create_dir(directory.path().join("directory")).unwrap();
         std::fs::write(directory.path().join("file"), "").unwrap();
         let masked = ["/directory", "/file", "/none"].map(str::to_owned).to_vec();
-        let external = External { mounts: vec!["/data".to_owned()], masked, id_mapped: None };
+        let external = External { mounts: vec!["/data".to_owned()], masked };
         let names = for_dump(&external, directory.path(), directory.path()).unwrap();
         let expected = [("/data", "/data"), ("/file", "/dev/null")];
         assert_eq!(names, expected.map(|(key, name)| (key.to_owned(), name.to_owned())));

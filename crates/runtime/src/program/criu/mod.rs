@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::OFlags;
 
 pub(crate) use error::Error;
-pub(crate) use external::{External, for_dump, for_restore};
+pub(crate) use external::{External, for_dump, for_restore, places};
 pub(crate) use images::Directory;
 pub(crate) use message::{Feature, Inherited, Kind, Notification, Options, request};
 pub(crate) use namespaces::{external_namespaces, follow_time, held, inherit, joined};
