@@ -1,6 +1,6 @@
 //! The OCI runtime as a library: a pure planner, and an executor with one small file for each kind of step.
 //!
-//! [`plan::container`] turns a specification into typed steps; [`encode`] puts them into a sealed memory file; and
+//! [`plan::container`] turns a specification into typed steps; [`encode`] puts them into a sealed memory file for another process; and
 //! [`exec::start`], called from a single-threaded process that becomes the parent, starts a child that carries them out. It
 //! knows nothing of images, names, logs or networks.
 

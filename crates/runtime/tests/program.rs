@@ -114,6 +114,28 @@ fn a_run_is_as_its_program() {
     bundle.fails("state {}", 1, "container does not exist");
 }
 
+/// CVE-2019-5736: by `onggi_sys::entry`, of which the slow way, which comes later, would cover up a failure.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn its_program_is_executed_from_a_read_only_mount_before_its_beginning() {
+    use std::os::unix::fs::FileExt;
+    const AT_EXECFN: u64 = 31;
+    let bundle = Bundle::new("true");
+    bundle.create();
+    let state: Value = serde_json::from_str(&bundle.ok("state {}")).unwrap();
+    let of_it = |file: &str| format!("/proc/{}/{file}", state["pid"]);
+    let flags = rustix::fs::statvfs(of_it("exe")).unwrap().f_flag;
+    assert!(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    let auxiliary = std::fs::read(of_it("auxv")).unwrap();
+    let numbers: Vec<u64> =
+        auxiliary.chunks_exact(8).map(|bytes| u64::from_ne_bytes(bytes.try_into().unwrap())).collect();
+    let address = numbers.chunks_exact(2).find(|pair| pair[0] == AT_EXECFN).unwrap()[1];
+    // What was executed, as the kernel says it for execveat(2) alone.
+    let mut start = [0; 8];
+    std::fs::File::open(of_it("mem")).unwrap().read_exact_at(&mut start, address).unwrap();
+    assert_eq!(std::str::from_utf8(&start), Ok("/dev/fd/"));
+}
+
 /// The scheduler's policy is field 41 of proc_pid_stat(5).
 const PLACE: &str = "cut -d' ' -f41 /proc/self/stat; grep Cpus_allowed_list /proc/self/status; \
                      head -n 1 /proc/self/numa_maps | cut -d' ' -f2";

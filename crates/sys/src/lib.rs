@@ -8,6 +8,8 @@ pub mod apart;
 pub mod bpf;
 pub mod clone;
 pub mod descriptor;
+#[cfg(target_arch = "x86_64")]
+pub mod entry;
 pub mod fault;
 pub mod interface;
 pub mod kernel_file;

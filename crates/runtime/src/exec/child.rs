@@ -3,6 +3,7 @@
 //! It begins as a copy of its parent. It reads its own part of the plan, reports the first failure and ends; it never returns to the
 //! parent's code.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
@@ -25,7 +26,7 @@ use super::report::{Failure, write_failure, write_hooks, write_listener, write_r
 use super::root::{Root, Target};
 use super::user::{self, Resolved};
 use super::{
-    cgroups, copy, credentials, devices, hooks, host, init, labels, masks, mount, namespaces, outside,
+    Part, cgroups, copy, credentials, devices, hooks, host, init, labels, masks, mount, namespaces, outside,
     scheduling, session, swap, terminal,
 };
 use crate::plan::{Capabilities, Step};
@@ -62,7 +63,7 @@ pub(super) struct Child<'a> {
     preserved: u32,
     /// The container's side.
     pub(super) terminal: Option<OwnedFd>,
-    pub(super) filter: Vec<u8>,
+    pub(super) filter: Cow<'a, [u8]>,
     pub(super) no_new_privileges: bool,
     pub(super) capabilities: Capabilities,
     root: Option<Root>,
@@ -75,7 +76,7 @@ pub(super) struct Child<'a> {
 /// What the parent hands down.
 #[derive(Debug)]
 pub(super) struct Inheritance<'a> {
-    pub(super) plan: BorrowedFd<'a>,
+    pub(super) plan: Part<'a>,
     pub(super) cgroup: &'a Cgroup,
     pub(super) streams: Streams,
     pub(super) terminal_socket: Option<OwnedFd>,
@@ -161,14 +162,14 @@ impl Report {
     }
 }
 
-fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Child<'a>, Vec<Step>)> {
+fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Child<'a>, Cow<'a, [Step]>)> {
     report.file = Some(inheritance.report.into());
     guard(inheritance.preserved)?;
     reset_signals();
     // Modes are what the plan says; the program's own umask comes with its credentials.
     rustix::process::umask(rustix::fs::Mode::empty());
-    let steps = crate::decode_steps(inheritance.plan).doing(|| "read the plan")?;
-    let filter = crate::decode_filter(inheritance.plan).doing(|| "read the plan")?;
+    let steps = inheritance.plan.steps().doing(|| "read the plan")?;
+    let filter = inheritance.plan.filter().doing(|| "read the plan")?;
     let (procfs, leash) = match inheritance.born_through {
         Some(BornThrough { procfs, leash }) => (procfs, Some(leash)),
         None => (Procfs::open().doing(|| "open /proc")?, None),

@@ -24,7 +24,7 @@ use super::outside::{self, Attended};
 use super::problem::{Doing, Outcome, Problem};
 use super::procfs::Procfs;
 use super::report::{Failure, read_report, write_failure};
-use super::{Running, StartError, Stdio, scheduling, swap, terminal};
+use super::{Part, Running, StartError, Stdio, scheduling, swap, terminal};
 use crate::VERSION;
 use crate::plan::Launch;
 
@@ -42,11 +42,11 @@ const WITHOUT_BOUND: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// How long something that was killed may take to be gone.
 const DYING: Duration = Duration::from_millis(200);
 
-/// Makes the cgroup and starts the child, which reads its steps from `plan`. If this fails, nothing is left.
+/// Makes the cgroup and starts the child, which has its steps from `plan`. If this fails, nothing is left.
 ///
 /// # Errors
 /// [`StartError`]; what fails later, in the child, comes by [`Running::report`].
-pub fn start(launch: &Launch, plan: BorrowedFd<'_>, stdio: Stdio) -> Result<Running, StartError> {
+pub fn start<'a>(launch: &Launch, plan: impl Into<Part<'a>>, stdio: Stdio) -> Result<Running, StartError> {
     check(launch, &stdio)?;
     check_kernel(launch)?;
     let cgroup = match launch.cgroup.create() {
@@ -66,7 +66,7 @@ pub fn start(launch: &Launch, plan: BorrowedFd<'_>, stdio: Stdio) -> Result<Runn
             return Err(StartError::Cgroup(error));
         }
     };
-    match start_in(launch, plan, stdio, &cgroup) {
+    match start_in(launch, plan.into(), stdio, &cgroup) {
         Ok(Started { pid, pidfd, terminal, network, listener, report }) => {
             Ok(Running { pid, pidfd, terminal, network, listener, report, cgroup })
         }
@@ -83,12 +83,13 @@ pub fn start(launch: &Launch, plan: BorrowedFd<'_>, stdio: Stdio) -> Result<Runn
 ///
 /// # Errors
 /// As [`start`].
-pub fn join(
+pub fn join<'a>(
     target: BorrowedFd<'_>,
     launch: &Launch,
-    plan: BorrowedFd<'_>,
+    plan: impl Into<Part<'a>>,
     stdio: Stdio,
 ) -> Result<Running, StartError> {
+    let plan = plan.into();
     check(launch, &stdio)?;
     let cgroup = launch.cgroup.open().and_then(|cgroup| cgroup.below(&launch.subgroups));
     let cgroup = cgroup.map_err(StartError::Cgroup)?;
@@ -200,12 +201,7 @@ fn is_older(release: &str, version: (u32, u32)) -> bool {
     }
 }
 
-fn start_in(
-    launch: &Launch,
-    plan: BorrowedFd<'_>,
-    stdio: Stdio,
-    cgroup: &Cgroup,
-) -> Result<Started, StartError> {
+fn start_in(launch: &Launch, plan: Part<'_>, stdio: Stdio, cgroup: &Cgroup) -> Result<Started, StartError> {
     let new = |kind: NamespaceKind| {
         launch.namespaces.iter().any(|namespace| namespace.kind == kind && namespace.path.is_none())
     };
@@ -269,7 +265,7 @@ fn start_in(
 /// intermediate, by which it is found.
 fn start_through(
     launch: &Launch,
-    plan: BorrowedFd<'_>,
+    plan: Part<'_>,
     stdio: Stdio,
     cgroup: &Cgroup,
     entry: &Entry<'_>,
@@ -319,7 +315,7 @@ fn intermediate(
     ends: Ends,
     socket: &OwnedFd,
     launch: &Launch,
-    plan: BorrowedFd<'_>,
+    plan: Part<'_>,
     cgroup: &Cgroup,
     entry: &Entry<'_>,
 ) -> ! {
@@ -416,11 +412,7 @@ impl Ends {
     }
 
     /// The ends of a child, and what else it works with.
-    fn needed<'a>(
-        &'a self,
-        plan: BorrowedFd<'a>,
-        cgroup: &'a Cgroup,
-    ) -> impl Iterator<Item = BorrowedFd<'a>> {
+    fn needed<'a>(&'a self, plan: Part<'a>, cgroup: &'a Cgroup) -> impl Iterator<Item = BorrowedFd<'a>> {
         let files: &[OwnedFd] = match &self.streams {
             Streams::Files(files) => files,
             Streams::Terminal | Streams::Taken => &[],
@@ -435,14 +427,14 @@ impl Ends {
             .flat_map(|(one, other)| [one, other]);
         let reports = [&self.report_in, &self.report_out];
         let own = files.iter().chain(terminal).chain(reports).chain(&self.gate).map(AsFd::as_fd);
-        own.chain([plan]).chain(cgroup.descriptors())
+        own.chain(plan.descriptor()).chain(cgroup.descriptors())
     }
 
     /// In the child: keeps its own ends.
     fn inheritance<'a>(
         self,
         launch: &Launch,
-        plan: BorrowedFd<'a>,
+        plan: Part<'a>,
         cgroup: &'a Cgroup,
         joins: bool,
         born_through: Option<BornThrough<'a>>,
@@ -470,7 +462,7 @@ impl Ends {
     fn attended(
         mut self,
         launch: &Launch,
-        plan: BorrowedFd<'_>,
+        plan: Part<'_>,
         cgroup: &Cgroup,
         born_in_v2: bool,
         pid: i32,

@@ -27,6 +27,7 @@ mod mount;
 mod namespaces;
 mod outside;
 mod overlay;
+mod part;
 mod problem;
 mod procfs;
 mod program;
@@ -44,6 +45,7 @@ mod view;
 
 pub use hooks::run as run_hooks;
 pub use launch::{Connected, Terminal, join, start};
+pub use part::Part;
 pub use report::{Failure, Report, Request, parse_report, read_report, read_report_with_requests};
 pub use restore::{Home, check_mapped_mounts, make_mount_points, mount_mapped_sources, mount_root};
 pub use view::{Bind, View, view};

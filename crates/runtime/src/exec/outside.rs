@@ -18,7 +18,7 @@ use onggi_sys::process::{limit_of, set_limit_of};
 
 use super::problem::{Doing, Outcome, Problem};
 use super::procfs::Procfs;
-use super::{child, ids, sources};
+use super::{Part, child, ids, sources};
 use crate::plan::{Launch, UserNamespace};
 
 /// The process that is attended to.
@@ -33,12 +33,7 @@ pub(super) struct Attended<'a> {
 }
 
 /// Everything between the birth of the child and its mounts. That the child has ended is no error: its report tells why.
-pub(super) fn attend(
-    launch: &Launch,
-    plan: BorrowedFd<'_>,
-    cgroup: &Cgroup,
-    attended: &Attended<'_>,
-) -> Outcome {
+pub(super) fn attend(launch: &Launch, plan: Part<'_>, cgroup: &Cgroup, attended: &Attended<'_>) -> Outcome {
     if let Some(user) = &launch.user {
         if !hear(attended.socket) {
             return Ok(());
@@ -130,12 +125,12 @@ fn give(procfs: &Procfs, attended: &Attended<'_>) -> Outcome {
 }
 
 /// Lasts until the child needs no more sources, or has ended.
-fn serve(plan: BorrowedFd<'_>, attended: &Attended<'_>) -> Outcome {
+fn serve(plan: Part<'_>, attended: &Attended<'_>) -> Outcome {
     match clone3(&Clone::default()).doing(|| "clone3")? {
         Forked::Child => {
-            let needed = [plan, attended.pidfd, attended.socket.as_fd()];
+            let needed = [attended.pidfd, attended.socket.as_fd()].into_iter().chain(plan.descriptor());
             // If it fails, the child hears nothing more, and says so.
-            let served = child::let_go(0, needed.into_iter())
+            let served = child::let_go(0, needed)
                 .and_then(|()| child::guard(0))
                 .and_then(|()| sources::serve(plan, attended));
             exit_now(i32::from(served.is_err()))

@@ -21,6 +21,7 @@ use onggi_sys::namespace::setns;
 use super::ids;
 use super::namespaces::flag;
 use super::outside::Attended;
+use super::part::Part;
 use super::problem::{Doing, Outcome, Problem};
 use super::procfs::Procfs;
 use super::tree::copy_of;
@@ -32,9 +33,9 @@ const ID_MAPPED: u64 = 0x10_0000;
 const LONGEST_ANSWER: usize = 512;
 
 /// In a process of its own: answers until the child hangs up.
-pub(super) fn serve(plan: BorrowedFd<'_>, attended: &Attended<'_>) -> Outcome {
+pub(super) fn serve(plan: Part<'_>, attended: &Attended<'_>) -> Outcome {
     let procfs = Procfs::open().doing(|| "open /proc")?;
-    let steps = crate::decode_steps(plan).doing(|| "read the plan")?;
+    let steps = plan.steps().doing(|| "read the plan")?;
     let mut is_inside = false;
     let mut served = vec![false; steps.len()];
     let mut namespaces = Namespaces { procfs: &procfs, container: attended.pid, made: Vec::new() };

@@ -174,11 +174,6 @@ pub(crate) struct Attempt<'a> {
     pub(crate) console: Option<&'a str>,
 }
 
-/// The parent's part of a plan that is written: without the steps, which the child reads.
-fn alone(plan: Plan) -> plan::Launch {
-    plan.launch
-}
-
 type Started = (Record, OwnedFd, Option<OwnedFd>, Cgroup);
 
 impl Attempt<'_> {
@@ -199,8 +194,7 @@ impl Attempt<'_> {
         record.systemd = scope.as_ref().map(systemd::Scope::kept);
         tell_of_filter(self.context, &plan);
         self.context.log.debug("nsexec container setup");
-        let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
-        let mut launch = alone(plan);
+        let Plan { mut launch, steps, filter } = plan;
         let stdio = stdio(spec.process.as_ref())?;
         onggi_sys::fault::point("runtime.create.planned");
         let wanted = spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
@@ -211,7 +205,8 @@ impl Attempt<'_> {
             // The child would have what parsing and planning have left in its memory as well, and copy what it writes over.
             onggi_sys::memory::trim();
             onggi_sys::memory::release_stack();
-            exec::start(&launch, file.as_fd(), stdio).map_err(Error::Start)
+            let part = exec::Part::Memory { steps: &steps, filter: &filter };
+            exec::start(&launch, part, stdio).map_err(Error::Start)
         };
         let running = match &group {
             Some(group) => group.start(start).and_then(|started| started),

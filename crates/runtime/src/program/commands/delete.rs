@@ -64,18 +64,9 @@ pub(crate) fn ended(context: &Context, record: &Record) -> Result<(), Error> {
 }
 
 pub(crate) fn clear(context: &Context, locked: Locked, record: &Record) -> Result<(), Error> {
-    match record.cgroup() {
-        // A unit is stopped by who has it, empty or not.
-        _ if record.systemd.is_none() && record.cgroup.remove_if_empty() => {}
-        Ok(cgroup) => {
-            // What a container without pids of its own, or an exec, has left behind.
-            cgroup.kill().map_err(Error::Cgroup)?;
-            record.systemd.as_ref().map_or(Ok(()), Kept::stop)?;
-            cgroup.remove().map_err(Error::Cgroup)?;
-        }
-        // systemd has removed an empty one; a unit that has failed it still remembers.
-        Err(onggi_cgroup::Error::Missing { .. }) => record.systemd.as_ref().map_or(Ok(()), Kept::stop)?,
-        Err(error) => return Err(Error::Cgroup(error)),
+    // A unit is stopped by who has it, empty or not.
+    if record.systemd.is_some() || !record.cgroup.remove_if_empty() {
+        end_cgroup(record)?;
     }
     record.resctrl.as_ref().map_or(Ok(()), Group::remove)?;
     onggi_sys::fault::point("runtime.delete.cleared");
@@ -86,6 +77,20 @@ pub(crate) fn clear(context: &Context, locked: Locked, record: &Record) -> Resul
         context.log.warn(&problem);
     }
     Ok(())
+}
+
+fn end_cgroup(record: &Record) -> Result<(), Error> {
+    match record.cgroup() {
+        Ok(cgroup) => {
+            // What a container without pids of its own, or an exec, has left behind.
+            cgroup.kill().map_err(Error::Cgroup)?;
+            record.systemd.as_ref().map_or(Ok(()), Kept::stop)?;
+            cgroup.remove().map_err(Error::Cgroup)
+        }
+        // systemd has removed an empty one; a unit that has failed it still remembers.
+        Err(onggi_cgroup::Error::Missing { .. }) => record.systemd.as_ref().map_or(Ok(()), Kept::stop),
+        Err(error) => Err(Error::Cgroup(error)),
+    }
 }
 
 fn kill(record: &Record) -> Result<(), Error> {

@@ -97,7 +97,6 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     };
     let plan = plan(&directory, &record, &process, bundle)?;
     context.log.debug_all(|| plan.steps.iter().map(plan::Step::explain).collect());
-    let file = onggi_runtime::encode(&plan).map_err(|error| Error::io("write the plan", error))?;
     let foreground = if detached { None } else { Some(Foreground::prepare(false)?) };
     let first = status::pidfd(&record)?;
     let starting = "unable to start container process";
@@ -106,7 +105,7 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     context.log.debug("nsexec container setup");
     let attempt = |wanted: &plan::Launch| {
         let stdio = launch::stdio(Some(&process))?;
-        let join = || exec::join(first.as_fd(), wanted, file.as_fd(), stdio);
+        let join = || exec::join(first.as_fd(), wanted, &plan, stdio);
         match &record.resctrl {
             Some(group) => group.start(join),
             None => Ok(join()),
