@@ -617,6 +617,32 @@ fn a_container_in_the_hosts_mount_namespace_leaves_no_mount() {
     bundle.kill();
 }
 
+#[test]
+fn what_engines_ask_is_answered_as_runc_does() {
+    let mut bundle = Bundle::new("exec sleep 1000");
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    let options = ["sync", "dirsync", "lazytime", "nomand"];
+    mounts.push(json!({ "destination": "/t", "type": "tmpfs", "source": "t", "options": options }));
+    // That of the state, not that of the bundle.
+    bundle.config["ociVersion"] = json!("1.0.2");
+    bundle.quietly(&["run", "-d", &bundle.id]);
+    let state: Value = serde_json::from_str(&bundle.ok("state {}")).unwrap();
+    let listed: Value = serde_json::from_str(&bundle.ok("list -f json")).unwrap();
+    assert_eq!((&state["ociVersion"], &listed[0]["ociVersion"]), (&json!("1.3.0"), &json!("1.3.0")));
+    let mounted = bundle.ok("exec {} grep /t /proc/self/mountinfo");
+    assert!(mounted.contains("- tmpfs t rw,sync,dirsync,lazytime"), "{mounted}");
+
+    let features: Value = serde_json::from_str(&bundle.ok("features")).unwrap();
+    assert_eq!(
+        features["potentiallyUnsafeConfigAnnotations"],
+        json!(["org.systemd.property.", "org.criu.config"])
+    );
+    let known = features["mountOptions"].as_array().unwrap();
+    assert!(known.iter().map(Value::as_str).is_sorted(), "{known:?}");
+    assert!(options.iter().all(|&option| known.contains(&json!(option))), "{known:?}");
+    bundle.kill();
+}
+
 /// A process in a mount namespace of its own, which ends with the test.
 struct Elsewhere(std::process::Child);
 

@@ -32,6 +32,16 @@ const FOREIGN: [&str; 16] = [
     "SCMP_ARCH_S390X",
 ];
 
+const ALL: [Arch; 5] = [Arch::X86_64, Arch::X86, Arch::X32, Arch::Aarch64, Arch::Arm];
+
+/// Every architecture that a profile may name, in order; of one that is not of our family nothing comes into a program.
+#[must_use]
+pub fn architecture_names() -> Vec<&'static str> {
+    let mut names: Vec<_> = ALL.into_iter().map(Arch::scmp_name).chain(FOREIGN).collect();
+    names.sort_unstable();
+    names
+}
+
 /// Set in every number of an x32 call.
 pub(crate) const X32_BIT: u32 = 1 << 30;
 
@@ -116,8 +126,6 @@ impl Arch {
 mod tests {
     use super::*;
 
-    const ALL: [Arch; 5] = [Arch::X86_64, Arch::X86, Arch::X32, Arch::Aarch64, Arch::Arm];
-
     #[test]
     fn tables_are_sorted_and_have_known_numbers() {
         for arch in ALL {
@@ -128,6 +136,7 @@ mod tests {
         assert_eq!(Arch::Arm.number("cacheflush"), Some(ARM_PRIVATE + 2));
         assert_eq!(Arch::Aarch64.number("open"), None);
         assert_eq!(ALL.map(|arch| Arch::parse(arch.scmp_name())), ALL.map(|arch| Ok(Some(arch))));
+        assert!(architecture_names().into_iter().all(|name| Arch::parse(name).is_ok()));
     }
 
     /// The generator's check: what this machine's headers say is in the tables.

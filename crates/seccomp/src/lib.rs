@@ -18,7 +18,7 @@ mod profile;
 mod program;
 mod tables;
 
-pub use arch::Arch;
+pub use arch::{Arch, architecture_names};
 pub use compile::compile;
 pub use default::{DEFAULT_FLAGS, default_profile, default_program};
 pub use error::Error;

@@ -33,20 +33,27 @@ const COVERABLE_BELOW_PROC: [&str; 10] = [
     "/proc/sys/crypto/fips_enabled",
 ];
 
-/// The options that mean the same for every kind of mount; any other goes to the file system.
+/// The options that mean the same for every kind of mount or, as `sync`, for every new file system (the kernel's `vfs_parse_sb_flag`). Any other goes
+/// to the file system.
 pub const OPTIONS: &[&str] = &[
+    "async",
     "atime",
     "bind",
     "defaults",
     "dev",
     "diratime",
+    "dirsync",
     "exec",
     "idmap",
+    "lazytime",
     "loud",
+    "mand",
     "noatime",
     "nodev",
     "nodiratime",
     "noexec",
+    "nolazytime",
+    "nomand",
     "norelatime",
     "nostrictatime",
     "nosuid",
@@ -59,6 +66,7 @@ pub const OPTIONS: &[&str] = &[
     "relatime",
     "remount",
     "rexec",
+    "ridmap",
     "rnoatime",
     "rnodev",
     "rnodiratime",
@@ -67,7 +75,6 @@ pub const OPTIONS: &[&str] = &[
     "rnostrictatime",
     "rnosuid",
     "rnosymfollow",
-    "ridmap",
     "ro",
     "rprivate",
     "rrelatime",
@@ -86,6 +93,7 @@ pub const OPTIONS: &[&str] = &[
     "strictatime",
     "suid",
     "symfollow",
+    "sync",
     "tmpcopyup",
     "unbindable",
 ];

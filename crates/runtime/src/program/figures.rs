@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use onggi_cgroup::{CPUSET, Counter, Details, DeviceIo, Pressure, Stats, Waits};
 use serde_json::{Map, Value, json};
 
-/// `details` has the limits beside what is used, `stats` the rest.
-pub(crate) fn of(stats: &Stats, details: &Details) -> Value {
+/// `details` has the limits beside what is used, `resctrl` is [`super::resctrl::figures`], `stats` the rest.
+pub(crate) fn of(stats: &Stats, details: &Details, resctrl: Value) -> Value {
     json!({
         "cpu": cpu(stats, details),
         "cpuset": cpuset(&details.cpuset),
@@ -23,7 +23,7 @@ pub(crate) fn of(stats: &Stats, details: &Details) -> Value {
             details.io_pressure,
         ),
         "hugetlb": details.huge_pages.iter().map(|(size, pages)| (size.clone(), huge_pages(pages))).collect::<Map<_, _>>(),
-        "intel_rdt": {},
+        "intel_rdt": resctrl,
         // Of interfaces that a network of runc's own would have made; there are none for bundles.
         "network_interfaces": null,
     })
@@ -176,6 +176,6 @@ mod tests {
             r#""ioServicedRecursive":[{"major":8,"op":"Read","value":1},{"major":8,"op":"Write"}]},"#,
             r#""hugetlb":{"2MB":{"failcnt":0}},"intel_rdt":{},"network_interfaces":null}"#,
         ];
-        assert_eq!(of(&stats, &details).to_string(), expected.concat());
+        assert_eq!(of(&stats, &details, json!({})).to_string(), expected.concat());
     }
 }

@@ -252,7 +252,8 @@ impl Attempt<'_> {
         Ok(Record {
             version: record::VERSION,
             id: self.id.to_owned(),
-            oci_version: spec.oci_version.clone(),
+            // That of the state that is told, as with runc; not the bundle's.
+            oci_version: oci::VERSION.to_owned(),
             pid: 0,
             start_time: 0,
             created: time::now_nanoseconds(),

@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 
+mod figures;
+
+pub(crate) use figures::figures;
+
 const USUAL: &str = "/sys/fs/resctrl";
 /// `RDTGROUP_SUPER_MAGIC`
 const MAGIC: u64 = 0x765_5821;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::arguments::{Flag, Parsed};
 use super::super::error::Error;
 use super::super::status::{self, Status};
-use super::super::{Context, figures, print};
+use super::super::{Context, figures, print, resctrl};
 use super::Command;
 
 pub(crate) const COMMAND: Command = Command {
@@ -47,7 +47,8 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     };
     let stats = || {
         let stats = cgroup.stats().map_err(Error::Cgroup)?;
-        Ok::<_, Error>(figures::of(&stats, &cgroup.details().map_err(Error::Cgroup)?))
+        let details = cgroup.details().map_err(Error::Cgroup)?;
+        Ok::<_, Error>(figures::of(&stats, &details, resctrl::figures(record.resctrl.as_ref())?))
     };
     if flags.has("stats") {
         tell("stats", Some(stats()?));

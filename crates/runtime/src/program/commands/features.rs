@@ -58,7 +58,7 @@ fn run(_: &Context, _: &Parsed) -> Result<u8, Error> {
                     "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP"],
                 "operators": ["SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT",
                     "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"],
-                "archs": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"],
+                "archs": onggi_seccomp::architecture_names(),
                 "knownFlags": known,
                 "supportedFlags": supported,
             },
@@ -78,6 +78,9 @@ fn run(_: &Context, _: &Parsed) -> Result<u8, Error> {
             "org.onggi.host.selinux": has("/sys/fs/selinux/enforce"),
             "org.onggi.host.intelRdt": has("/sys/fs/resctrl/info"),
         },
+        // What a bundle from somewhere else must not decide: properties of systemd's unit, and what CRIU does as root. `bundle`, which runc
+        // has as well, means nothing here.
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", "org.criu.config"],
     });
     let text = serde_json::to_string_pretty(&answer)
         .map_err(|source| Error::Json { path: "the answer".to_owned(), source })?;
