@@ -202,6 +202,40 @@ fn prune_removes_what_nobody_uses_and_says_what() {
 }
 
 #[test]
+fn a_collection_takes_nothing_of_another_s() {
+    let onggi = busybox();
+    let other = archive(&onggi, "pod:1").display().to_string();
+    let kubernetes =
+        |arguments: &[&str]| onggi.command(arguments).env("ONGGI_STORE_OWNER", "kubernetes").output();
+    kubernetes(&["load", "-q", "-i", &other]).code(0);
+    let list = ["images", "--format", "{{.Repository}} {{.Owner}}"];
+    assert_eq!(onggi.ok(list), "busybox person\npod kubernetes");
+    assert_eq!(onggi.ok(["images", "-q", "--filter", "owner=kubernetes"]).lines().count(), 1);
+    kubernetes(&["rmi", "-f", "busybox"])
+        .code(1)
+        .says("busybox:latest is person's, and is not removed for kubernetes");
+    assert!(!kubernetes(&["image", "prune", "-af"]).code(0).stdout.contains("busybox"));
+    assert_eq!(onggi.ok(list), "busybox person");
+
+    kubernetes(&["load", "-q", "-i", &other]).code(0);
+    onggi.ok(["tag", "pod:1", "mine:1"]);
+    // What both have named stays for both.
+    for words in [
+        ["image", "prune", "-af", "--filter", "owner=kubernetes"],
+        ["image", "prune", "-af", "--filter", "owner=person"],
+    ] {
+        onggi.ok(words);
+        assert_eq!(onggi.ok(["images", "-q", "mine"]).lines().count(), 1);
+        assert_eq!(onggi.ok(["images", "-q", "pod"]).lines().count(), 1);
+    }
+    assert_eq!(onggi.ok(["images", "-q", "busybox"]), "");
+    onggi.ok(["rmi", "mine:1"]);
+    onggi.ok(["image", "prune", "-af", "--filter", "owner=kubernetes"]);
+    assert_eq!(onggi.ok(["images", "-aq"]), "");
+    onggi.command(["images"]).env("ONGGI_STORE_OWNER", "A b").output().code(1).says("store.owner");
+}
+
+#[test]
 fn df_measures_what_prune_would_free() {
     let onggi = busybox();
     let field = |kind: &str, field: &str| {

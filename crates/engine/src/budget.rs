@@ -2,7 +2,8 @@
 //!
 //! It is looked at when an image has come, by a pull, a load or an import, and never else: nothing goes while nobody adds anything. What
 //! goes is what comes back by a pull: an image that no container uses and each of whose names is the one that a registry knows it by; and
-//! before those, one without any name. What was loaded, imported or given a name here stays, and so does the one that has just come.
+//! before those, one without any name. What was loaded, imported or given a name here stays, and so do what somebody else has a part in and the one that has
+//! just come.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -66,7 +67,10 @@ impl Engine {
         let containers = self.list(&ListOptions { all: true, ..ListOptions::default() })?;
         let used: BTreeSet<String> = containers.into_iter().map(|container| container.image_id).collect();
         let candidates = self.store.images()?.into_iter().map(|image| Candidate {
-            free: image.comes_back && !used.contains(&image.id.to_string()) && !came.contains(&image.id),
+            free: image.comes_back
+                && image.belongs_to(self.store.owner())
+                && !used.contains(&image.id.to_string())
+                && !came.contains(&image.id),
             last_used: image.last_used,
             id: image.id,
             names: image.names,

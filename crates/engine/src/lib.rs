@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use onggi_error::{Diagnose as _, Kind};
 use onggi_settings::{Layers, Settings, run_root};
-use onggi_store::{Image, LayerForm, Store};
+use onggi_store::{Image, LayerForm, Owner, Store};
 
 mod attach;
 mod budget;
@@ -126,6 +126,10 @@ impl Engine {
     /// # Errors
     /// The roots cannot be made or were written by a newer Onggi; the user's namespace cannot be entered.
     pub fn open(settings: Settings) -> Result<Engine, Error> {
+        let owner: Owner = settings
+            .store_owner
+            .parse()
+            .map_err(|problem| Error::Invalid { what: format!("store.owner: {problem}") })?;
         let paths = paths::Paths { data: settings.root.clone(), run: settings.run_root.clone() };
         let is_root = rustix::process::geteuid().is_root();
         refuse_other_run_root(&paths)?;
@@ -148,7 +152,7 @@ impl Engine {
         // On a full disk nobody can start anything either.
         let _ = run_root::remember(&paths.data, &paths.run);
         let (keep_blobs, layer_limit) = (settings.keep_blobs, settings.layer_limit);
-        let store = store.unpacking_by(settings.unpack_program.clone());
+        let store = store.unpacking_by(settings.unpack_program.clone()).owned_by(owner);
         Ok(Engine {
             settings: Arc::new(settings),
             paths,

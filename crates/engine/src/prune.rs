@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use onggi_error::{Diagnose, Kind};
-use onggi_store::Removed;
+use onggi_store::{Owner, Removed};
 
 use crate::Engine;
 use crate::error::Error;
@@ -24,6 +24,8 @@ pub struct PruneOptions {
     pub labels: Vec<String>,
     /// Which it must not have: none of them.
     pub without_labels: Vec<String>,
+    /// Images: for whom; none is for whoever the store gives names for, a person as a rule. What somebody else has a part in stays.
+    pub owner: Option<Owner>,
 }
 
 impl PruneOptions {
@@ -76,7 +78,7 @@ impl Engine {
         Ok(pruned)
     }
 
-    /// Removes the images that no container uses: those without a name, or `all`.
+    /// Removes the images that no container uses and that nobody else has a part in: those without a name, or `all`.
     ///
     /// # Errors
     /// What could not be removed.
@@ -86,9 +88,10 @@ impl Engine {
         let used: BTreeSet<String> = containers.into_iter().map(|container| container.image_id).collect();
         let mut pruned = Pruned::nothing();
         for image in self.store.images()? {
-            let labels = image.labels.into_iter().collect();
+            let labels = image.labels.iter().cloned().collect();
             // One that is used keeps all its names.
-            if used.contains(&image.id.to_string())
+            if !image.belongs_to(options.owner.as_ref().unwrap_or_else(|| self.store.owner()))
+                || used.contains(&image.id.to_string())
                 || !(options.all || image.names.is_empty())
                 || !options.wants(&image.created, &labels)
             {
@@ -164,8 +167,12 @@ mod tests {
             (None, &[], &["keep"], false),
             (None, &["a"], &["keep=yes"], true),
         ] {
-            let options =
-                PruneOptions { all: false, until, labels: texts(with), without_labels: texts(without) };
+            let options = PruneOptions {
+                until,
+                labels: texts(with),
+                without_labels: texts(without),
+                ..PruneOptions::default()
+            };
             assert_eq!(options.wants(made, &labels), wanted, "{options:?}");
         }
         let early = PruneOptions { until: Some(i64::MAX), ..PruneOptions::default() };

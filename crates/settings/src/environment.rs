@@ -34,6 +34,8 @@ pub const STORE_BUDGET: &str = "ONGGI_STORE_BUDGET";
 pub const STORE_KEEP_BLOBS: &str = "ONGGI_STORE_KEEP_BLOBS";
 /// Bytes, like `store.layer_limit`.
 pub const STORE_LAYER_LIMIT: &str = "ONGGI_STORE_LAYER_LIMIT";
+/// Like `store.owner`.
+pub const STORE_OWNER: &str = "ONGGI_STORE_OWNER";
 /// Like `store.layers`.
 pub const STORE_LAYERS: &str = "ONGGI_STORE_LAYERS";
 /// Like `network.default`.

@@ -265,6 +265,17 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "store.owner",
+        variable: environment::STORE_OWNER,
+        about: "whose images are that come or are named from now on: person, or what a program calls itself, whose collection then takes nobody else's",
+        hidden: false,
+        set: |settings, text| {
+            text.clone_into(&mut settings.store_owner);
+            Ok(())
+        },
+        show: |settings| settings.store_owner.clone(),
+    },
+    Key {
         name: "network.default",
         variable: environment::NETWORK_DEFAULT,
         about: "the network of a container that asks for none: bridge, none, host, or a name",

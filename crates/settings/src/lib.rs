@@ -62,6 +62,8 @@ pub struct Settings {
     pub certificate_directories: Vec<PathBuf>,
     /// Bytes that images may take on disk; 0 is no limit.
     pub store_budget: u64,
+    /// For whom images are brought and named: `person`, or a program's name for itself.
+    pub store_owner: String,
     /// Of a container that asks for none.
     pub network_default: String,
     /// Where new networks get their subnets from, as `10.192.0.0/11:22`, with commas between.
@@ -234,6 +236,7 @@ impl Settings {
             registry_mirrors: Vec::new(),
             registry_insecure: Vec::new(),
             store_budget: 0,
+            store_owner: "person".to_owned(),
             keep_blobs: false,
             layer_limit: 0,
             layers: Layers::Auto,

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use onggi_error::{Diagnose, Kind};
 use onggi_image::{Digest, Platform};
 
+use crate::owner::Owner;
+
 /// A failed act of the store. The texts that clients match on are Docker's.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -23,6 +25,8 @@ pub enum Error {
         "conflict: unable to delete {id} (must be forced) - image is referenced in multiple repositories"
     )]
     SeveralRepositories { id: String },
+    #[error("conflict: {what} is {owner}'s, and is not removed for {asked}")]
+    NotOwner { what: String, owner: Owner, asked: Owner },
     #[error("conflict: unable to delete {id} ({}) - image is being used by {user}", if *forceable { "must be forced" } else { "cannot be forced" })]
     InUse { id: String, user: String, forceable: bool },
     #[error(
@@ -140,6 +144,7 @@ impl Diagnose for Error {
             | Error::OneName { .. }
             | Error::NoImageInArchive => Kind::InvalidInput,
             Error::SeveralRepositories { .. }
+            | Error::NotOwner { .. }
             | Error::InUse { .. }
             | Error::NameInUse { .. }
             | Error::LostRace { .. } => Kind::Conflict,
@@ -170,6 +175,7 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Error::MissingLayer { .. } => "run 'onggi system check --repair'",
+            Error::NotOwner { .. } => "`onggi rmi` removes it for a person, who may remove anything",
             Error::SeveralRepositories { .. } => "remove its names one by one, or use --force",
             Error::InUse { forceable: true, .. } | Error::NameInUse { .. } => {
                 "remove the container first, or use --force"

@@ -120,6 +120,8 @@ pub(crate) fn list(layout: &Layout) -> Result<Vec<ImageSummary>, Error> {
             size: image.size,
             labels: image.labels.clone(),
             layers: image.layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+            name_owners: records.owners_of(&image.id),
+            owner: image.owner.clone(),
             last_used: last_used(layout, &image.id),
             comes_back: records
                 .names
@@ -141,6 +143,19 @@ pub(crate) fn touch(layout: &Layout, id: &Digest) {
     let _ = rustix::fs::utimensat(rustix::fs::CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
 }
 
+/// An image that a person has come to name or to bring is a person's from then on, also when it loses its names.
+pub(crate) fn adopt(store: &Store, _guard: &StoreLock, image: ImageRecord) -> Result<(), Error> {
+    let owner = image.owner.or(&store.owner);
+    if owner == image.owner {
+        return Ok(());
+    }
+    let directory = open_directory(&store.layout.images())?;
+    let record = Record::Image(ImageRecord { owner, ..image });
+    Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?.publish()?;
+    fault::point("store.image.adopted");
+    Ok(())
+}
+
 fn last_used(layout: &Layout, id: &Digest) -> SystemTime {
     let record = std::fs::metadata(layout.images().join(Record::image_file(id)));
     record.and_then(|record| record.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
@@ -157,19 +172,28 @@ pub(crate) fn tag(store: &Store, source: &str, target: &Reference) -> Result<Dig
     let found = find(layout, source)?;
     let (manifest, index, origin) = match found.name {
         Some(name) => (name.manifest, name.index, name.origin),
-        None => (found.record.manifest, found.record.index, None),
+        None => (found.record.manifest.clone(), found.record.index.clone(), None),
     };
     let version = records::VERSION;
-    let id = found.record.id;
+    let id = found.record.id.clone();
     let before = records::read_name(layout, target).ok().flatten();
-    let leaves = before.is_some_and(|before| before.manifest != manifest);
-    let record =
-        Record::Name(NameRecord { version, name: target.clone(), id: id.clone(), manifest, index, origin });
+    let leaves = before.as_ref().is_some_and(|before| before.manifest != manifest);
+    let owner = before.map_or_else(|| store.owner.clone(), |before| before.owner.or(&store.owner));
+    let record = Record::Name(NameRecord {
+        version,
+        name: target.clone(),
+        id: id.clone(),
+        manifest,
+        index,
+        origin,
+        owner,
+    });
     let directory = open_directory(&layout.images())?;
     let prepared = Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?;
     fault::point("store.tag.prepared");
     prepared.publish()?;
     fault::point("store.tag.renamed");
+    adopt(store, &guard, found.record)?;
     touch(layout, &id);
     drop(guard);
     sync_directory(directory.as_fd(), "images")?;

@@ -19,6 +19,7 @@ mod layout;
 mod load;
 mod lower;
 mod mounts;
+mod owner;
 mod pipe;
 mod process;
 mod quarantine;
@@ -51,6 +52,7 @@ pub use mounts::LayerForm;
 use mounts::{EitherForm, ErofsMounts, Presenter};
 /// For layers that are given away: the same layer gives the same bytes.
 pub use onggi_archive::compress::gzip;
+pub use owner::Owner;
 pub use receive::{LayerLock, Received, Receiving};
 use records::{LayerUse, Records};
 pub use refetch::Refetch;
@@ -66,6 +68,8 @@ pub struct Store {
     index: Index,
     form: LayerForm,
     keeps_blobs: bool,
+    /// For whom it gives names.
+    owner: Owner,
     /// How far what comes may grow while it is decompressed.
     ceiling: Ceiling,
     /// What unpacks layers in a process of its own; none: this process does.
@@ -100,6 +104,7 @@ impl Store {
             index,
             form,
             keeps_blobs: false,
+            owner: Owner::default(),
             ceiling: Ceiling::default(),
             unpacker: None,
             presenter: OnceLock::new(),
@@ -110,6 +115,18 @@ impl Store {
     #[must_use]
     pub fn keeping_blobs(self, keeps_blobs: bool) -> Store {
         Store { keeps_blobs, ..self }
+    }
+
+    /// Gives and takes away names for somebody else than a person.
+    #[must_use]
+    pub fn owned_by(self, owner: Owner) -> Store {
+        Store { owner, ..self }
+    }
+
+    /// For whom it gives names.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     /// The most bytes that a layer or an archive may be once it is decompressed; 0: as many as there is room for, unless they are nearly all the same
@@ -265,8 +282,10 @@ impl Store {
     /// Takes a name away, and with the last name the image and all that only it needs; by Docker's rules. `is_running` is asked about the
     /// owners of leases on the image: a running container's image cannot be removed even by force, but by force its name can be taken away.
     ///
+    /// A person may remove anything; for any other owner ([`Store::owned_by`]) only that one's names go, and the image only with nobody else's left.
+    ///
     /// # Errors
-    /// Those of [`Store::resolve`], [`Error::InUse`], [`Error::NameInUse`], [`Error::SeveralRepositories`].
+    /// Those of [`Store::resolve`], [`Error::NotOwner`], [`Error::InUse`], [`Error::NameInUse`], [`Error::SeveralRepositories`].
     pub fn remove(
         &self,
         name_or_id: &str,

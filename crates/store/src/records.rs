@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::act::Kept;
 use crate::error::Error;
 use crate::layout::Layout;
+use crate::owner::Owner;
 
 /// The version of the records' bodies.
 pub(crate) const VERSION: u32 = 1;
@@ -45,6 +46,9 @@ pub(crate) struct ImageRecord {
     /// Removed by force while containers used it: it is in no list and goes with the last of them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) removed: bool,
+    /// Who brought it: whose it is once it has no name.
+    #[serde(default, skip_serializing_if = "Owner::is_person")]
+    pub(crate) owner: Owner,
 }
 
 /// A layer in its place above others.
@@ -70,6 +74,8 @@ pub(crate) struct NameRecord {
     /// made here, or came in an archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) origin: Option<Reference>,
+    #[serde(default, skip_serializing_if = "Owner::is_person")]
+    pub(crate) owner: Owner,
 }
 
 impl ImageRecord {
@@ -153,6 +159,11 @@ impl Records {
     ) -> impl Iterator<Item = (&'r Reference, &'r Digest)> {
         let names = self.names.iter().filter(move |name| name.id == *id);
         names.map(|name| (&name.name, name.index.as_ref().unwrap_or(&name.manifest)))
+    }
+
+    /// Whose the names of an image are, beside [`Records::digests_of`].
+    pub(crate) fn owners_of(&self, id: &Digest) -> Vec<Owner> {
+        self.names.iter().filter(|name| name.id == *id).map(|name| name.owner.clone()).collect()
     }
 
     pub(crate) fn names_of(&self, id: &Digest) -> Vec<Reference> {

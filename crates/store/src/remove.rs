@@ -19,6 +19,7 @@ use crate::containers;
 use crate::error::Error;
 use crate::images::{self, Found};
 use crate::layout::{Layout, open_directory};
+use crate::owner::Owner;
 use crate::records::{self, ImageRecord, LayerUse, NameRecord, Record, Records};
 use crate::types::Removed;
 use crate::{blobs, layers};
@@ -101,6 +102,34 @@ fn remove_locked(
     let running = users.iter().copied().find(|user| is_running(user));
 
     let mut removed = Vec::new();
+    if !store.owner.is_person() {
+        let owned = records.names.iter().filter(|name| name.id == image.id);
+        let (own, others): (Vec<_>, Vec<_>) = owned.partition(|name| name.owner == store.owner);
+        let denied = |what: String, owner: &Owner| Error::NotOwner {
+            what,
+            owner: owner.clone(),
+            asked: store.owner.clone(),
+        };
+        match &name {
+            Some(name) if !by_digest && name.owner != store.owner => {
+                return Err(denied(name.name.familiar(), &name.owner));
+            }
+            None if own.is_empty() && others.is_empty() && image.owner != store.owner => {
+                return Err(denied(image.id.short().to_owned(), &image.owner));
+            }
+            // By an id or a digest: the names that are its own; somebody else's keep the image.
+            _ if (name.is_none() || by_digest) && !others.is_empty() => {
+                if let (true, Some(other)) = (own.is_empty(), others.first()) {
+                    return Err(denied(other.name.familiar(), &other.owner));
+                }
+                for name in own {
+                    untag(layout, &name.name, &mut removed)?;
+                }
+                return Ok((removed, collect(layout, guard)?));
+            }
+            _ => {}
+        }
+    }
     let going: Vec<Reference> = match &name {
         // By a name that is not the last: only the name.
         Some(name) if !by_digest && names.len() > 1 => {

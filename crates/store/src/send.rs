@@ -99,6 +99,7 @@ impl Sending<'_> {
             return Err(Error::WrongDigest { what, wanted, found: parsed.config.digest });
         }
         let manifest = Digest::of(raw_manifest);
+        let known = records::read_name(layout, name).ok().flatten();
         blobs::put(layout, &self.act, &manifest, raw_manifest)?;
         let record = Record::Name(NameRecord {
             version: records::VERSION,
@@ -107,6 +108,7 @@ impl Sending<'_> {
             manifest,
             index: index.cloned(),
             origin: Some(name.clone()),
+            owner: known.map(|known| known.owner).unwrap_or_default(),
         });
         let directory = open_directory(&layout.images())?;
         let prepared = Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?;

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 use onggi_image::{Config, Digest, Manifest, Platform, Reference};
 use serde::{Deserialize, Serialize};
 
+use crate::owner::Owner;
+
 /// An image, with all that is needed to run it.
 #[derive(Debug, Clone)]
 pub struct Image {
@@ -42,6 +44,23 @@ impl ImageSummary {
         let place = self.names.iter().position(|known| known == name);
         place.and_then(|place| self.name_digests.get(place)).unwrap_or(&self.digest)
     }
+
+    /// Whose one of its names is.
+    #[must_use]
+    pub fn owner_of(&self, name: &Reference) -> &Owner {
+        let place = self.names.iter().position(|known| known == name);
+        place.and_then(|place| self.name_owners.get(place)).unwrap_or(&self.owner)
+    }
+
+    /// Whether nobody else has a part in it: what is collected for `owner` must be so.
+    #[must_use]
+    pub fn belongs_to(&self, owner: &Owner) -> bool {
+        if self.names.is_empty() {
+            self.owner == *owner
+        } else {
+            self.name_owners.iter().all(|other| other == owner)
+        }
+    }
 }
 
 /// One line of `images`.
@@ -60,6 +79,10 @@ pub struct ImageSummary {
     pub size: u64,
     pub labels: Vec<(String, String)>,
     pub layers: Vec<Digest>,
+    /// Whose each of `names` is, beside it.
+    pub name_owners: Vec<Owner>,
+    /// Whose it is when it has no name.
+    pub owner: Owner,
     /// When a container was made of it last, or it came or was named.
     pub last_used: SystemTime,
     /// A pull of its names brings it back, all of them; true of one without a name.

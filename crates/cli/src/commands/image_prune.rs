@@ -15,7 +15,14 @@ pub(crate) const COMMAND: Command = Command {
     build,
     run,
     failure: 1,
-    examples: &[("image prune -f", "Without asking"), ("image prune --all", "Named ones too")],
+    examples: &[
+        ("image prune -f", "Without asking"),
+        ("image prune --all", "Named ones too"),
+        (
+            "image prune --all -f --filter owner=kubernetes",
+            "What Kubernetes has brought and nobody else has named",
+        ),
+    ],
 };
 
 fn build() -> clap::Command {
@@ -24,7 +31,7 @@ fn build() -> clap::Command {
         .arg(
             flags::filter()
                 .short(None)
-                .help("Only these: until=24h, label=KEY, label!=KEY, dangling=false for all"),
+                .help("Only these: until=24h, label=KEY, label!=KEY, owner=NAME, dangling=false for all"),
         )
         .arg(switch("force", Some('f'), "Do not ask"))
 }

@@ -57,7 +57,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
             [] => vec![None],
             names => names.iter().map(Some).collect(),
         };
-        for name in names.into_iter().filter(|name| keep.shows(*name)) {
+        for name in names.into_iter().filter(|name| keep.shows(image, *name)) {
             rows.push(row(image, name, whole, now));
         }
     }
@@ -91,6 +91,7 @@ fn row(image: &ImageSummary, name: Option<&Reference>, whole: bool, now: Timesta
         "CreatedSince": human::ago(created, now),
         "Digest": name.map_or(&image.digest, |name| image.digest_of(name)).to_string(),
         "ID": id,
+        "Owner": name.map_or(&image.owner, |name| image.owner_of(name)).to_string(),
         "Repository": name.map_or_else(none, Reference::familiar_repository),
         "SharedSize": "N/A",
         "Size": human::size(image.size, 3),
@@ -107,6 +108,8 @@ struct Conditions {
     references: Vec<String>,
     labels: Vec<String>,
     dangling: Option<bool>,
+    /// Whose the name is, or the image that has none.
+    owner: Option<String>,
     /// Created before, since (RFC 3339).
     before: Option<String>,
     since: Option<String>,
@@ -123,6 +126,7 @@ impl Conditions {
             references: Vec::new(),
             labels: Vec::new(),
             dangling: None,
+            owner: None,
             before: None,
             since: None,
             until: None,
@@ -132,6 +136,7 @@ impl Conditions {
             match key.as_str() {
                 "reference" => conditions.references.clone_from(values),
                 "label" => conditions.labels.clone_from(values),
+                "owner" => conditions.owner = Some(last),
                 "dangling" => {
                     conditions.dangling = Some(match last.as_str() {
                         "true" | "1" => true,
@@ -182,7 +187,11 @@ impl Conditions {
             && self.since.as_ref().is_none_or(|other| moment > human::timestamp(other))
     }
 
-    fn shows(&self, name: Option<&Reference>) -> bool {
+    fn shows(&self, image: &ImageSummary, name: Option<&Reference>) -> bool {
+        let owner = name.map_or(&image.owner, |name| image.owner_of(name));
+        if self.owner.as_ref().is_some_and(|wanted| *wanted != owner.to_string()) {
+            return false;
+        }
         let Some(name) = name else { return self.references.is_empty() };
         let fits = |pattern: &String| {
             let (repository, tag) = (name.familiar_repository(), name.tag().unwrap_or_default());

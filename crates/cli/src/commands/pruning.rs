@@ -31,6 +31,11 @@ pub(super) fn options(
                     moment(text, Timestamp::now()).map_err(|problem| CliError::flag("filter", problem))?;
                 options.until = Some(until);
             }
+            "owner" if extra == Some("dangling") => {
+                let last = values.last().map(String::as_str).unwrap_or_default();
+                let owner = last.parse().map_err(|problem: String| CliError::flag("filter", problem))?;
+                options.owner = Some(owner);
+            }
             key if Some(key) == extra => {
                 let last = values.last().map(String::as_str).unwrap_or_default();
                 options.all = match (key, last) {

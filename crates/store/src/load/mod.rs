@@ -210,6 +210,7 @@ pub(crate) fn commit_from(
         created: image.config.created.clone().unwrap_or_default(),
         labels: image.config.config.labels.clone().into_iter().collect(),
         removed: false,
+        owner: store.owner.clone(),
     });
     let directory = open_directory(&layout.images())?;
     let prepare =
@@ -219,9 +220,10 @@ pub(crate) fn commit_from(
         let (name, id, manifest, index) = (name.clone(), id.clone(), manifest.clone(), index.clone());
         // Loaded again from an archive, it still is where it was pulled from.
         let known = records::read_name(layout, &name).ok().flatten();
+        let owner = known.as_ref().map_or_else(|| store.owner.clone(), |known| known.owner.or(&store.owner));
         let known = known.filter(|known| known.manifest == manifest);
         let origin = origin.cloned().or_else(|| known.and_then(|known| known.origin));
-        prepare(&Record::Name(NameRecord { version, name, id, manifest, index, origin }))
+        prepare(&Record::Name(NameRecord { version, name, id, manifest, index, origin, owner }))
     });
     let names = names.collect::<Result<Vec<_>, _>>()?;
     fault::point("store.image.prepared");
@@ -232,6 +234,7 @@ pub(crate) fn commit_from(
         // was given with; what neither keeps is collected.
         Ok(Some(existing)) if !existing.removed => {
             drop(prepared);
+            images::adopt(store, &guard, existing)?;
             images::touch(layout, &id);
         }
         _ => prepared.publish()?,
