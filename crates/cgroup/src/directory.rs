@@ -15,11 +15,11 @@ pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// A directory beneath a mount point of the host. There are no links in a cgroup file system, nor where it is mounted: in one call, and if
-/// there is a link on the way to the mount after all, in two.
+/// there is a link on the way to the mount after all, or a filter around us does not know the call, in two.
 pub(crate) fn open(root: &Path, path: &str) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match rustix::fs::openat2(CWD, root.join(path), DIRECTORY, Mode::empty(), resolve) {
-        Err(Errno::LOOP | Errno::AGAIN | Errno::INTR) => open_beneath(&open_root(root)?, path),
+        Err(Errno::LOOP | Errno::AGAIN | Errno::INTR | Errno::NOSYS) => open_beneath(&open_root(root)?, path),
         other => Ok(other?),
     }
 }

@@ -711,3 +711,57 @@ fn a_mount_namespace_is_joined_by_its_path() {
     join(&mut bundle, &elsewhere.file("ns/net"));
     bundle.fails("run {}", 1, "invalid argument");
 }
+
+#[test]
+fn a_pid_file_is_written_through_no_link() {
+    let bundle = Bundle::new("exec sleep 1000");
+    let place = bundle.jar.path("pids");
+    std::fs::create_dir(&place).unwrap();
+    std::fs::write(place.join("victim"), "whole").unwrap();
+    std::os::unix::fs::symlink("victim", place.join(".pid")).unwrap();
+    bundle.quietly(&["create", "--pid-file", "pids/pid", &bundle.id]);
+    assert_eq!(std::fs::read_to_string(place.join("victim")).unwrap(), "whole");
+    assert!(std::fs::read_to_string(place.join("pid")).unwrap().parse::<u32>().is_ok());
+    bundle.ok("delete --force {}");
+
+    std::fs::create_dir(place.join("taken")).unwrap();
+    bundle.fails("create --pid-file pids/taken {}", 1, "pids/taken: ");
+    let mut left: Vec<_> =
+        std::fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["pid", "taken", "victim"]);
+}
+
+#[test]
+fn every_command_works_where_openat2_is_refused() {
+    let bundle = Bundle::new("exec sleep 1000");
+    std::thread::scope(|scope| {
+        // Only this thread, and what it starts.
+        scope.spawn(|| {
+            refuse(&["openat2"]);
+            bundle.create();
+            for line in [
+                "start {}",
+                "exec {} true",
+                "ps {}",
+                "events --stats {}",
+                "update --pids-limit 50 {}",
+                "pause {}",
+            ] {
+                bundle.ok(line);
+            }
+            for line in ["resume {}", "state {}", "list", "kill --all {} KILL", "delete --force {}"] {
+                bundle.ok(line);
+            }
+        });
+    });
+}
+
+/// Has the kernel answer this thread as if it did not know the calls.
+fn refuse(names: &[&str]) {
+    let rule = json!({ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": 38 });
+    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] });
+    let profile = serde_json::from_value(profile).unwrap();
+    let filter = onggi_seccomp::compile(&profile, onggi_seccomp::Arch::NATIVE).unwrap();
+    onggi_sys::seccomp::load(&filter.to_bytes(), 0).unwrap();
+}

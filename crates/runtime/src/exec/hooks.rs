@@ -39,14 +39,10 @@ fn one(hook: &Hook, state: &[u8], environment: &[String]) -> Result<(), String> 
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let words = |error: &io::Error| super::problem::words(error);
     let mut child = command.spawn().map_err(|error| format!("fork/exec {}: {}", hook.path, words(&error)))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A hook that does not want to know closes it; the state fits into the pipe.
-        let _ = stdin.write_all(state);
-    }
     let timeout = hook.timeout.filter(|&seconds| seconds > 0).and_then(|seconds| u64::try_from(seconds).ok());
     let end = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let mut output = [Vec::new(), Vec::new()];
-    let in_time = collect(&mut child, &mut output, end).map_err(|error| words(&error))?;
+    let in_time = converse(&mut child, state, &mut output, end).map_err(|error| words(&error))?;
     if !in_time {
         // ESRCH only: it has just ended.
         let _ = child.kill();
@@ -62,18 +58,32 @@ fn one(hook: &Hook, state: &[u8], environment: &[String]) -> Result<(), String> 
     Err(format!("{}, stdout: {stdout}, stderr: {stderr}", describe(status)))
 }
 
-/// Reads what the hook prints until it has ended; `false` if the time ran out before. What it leaves in the background may keep the
-/// pipes, and is not waited for.
-fn collect(child: &mut Child, output: &mut [Vec<u8>; 2], end: Option<Instant>) -> io::Result<bool> {
+/// Writes the state to the hook and reads what it prints until it has ended; `false` if the time ran out before. What it leaves in the
+/// background may keep the pipes, and is not waited for.
+fn converse(
+    child: &mut Child,
+    mut state: &[u8],
+    output: &mut [Vec<u8>; 2],
+    end: Option<Instant>,
+) -> io::Result<bool> {
     let process = rustix::process::pidfd_open(
         rustix::process::Pid::from_child(child),
         rustix::process::PidfdFlags::empty(),
     )?;
-    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    let (mut stdin, mut stdout, mut stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    if let Some(stdin) = &stdin {
+        // A long state is more than a pipe holds, and the hook may never read.
+        rustix::io::ioctl_fionbio(stdin, true)?;
+    }
     loop {
+        if stdin.as_mut().is_some_and(|stdin| is_told(stdin, &mut state)) {
+            stdin = None;
+        }
         let mut polled = vec![PollFd::new(&process, PollFlags::IN)];
         polled.extend(stdout.iter().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
         polled.extend(stderr.iter().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        let read = polled.len();
+        polled.extend(stdin.iter().map(|pipe| PollFd::new(pipe, PollFlags::OUT)));
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
         let left =
             left.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
@@ -83,7 +93,7 @@ fn collect(child: &mut Child, output: &mut [Vec<u8>; 2], end: Option<Instant>) -
             Err(Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
         }
-        let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
+        let ready: Vec<bool> = polled[..read].iter().map(|one| !one.revents().is_empty()).collect();
         let has_ended = ready[0];
         let mut others = ready[1..].iter();
         if stdout.is_some() && others.next() == Some(&true) && take(&mut stdout, &mut output[0])? {
@@ -97,6 +107,15 @@ fn collect(child: &mut Child, output: &mut [Vec<u8>; 2], end: Option<Instant>) -
             return Ok(true);
         }
     }
+}
+
+/// One write of what is left of the state; whether there is nothing more to write, or nobody who wants to know.
+fn is_told(stdin: &mut impl Write, state: &mut &[u8]) -> bool {
+    match stdin.write(state) {
+        Ok(count) => *state = &state[count..],
+        Err(error) => return !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+    }
+    state.is_empty()
 }
 
 /// One read of what is there; whether that was the end.
@@ -186,6 +205,17 @@ mod tests {
     fn one_that_takes_too_long_is_killed() {
         let error = outcome("exec sleep 1000", Some(1)).unwrap_err();
         assert_eq!(error, "error running prestart hook #1: hook ran past specified timeout of 1.0s");
+    }
+
+    #[test]
+    fn a_state_of_more_than_a_pipe_is_written_and_read_or_not() {
+        let annotations = [("long".to_owned(), "x".repeat(1 << 20))].into();
+        let state = State { annotations, ..State::default() };
+        let end = |script, timeout| run("prestart", &[hook(script, timeout)], &state, &[]);
+        assert!(end("exec sleep 1000", Some(1)).unwrap_err().contains("ran past"));
+        end("test $(wc -c) -gt 1048576", Some(30)).unwrap();
+        end("exec 0<&-; echo not wanted", Some(30)).unwrap();
+        end("head -c 100000 > /dev/null", Some(30)).unwrap();
     }
 
     #[test]

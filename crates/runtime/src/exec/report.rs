@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// A report is two short lines; more is an attack or a bug.
 const LONGEST_REPORT: u64 = 64 << 10;
+/// Of a message that names a long argument so many bytes are told.
+const LONGEST_MESSAGE: usize = 4 << 10;
 
 /// The step that failed, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -154,7 +156,14 @@ pub(super) fn write_timings(writer: &mut impl Write, timings: &[(u32, u64)]) -> 
     write_line(writer, &Line::Timings(timings.to_vec()))
 }
 
-pub(super) fn write_failure(writer: &mut impl Write, failure: Failure) -> io::Result<()> {
+pub(super) fn write_failure(writer: &mut impl Write, mut failure: Failure) -> io::Result<()> {
+    if failure.message.len() > LONGEST_MESSAGE {
+        // Both ends: what failed is named at the beginning, and why at the end.
+        let half = LONGEST_MESSAGE / 2;
+        let begin = failure.message.floor_char_boundary(half);
+        let end = failure.message.ceil_char_boundary(failure.message.len() - half);
+        failure.message.replace_range(begin..end, " … ");
+    }
     write_line(writer, &Line::Failure(failure))
 }
 
@@ -181,6 +190,17 @@ mod tests {
         write_failure(&mut bytes, failure.clone()).unwrap();
         let report = read_report(&mut bytes.as_slice()).unwrap();
         assert_eq!(report, Report { timings: vec![(0, 12), (1, 34)], failure: Some(failure) });
+    }
+
+    #[test]
+    fn a_long_failure_is_cut_in_its_middle() {
+        let message = format!("sethostname {}: invalid argument", "ö".repeat(100_000));
+        let failure = Failure { step: "hostname".into(), index: 7, errno: 22, message };
+        let mut bytes = Vec::new();
+        write_failure(&mut bytes, failure).unwrap();
+        let told = read_report(&mut bytes.as_slice()).unwrap().failure.unwrap().message;
+        assert!(told.starts_with("sethostname ö") && told.ends_with("ö: invalid argument"), "{told}");
+        assert!(told.len() < LONGEST_MESSAGE + 10);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What `create` and `run` have in common: from a bundle to a process that waits, or runs.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -571,13 +572,26 @@ pub(crate) fn announce(
     pid_file.map_or(Ok(()), |path| write_pid_file(path, launched.record.pid))
 }
 
-/// Plain digits, there as a whole or not at all.
+/// Plain digits, there as a whole or not at all, and through nobody's link.
 pub(crate) fn write_pid_file(path: &str, pid: i32) -> Result<(), Error> {
     let path = Path::new(path);
     let fail = |error| Error::io(format!("write {}", path.display()), error);
     let name = path.file_name().ok_or_else(|| fail(std::io::ErrorKind::InvalidInput.into()))?;
     let new = path.with_file_name(format!(".{}", name.to_string_lossy()));
-    std::fs::write(&new, pid.to_string()).and_then(|()| std::fs::rename(&new, path)).map_err(fail)
+    let create = || std::fs::OpenOptions::new().write(true).create_new(true).open(&new);
+    let file = match create() {
+        // Left by a process that was killed.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(&new).and_then(|()| create())
+        }
+        other => other,
+    };
+    let written = file.and_then(|mut file| file.write_all(pid.to_string().as_bytes()));
+    written.and_then(|()| std::fs::rename(&new, path)).map_err(|error| {
+        // Best effort: the error that is told is the first.
+        let _ = std::fs::remove_file(&new);
+        fail(error)
+    })
 }
 
 /// A path as it is before the program goes to the bundle.

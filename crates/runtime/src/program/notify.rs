@@ -11,19 +11,15 @@ use std::path::PathBuf;
 use onggi_oci as oci;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketType};
 
 use super::error::Error;
+use super::sockets::{self, in_time};
 use super::store::Directory;
 
 /// Where the container finds its socket.
 const INSIDE: &str = "/run/notify";
 const NAME: &str = "notify.sock";
-/// How long the manager may take to have read everything.
-const PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 
 /// The manager's socket, if the caller has one.
 pub(crate) fn of_caller() -> Option<PathBuf> {
@@ -115,11 +111,11 @@ impl Notify {
         rustix::net::connect(&manager, &address.map_err(fail)?).map_err(fail)?;
         let mut message = word.to_vec();
         message.push(b'\n');
-        rustix::net::send(&manager, &message, SendFlags::NOSIGNAL).map_err(fail)?;
+        rustix::net::send(&manager, &message, SendFlags::NOSIGNAL).map_err(in_time).map_err(fail)?;
         let mut message = Vec::new();
         // A vector takes everything.
         let _ = writeln!(message, "MAINPID={pid}");
-        rustix::net::send(&manager, &message, SendFlags::NOSIGNAL).map_err(fail)?;
+        rustix::net::send(&manager, &message, SendFlags::NOSIGNAL).map_err(in_time).map_err(fail)?;
         if ends { barrier(&manager).map_err(fail) } else { Ok(()) }
     }
 }
@@ -133,11 +129,12 @@ fn barrier(manager: &OwnedFd) -> Result<(), Errno> {
     let descriptors = [theirs.as_fd()];
     ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
     let text = [IoSlice::new(b"BARRIER=1")];
-    rustix::net::sendmsg(manager, &text, &mut ancillary, SendFlags::NOSIGNAL)?;
+    rustix::net::sendmsg(manager, &text, &mut ancillary, SendFlags::NOSIGNAL).map_err(in_time)?;
     drop(theirs);
     let mut polled = [PollFd::new(&ours, PollFlags::empty())];
+    let patience = Timespec { tv_sec: sockets::PATIENCE.as_secs() as i64, tv_nsec: 0 };
     // One that does not know of barriers ignores it, and closes the descriptor all the same.
-    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&PATIENCE))).map(drop)
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&patience))).map(drop)
 }
 
 /// The line that says so; nothing else of the container's passes.
@@ -146,7 +143,7 @@ fn ready(message: &[u8]) -> Option<&[u8]> {
 }
 
 fn socket() -> Result<OwnedFd, Errno> {
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+    sockets::patient(SocketType::DGRAM)
 }
 
 #[cfg(test)]
