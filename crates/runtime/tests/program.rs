@@ -757,6 +757,15 @@ fn every_command_works_where_openat2_is_refused() {
     });
 }
 
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let bundle = Bundle::new("true");
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = bundle.command(&["list"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("No space left on device"), "{output:?}");
+}
+
 /// Has the kernel answer this thread as if it did not know the calls.
 fn refuse(names: &[&str]) {
     let rule = json!({ "names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": 38 });

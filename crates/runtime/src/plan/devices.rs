@@ -70,7 +70,8 @@ fn parse(device: &oci::Device) -> Result<DeviceNode, Error> {
         // `MKDEV` of the kernel has 12 and 20 bits.
         major: number(device.major, "major", 0xfff)?,
         minor: number(device.minor, "minor", 0xf_ffff)?,
-        mode: device.file_mode.unwrap_or(0o666) & 0o7777,
+        // Set-user-ID means nothing on a node; runc drops it as well.
+        mode: device.file_mode.unwrap_or(0o666) & 0o777,
         uid: device.uid.unwrap_or(0),
         gid: device.gid.unwrap_or(0),
     })

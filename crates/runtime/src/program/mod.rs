@@ -187,7 +187,14 @@ fn usage(error: &str, help: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Standard output may be closed: whoever asked has gone.
+/// Prints all of it. Where nobody listens any more that is not our failure; where it cannot be written this program ends with 1.
 pub(crate) fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut output = std::io::stdout();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(std::io::stderr(), "write the standard output: {error}");
+            std::process::exit(1);
+        }
+        _ => {}
+    }
 }
