@@ -78,7 +78,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(Failed { error, code, help }) => {
             if let Some(help) = help {
-                print(&help);
+                let _ = print(&help);
             }
             log.error(&error);
             ExitCode::from(code)
@@ -100,16 +100,16 @@ impl From<Error> for Failed {
 
 fn run(global: &Parsed, log: &mut Log) -> Result<u8, Failed> {
     if global.has("version") {
-        print(&help::version());
+        print(&help::version())?;
         return Ok(0);
     }
     let Some((name, rest)) = global.positional.split_first() else {
-        print(&help::program(GLOBAL));
+        print(&help::program(GLOBAL))?;
         return Ok(0);
     };
     if global.has("help") || matches!(name.as_str(), "help" | "h") {
         let about = rest.first().and_then(|name| commands::find(name));
-        print(&about.map_or_else(|| help::program(GLOBAL), help::command));
+        print(&about.map_or_else(|| help::program(GLOBAL), help::command))?;
         return Ok(0);
     }
     log.write_to(global.value("log"), format(global)?)?;
@@ -121,7 +121,7 @@ fn run(global: &Parsed, log: &mut Log) -> Result<u8, Failed> {
     let parsed = arguments::parse(command.flags, rest, command.stops_at_first);
     let parsed = parsed.map_err(|error| with_help(Error::usage(format!("Incorrect Usage: {error}"))))?;
     if parsed.has("help") {
-        print(&help::command(command));
+        print(&help::command(command))?;
         return Ok(0);
     }
     command.check(parsed.positional.len()).map_err(with_help)?;
@@ -182,19 +182,17 @@ fn root(global: &Parsed) -> Result<PathBuf, Error> {
 }
 
 fn usage(error: &str, help: &str) -> ExitCode {
-    print(&format!("Incorrect Usage: {error}\n\n{help}"));
+    let _ = print(&format!("Incorrect Usage: {error}\n\n{help}"));
     let _ = writeln!(std::io::stderr(), "{error}");
     ExitCode::FAILURE
 }
 
-/// Prints all of it. Where nobody listens any more that is not our failure; where it cannot be written this program ends with 1.
-pub(crate) fn print(text: &str) {
+/// Prints all of it.
+///
+/// # Errors
+/// Also where nobody listens any more, so that a stream of events ends with its reader.
+pub(crate) fn print(text: &str) -> Result<(), Error> {
     let mut output = std::io::stdout();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            let _ = writeln!(std::io::stderr(), "write the standard output: {error}");
-            std::process::exit(1);
-        }
-        _ => {}
-    }
+    let printed = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    printed.map_err(|error| Error::io("write the standard output", error))
 }

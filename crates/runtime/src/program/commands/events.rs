@@ -43,7 +43,7 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
         if let Some(data) = data {
             event["data"] = data;
         }
-        print(&format!("{event}\n"));
+        print(&format!("{event}\n"))
     };
     let stats = || {
         let stats = cgroup.stats().map_err(Error::Cgroup)?;
@@ -51,7 +51,7 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
         Ok::<_, Error>(figures::of(&stats, &details, resctrl::figures(record.resctrl.as_ref())?))
     };
     if flags.has("stats") {
-        tell("stats", Some(stats()?));
+        tell("stats", Some(stats()?))?;
         return Ok(0);
     }
     let pidfd = match status::pidfd(&record) {
@@ -75,7 +75,7 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
             let _ = rustix::io::read(memory, &mut [0_u8; 4096]);
             let now = kills_of(&cgroup);
             if now > kills {
-                tell("oom", None);
+                tell("oom", None)?;
                 kills = now;
             }
         }
@@ -83,7 +83,7 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
             return Ok(0);
         }
         if Instant::now() >= next {
-            tell("stats", Some(stats()?));
+            tell("stats", Some(stats()?))?;
             next = Instant::now() + every;
         }
     }

@@ -84,7 +84,7 @@ fn run(_: &Context, _: &Parsed) -> Result<u8, Error> {
     });
     let text = serde_json::to_string_pretty(&answer)
         .map_err(|source| Error::Json { path: "the answer".to_owned(), source })?;
-    print(&format!("{text}\n"));
+    print(&format!("{text}\n"))?;
     Ok(0)
 }
 

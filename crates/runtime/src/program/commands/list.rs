@@ -33,15 +33,17 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
         }
     }
     if flags.has("quiet") {
-        answers.iter().for_each(|answer| print(&format!("{}\n", answer.id)));
+        for answer in &answers {
+            print(&format!("{}\n", answer.id))?;
+        }
         return Ok(0);
     }
     match flags.value("format").unwrap_or("table") {
-        "table" => print(&table(&answers)),
+        "table" => print(&table(&answers))?,
         "json" => {
             let text = serde_json::to_string(&answers)
                 .map_err(|source| Error::Json { path: "the answer".to_owned(), source })?;
-            print(&format!("{text}\n"));
+            print(&format!("{text}\n"))?;
         }
         _ => return Err(Error::usage("invalid format option")),
     }

@@ -29,7 +29,7 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     match flags.value("format").unwrap_or("table") {
         "json" => {
             let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
-            print(&format!("[{}]\n", pids.join(",")));
+            print(&format!("[{}]\n", pids.join(",")))?;
         }
         "table" => {
             let given = &flags.positional[1..];
@@ -41,7 +41,7 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
                 let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
                 return Err(Error::Failed(format!("{}: {text}", output.status)));
             }
-            print(&of(&String::from_utf8_lossy(&output.stdout), &pids)?);
+            print(&of(&String::from_utf8_lossy(&output.stdout), &pids)?)?;
         }
         _ => return Err(Error::usage("invalid format option")),
     }

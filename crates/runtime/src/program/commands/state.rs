@@ -27,7 +27,7 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     let answer = Answer::of(&context.store.find(&flags.positional[0])?)?;
     let text = serde_json::to_string_pretty(&answer)
         .map_err(|source| Error::Json { path: "the answer".to_owned(), source })?;
-    print(&format!("{text}\n"));
+    print(&format!("{text}\n"))?;
     Ok(0)
 }
 
