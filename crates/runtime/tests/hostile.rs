@@ -133,7 +133,7 @@ fn passwd_may_be_anything_but_is_read_only_if_it_is_a_file() {
     std::fs::remove_file(&passwd).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, &passwd, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
         .unwrap();
-    assert_eq!(jar.failure().2, "/etc/passwd is not a regular file");
+    assert_eq!(jar.failure().2, "unable to find user www: no matching entries in passwd file");
 
     let mut jar = Jar::new("id -u");
     jar.extra()["user"] = json!("daemon");

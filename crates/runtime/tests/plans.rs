@@ -339,6 +339,30 @@ fn privileged() {
 }
 
 #[test]
+fn what_is_mounted_in_dev_stays() {
+    let nodes = |mounts: &[oci::Mount]| {
+        let mut spec = spec();
+        spec.mounts.extend_from_slice(mounts);
+        let plan = planned(&spec, &v2(), Extra::default());
+        let made = plan.steps.into_iter().find_map(|step| match step {
+            plan::Step::MakeDevices { devices, links } => Some((devices, links)),
+            _ => None,
+        });
+        let (devices, links) = made.unwrap();
+        let nodes = devices.into_iter().map(|node| node.path);
+        nodes.chain(links.into_iter().map(|link| link.path)).collect::<Vec<_>>()
+    };
+    let bind = |path: &str| mount("bind", path, path, &["bind"]);
+    let every = nodes(&[]);
+    let left = nodes(&[bind("/dev/null"), bind("/dev/ptmx")]);
+    let missing: Vec<_> = every.iter().filter(|path| !left.contains(path)).collect();
+    assert_eq!(missing, ["/dev/null", "/dev/ptmx"]);
+    // One that lies hidden below a later /dev.
+    let dev = mount("tmpfs", "tmpfs", "/dev", &[]);
+    assert_eq!(nodes(&[bind("/dev/null"), dev]), every);
+}
+
+#[test]
 fn the_hosts_dev_and_a_shared_root() {
     insta::assert_snapshot!(difference(|spec, _| {
         spec.mounts[1] = mount("bind", "/dev", "/dev", &["rbind"]);

@@ -86,10 +86,12 @@ pub(super) fn mount(child: &Child<'_>, mount: &Mount, index: u32) -> Outcome {
             let is_directory = tree.is_directory().doing(|| format!("fstat {}", path.display()))?;
             let kind = if is_directory { Target::Directory } else { Target::File };
             let target = child.root()?.target(destination, kind).doing(|| format!("make {destination}"))?;
-            // The kernel would say ENOTDIR as well; this names both.
+            // The kernel would say ENOTDIR as well; this names both. Docker takes "is a directory" and "permission denied" for a program
+            // that cannot be executed, wherever they are.
             if is_directory != root::is_directory(&target).doing(|| format!("fstat {destination}"))? {
+                let (from, to) = if is_directory { ("directory", "file") } else { ("file", "directory") };
                 let message = format!(
-                    "mount of {} to {destination}: not a directory: one is a directory and the other is not",
+                    "mount of the {from} {} onto the {to} {destination}: not a directory",
                     path.display()
                 );
                 return Err(Problem { errno: Errno::NOTDIR.raw_os_error(), message });

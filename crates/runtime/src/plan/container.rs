@@ -419,7 +419,19 @@ pub(super) fn mount_steps(
         }
     }
     if own_dev {
-        steps.push(devices::plan(&linux.devices)?);
+        let mounts = steps.iter().filter_map(|step| match step {
+            Step::Mount(mount) => Some(mount.destination.as_str()),
+            _ => None,
+        });
+        // What is mounted before the container's /dev lies hidden below it.
+        let mut mounted = Vec::new();
+        for destination in mounts {
+            if destination == "/dev" {
+                mounted.clear();
+            }
+            mounted.push(destination);
+        }
+        steps.push(devices::plan(&linux.devices, &mounted)?);
     }
     if terminal {
         steps.push(Step::OpenTerminal { console: own_dev, plain_output });

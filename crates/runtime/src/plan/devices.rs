@@ -26,7 +26,9 @@ const LINKS: [(&str, &str); 6] = [
     ("/dev/ptmx", "pts/ptmx"),
 ];
 
-pub(crate) fn plan(devices: &[oci::Device]) -> Result<Step, Error> {
+/// `mounted`: where something lies in the container's /dev already. It stays, as with runc: a mount of the host's node is how an ordinary
+/// user gets it, and what is mounted on a name cannot be replaced.
+pub(crate) fn plan(devices: &[oci::Device], mounted: &[&str]) -> Result<Step, Error> {
     let mut nodes: Vec<DeviceNode> = Vec::new();
     for device in devices {
         let node = parse(device)?;
@@ -42,8 +44,9 @@ pub(crate) fn plan(devices: &[oci::Device]) -> Result<Step, Error> {
     }
     // Docker's privileged containers list the host's ptmx as a device; the link to their own devpts takes its place.
     nodes.retain(|node| !LINKS.iter().any(|&(path, _)| path == node.path));
-    let links =
-        LINKS.iter().map(|&(path, target)| Link { path: path.into(), target: target.into() }).collect();
+    nodes.retain(|node| !mounted.contains(&node.path.as_str()));
+    let links = LINKS.iter().filter(|(path, _)| !mounted.contains(path));
+    let links = links.map(|&(path, target)| Link { path: path.into(), target: target.into() }).collect();
     Ok(Step::MakeDevices { devices: nodes, links })
 }
 

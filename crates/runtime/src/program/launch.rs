@@ -91,7 +91,7 @@ pub(crate) fn launch(
     }
     let locked = context.store.create(id)?;
     let mut spec = std::mem::take(&mut bundle.spec);
-    if context.rootless {
+    if context.rootless || context.without_cgroups {
         prepare::leave_devices_to_the_kernel(&mut spec);
     }
     let manager = notify::of_caller();

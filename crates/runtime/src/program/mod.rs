@@ -1,5 +1,6 @@
 //! From arguments to a command, and from its outcome to an exit code and texts that engines match on.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -170,14 +171,25 @@ fn root(global: &Parsed) -> Result<PathBuf, Error> {
         }
         return Ok(root);
     }
-    let user = std::env::var_os("USER").is_some_and(|user| user != "root");
-    let is_root =
-        rustix::process::geteuid().is_root() && !(user && onggi_sys::namespace::in_user_namespace());
-    match std::env::var_os("XDG_RUNTIME_DIR") {
+    let is_root = rustix::process::geteuid().is_root();
+    let is_machines = !is_root || !onggi_sys::namespace::in_user_namespace();
+    Ok(usual_root(is_root, is_machines, std::env::var_os("USER"), std::env::var_os("XDG_RUNTIME_DIR")))
+}
+
+/// Pure: root of the machine and who says to be root have one place, everybody else their own.
+fn usual_root(
+    is_root: bool,
+    is_machines: bool,
+    user: Option<OsString>,
+    directory: Option<OsString>,
+) -> PathBuf {
+    // Podman's own calls for an ordinary user (`start`, `delete`) come without USER, conmon's (`create`) with it: both mean that user.
+    let is_root = is_root && (is_machines || user.is_some_and(|user| user == "root"));
+    match directory {
         Some(directory) if !is_root && !directory.is_empty() => {
-            Ok(PathBuf::from(directory).join("onggi-runtime"))
+            PathBuf::from(directory).join("onggi-runtime")
         }
-        _ => Ok(PathBuf::from("/run/onggi-runtime")),
+        _ => PathBuf::from("/run/onggi-runtime"),
     }
 }
 
@@ -195,4 +207,29 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
     let mut output = std::io::stdout();
     let printed = output.write_all(text.as_bytes()).and_then(|()| output.flush());
     printed.map_err(|error| Error::io("write the standard output", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_but_root_has_a_root_of_their_own() {
+        let own = "/run/user/7/onggi-runtime";
+        let machines = "/run/onggi-runtime";
+        for (is_root, is_machines, user, directory, expected) in [
+            (true, true, None, Some("/run/user/7"), machines),
+            (true, true, Some("kim"), Some("/run/user/7"), machines),
+            (false, true, Some("kim"), Some("/run/user/7"), own),
+            // Root of a user namespace: what Podman's own calls and conmon's look like.
+            (true, false, None, Some("/run/user/7"), own),
+            (true, false, Some("kim"), Some("/run/user/7"), own),
+            (true, false, Some("root"), Some("/run/user/7"), machines),
+            (true, false, None, Some(""), machines),
+            (true, false, None, None, machines),
+        ] {
+            let found = usual_root(is_root, is_machines, user.map(Into::into), directory.map(Into::into));
+            assert_eq!(found, Path::new(expected), "{is_root} {is_machines} {user:?} {directory:?}");
+        }
+    }
 }

@@ -67,7 +67,7 @@ pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, rootfs: &Path, inheri
 }
 
 /// An ordinary user can set no rules about devices, and runc asks for none: such a user makes no node either, so what is there to be opened
-/// are the nodes that the user may open outside.
+/// are the nodes that the user may open outside. Without cgroups (`--cgroup-manager disabled`) nobody can, and crun leaves them out.
 pub(crate) fn leave_devices_to_the_kernel(spec: &mut oci::Spec) {
     if let Some(resources) = spec.linux.as_mut().and_then(|linux| linux.resources.as_mut()) {
         resources.devices = None;

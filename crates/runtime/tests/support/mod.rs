@@ -2,6 +2,7 @@
 //! its own (`examples/run.rs`): the threads of a test may not fork.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod bundle;
 pub mod calls;
 pub mod engine;
 
