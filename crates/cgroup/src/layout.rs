@@ -44,6 +44,19 @@ impl Hierarchy {
             self.controllers.iter().map(|name| name.strip_prefix("name=").unwrap_or(name)).collect();
         names.join(",")
     }
+
+    /// Whether these are its names in a `/proc/PID/cgroup`.
+    pub(crate) fn is_called(&self, names: &str) -> bool {
+        names.split(',').eq(self.controllers.iter())
+    }
+}
+
+/// The group of one hierarchy in `/proc/PID/cgroup` (cgroups(7)), without a leading slash; the names are empty for version 2.
+pub(crate) fn own_group<'a>(process_cgroups: &'a str, is_called: &dyn Fn(&str) -> bool) -> Option<&'a str> {
+    process_cgroups.lines().find_map(|line| {
+        let (names, path) = line.split_once(':')?.1.split_once(':')?;
+        is_called(names).then(|| path.trim_start_matches('/'))
+    })
 }
 
 impl Layout {
@@ -122,13 +135,8 @@ impl Layout {
     /// write to the group above both places.
     #[must_use]
     pub fn delegated(&self, process_cgroups: &str, may_write: &dyn Fn(&Path) -> bool) -> Layout {
-        let own = |matches: &dyn Fn(&str) -> bool| {
-            process_cgroups.lines().find_map(|line| {
-                let (names, path) = line.split_once(':')?.1.split_once(':')?;
-                matches(names).then(|| path.trim_start_matches('/').to_owned())
-            })
-        };
-        let top = |root: &Path, own: Option<String>| {
+        let own = |matches: &dyn Fn(&str) -> bool| own_group(process_cgroups, matches);
+        let top = |root: &Path, own: Option<&str>| {
             let own = root.join(own?);
             let above: Vec<&Path> = own.ancestors().take_while(|path| path.starts_with(root)).collect();
             above.into_iter().rev().find(|path| may_write(path)).map(Path::to_path_buf)
@@ -140,8 +148,7 @@ impl Layout {
             },
             Layout::V1 { hierarchies, unified } => {
                 let within = |hierarchy: &Hierarchy| {
-                    let is_own = |names: &str| names.split(',').eq(hierarchy.controllers.iter());
-                    let root = top(&hierarchy.root, own(&is_own))?;
+                    let root = top(&hierarchy.root, own(&|names| hierarchy.is_called(names)))?;
                     Some(Hierarchy { controllers: hierarchy.controllers.clone(), root })
                 };
                 Layout::V1 {
@@ -230,15 +237,19 @@ pub fn detect_beneath(group: &str) -> Result<Option<Layout>, Error> {
 }
 
 fn mounted() -> Result<Layout, Error> {
+    detect_at(&mountinfo()?, "")
+}
+
+pub(crate) fn mountinfo() -> Result<String, Error> {
     let path = Path::new("/proc/self/mountinfo");
     let mountinfo =
         onggi_sys::kernel_file::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
     // A mount point may be any bytes; those of the control groups are not, and only they are looked at.
-    detect_at(&String::from_utf8_lossy(&mountinfo), "")
+    Ok(String::from_utf8_lossy(&mountinfo).into_owned())
 }
 
 /// What the v2 tree offers from its root on.
-fn with_controllers(mut layout: Layout) -> Result<Layout, Error> {
+pub(crate) fn with_controllers(mut layout: Layout) -> Result<Layout, Error> {
     if let Layout::V2 { root, controllers } = &mut layout {
         let path = root.join("cgroup.controllers");
         let text = onggi_sys::kernel_file::read_text(&path).map_err(|source| Error::Read { path, source })?;
@@ -248,7 +259,7 @@ fn with_controllers(mut layout: Layout) -> Result<Layout, Error> {
 }
 
 /// Whether the caller may make groups below this one and move processes between them.
-fn may_move_into(group: &Path) -> bool {
+pub(crate) fn may_move_into(group: &Path) -> bool {
     let may_write = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
     may_write(group) && may_write(&group.join("cgroup.procs"))
 }
@@ -316,7 +327,7 @@ fn is_controller(option: &str) -> bool {
 }
 
 /// `\040` and the other octal escapes of mountinfo.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let bytes = text.as_bytes();
     let mut at = 0;

@@ -159,6 +159,12 @@ pub(crate) fn parse_path(path: &str) -> Result<String, Error> {
     if !path.starts_with('/') && path.split(':').count() == 3 {
         return bad("this is the form that the systemd driver takes (slice:prefix:name)");
     }
+    clean_path(path)
+}
+
+/// The same for a path that is known to be none of systemd's.
+pub(crate) fn clean_path(path: &str) -> Result<String, Error> {
+    let bad = |reason| Err(Error::BadPath { path: path.into(), reason });
     if path.contains(['\0', '\n']) {
         return bad("it contains a control character");
     }
@@ -180,12 +186,14 @@ impl Plan {
     }
 
     /// Has the group see every controller that the host has (v2), so that what runs in it can limit parts of itself; without this only those
-    /// that a limit or a figure needs are handed down.
+    /// that a limit or a figure needs are handed down. Those that only figures need are done without where they cannot be had.
     #[must_use]
     pub fn with_every_controller(mut self) -> Plan {
         let Layout::V2 { controllers: all, .. } = &self.layout else { return self };
+        let needed = v2::controllers_of(&self.steps);
         for step in &mut self.steps {
             if let Step::EnableControllers { controllers, wanted } = step {
+                controllers.retain(|name| needed.contains(name));
                 *wanted = all.iter().filter(|name| !controllers.contains(name)).cloned().collect();
             }
         }
@@ -242,11 +250,14 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::EnableControllers { controllers, wanted } => {
-                write!(f, "enable {} on the way down", controllers.join(", "))?;
-                if wanted.is_empty() {
-                    return Ok(());
+                let (needed, wanted) = (controllers.join(", "), wanted.join(", "));
+                match (needed.is_empty(), wanted.is_empty()) {
+                    (_, true) => write!(f, "enable {needed} on the way down"),
+                    (true, false) => write!(f, "enable {wanted} on the way down where that can be"),
+                    (false, false) => {
+                        write!(f, "enable {needed} on the way down, and {wanted} where that can be")
+                    }
                 }
-                write!(f, ", and {} where that can be", wanted.join(", "))
             }
             Step::MakeDirectory { hierarchy } => write!(f, "make the control group in hierarchy {hierarchy}"),
             Step::InheritCpuset { .. } => f.write_str("inherit the parent's processors and memory nodes"),

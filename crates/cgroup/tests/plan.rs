@@ -253,7 +253,12 @@ fn every_controller_is_asked_for_and_only_those_of_limits_are_needed() {
     let plan = plan(&v2(), "/a", &resources(r#"{"pids": {"limit": 1}}"#)).unwrap().with_every_controller();
     assert_eq!(
         plan.explain()[0],
-        "enable io, memory, pids on the way down, and cpu, cpuset, hugetlb, rdma where that can be (a)"
+        "enable pids on the way down, and cpu, cpuset, hugetlb, io, memory, rdma where that can be (a)"
+    );
+    let plan = crate::plan(&v2(), "/a", &resources("{}")).unwrap().with_every_controller();
+    assert_eq!(
+        plan.explain()[0],
+        "enable cpu, cpuset, hugetlb, io, memory, pids, rdma on the way down where that can be (a)"
     );
 }
 

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::path::Path;
+
 use serde_json::json;
 use support::bundle::Bundle;
 
@@ -55,4 +57,42 @@ fn passwd_may_be_no_file() {
     std::fs::remove_file(&passwd).unwrap();
     std::fs::create_dir(&passwd).unwrap();
     assert_eq!(directory.ok("run {}"), "/\n");
+}
+
+/// The caller's own group in each hierarchy, by the names that it has there.
+fn groups() -> Vec<(String, String)> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let line = |line: &str| {
+        let (names, path) = line.split_once(':')?.1.split_once(':')?;
+        Some((names.to_owned(), path.to_owned()))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// What limits the caller limits a container that names no group, or one without a slash before it: its groups are below the caller's, and on
+/// version 2 beside it.
+#[test]
+fn a_container_stays_in_the_groups_of_who_runs_it() {
+    let is_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    for given in [None, Some("onggi-relative"), Some("onggi:relative:path"), Some("../../onggi-relative")] {
+        let mut bundle = Bundle::new("cat /proc/self/cgroup");
+        let linux = bundle.config["linux"].as_object_mut().unwrap();
+        linux.remove("cgroupsPath");
+        if let Some(given) = given {
+            linux.insert("cgroupsPath".to_owned(), json!(given));
+        }
+        linux["namespaces"].as_array_mut().unwrap().retain(|each| each["type"] != "cgroup");
+        let name = given.map_or(bundle.id.clone(), |given| given.replace("../", ""));
+        let said = bundle.ok("run {}");
+        for (names, own) in groups() {
+            // A hierarchy that is mounted nowhere nobody can move in.
+            let mounted = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+            let is_mounted = names.is_empty() || mounted.contains(&format!(",{names}"));
+            let above = if is_v2 { own.rsplit_once('/').unwrap().0 } else { own.trim_end_matches('/') };
+            let line = format!(":{names}:{above}/{name}\n");
+            assert!(!is_mounted || said.contains(&line), "{line} is not in {said}");
+        }
+        let left = Path::new("/sys/fs/cgroup/memory/onggi").join(&bundle.id);
+        assert!(!left.exists());
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onggi_oci::Resources;
 use rustix::io::Errno;
@@ -37,7 +37,7 @@ impl Cgroup {
     /// # Errors
     /// [`Error::Missing`] if it is in no hierarchy.
     pub fn open(layout: &Layout, path: &str) -> Result<Cgroup, Error> {
-        let path = plan::parse_path(path)?;
+        let path = plan::clean_path(path)?;
         let mut directories = Vec::new();
         for root in layout.roots() {
             directories.push(match directory::open(root, &path) {
@@ -142,7 +142,9 @@ impl Cgroup {
     /// cannot be read, joining again is slow but right.
     fn is_born_in_v2(&self) -> bool {
         let Ok(text) = onggi_sys::kernel_file::read_text("/proc/self/cgroup".as_ref()) else { return false };
-        text.lines().any(|line| line.strip_prefix("0::/").is_some_and(|path| path == self.path))
+        let root = self.layout.unified_index().and_then(|index| self.layout.roots().get(index).copied());
+        let own = crate::layout::own_group(&text, &str::is_empty);
+        own.zip(root).is_some_and(|(own, root)| is_group(root, &self.path, own))
     }
 
     /// Every process in the group and in groups beneath it, in no order.
@@ -291,6 +293,13 @@ const ENOENT: i32 = Errno::NOENT.raw_os_error();
 const EOPNOTSUPP: i32 = Errno::OPNOTSUPP.raw_os_error();
 const ENODEV: i32 = Errno::NODEV.raw_os_error();
 
+/// Whether `own`, from `/proc/PID/cgroup`, is the group of this path below `root`. A root may be a group itself, which that file then names as
+/// well, and the mount point is not known: the whole of `own` has to be the end of both, and must not be the root's own.
+fn is_group(root: &Path, path: &str, own: &str) -> bool {
+    let own = Path::new(own);
+    own.ends_with(path) && root.join(path).ends_with(own) && !root.ends_with(own)
+}
+
 fn open_roots(layout: &Layout) -> Result<Vec<OwnedFd>, Error> {
     let open = |path: &std::path::Path| {
         directory::open_root(path).map_err(|source| Error::OpenDirectory { path: path.into(), source })
@@ -327,5 +336,27 @@ fn children(directory: &OwnedFd) -> io::Result<Vec<String>> {
     match directory::children(directory) {
         Err(error) if matches!(error.raw_os_error(), Some(ENODEV | ENOENT)) => Ok(Vec::new()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_known_below_any_root() {
+        for (root, path, own, expected) in [
+            ("/sys/fs/cgroup", "a/b", "a/b", true),
+            ("/sys/fs/cgroup", "a/b", "b", false),
+            ("/sys/fs/cgroup", "a/b", "x/a/b", false),
+            ("/sys/fs/cgroup", "a", "", false),
+            ("/sys/fs/cgroup/job", "a/b", "job/a/b", true),
+            ("/sys/fs/cgroup/job", "a/b", "job", false),
+            // Named like its parent: the caller's own group is not it.
+            ("/sys/fs/cgroup/a", "a", "a", false),
+            ("/sys/fs/cgroup/a", "a", "a/a", true),
+        ] {
+            assert_eq!(is_group(Path::new(root), path, own), expected, "{root} {path} {own}");
+        }
     }
 }

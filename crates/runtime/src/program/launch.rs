@@ -18,7 +18,7 @@ use super::notify::{self, Notify};
 use super::record::{self, Record};
 use super::resctrl::{self, Group};
 use super::store::{self, Locked};
-use super::{Context, criu, devices, fifo, prepare, resources, sockets, status, systemd, time};
+use super::{Context, cgroups, criu, devices, fifo, prepare, resources, sockets, status, systemd, time};
 
 const SIGKILL: i32 = 9;
 /// runc's warning.
@@ -84,8 +84,8 @@ pub(crate) fn launch(
         context.log.warn(&warning);
     }
     let mut systemd = context.systemd.then(systemd::Driver::connect).transpose()?;
+    let layout = cgroups::layout(context, systemd.as_mut(), &mut bundle.spec, id)?;
     let linux = bundle.spec.linux.as_ref();
-    let layout = layout(context, systemd.as_mut(), linux)?;
     if context.rootless && layout.is_none() && !linux.is_some_and(has_own_processes) {
         context.log.warn(NOTHING_TO_KILL_BY);
     }
@@ -508,27 +508,6 @@ fn has_own_network(spec: &oci::Spec) -> bool {
             .iter()
             .any(|namespace| namespace.kind == oci::NamespaceKind::Network && namespace.path.is_none())
     })
-}
-
-/// The host's control groups. As runc's: an ordinary user's container that names no cgroup has one where the user may have one, and none elsewhere.
-pub(crate) fn layout(
-    context: &Context,
-    systemd: Option<&mut systemd::Driver>,
-    linux: Option<&oci::Linux>,
-) -> Result<Layout, Error> {
-    if let Some(driver) = systemd {
-        return driver.layout();
-    }
-    if context.without_cgroups {
-        return Ok(Layout::none());
-    }
-    let named = linux.and_then(|linux| linux.cgroups_path.as_deref()).filter(|path| !path.is_empty());
-    let layout = match named {
-        _ if !context.rootless => onggi_cgroup::detect(),
-        Some(path) => onggi_cgroup::detect_for(path),
-        None => onggi_cgroup::detect_delegated(),
-    };
-    layout.map_err(Error::Cgroup)
 }
 
 /// The caller's standard streams, or a terminal of the size that the configuration wants.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 mod arguments;
 mod bundle;
+mod cgroups;
 mod commands;
 mod criu;
 mod devices;

@@ -20,7 +20,7 @@ use super::super::launch::{
 use super::super::record::Record;
 use super::super::resctrl::{self, Group};
 use super::super::store::Locked;
-use super::super::{Context, notify, prepare, sockets, status, systemd, time};
+use super::super::{Context, cgroups, notify, prepare, sockets, status, systemd, time};
 use super::{Command, delete};
 
 pub(crate) const COMMAND: Command = Command {
@@ -111,9 +111,9 @@ fn restore(
         context.log.warn(&warning);
     }
     let mut systemd = context.systemd.then(systemd::Driver::connect).transpose()?;
-    let layout = launch::layout(context, systemd.as_mut(), bundle.spec.linux.as_ref())?;
-    let mut spec = std::mem::take(&mut bundle.spec);
     let id = &flags.positional[0];
+    let layout = cgroups::layout(context, systemd.as_mut(), &mut bundle.spec, id)?;
+    let mut spec = std::mem::take(&mut bundle.spec);
     let locked = context.store.create(id)?;
     let manager = notify::of_caller();
     let attempt = Attempt {
