@@ -135,24 +135,26 @@ mod tests {
         let other = tempfile::tempdir().unwrap();
         let open = |path: &std::path::Path| fs::File::open(path).unwrap();
         let (writable, readable) = (open(own.path()), open(shown.path()));
-        let confined = std::thread::spawn(move || {
+        // What the thread borrows is removed by this one, which may.
+        let (own, shown, other) = (own.path(), shown.path(), other.path());
+        let confined = || {
             rustix::thread::set_no_new_privs(true).unwrap();
             confine(&[writable.as_fd()], &[readable.as_fd()]).unwrap();
-            fs::create_dir(own.path().join("directory")).unwrap();
-            fs::write(own.path().join("directory/file"), "x").unwrap();
-            fs::rename(own.path().join("directory/file"), own.path().join("moved")).unwrap();
-            assert_eq!(fs::read_to_string(shown.path().join("file")).unwrap(), "shown");
+            fs::create_dir(own.join("directory")).unwrap();
+            fs::write(own.join("directory/file"), "x").unwrap();
+            fs::rename(own.join("directory/file"), own.join("moved")).unwrap();
+            assert_eq!(fs::read_to_string(shown.join("file")).unwrap(), "shown");
             for denied in [
-                fs::write(shown.path().join("file"), "changed"),
-                fs::write(other.path().join("file"), ""),
-                fs::remove_file(shown.path().join("file")),
+                fs::write(shown.join("file"), "changed"),
+                fs::write(other.join("file"), ""),
+                fs::remove_file(shown.join("file")),
                 fs::read("/etc/passwd").map(|_| ()),
                 fs::read_dir("/").map(|_| ()),
                 std::process::Command::new("/bin/true").status().map(|_| ()),
             ] {
                 assert_eq!(denied.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
             }
-        });
-        confined.join().unwrap();
+        };
+        std::thread::scope(|scope| scope.spawn(confined).join()).unwrap();
     }
 }
