@@ -38,8 +38,8 @@ pub enum Durability {
     /// The file and its directory are synced before the call returns.
     #[default]
     Synced,
-    /// It reaches the disk when the kernel likes: for what dies with the machine anyway. Of one whose name has reached it and whose content has
-    /// not, nothing is lost: it is read as one that is not there.
+    /// It reaches the disk when the kernel likes: for what dies with the machine anyway. Of one whose name (or even whose length) has reached it and whose
+    /// content has not, nothing is lost: it is read as one that is not there.
     Volatile,
 }
 
@@ -56,10 +56,16 @@ pub fn write<T: Serialize>(path: &Path, body: &T, durability: Durability) -> Res
     Ok(())
 }
 
-/// Whether there is a record at a path, damaged or not.
+/// Whether there is a record at a path: damaged or not, if it was to survive a power cut, and whole otherwise.
 #[must_use]
 pub fn is_there(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|data| data.len() > 0 || !is_volatile(&data))
+    let Ok(data) = std::fs::symlink_metadata(path) else { return false };
+    if !is_volatile(&data) {
+        return true;
+    }
+    let bytes = File::open(path).map_err(Error::io("open", path)).and_then(|file| read_limited(&file, path));
+    // One that cannot be read at all is there.
+    bytes.map_or(true, |bytes| !matches!(unseal(path, &bytes, u32::MAX), Err(Error::Damaged { .. })))
 }
 
 fn is_volatile(data: &Metadata) -> bool {
@@ -81,7 +87,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 /// As [`read`].
 pub fn read_up_to<T: DeserializeOwned>(path: &Path, newest: u32) -> Result<T, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    parse(path, &read_limited(file, path)?, newest)
+    parse(path, &file, newest)
 }
 
 /// As [`read_up_to`], from an open directory.
@@ -91,7 +97,7 @@ pub fn read_up_to<T: DeserializeOwned>(path: &Path, newest: u32) -> Result<T, Er
 pub fn read_at<T: DeserializeOwned>(directory: BorrowedFd<'_>, name: &str, newest: u32) -> Result<T, Error> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(Error::io("open", name))?;
-    parse(Path::new(name), &read_limited(File::from(file), Path::new(name))?, newest)
+    parse(Path::new(name), &File::from(file), newest)
 }
 
 /// A record that is written and, if asked, synced, but not yet in its place: so that only a rename is left for the moment when a lock is held.
@@ -210,7 +216,23 @@ fn seal<T: Serialize>(body: &T) -> Result<Vec<u8>, serde_json::Error> {
     Ok(bytes)
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8], newest: u32) -> Result<T, Error> {
+fn parse<T: DeserializeOwned>(path: &Path, file: &File, newest: u32) -> Result<T, Error> {
+    let bytes = read_limited(file, path)?;
+    let body = match unseal(path, &bytes, newest) {
+        // Where metadata may reach the disk before data, a power cut leaves the length, and for content whatever lay there before.
+        Err(Error::Damaged { .. }) if file.metadata().is_ok_and(|data| is_volatile(&data)) => {
+            return Err(Error::io("read", path)(std::io::ErrorKind::NotFound));
+        }
+        body => body?,
+    };
+    serde_json::from_slice(body).map_err(|error| Error::Damaged {
+        path: path.to_owned(),
+        reason: format!("its content is not what it should be: {error}"),
+    })
+}
+
+/// The body of a record whose seal fits.
+fn unseal<'b>(path: &Path, bytes: &'b [u8], newest: u32) -> Result<&'b [u8], Error> {
     let damaged = |reason: &str| Error::Damaged { path: path.to_owned(), reason: reason.to_owned() };
     let end =
         bytes.iter().position(|byte| *byte == b'\n').ok_or_else(|| damaged("there is no first line"))?;
@@ -237,8 +259,7 @@ fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8], newest: u32) -> Result<
     {
         return Err(Error::Newer { path: path.to_owned(), found: version, known: newest });
     }
-    serde_json::from_slice(body)
-        .map_err(|error| damaged(&format!("its content is not what it should be: {error}")))
+    Ok(body)
 }
 
 /// The only field that every version of a record has.
@@ -247,12 +268,9 @@ struct Versioned {
     version: u32,
 }
 
-fn read_limited(file: File, path: &Path) -> Result<Vec<u8>, Error> {
+fn read_limited(file: &File, path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::with_capacity(4096);
-    (&file).take(LIMIT + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    if bytes.is_empty() && file.metadata().is_ok_and(|data| is_volatile(&data)) {
-        return Err(Error::io("read", path)(std::io::ErrorKind::NotFound));
-    }
+    file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     if bytes.len() as u64 > LIMIT {
         return Err(Error::Damaged { path: path.to_owned(), reason: "it is too large".to_owned() });
     }
@@ -289,14 +307,26 @@ mod tests {
     }
 
     #[test]
-    fn one_that_a_power_cut_has_emptied_is_damaged_if_it_was_to_survive_it() {
+    fn one_that_a_power_cut_has_damaged_is_so_if_it_was_to_survive_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.json");
         assert!(!is_there(&path));
-        for (durability, lost) in [(Durability::Synced, true), (Durability::Volatile, false)] {
+        // What is left of it: nothing, zeros, what lay there before, all but its end.
+        type Cut = fn(&mut Vec<u8>);
+        let cuts: [Cut; 4] = [
+            |bytes| bytes.clear(),
+            |bytes| bytes.fill(0),
+            |bytes| bytes.fill(b'\n'),
+            |bytes| bytes.truncate(bytes.len() - 2),
+        ];
+        let each =
+            cuts.iter().flat_map(|cut| [(cut, Durability::Synced, true), (cut, Durability::Volatile, false)]);
+        for (cut, durability, lost) in each {
             write(&path, &json!({}), durability).unwrap();
             assert!(is_there(&path));
-            File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+            let mut bytes = std::fs::read(&path).unwrap();
+            cut(&mut bytes);
+            File::options().write(true).truncate(true).open(&path).unwrap().write_all(&bytes).unwrap();
             let error = read::<Value>(&path).unwrap_err();
             assert_eq!(matches!(error, Error::Damaged { .. }), lost, "{error}");
             assert_eq!(error.kind() == onggi_error::Kind::NotFound, !lost, "{error}");
