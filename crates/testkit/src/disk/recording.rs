@@ -5,12 +5,16 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// What a disk writes as a whole or not at all.
 const SECTOR: usize = 512;
 const PAGE: usize = 4096;
+/// Where ext4 has its superblock: two sectors, which it trusts to be written together. It reads them before its journal, so of one that is torn it knows only that the
+/// sum is wrong, and nothing but a repair from a copy helps. What Onggi does cannot change that.
+const SUPERBLOCK: Range<usize> = 1024..2048;
 
 /// A disk's first content and everything that was sent to it since.
 #[derive(Debug, Clone)]
@@ -34,7 +38,7 @@ pub enum Survival {
     None,
     /// Each had or had not, by chance.
     Writes,
-    /// Each sector had or had not, by chance.
+    /// Each sector had or had not, by chance; the two of ext4's superblock together.
     Sectors,
 }
 
@@ -91,9 +95,13 @@ impl Recording {
                 }
                 Survival::Writes => {}
                 Survival::Sectors => {
+                    let mut is_there = false;
                     for (number, sector) in bytes.chunks(SECTOR).enumerate() {
-                        if coin.toss() {
-                            let start = offset + number * SECTOR;
+                        let start = offset + number * SECTOR;
+                        let goes_with_the_last =
+                            number > 0 && SUPERBLOCK.start < start && start < SUPERBLOCK.end;
+                        is_there = if goes_with_the_last { is_there } else { coin.toss() };
+                        if is_there {
                             disk[start..start + sector.len()].copy_from_slice(sector);
                         }
                     }
@@ -136,18 +144,32 @@ impl Coin {
 mod tests {
     use super::*;
 
-    /// Two sectors flushed, then two writes that are not.
+    /// Behind the superblock's place two sectors flushed, then two writes that are not.
     fn recording() -> Recording {
-        let mut recording = Recording::new(vec![0; 4 * SECTOR]);
-        recording.write(0, vec![1; 2 * SECTOR]);
+        let end = SUPERBLOCK.end;
+        let mut recording = Recording::new(vec![0; end + 4 * SECTOR]);
+        recording.write(end, vec![1; 2 * SECTOR]);
         recording.flush();
-        recording.write(0, vec![2; 2 * SECTOR]);
-        recording.write(2 * SECTOR, vec![3; 2 * SECTOR]);
+        recording.write(end, vec![2; 2 * SECTOR]);
+        recording.write(end + 2 * SECTOR, vec![3; 2 * SECTOR]);
         recording
     }
 
     fn sectors(disk: &[u8]) -> Vec<u8> {
-        disk.chunks(SECTOR).map(|sector| sector[0]).collect()
+        disk[SUPERBLOCK.end..].chunks(SECTOR).map(|sector| sector[0]).collect()
+    }
+
+    #[test]
+    fn a_superblock_is_not_torn() {
+        let mut recording = Recording::new(vec![0; PAGE]);
+        recording.write(0, vec![1; PAGE]);
+        let states = (0..200).map(|chance| recording.cut(1, Survival::Sectors, chance));
+        let mut seen = std::collections::BTreeSet::new();
+        for disk in states {
+            assert_eq!(disk[SUPERBLOCK.start], disk[SUPERBLOCK.end - 1]);
+            seen.insert((disk[0], disk[SUPERBLOCK.start], disk[SUPERBLOCK.end]));
+        }
+        assert_eq!(seen.len(), 8, "all else is by chance");
     }
 
     #[test]
