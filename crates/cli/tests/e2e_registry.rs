@@ -560,6 +560,37 @@ fn a_push_stands_a_full_disk_at_each_write() {
     meets_a_full_disk_at_each_write(2, KEEPING_BLOBS, push, |_, _| {});
 }
 
+#[test]
+fn a_load_stands_a_full_disk_at_each_write() {
+    for setting in [KEEPING_BLOBS, AS_DIRECTORIES] {
+        let remove = |onggi: &TestEnv, name: &str| drop(onggi.ok(["rmi", name]));
+        let load = |onggi: &TestEnv, name: &str| {
+            let saved = onggi.file("saved.tar").display().to_string();
+            onggi.ok(["pull", name]);
+            onggi.ok(["save", "-o", &saved, name]);
+            onggi.ok(["rmi", name]);
+            ["load", "-i", &saved].map(str::to_owned).to_vec()
+        };
+        meets_a_full_disk_at_each_write(8, setting, load, remove);
+    }
+}
+
+#[test]
+fn an_import_and_a_name_stand_a_full_disk_at_each_write() {
+    let import = |onggi: &TestEnv, _: &str| {
+        // The tree that the served layer has.
+        let (tar, top) =
+            (onggi.file("tree.tar").display().to_string(), onggi.file("top").display().to_string());
+        let made = std::process::Command::new("tar").args(["-cf", &tar, "-C", &top, "."]).status();
+        assert!(made.expect("tar").success());
+        ["import", &tar, "imported:1"].map(str::to_owned).to_vec()
+    };
+    let remove = |onggi: &TestEnv, _: &str| drop(onggi.ok(["rmi", "imported:1"]));
+    meets_a_full_disk_at_each_write(8, KEEPING_BLOBS, import, remove);
+    let tag = |_: &TestEnv, _: &str| ["tag", "busybox", "other:1"].map(str::to_owned).to_vec();
+    meets_a_full_disk_at_each_write(1, KEEPING_BLOBS, tag, |_, _| {});
+}
+
 /// The digest of the only manifest in an archive.
 fn saved_digest(archive: &Path) -> String {
     let index = std::process::Command::new("tar").arg("-xOf").arg(archive).arg("index.json").output();

@@ -22,6 +22,16 @@ fn prepare(act: &str, store: &Store) {
         load(store, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
         load(store, &tar(&docker_archive(&["two:1"], &layers("two")))).unwrap();
     }
+    if act == "adopt" {
+        let kubernetes =
+            Store::open(store.data(), store.run()).unwrap().owned_by("kubernetes".parse().unwrap());
+        load(&kubernetes, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
+    }
+    if act == "repair" {
+        load(store, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
+        load(store, &tar(&docker_archive(&["two:1"], &layers("two")))).unwrap();
+        damage(store);
+    }
     if act == "remove-by-force" {
         store.lease("container", &store.resolve("one:1").unwrap().id).unwrap();
     }
@@ -40,7 +50,8 @@ fn act(act: &str, store: &Store, directory: &Path) {
                 ImportOptions { name: Some(Reference::parse("three").unwrap()), ..ImportOptions::default() };
             store.import(&mut layers("three")[0].as_slice(), &options, &Silent).unwrap();
         }
-        "tag" => drop(store.tag("one:1", &Reference::parse("other:1").unwrap()).unwrap()),
+        "tag" | "adopt" => drop(store.tag("one:1", &Reference::parse("other:1").unwrap()).unwrap()),
+        "repair" => drop(store.check(true).unwrap()),
         // Killed after its name has gone, what is left of the image has no name.
         "remove" => drop(store.remove("one:1", false, &|_| false)),
         "remove-by-force" => {
@@ -66,6 +77,21 @@ fn act(act: &str, store: &Store, directory: &Path) {
         }
         other => panic!("{other}"),
     }
+}
+
+/// Something to set aside (a layer's content is another), something to make again (an index is gone), and something to remove (a blob that nobody needs).
+fn damage(store: &Store) {
+    let layer = |name: &str| {
+        let image = store.resolve(name).unwrap();
+        store.data().join("layers").join(image.layers[0].hex())
+    };
+    let tar = layer("one:1").join("layer.tar");
+    let mut bytes = std::fs::read(&tar).unwrap();
+    bytes[600] ^= 1;
+    std::fs::write(tar, bytes).unwrap();
+    std::fs::remove_file(layer("two:1").join("layer.erofs")).unwrap();
+    let blobs = store.data().join("blobs/sha256");
+    std::fs::write(blobs.join(onggi_image::Digest::of(b"rubbish").hex()), "rubbish").unwrap();
 }
 
 /// Not a test of its own: what the others run in a process that may be killed.
@@ -162,6 +188,42 @@ fn import() {
 #[test]
 fn tag() {
     killed_at_every_point("tag", 2);
+}
+
+#[test]
+fn tag_what_becomes_a_person_s_by_it() {
+    killed_at_every_point("adopt", 3);
+}
+
+/// A repair that is killed is finished by the next; what it has set aside by then is there, and the sound image too.
+#[test]
+fn repair() {
+    if !needs_root() {
+        return;
+    }
+    let points = points("repair");
+    assert!(points.contains_key("store.check.set-aside") && points.len() >= 3, "{points:?}");
+    for (point, count) in points {
+        for passage in 1..=count {
+            let roots = Roots::new();
+            prepare("repair", &roots.open());
+            let damaged = roots.open().resolve("one:1").unwrap().layers[0].hex().to_owned();
+            let status = run_child("repair", &roots, "ONGGI_FAULT", &format!("{point}:{passage}"));
+            assert_eq!(status.signal(), Some(9), "it was not killed at {point}:{passage}");
+            let store = roots.open();
+            store.check(true).unwrap();
+            let report = store.check(false).unwrap();
+            assert!(report.findings.is_empty(), "killed at {point}:{passage}: {report:#?}");
+            store.mount_layers(&store.resolve("two:1").unwrap()).unwrap();
+            assert!(store.resolve("one:1").is_err(), "{point}:{passage}");
+            let lost = std::fs::read_dir(store.data().join("lost")).unwrap();
+            let aside =
+                lost.flatten().filter(|place| place.path().join("layers").join(&damaged).is_dir()).count();
+            assert_eq!(aside, 1, "the layer's content is kept: {point}:{passage}");
+            load(&store, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
+            store.mount_layers(&store.resolve("one:1").unwrap()).unwrap();
+        }
+    }
 }
 
 #[test]
