@@ -293,6 +293,8 @@ impl Diagnose for Error {
             Error::Exchange { .. } | Error::Stalled { .. } => "nothing of it is kept that is not whole; try again, and look at the network if it fails again".to_owned(),
             Error::Status { status: 500.., .. } => "the trouble is the registry's own: try again later, or tell whoever runs it".to_owned(),
             Error::WrongDigest { .. } | Error::WrongSize { .. } => "what was given is not what was asked for, and nothing of it is kept; try again, and tell whoever runs the registry (or the proxy before it) if it stays so".to_owned(),
+            Error::TooLarge { .. } => "no image has documents as large; is it one?".to_owned(),
+            Error::Unsupported { .. } => "what can be had from registries are images of OCI and Docker's of version 2, with tars for layers (docs/registry.md)".to_owned(),
             Error::BlobUnknown { .. } => "the image is not whole at its registry: whoever has it must push it again".to_owned(),
             Error::Helper { helper, .. } => format!("is docker-credential-{helper} in the PATH and unlocked? The auth file names it under credsStore or credHelpers"),
             Error::Image { source, .. } => return source.hint(),
