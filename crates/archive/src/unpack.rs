@@ -34,6 +34,7 @@ pub struct Unpacker<'l> {
     into: OwnedFd,
     stage: OwnedFd,
     ordinary: bool,
+    alone: bool,
     /// The number of the next staged file.
     next: u64,
     current: Option<Staged>,
@@ -84,7 +85,7 @@ impl<'l> Unpacker<'l> {
     pub fn new(into: OwnedFd, lower: &'l mut dyn Lower, limits: Limits) -> Result<Self, Error> {
         let stage = make_directory(into.as_fd(), STAGE.as_bytes()).map_err(failed(b"", "mkdirat stage"))?;
         let (parser, tree) = (Parser::new(limits.clone()), Tree::new(lower, limits));
-        Ok(Unpacker { parser, tree, into, stage, ordinary: false, next: 0, current: None })
+        Ok(Unpacker { parser, tree, into, stage, ordinary: false, alone: false, next: 0, current: None })
     }
 
     /// For root of a user namespace: leaves out device nodes and the attributes that only root of the machine may give, and marks what
@@ -92,6 +93,13 @@ impl<'l> Unpacker<'l> {
     #[must_use]
     pub fn as_ordinary_user(mut self, ordinary: bool) -> Self {
         self.ordinary = ordinary;
+        self
+    }
+
+    /// For a process that does nothing else and has no `/proc`: it changes its working directory where the other way leads through there.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
         self
     }
 
@@ -144,9 +152,9 @@ impl LayerSink for Unpacker<'_> {
                 *kind = NodeKind::File(File { size, place, sparse: None });
             }
         }
-        let (stage, ordinary) = (self.stage.as_fd(), self.ordinary);
-        let moved = BTreeSet::new();
-        let builder = Builder { layer: &layer, stage, ordinary, linked: BTreeMap::new(), moved };
+        let (stage, ordinary, alone) = (self.stage.as_fd(), self.ordinary, self.alone);
+        let (linked, moved) = (BTreeMap::new(), BTreeSet::new());
+        let builder = Builder { layer: &layer, stage, ordinary, alone, linked, moved };
         let moved = builder.build(self.into.as_fd())?;
         // Contents that a later duplicate replaced, and those of hard links.
         for number in (0..self.next).filter(|number| !moved.contains(number)) {
@@ -190,6 +198,7 @@ struct Builder<'a> {
     layer: &'a Layer,
     stage: BorrowedFd<'a>,
     ordinary: bool,
+    alone: bool,
     /// Staged names of what has several links and is not a file.
     linked: BTreeMap<NodeId, String>,
     /// Numbers of the staged files that have left the staging directory.
@@ -263,12 +272,12 @@ impl<'a> Builder<'a> {
                     .map_err(|error| failed(path, "renameat")(error.into()));
             }
             NodeKind::File(file) => file.place.to_string(),
-            _ if node.links == 1 => return make_node(parent, name, node, self.ordinary, path),
+            _ if node.links == 1 => return self.make_node(parent, name, node, path),
             _ => match self.linked.get(&id) {
                 Some(staged) => staged.clone(),
                 None => {
                     let staged = format!("n{id}");
-                    make_node(self.stage, staged.as_bytes(), node, self.ordinary, path)?;
+                    self.make_node(self.stage, staged.as_bytes(), node, path)?;
                     self.linked.insert(id, staged.clone());
                     staged
                 }
@@ -277,6 +286,51 @@ impl<'a> Builder<'a> {
         // Does not follow a symbolic link, so a hard link to one is one.
         linkat(self.stage, staged, parent, name, AtFlags::empty())
             .map_err(|error| failed(path, "linkat")(error.into()))
+    }
+
+    /// Makes a symbolic link, device or pipe with its metadata.
+    ///
+    /// The name is new in a directory that only this process can enter, so it cannot turn into something else between
+    /// the calls. There is no descriptor of a symbolic link or device that would not open it, hence names.
+    fn make_node(&self, parent: BorrowedFd<'_>, name: &[u8], node: &Node, path: &[u8]) -> Result<(), Error> {
+        let metadata = &node.metadata;
+        let fail = |call| move |error: rustix::io::Errno| failed(path, call)(error.into());
+        let mode = Mode::from_raw_mode(metadata.mode);
+        let special = |kind, major, minor| {
+            mknodat(parent, name, kind, mode, rustix::fs::makedev(major, minor)).map_err(fail("mknodat"))
+        };
+        match &node.kind {
+            NodeKind::Symlink(target) => {
+                symlinkat(target.as_slice(), parent, name).map_err(fail("symlinkat"))?;
+            }
+            NodeKind::CharDevice { major, minor } => special(FileType::CharacterDevice, *major, *minor)?,
+            NodeKind::BlockDevice { major, minor } => special(FileType::BlockDevice, *major, *minor)?,
+            NodeKind::Fifo => special(FileType::Fifo, 0, 0)?,
+            other => unreachable!("{other:?} is made as a node"),
+        }
+        let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(fail("fstatat"))?;
+        if !Made::of(&stat).is_owned_as(metadata) {
+            let (uid, gid) = owner(metadata);
+            chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(fail("fchownat"))?;
+        }
+        if !metadata.xattrs.is_empty() {
+            // No call takes a directory descriptor and a name here before Linux 6.13 (setxattrat).
+            let there = if self.alone {
+                rustix::process::fchdir(parent).map_err(fail("fchdir"))?;
+                name.to_vec()
+            } else {
+                [b"/proc/self/fd/", parent.as_raw_fd().to_string().as_bytes(), b"/", name].concat()
+            };
+            for (attribute, value) in attributes(metadata, self.ordinary) {
+                lsetxattr(there.as_slice(), attribute.as_slice(), value, XattrFlags::empty())
+                    .map_err(fail("lsetxattr"))?;
+            }
+        }
+        if !matches!(node.kind, NodeKind::Symlink(_)) {
+            // The umask took bits from mknod, and chown takes setuid.
+            chmodat(parent, name, mode, AtFlags::empty()).map_err(fail("fchmodat"))?;
+        }
+        utimensat(parent, name, &times(metadata), AtFlags::SYMLINK_NOFOLLOW).map_err(fail("utimensat"))
     }
 }
 
@@ -308,52 +362,6 @@ fn make_directory(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<OwnedFd> {
     mkdirat(parent, name, Mode::from_raw_mode(0o700))?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(openat(parent, name, flags, Mode::empty())?)
-}
-
-/// Makes a symbolic link, device or pipe with its metadata.
-///
-/// The name is new in a directory that only this process can enter, so it cannot turn into something else between
-/// the calls. There is no descriptor of a symbolic link or device that would not open it, hence names.
-fn make_node(
-    parent: BorrowedFd<'_>,
-    name: &[u8],
-    node: &Node,
-    ordinary: bool,
-    path: &[u8],
-) -> Result<(), Error> {
-    let metadata = &node.metadata;
-    let fail = |call| move |error: rustix::io::Errno| failed(path, call)(error.into());
-    let mode = Mode::from_raw_mode(metadata.mode);
-    let special = |kind, major, minor| {
-        mknodat(parent, name, kind, mode, rustix::fs::makedev(major, minor)).map_err(fail("mknodat"))
-    };
-    match &node.kind {
-        NodeKind::Symlink(target) => {
-            symlinkat(target.as_slice(), parent, name).map_err(fail("symlinkat"))?;
-        }
-        NodeKind::CharDevice { major, minor } => special(FileType::CharacterDevice, *major, *minor)?,
-        NodeKind::BlockDevice { major, minor } => special(FileType::BlockDevice, *major, *minor)?,
-        NodeKind::Fifo => special(FileType::Fifo, 0, 0)?,
-        other => unreachable!("{other:?} is made as a node"),
-    }
-    let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(fail("fstatat"))?;
-    if !Made::of(&stat).is_owned_as(metadata) {
-        let (uid, gid) = owner(metadata);
-        chownat(parent, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(fail("fchownat"))?;
-    }
-    if !metadata.xattrs.is_empty() {
-        // No call takes a directory descriptor and a name here before Linux 6.13 (setxattrat).
-        let magic = [b"/proc/self/fd/", parent.as_raw_fd().to_string().as_bytes(), b"/", name].concat();
-        for (attribute, value) in attributes(metadata, ordinary) {
-            lsetxattr(magic.as_slice(), attribute.as_slice(), value, XattrFlags::empty())
-                .map_err(fail("lsetxattr"))?;
-        }
-    }
-    if !matches!(node.kind, NodeKind::Symlink(_)) {
-        // The umask took bits from mknod, and chown takes setuid.
-        chmodat(parent, name, mode, AtFlags::empty()).map_err(fail("fchmodat"))?;
-    }
-    utimensat(parent, name, &times(metadata), AtFlags::SYMLINK_NOFOLLOW).map_err(fail("utimensat"))
 }
 
 /// Owner first, since chown(2) clears setuid and capabilities; then attributes, permissions, and time last.

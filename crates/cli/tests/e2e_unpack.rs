@@ -65,8 +65,11 @@ fn all_that_a_layer_can_hold_is_unpacked() {
 /// The program that unpacks what comes on its standard input, in an empty directory.
 fn unpacking_into(directory: &Path, stderr: Stdio) -> Child {
     fs::create_dir_all(directory).expect("a directory");
-    let mut command = Command::new(PROGRAM);
-    command.args(["image", "unpack-layer"]).current_dir(directory).stdin(Stdio::piped()).stderr(stderr);
+    let mut command = Command::new("/bin/sh");
+    // As a caller does who has left a file open.
+    let script = "exec 9<>../left-open; exec \"$@\"";
+    command.args(["-c", script, "sh", PROGRAM, "image", "unpack-layer"]);
+    command.current_dir(directory).stdin(Stdio::piped()).stderr(stderr);
     command.spawn().expect("the program")
 }
 
@@ -122,6 +125,14 @@ fn the_process_that_unpacks_has_given_up_all_but_its_directory() {
         assert!(std::time::Instant::now() < deadline, "it does not begin");
         std::thread::yield_now();
     }
+    // Its own directories are the roots of mounts that are nowhere else.
+    for entry in fs::read_dir(format!("/proc/{}/fd", child.id())).expect("descriptors") {
+        let path = entry.expect("a descriptor").path();
+        let number: u32 = path.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a number");
+        let target = fs::read_link(&path).expect("what it is");
+        let own = [Path::new("/"), Path::new("/stage")].contains(&target.as_path());
+        assert!(number < 3 || own, "{number} is {}", target.display());
+    }
     for namespace in ["mnt", "net", "ipc", "uts"] {
         let of =
             |process: &str| fs::read_link(format!("/proc/{process}/ns/{namespace}")).expect("a namespace");
@@ -142,6 +153,7 @@ fn the_process_that_unpacks_has_given_up_all_but_its_directory() {
     }
     assert_eq!(field("NoNewPrivs:"), "1");
     assert_eq!(field("Threads:"), "1");
+    assert_eq!(field("Seccomp:"), "2", "a filter");
     // Two blocks of zeros are a layer of nothing.
     std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), &[0; 1024]).expect("it reads");
     assert!(child.wait().expect("it ends").success());

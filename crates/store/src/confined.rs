@@ -1,48 +1,29 @@
 //! Unpacking a layer into a directory in a process of its own, which can reach the tar, that directory, and nothing else.
 //!
 //! The tar is whatever somebody has built. No path of it reaches the kernel ([`onggi_archive::unpack`]), so this is the second line: should that code be
-//! wrong, it runs without a network, in mounts of its own, with the capabilities that make files and no others, and Landlock keeps it below the
-//! directory. It keeps the user that it has: in a user namespace nobody makes the device nodes or sets the `trusted.` attributes that layers
-//! have. An ordinary user's is in the user's namespace already.
+//! wrong, its process has given up all else before it reads the first byte ([`crate::confine`]).
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use onggi_archive::Limits;
 use onggi_archive::unpack::Unpacker;
 use onggi_error::{Diagnose, Kind};
-use onggi_sys::{landlock, namespace, process};
-use rustix::mount::MountPropagationFlags;
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use onggi_sys::{namespace, process};
 
+use crate::confine::{Confined, confine};
 use crate::error::Error;
-use crate::layout::open_directory;
 use crate::lower::LowerLayers;
 
 /// The words behind the program's name; layers below follow, the topmost first.
 const WORDS: [&str; 2] = ["image", "unpack-layer"];
 
-/// `CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS`
-const NAMESPACES: i32 = 0x0002_0000 | 0x4000_0000 | 0x0800_0000 | 0x0400_0000;
-/// `RLIMIT_CORE` and `RLIMIT_AS`, with what each may be. The tree of a layer is in memory while it is read, within [`Limits`].
-const RESOURCES: [(u32, u64); 2] = [(4, 0), (9, 4 << 30)];
 /// Bytes of the tar that wait for it: as many as a pipe may hold for anybody (`/proc/sys/fs/pipe-max-size`).
 const PIPE: usize = 1 << 20;
 /// Bytes of an error's text that are read from the process.
 const MOST_WORDS: u64 = 16 << 10;
-
-/// What it takes to give files their owners, permissions, attributes and kinds. The last is for attributes in `trusted.`; what else it would
-/// allow, mounting above all, Landlock denies.
-const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
-    .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::FOWNER)
-    .union(CapabilitySet::FSETID)
-    .union(CapabilitySet::SETFCAP)
-    .union(CapabilitySet::MKNOD)
-    .union(CapabilitySet::SYS_ADMIN);
 
 /// A process that unpacks a layer. Dropped before it has finished, it is killed.
 #[derive(Debug)]
@@ -149,42 +130,18 @@ enum Failure {
 }
 
 fn confine_and_unpack(lower: &[PathBuf]) -> Result<(), Failure> {
-    let root = open_directory(Path::new("."))?;
-    let mut below = LowerLayers::open(lower)?;
+    // What whoever called Onggi has left open, on purpose or not, is no concern of the archive's.
+    process::close_range(3, u32::MAX).map_err(failed("close the other files of"))?;
     // Asked while /proc can be read.
     let ordinary = namespace::in_user_namespace();
-    let readable: Vec<BorrowedFd<'_>> = below.descriptors().collect();
-    confine(root.as_fd(), &readable).map_err(|(step, source)| Error::Io {
-        operation: step,
-        path: PathBuf::from("the process that unpacks"),
-        source,
-    })?;
-    drop(readable);
-    let unpacker = Unpacker::new(root, &mut below, Limits::default())?.as_ordinary_user(ordinary);
+    let Confined { root, lower } =
+        confine(Path::new("."), lower).map_err(|(step, error)| failed(step)(error))?;
+    let mut below = LowerLayers::alone(lower);
+    let unpacker = Unpacker::new(root, &mut below, Limits::default())?.as_ordinary_user(ordinary).alone();
     onggi_archive::feed_all(&mut std::io::stdin().lock(), None, Box::new(unpacker))?;
     Ok(())
 }
 
-/// Gives up all but the directory. A step that fails is named.
-fn confine(root: BorrowedFd<'_>, readable: &[BorrowedFd<'_>]) -> Result<(), (&'static str, std::io::Error)> {
-    namespace::unshare(NAMESPACES).map_err(|error| ("unshare namespaces of", error))?;
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    rustix::mount::mount_change("/", private)
-        .map_err(|error| ("make the mounts private of", error.into()))?;
-    for (resource, most) in RESOURCES {
-        let had = process::limit(resource).map_err(|error| ("ask for a limit of", error))?;
-        let most = most.min(had.1);
-        process::set_limit(resource, most, most).map_err(|error| ("limit", error))?;
-    }
-    rustix::thread::set_no_new_privs(true).map_err(|error| ("set no_new_privs of", error.into()))?;
-    let had =
-        rustix::thread::capabilities(None).map_err(|error| ("ask for the capabilities of", error.into()))?;
-    let kept = had.permitted & CAPABILITIES;
-    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
-    rustix::thread::set_capabilities(None, sets).map_err(|error| ("drop capabilities of", error.into()))?;
-    match landlock::confine(&[root], readable) {
-        // A kernel that was built or booted without it: the rest has to do.
-        Err(error) if matches!(error.raw_os_error(), Some(38 | 95)) => Ok(()),
-        other => other.map_err(|error| ("restrict by Landlock", error)),
-    }
+fn failed(step: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+    Error::io(step, "the process that unpacks")
 }

@@ -8,6 +8,7 @@
 mod act;
 mod blobs;
 mod check;
+mod confine;
 mod confined;
 mod containers;
 mod error;

@@ -20,6 +20,8 @@ use crate::layout::open_directory;
 #[derive(Debug)]
 pub(crate) struct LowerLayers {
     layers: Vec<OwnedFd>,
+    /// The process has no `/proc`, and nobody minds where it is.
+    alone: bool,
 }
 
 /// What one layer says about a path.
@@ -41,7 +43,12 @@ struct Found {
 impl LowerLayers {
     pub(crate) fn open(directories: &[PathBuf]) -> Result<LowerLayers, Error> {
         let layers = directories.iter().map(|path| open_directory(path)).collect::<Result<_, _>>()?;
-        Ok(LowerLayers { layers })
+        Ok(LowerLayers { layers, alone: false })
+    }
+
+    /// For a process that does nothing else and has no `/proc`: it changes its working directory where the other way leads through there.
+    pub(crate) fn alone(layers: Vec<OwnedFd>) -> LowerLayers {
+        LowerLayers { layers, alone: true }
     }
 
     fn find(&self, path: &[u8]) -> io::Result<Option<Found>> {
@@ -54,15 +61,11 @@ impl LowerLayers {
         }
         Ok(None)
     }
-
-    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.layers.iter().map(AsFd::as_fd)
-    }
 }
 
 impl Lower for LowerLayers {
     fn entry(&mut self, path: &[u8]) -> io::Result<LowerEntry> {
-        self.find(path)?.map_or(Ok(LowerEntry::Missing), Found::entry)
+        self.find(path)?.map_or(Ok(LowerEntry::Missing), |found| found.entry(self.alone))
     }
 
     fn content(&mut self, path: &[u8]) -> io::Result<Box<dyn Read>> {
@@ -104,7 +107,7 @@ fn look(layer: BorrowedFd<'_>, path: &[u8]) -> io::Result<Answer> {
 }
 
 impl Found {
-    fn entry(self) -> io::Result<LowerEntry> {
+    fn entry(self, alone: bool) -> io::Result<LowerEntry> {
         let Found { directory, name, stat } = self;
         let Some(name) = name else {
             // Without the time, which overlayfs' users never rely on for a merged directory and which would only make more variants.
@@ -116,7 +119,12 @@ impl Found {
             return Ok(LowerEntry::Directory(Metadata { mtime, xattrs, ..metadata(&stat) }));
         };
         // No call takes a directory's descriptor and a name here before Linux 6.13 (listxattrat), and a device cannot be opened.
-        let path = [b"/proc/self/fd/", directory.as_raw_fd().to_string().as_bytes(), b"/", &name].concat();
+        let path = if alone {
+            rustix::process::fchdir(&directory)?;
+            name.clone()
+        } else {
+            [b"/proc/self/fd/", directory.as_raw_fd().to_string().as_bytes(), b"/", &name].concat()
+        };
         let xattrs = xattrs(
             |list| rustix::fs::llistxattr(path.as_slice(), list),
             |name, value| rustix::fs::lgetxattr(path.as_slice(), name, value),
