@@ -4,6 +4,8 @@
 //! A layer arrives as a stream and passes through once: whoever drives it hashes each chunk, keeps it if
 //! it wants to, and hands it to a [`LayerSink`]. This crate knows no images, no store and no network.
 
+#[cfg(target_os = "linux")]
+pub mod compare;
 pub mod compress;
 pub mod erofs;
 mod error;

@@ -225,7 +225,7 @@ impl<'a> Builder<'a> {
                 // Last, since every name made in a directory changes its time.
                 let node = &layer.nodes[open.id];
                 let opaque = matches!(&node.kind, NodeKind::Directory(directory) if directory.opaque);
-                let hides = opaque.then(|| self.opaque_mark());
+                let hides = opaque.then(|| opaque_mark(self.ordinary));
                 set_metadata(open.descriptor.as_fd(), &node.metadata, self.ordinary, hides, &path)?;
                 stack.pop();
                 continue;
@@ -243,11 +243,6 @@ impl<'a> Builder<'a> {
                 .map_err(|error| failed(b"", "unlinkat stage")(error.into()))?;
         }
         Ok(self.moved)
-    }
-
-    /// Whose name begins with `trusted.` nobody in a user namespace may set.
-    fn opaque_mark(&self) -> &'static str {
-        if self.ordinary { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
     }
 
     fn open(&self, parent: BorrowedFd<'_>, name: &[u8], id: NodeId, path: &[u8]) -> Result<Open<'a>, Error> {
@@ -391,8 +386,13 @@ fn set_metadata(
     futimens(descriptor, &times(metadata)).map_err(fail("futimens"))
 }
 
+/// Whose name begins with `trusted.` nobody in a user namespace may set.
+pub(crate) fn opaque_mark(ordinary: bool) -> &'static str {
+    if ordinary { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
+}
+
 /// A device, but not the one that says of a name that it is gone: that one anybody may make (Linux 5.8).
-fn is_device(kind: &NodeKind) -> bool {
+pub(crate) fn is_device(kind: &NodeKind) -> bool {
     match kind {
         NodeKind::CharDevice { major, minor } => (*major, *minor) != (0, 0),
         NodeKind::BlockDevice { .. } => true,
@@ -401,7 +401,7 @@ fn is_device(kind: &NodeKind) -> bool {
 }
 
 /// Those that may be set: in a user namespace not `trusted.*`, and of `security.*` capabilities alone, which the kernel binds to it.
-fn attributes(metadata: &Metadata, ordinary: bool) -> impl Iterator<Item = &(Vec<u8>, Vec<u8>)> {
+pub(crate) fn attributes(metadata: &Metadata, ordinary: bool) -> impl Iterator<Item = &(Vec<u8>, Vec<u8>)> {
     let may = move |name: &[u8]| {
         let of_machine = name.starts_with(b"trusted.") || name.starts_with(b"security.");
         !ordinary || !of_machine || name == b"security.capability"

@@ -16,18 +16,19 @@ use crate::act::{Act, Kept, StoreLock, dead_acts, remove_tree};
 use crate::error::Error;
 use crate::layers::{self, INDEX, LayerRecord, TAR};
 use crate::layout::Layout;
+use crate::mounts::Presenter;
 use crate::quarantine::Quarantine;
-use crate::records::{ImageRecord, Record, Records};
+use crate::records::{ImageRecord, LayerUse, Record, Records};
 use crate::refetch::{self, Refetch, Refetched};
 use crate::remove::{self, Garbage};
 use crate::types::{Done, Finding, Report, Severity};
-use crate::{blobs, containers};
+use crate::{blobs, containers, trees};
 
 /// `origins`: who brings again what is lost, if it came from a registry.
 pub(crate) fn check(store: &Store, repair: bool, origins: Option<&dyn Refetch>) -> Result<Report, Error> {
     let layout = &store.layout;
     let (report, quarantine) = (Report::default(), Quarantine::new(layout));
-    let mut check = Check { store, layout, repair, report, quarantine };
+    let mut check = Check { store, layout, repair, report, quarantine, looked_at: HashSet::new() };
     check.leftovers()?;
     let act = match Act::begin_without_sweep(layout, "check") {
         Ok(act) => Some(act),
@@ -74,6 +75,8 @@ struct Check<'a> {
     repair: bool,
     report: Report,
     quarantine: Quarantine<'a>,
+    /// Trees of variants, which several images may have.
+    looked_at: HashSet<LayerUse>,
 }
 
 impl Check<'_> {
@@ -163,6 +166,7 @@ impl Check<'_> {
                 Ok(record) => match layers::digest_file(&directory.join(TAR), diff_id.algorithm()) {
                     Ok(found) if found == diff_id => {
                         self.layer_indexes(act, &record)?;
+                        self.tree(&LayerUse { diff_id: diff_id.clone(), variant: None }, &[])?;
                         None
                     }
                     Ok(found) => Some(format!("its tar has the digest {found}")),
@@ -267,6 +271,45 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// Compares the tree of a layer, if it has one, with its tar, from which it is made again. Containers that stand on a damaged one keep it.
+    fn tree(&mut self, layer: &LayerUse, lower: &[PathBuf]) -> Result<(), Error> {
+        let Some(fault) = trees::fault(self.layout, layer, lower)? else { return Ok(()) };
+        let path = layers::tree(self.layout, layer);
+        let mut done = None;
+        if self.repair {
+            let in_use = containers::layers_in_use(self.layout);
+            if in_use.is_ok_and(|layers| !layers.contains(&layer.diff_id)) {
+                remove_tree(&path)?;
+            } else {
+                self.quarantine.set_aside(&path)?;
+            }
+            done = Some(Done::Removed);
+            if let Some(trees) = self.store.only_trees() {
+                trees.present(layer, lower)?;
+                done = Some(Done::Mended);
+            }
+        }
+        self.find(Severity::Derived, &path, format!("the unpacked layer is damaged: {fault}"), done);
+        Ok(())
+    }
+
+    /// The trees of an image's layers that are made for their places, which hang on those below.
+    fn trees_of_variants(&mut self, image: &ImageRecord) -> Result<(), Error> {
+        let mut lower: Vec<PathBuf> = Vec::new();
+        for layer in &image.layers {
+            let tree = layers::tree(self.layout, layer);
+            if layer.variant.is_some() && self.looked_at.insert(layer.clone()) {
+                self.tree(layer, &lower)?;
+            }
+            if !tree.is_dir() {
+                // Where layers are presented otherwise, or before the first use.
+                break;
+            }
+            lower.insert(0, tree);
+        }
+        Ok(())
+    }
+
     /// A layer as it came is of use for pushing only, and there are other ways to that.
     fn kept_blob(&mut self, path: &Path, blob: &Digest) -> Result<(), Error> {
         if layers::digest_file(path, blob.algorithm()).is_ok_and(|found| found == *blob) {
@@ -300,7 +343,10 @@ impl Check<'_> {
         for image in &records.images {
             let path = self.layout.images().join(Record::image_file(&image.id));
             match self.image_fault(image, bad_blobs, bad_layers) {
-                None => self.variants(image)?,
+                None => {
+                    self.variants(image)?;
+                    self.trees_of_variants(image)?;
+                }
                 // One that has gone meanwhile needs nothing.
                 Some(_) if !path.exists() => {}
                 Some(fault) => {

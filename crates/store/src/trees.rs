@@ -4,13 +4,15 @@
 //! the layer, or goes with the act. A layer that was here before, or that depends on the layers below it, is unpacked when it is first used.
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use onggi_archive::unpack::{self, Unpacker};
 use onggi_archive::{LayerSink, Limits, Lower};
 use onggi_image::Digest;
 use onggi_sys::{fault, namespace};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::act::{Act, make_in, remove_tree};
 use crate::confined::Unpacking;
@@ -54,15 +56,18 @@ impl UnpackedTrees {
 impl Presenter for UnpackedTrees {
     fn presented(&self, layer: &LayerUse) -> Option<PathBuf> {
         let path = self.path(layer);
-        path.is_dir().then_some(path)
+        is_tree(&path).then_some(path)
     }
 
     fn present(&self, layer: &LayerUse, lower: &[PathBuf]) -> Result<PathBuf, Error> {
         make_directory(&self.layout.mounts())?;
         let _lock = lock(&self.layout.mounts().join(format!("{}.lock", key(layer))))?;
         let target = self.path(layer);
-        if target.is_dir() {
+        if is_tree(&target) {
             return Ok(target);
+        }
+        if target.symlink_metadata().is_ok() {
+            return Err(Error::damaged(target, "it is no directory"));
         }
         let act = Act::begin(&self.layout, "unpack")?;
         let directory = make_in(&act, "tree")?;
@@ -99,6 +104,28 @@ impl Presenter for UnpackedTrees {
     fn withdraw_all(&self) -> Result<(), Error> {
         Ok(())
     }
+}
+
+/// A link in its place may lead anywhere.
+fn is_tree(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|data| data.is_dir())
+}
+
+/// What is wrong with the tree of a layer, compared with its tar; `lower` are the trees below, for a variant. Nothing if there is none.
+pub(crate) fn fault(layout: &Layout, layer: &LayerUse, lower: &[PathBuf]) -> Result<Option<String>, Error> {
+    let path = layers::tree(layout, layer);
+    let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let tree = match rustix::fs::open(&path, open, Mode::empty()) {
+        Ok(tree) => tree,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Ok(Some(format!("it is no directory: {error}"))),
+    };
+    let tar_path = layout.layer(&layer.diff_id).join(TAR);
+    let mut tar = File::open(&tar_path).map_err(Error::io("open", tar_path))?;
+    let mut below = LowerLayers::open(lower)?;
+    let ordinary = namespace::in_user_namespace();
+    onggi_archive::compare::difference(&mut tar, tree.as_fd(), &mut below, Limits::default(), ordinary)
+        .map_err(Error::archive(format!("the layer {}", layer.diff_id)))
 }
 
 /// An unpacker in this process.

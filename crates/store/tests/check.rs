@@ -3,12 +3,13 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use common::{Roots, docker_archive, layers, load, oci_layout, tar};
 use onggi_image::Digest;
-use onggi_store::{Done, Severity, Store};
+use onggi_store::{Done, LayerForm, Severity, Store};
 
 fn flip(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
@@ -72,6 +73,83 @@ fn what_is_derived_is_made_again() {
         let after = store.check(false).unwrap();
         assert!(after.findings.is_empty(), "{what}: {after:#?}");
         store.mount_layers(&store.resolve("bad:1").unwrap()).unwrap();
+    }
+}
+
+/// The trees are made of the tars again, in the directories form and where one is left of it.
+#[test]
+fn an_unpacked_layer_is_compared_with_its_tar() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change, &str); 8] = [
+        ("a content", |tree| flip(&tree.join("etc/name")), "another content"),
+        (
+            "a permission",
+            |tree| fs::set_permissions(tree.join("etc/name"), Permissions::from_mode(0o666)).unwrap(),
+            "has the mode",
+        ),
+        (
+            "an owner",
+            |tree| std::os::unix::fs::chown(tree.join("etc/name"), Some(7), None).unwrap(),
+            "belongs to 7",
+        ),
+        ("an entry too many", |tree| fs::write(tree.join("etc/more"), "").unwrap(), "holds"),
+        ("an entry that is missing", |tree| fs::remove_file(tree.join("etc/name")).unwrap(), "is missing"),
+        (
+            "a link in its place",
+            |tree| {
+                fs::remove_file(tree.join("etc/name")).unwrap();
+                symlink("/etc/passwd", tree.join("etc/name")).unwrap();
+            },
+            "another kind",
+        ),
+        (
+            "an attribute",
+            |tree| {
+                rustix::fs::setxattr(tree, "trusted.overlay.opaque", b"y", rustix::fs::XattrFlags::empty())
+                    .unwrap();
+            },
+            "attribute",
+        ),
+        (
+            "a link for the tree",
+            |tree| {
+                fs::rename(tree, tree.with_file_name("other")).unwrap();
+                symlink("other", tree).unwrap();
+            },
+            "no directory",
+        ),
+    ];
+    let roots = Roots::new();
+    let store = roots.open_with(LayerForm::Directories);
+    load(&store, &tar(&oci_layout("bad:1", &layers("bad")))).unwrap();
+    store.mount_layers(&store.resolve("bad:1").unwrap()).unwrap();
+    assert!(store.check(false).unwrap().findings.is_empty(), "{:#?}", store.check(false).unwrap());
+    for (number, variants) in [(0, false), (1, true)] {
+        let layer = layer_file(&store, number, "");
+        let names = fs::read_dir(&layer).unwrap().map(|entry| entry.unwrap().path());
+        let tree = names.into_iter().find(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if variants { name.starts_with("tree-") } else { name == "tree" }
+        });
+        let tree = tree.unwrap();
+        for (what, change, said) in changes {
+            if variants
+                && !tree.join("etc/name").exists()
+                && !["an attribute", "a link for the tree"].contains(&what)
+            {
+                continue;
+            }
+            change(&tree);
+            let before = store.check(false).unwrap();
+            let found = before.findings.iter().find(|finding| finding.path == tree);
+            assert!(found.is_some_and(|finding| finding.message.contains(said)), "{what}: {before:#?}");
+            assert!(!before.is_sound(), "{what}");
+            let repaired = store.check(true).unwrap();
+            assert!(repaired.is_sound(), "{what}: {repaired:#?}");
+            let _ = fs::remove_dir_all(layer.join("other"));
+            assert!(store.check(false).unwrap().findings.is_empty(), "{what}");
+            store.mount_layers(&store.resolve("bad:1").unwrap()).unwrap();
+        }
     }
 }
 
