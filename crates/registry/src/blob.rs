@@ -113,8 +113,8 @@ impl Blob<'_> {
         self.since = 0;
         self.failures += 1;
         let client = self.repository.client;
-        let moving = self.offset > 0;
-        let (error, wait) = client.pause_after(error, self.failures, self.repository.attempts, moving)?;
+        let Repository { attempts, origin, .. } = self.repository;
+        let (error, wait) = client.pause_after(error, self.failures, *attempts, origin)?;
         client.watch.retrying(&self.what(), wait, &error);
         pause(&*client.watch, wait)
     }

@@ -1,6 +1,6 @@
 //! One client for all registries of a transfer: connections, tokens and credentials that its repositories share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub struct Client {
 #[derive(Default)]
 struct State {
     idle: HashMap<Origin, Vec<Connection>>,
+    /// Who has answered: that they cannot be reached later may pass.
+    reached: HashSet<Origin>,
     /// How the registries that may be spoken to in plain turned out to speak.
     origins: HashMap<String, Origin>,
     credentials: HashMap<(String, String), Option<Credential>>,
@@ -173,7 +175,17 @@ impl Client {
                 other => return other,
             }
         }
-        Connection::new(self.dial.dial(&request.url)?).exchange(request, &limits)
+        let response = Connection::new(self.dial.dial(&request.url)?).exchange(request, &limits)?;
+        let mut state = self.state();
+        if !state.reached.contains(&request.url.origin) {
+            state.reached.insert(request.url.origin.clone());
+        }
+        Ok(response)
+    }
+
+    /// Whether it has answered a request of this client.
+    pub(crate) fn has_reached(&self, origin: &Origin) -> bool {
+        self.state().reached.contains(origin)
     }
 
     /// Keeps a connection whose answer was read to its end.
@@ -319,10 +331,11 @@ impl Client {
         Error::RateLimited { registry: registry.to_owned(), message, wait: answer::wait(head) }
     }
 
-    /// Does `act` until it succeeds or fails in a way that does not pass, with a growing pause between.
+    /// Does `act` until it succeeds or fails in a way that does not pass, with a growing pause between. `origin`: who is asked.
     pub(crate) fn retried<T>(
         &self,
         what: &str,
+        origin: &Origin,
         attempts: u32,
         mut act: impl FnMut() -> Result<T, Error>,
     ) -> Result<T, Error> {
@@ -330,7 +343,7 @@ impl Client {
         loop {
             match act() {
                 Err(error) => {
-                    let (error, pause) = self.pause_after(error, attempt, attempts, false)?;
+                    let (error, pause) = self.pause_after(error, attempt, attempts, origin)?;
                     self.watch.retrying(what, pause, &error);
                     crate::watch::pause(&*self.watch, pause)?;
                 }
@@ -340,20 +353,21 @@ impl Client {
         }
     }
 
-    /// How long to wait after the so-many-th failure; the error itself if there is no use in waiting. `moving`: the registry was reached a moment
-    /// ago, so that it cannot be reached now may pass.
+    /// How long to wait after the so-many-th failure; the error itself if there is no use in waiting. That somebody cannot be reached who has
+    /// answered before may pass: registries are started anew, and lines break.
     pub(crate) fn pause_after(
         &self,
         error: Error,
         attempt: u32,
         attempts: u32,
-        moving: bool,
+        origin: &Origin,
     ) -> Result<(Error, Duration), Error> {
         /// A registry that wants more patience than this is reported rather than waited for.
         const LONGEST: Duration = Duration::from_secs(60);
-        let passing = error.is_passing() || moving && error.is_unreachable();
-        if attempt >= attempts || !passing || self.watch.is_interrupted() {
-            return Err(error);
+        let lost = error.is_unreachable() && self.has_reached(origin);
+        let passing = error.is_passing();
+        if attempt >= attempts || !(passing || lost) || self.watch.is_interrupted() {
+            return Err(if lost && !passing { Error::Lost { source: Box::new(error) } } else { error });
         }
         let asked = match &error {
             Error::RateLimited { wait, .. } | Error::Status { wait, .. } => *wait,

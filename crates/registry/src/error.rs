@@ -35,6 +35,9 @@ pub enum Error {
     Tls { host: String, problem: TlsProblem },
     #[error("{act} {url}: {}", reason(source))]
     Exchange { act: &'static str, url: String, source: io::Error },
+    /// Of a registry that has answered before.
+    #[error(transparent)]
+    Lost { source: Box<Error> },
     #[error("{url}: no whole answer came within {} seconds", time.as_secs_f64())]
     Stalled { url: String, time: Duration },
     #[error("the answer of {url} makes no sense: {reason}")]
@@ -173,7 +176,8 @@ impl Error {
     pub fn is_unreachable(&self) -> bool {
         matches!(
             self,
-            Error::NoSuchHost { .. }
+            Error::Lost { .. }
+                | Error::NoSuchHost { .. }
                 | Error::Lookup { .. }
                 | Error::Connect { .. }
                 | Error::ProxyName { .. }
@@ -234,6 +238,7 @@ impl Diagnose for Error {
             | Error::Redirect { .. }
             | Error::Realm { .. } => Kind::PermissionDenied,
             Error::Image { source, .. } => source.kind(),
+            Error::Lost { source } => source.kind(),
             Error::NoPlatform { .. } | Error::Unsupported { .. } => Kind::Unsupported,
             Error::File { source, .. } => Kind::of_io(source),
             Error::Helper { .. } => Kind::Unavailable,
@@ -260,6 +265,7 @@ impl Diagnose for Error {
             Error::Lookup { .. } => "/etc/resolv.conf names the name servers; is the network up? Where only a proxy leads out, set HTTPS_PROXY".to_owned(),
             Error::ProxyName { .. } => "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names it: http://[USER:PASSWORD@]HOST[:PORT]".to_owned(),
             Error::Proxy { reason, .. } if reason.contains(PROXY_AUTHENTICATION) => "it wants a password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT".to_owned(),
+            Error::Lost { .. } => "it has answered until now: does the registry still run, and is the network up? What has arrived whole is not sent or fetched again".to_owned(),
             Error::Connect { address, is_proxy, source } => return Error::hint_of_connect(address, *is_proxy, source),
             Error::BadAnswer { .. } => "is it a registry? A network that wants a log-in first answers in its place".to_owned(),
             Error::Proxy { .. } => "HTTPS_PROXY names the proxy, NO_PROXY the hosts that are reached without it".to_owned(),

@@ -27,7 +27,8 @@ impl Client {
         consume: impl FnOnce(&mut dyn Read) -> Result<T, E>,
     ) -> Result<T, E> {
         let url = Url::parse(address)?;
-        let response = self.retried(&url.shown(), self.config.attempts, || self.open_foreign(url.clone()))?;
+        let response =
+            self.retried(&url.shown(), &url.origin, self.config.attempts, || self.open_foreign(url.clone()))?;
         if let Some(found) = response.body.length().filter(|length| *length != size) {
             return Err(Error::WrongSize { what: url.shown(), wanted: size, found }.into());
         }

@@ -91,7 +91,7 @@ impl<'c> Repository<'c> {
 
     /// As [`Client::retried`], as often as this repository is worth.
     pub(crate) fn retried<T>(&self, what: &str, act: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
-        self.client.retried(what, self.attempts, act)
+        self.client.retried(what, &self.origin, self.attempts, act)
     }
 
     /// The same, also allowed to read another repository of this registry: to mount what is there.

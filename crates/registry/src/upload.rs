@@ -55,8 +55,11 @@ impl Repository<'_> {
     pub fn mount(&self, digest: &Digest, from: &str) -> Result<bool, Error> {
         let both = self.also_reading(from);
         let url = self.url("blobs/uploads/").with("mount", &digest.to_string()).with("from", from);
-        let call = Call { method: "POST", url: url.clone(), headers: Vec::new(), payload: Payload::None };
-        let response = match both.call(call) {
+        let sent = self.retried(url.target(), || {
+            let (url, headers) = (url.clone(), Vec::new());
+            both.call(Call { method: "POST", url, headers, payload: Payload::None })
+        });
+        let response = match sent {
             Ok(response) => response,
             // A token for both is more than some may have.
             Err(Error::Unauthorized { .. }) => return Ok(false),

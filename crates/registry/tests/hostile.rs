@@ -668,6 +668,68 @@ fn an_upload_goes_on_where_it_broke() {
     }
 }
 
+/// Connects, but for as many times as it is told to refuse.
+#[derive(Debug, Default)]
+struct Refusing(Arc<AtomicUsize>);
+
+impl Dial for Refusing {
+    fn dial(&self, url: &Url) -> Result<Dialled, Error> {
+        let refuses =
+            self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        let address = url.origin.authority();
+        if refuses {
+            let source = std::io::ErrorKind::ConnectionRefused.into();
+            return Err(Error::Connect { address, is_proxy: false, source });
+        }
+        let stream = TcpStream::connect(&address).expect("it listens");
+        Ok(Dialled { stream: Box::new(stream), through_proxy: None })
+    }
+}
+
+#[test]
+fn a_registry_that_goes_in_the_middle_of_a_push_is_waited_for() {
+    let (digest, bytes) = (Digest::of(&[7; 1000]), [7u8; 1000]);
+    // It goes when the layer comes, for a moment or for good; and before a mount.
+    for (refusals, expected) in [(1, Ok(())), (100, Err("does the registry still run"))] {
+        let left = Arc::new(AtomicUsize::new(0));
+        let (taken, goes) = (Arc::default(), Arc::clone(&left));
+        let first = AtomicBool::new(true);
+        let server = taking(&taken, move |request, _, stream| {
+            let is_blob = request.body.len() == 1000;
+            if is_blob && first.swap(false, Ordering::SeqCst) {
+                goes.store(refusals, Ordering::SeqCst);
+                return true;
+            }
+            let is_mount = request.target.contains("mount=");
+            if is_mount {
+                respond(stream, "201 Created", &[], b"");
+            }
+            is_mount
+        });
+        let dial = Arc::new(Refusing(Arc::clone(&left)));
+        let client = client().with_dial(dial);
+        let repository = client.repository(&name(&server), Access::Push).expect("a repository");
+        let mut open = || Ok(Box::new(&bytes[..]) as Box<dyn std::io::Read>);
+        let uploaded = repository.upload("it", Some((&digest, 1000)), &mut open);
+        match (uploaded, expected) {
+            (Ok(_), Ok(())) => {
+                left.store(2, Ordering::SeqCst);
+                assert!(repository.mount(&digest, "team/other").expect("it comes back"));
+            }
+            (Err(error), Err(expected)) => {
+                assert!(error.to_string().contains("onnection refused"), "{error}");
+                assert!(error.hint().unwrap_or_default().contains(expected), "{:?}", error.hint());
+            }
+            (other, expected) => panic!("{other:?}, not {expected:?}"),
+        }
+    }
+    // Who has never answered is not waited for.
+    let client = client().with_dial(Arc::new(Refusing(Arc::new(AtomicUsize::new(1)))));
+    let repository = client.repository(&Reference::parse("r.test/a:1").expect("a name"), Access::Push);
+    let error = repository.expect("a repository").has_blob(&digest).unwrap_err();
+    assert!(error.hint().unwrap_or_default().contains("the right host and port"), "{error}");
+}
+
 #[test]
 fn a_registry_that_finds_it_too_much_gets_pieces() {
     let bytes = vec![7; (33 << 20) + 5];
