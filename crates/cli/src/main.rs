@@ -10,7 +10,6 @@ mod error;
 mod flags;
 mod help;
 mod output;
-mod progress;
 mod template;
 mod terminal;
 mod transfer;

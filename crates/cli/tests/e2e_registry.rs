@@ -615,13 +615,42 @@ fn a_save_gives_back_the_digest_that_was_pulled() {
     }
     assert_eq!(save(&["--uncompressed"]).stderr, "");
     assert_ne!(saved_digest(&archive), pulled);
+    // By its id it is the same image, from the same registry.
+    let id = onggi.inspect(&name, "{{.Id}}");
+    for id in [&id, &id["sha256:".len()..][..12]] {
+        assert_eq!(onggi.run(["save", "-o", &path, id]).code(0).stderr, "");
+        assert_eq!(saved_digest(&archive), pulled);
+    }
     drop(server);
     let said = save(&[]).stderr;
+    assert!(said.lines().all(|line| line.starts_with("warning: ")), "{said}");
     assert!(
         said.contains("cannot be asked for its layers") && said.contains("by another digest than"),
         "{said}"
     );
     assert_ne!(saved_digest(&archive), pulled);
+}
+
+/// Docker and Podman refuse an archive in which a digest stands where a tag should.
+#[test]
+fn a_saved_repository_has_tags_alone() {
+    let onggi = fresh();
+    let server = serve(layout(&onggi).0, |_, _| false);
+    let repository = format!("{}/box", server.host());
+    let pulled = digest(&onggi.ok(["pull", &format!("{repository}:1")]));
+    onggi.ok(["pull", &format!("{repository}@{pulled}")]);
+    let archive = onggi.file("saved.tar");
+    let path = archive.display().to_string();
+    for (name, tags) in [
+        (repository.clone(), json!([format!("{repository}:1")])),
+        (format!("{repository}@{pulled}"), json!([])),
+    ] {
+        onggi.ok(["save", "-o", &path, &name]);
+        let manifest = std::process::Command::new("tar").args(["-xOf", &path, "manifest.json"]).output();
+        let manifest: Value = serde_json::from_slice(&manifest.expect("tar").stdout).expect("JSON");
+        assert_eq!(manifest[0]["RepoTags"], tags);
+        assert_eq!(saved_digest(&archive), pulled);
+    }
 }
 
 #[test]

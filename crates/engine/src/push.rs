@@ -226,7 +226,7 @@ impl Push<'_> {
             self.counted(diff_id, layer.size, file)
         };
         let blob = (&layer.digest, layer.size);
-        match self.target.upload(&format!("the layer {}", layer.digest), Some(blob), &mut open) {
+        match self.target.upload(&format!("the layer {diff_id}"), Some(blob), &mut open) {
             Ok(_) => Ok(true),
             Err(
                 error @ (onggi_registry::Error::WrongDigest { .. } | onggi_registry::Error::Source { .. }),
@@ -272,7 +272,7 @@ impl Push<'_> {
             )
         };
         let blob = (&layer.digest, layer.size);
-        self.target.upload(&format!("the layer {}", layer.digest), Some(blob), &mut open)?;
+        self.target.upload(&format!("the layer {diff_id}"), Some(blob), &mut open)?;
         Ok(true)
     }
 

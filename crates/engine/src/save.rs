@@ -6,13 +6,13 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use onggi_image::{Descriptor, Reference};
+use onggi_image::{Descriptor, Digest, Reference};
 use onggi_registry::{Access, Client, Repository, Watch};
-use onggi_store::{BlobSource, Consume, Format, Image};
+use onggi_store::{BlobSource, Consume, Format, Image, Progress};
 
 use crate::Engine;
 use crate::error::Error;
-use crate::pull::{TransferWatch, client};
+use crate::pull::{LayerStep, TransferWatch, client};
 
 impl Engine {
     /// Writes images as an archive; `uncompressed`: with plain layers, and without asking any registry. Event: `save`.
@@ -30,10 +30,27 @@ impl Engine {
         let client = client(&self.settings, Arc::clone(&watch) as Arc<dyn Watch>);
         let origins = Origins { client: &client, watch: &*watch, lost: RefCell::default() };
         let blobs = (!uncompressed).then_some(&origins as &dyn BlobSource);
-        for id in self.store.save(names, format, blobs, writer)? {
+        for id in self.store.save(names, format, blobs, &Written(&*watch), writer)? {
             self.tell_image("save", &id, &id.to_string());
         }
         Ok(())
+    }
+}
+
+/// How far the archive is, as the store tells it.
+struct Written<'w>(&'w dyn TransferWatch);
+
+impl Progress for Written<'_> {
+    fn layer(&self, layer: &str, done: u64, total: Option<u64>) {
+        let (Ok(layer), Some(total)) = (Digest::parse(layer), total) else { return };
+        self.0.layer(&layer, LayerStep::Moving { done, total });
+        if done == total {
+            self.0.layer(&layer, LayerStep::Done);
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.is_interrupted()
     }
 }
 
@@ -89,8 +106,12 @@ impl BlobSource for Origins<'_> {
 
     fn changes(&self, image: &Image) {
         let name = image.name.as_ref().map_or_else(|| image.id.short().to_owned(), Reference::familiar);
+        let why = match &image.origin {
+            Some(_) => "and are not to be had",
+            None => "and no name of it says from which registry it came",
+        };
         self.watch.note(&format!(
-            "{name} is saved with plain layers and so by another digest than {}: its compressed layers were not kept (store.keep_blobs), and are not to be had",
+            "{name} is saved with plain layers and so by another digest than {}: its compressed layers were not kept (store.keep_blobs), {why}",
             image.manifest_digest
         ));
     }

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("save", [format, file, names @ ..]) => {
             let format = if *format == "oci" { Format::OciArchive } else { Format::DockerArchive };
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-            store.save(&names, format, None, &mut File::create(file)?)?;
+            store.save(&names, format, None, &Silent, &mut File::create(file)?)?;
         }
         ("images", []) => println!("{:#?}", store.images()?),
         ("resolve", [name]) => println!("{:#?}", store.resolve(name)?),

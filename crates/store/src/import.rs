@@ -31,7 +31,7 @@ pub(crate) fn import(
         what: "the root file system",
         blob: None,
         diff_id: None,
-        total: None,
+        total: options.total,
         keep: false,
         ceiling: store.ceiling,
     };

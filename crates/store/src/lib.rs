@@ -217,9 +217,10 @@ impl Store {
         names: &[String],
         format: Format,
         blobs: Option<&dyn BlobSource>,
+        progress: &dyn Progress,
         writer: &mut dyn Write,
     ) -> Result<Vec<Digest>, Error> {
-        save::save(self, names, format, blobs, writer)
+        save::save(self, names, format, blobs, progress, writer)
     }
 
     /// Finds an image by name, `name:tag`, `name@digest`, id or the beginning of its id, in this order. Only by its whole digest is an image

@@ -22,8 +22,8 @@ use crate::images::{self, Found};
 use crate::layers::{self, Ingested, TAR};
 use crate::load::plain_manifest;
 use crate::pipe::check_digest;
-use crate::records::Records;
-use crate::types::{Format, Image};
+use crate::records::{ImageRecord, NameRecord, Records};
+use crate::types::{Format, Image, Progress};
 
 const NAME_ANNOTATION: &str = "io.containerd.image.name";
 const TAG_ANNOTATION: &str = "org.opencontainers.image.ref.name";
@@ -51,6 +51,7 @@ pub(crate) fn save(
     names: &[String],
     format: Format,
     source: Option<&dyn BlobSource>,
+    progress: &dyn Progress,
     writer: &mut dyn Write,
 ) -> Result<Vec<Digest>, Error> {
     let act = Act::begin(&store.layout, "save")?;
@@ -80,7 +81,7 @@ pub(crate) fn save(
     if format == Format::DockerArchive {
         members.insert("manifest.json".to_owned(), json(&archived)?);
     }
-    write(members, source, writer)?;
+    write(members, source, progress, writer)?;
     Ok(chosen.into_keys().collect())
 }
 
@@ -93,7 +94,8 @@ fn chosen(store: &Store, texts: &[String]) -> Result<BTreeMap<Digest, (Image, BT
             chosen.insert(id.clone(), (images::open(&store.layout, found)?, BTreeSet::new()));
         }
         if let Some((_, names)) = chosen.get_mut(&id) {
-            names.extend(name);
+            // A digest is no tag: Docker and Podman refuse an archive that names an image so, and save one without the name.
+            names.extend(name.filter(|name| name.digest().is_none()));
         }
         Ok(())
     };
@@ -109,8 +111,11 @@ fn chosen(store: &Store, texts: &[String]) -> Result<BTreeMap<Digest, (Image, BT
             None => Vec::new(),
         };
         if of_repository.is_empty() {
-            let found = images::find(&store.layout, text)?;
+            let mut found = images::find(&store.layout, text)?;
             let name = found.name.as_ref().filter(|_| !found.by_digest).map(|name| name.name.clone());
+            if found.name.is_none() {
+                found.name = came_by(store, &found.record)?;
+            }
             add(found, name)?;
         }
         for name in of_repository {
@@ -118,6 +123,13 @@ fn chosen(store: &Store, texts: &[String]) -> Result<BTreeMap<Digest, (Image, BT
         }
     }
     Ok(chosen)
+}
+
+/// The name that says where an image that is asked for by its id came from: rather one with the manifest that the image came with.
+fn came_by(store: &Store, image: &ImageRecord) -> Result<Option<NameRecord>, Error> {
+    let names = Records::read(&store.layout)?.names.into_iter();
+    let pulled = names.filter(|name| name.id == image.id && name.origin.is_some());
+    Ok(pulled.min_by_key(|name| name.manifest != image.manifest))
 }
 
 /// What a member of the archive holds.
@@ -228,6 +240,7 @@ fn json<'i, T: serde::Serialize>(value: &T) -> Result<Content<'i>, Error> {
 fn write(
     members: BTreeMap<String, Content<'_>>,
     source: Option<&dyn BlobSource>,
+    progress: &dyn Progress,
     writer: &mut dyn Write,
 ) -> Result<(), Error> {
     let failed = || Error::archive("writing the archive");
@@ -247,12 +260,12 @@ fn write(
             }
             Content::Kept { path, digest, size } => {
                 let file = File::open(&path).map_err(Error::io("open", &path))?;
-                put(&mut tar, &name, size, &digest, &mut &file)?;
+                put(&mut tar, &name, size, &digest, progress, &mut &file)?;
             }
             Content::Elsewhere { image, layer } => {
                 let Some(source) = source else { continue };
                 source.read(image, layer, &mut |content| {
-                    put(&mut tar, &name, layer.size, &layer.digest, content)
+                    put(&mut tar, &name, layer.size, &layer.digest, progress, content)
                 })?;
             }
         }
@@ -270,9 +283,12 @@ fn put<W: Write>(
     name: &str,
     size: u64,
     digest: &Digest,
+    progress: &dyn Progress,
     content: &mut dyn Read,
 ) -> Result<(), Error> {
-    let mut content = Hashing { content, hasher: Hasher::new(digest.algorithm()) };
+    let told = |done| progress.layer(&digest.to_string(), done, Some(size));
+    let hasher = Hasher::new(digest.algorithm());
+    let mut content = Hashing { content, hasher, done: 0, told: &told, progress };
     tar.file(name.as_bytes(), &metadata(0o644), size, &mut content)
         .map_err(Error::archive("writing the archive"))?;
     check_digest(&format!("the layer {digest}"), digest, Some(content.hasher.finish()))
@@ -286,12 +302,22 @@ fn metadata(mode: u32) -> Metadata {
 struct Hashing<'c> {
     content: &'c mut dyn Read,
     hasher: Hasher,
+    done: u64,
+    told: &'c dyn Fn(u64),
+    progress: &'c dyn Progress,
 }
 
 impl Read for Hashing<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.content.read(buffer)?;
         self.hasher.update(&buffer[..count]);
+        self.done += count as u64;
+        if count > 0 {
+            (self.told)(self.done);
+        }
+        if self.progress.is_cancelled() {
+            return Err(std::io::Error::other("cancelled"));
+        }
         Ok(count)
     }
 }

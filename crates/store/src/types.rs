@@ -128,6 +128,8 @@ pub struct ImportOptions {
     pub platform: Option<Platform>,
     /// RFC 3339; `None`: now.
     pub created: Option<String>,
+    /// Bytes of the stream, where somebody knows: for the progress alone.
+    pub total: Option<u64>,
 }
 
 /// What `save` writes.

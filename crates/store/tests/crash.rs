@@ -61,7 +61,7 @@ fn act(act: &str, store: &Store, directory: &Path) {
         "save" => {
             let file = std::fs::File::create(directory.join("saved")).unwrap();
             store
-                .save(&["one:1".into(), "two:1".into()], Format::DockerArchive, None, &mut { file })
+                .save(&["one:1".into(), "two:1".into()], Format::DockerArchive, None, &Silent, &mut { file })
                 .unwrap();
         }
         "names" => {

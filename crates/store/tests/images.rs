@@ -21,7 +21,7 @@ use serde_json::json;
 fn save(store: &Store, names: &[&str], format: Format) -> Vec<u8> {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     let mut bytes = Vec::new();
-    store.save(&names, format, None, &mut bytes).unwrap();
+    store.save(&names, format, None, &Silent, &mut bytes).unwrap();
     bytes
 }
 
@@ -301,7 +301,7 @@ fn what_is_saved_loads_again_and_is_always_the_same() {
     let by_id = save(&one, &[one.resolve("a:1").unwrap().id.short()], Format::DockerArchive);
     assert!(load(&two, &by_id).unwrap()[0].names.is_empty());
     assert!(matches!(
-        one.save(&["no:1".into()], Format::OciArchive, None, &mut Vec::new()),
+        one.save(&["no:1".into()], Format::OciArchive, None, &Silent, &mut Vec::new()),
         Err(Error::NoSuchImage { .. })
     ));
 }
@@ -316,6 +316,7 @@ fn an_imported_tree_is_an_image() {
         message: "by hand".into(),
         created: Some("2024-01-01T00:00:00Z".into()),
         platform: None,
+        total: None,
     };
     let id = store.import(&mut gzip(&layers("tree")[0]).as_slice(), &options, &Silent).unwrap();
     let image = store.resolve("tree").unwrap();

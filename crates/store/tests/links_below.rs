@@ -81,7 +81,7 @@ fn conforms(form: LayerForm) {
 
     // What is given on is the tar as it came.
     let mut saved = Vec::new();
-    store.save(&["one".to_owned()], Format::DockerArchive, None, &mut saved).unwrap();
+    store.save(&["one".to_owned()], Format::DockerArchive, None, &Silent, &mut saved).unwrap();
     let elsewhere = Roots::on_disk();
     let other = elsewhere.open_with(form);
     load(&other, &saved).unwrap();

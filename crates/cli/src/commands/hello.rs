@@ -41,6 +41,7 @@ fn run(context: &Context, _: &ArgMatches) -> Result<u8, CliError> {
             platform: None,
             // The same program is the same image, whenever it is imported.
             created: Some("1970-01-01T00:00:00Z".to_owned()),
+            total: None,
         };
         store.import(&mut tar::one_program("hello", PROGRAM).as_slice(), &options, &Silent)?;
     }

@@ -10,7 +10,7 @@ use crate::error::CliError;
 use crate::flags::progress::{self, Form};
 use crate::flags::{self, parsed, text, value};
 use crate::output::messages;
-use crate::progress::{Bars, Interruptible};
+use crate::transfer::{Interruptible, Stdout, Transfer, Way};
 use clap::ArgMatches;
 use onggi_engine::Archive;
 use onggi_image::{Platform, Reference};
@@ -50,27 +50,27 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     };
     // First of all, so that an early Ctrl-C cuts nothing short.
     let form = progress::form(matches)?;
-    let bars = Bars::new(form)?;
+    let transfer = Transfer::begin(Way::Load, form, Stdout::Ours)?;
     let engine = context.engine()?;
     let loaded = match input {
         Some(path) if Path::new(path).is_dir() => {
-            engine.load(Archive::Directory(Path::new(path)), &options, &bars)
+            engine.load(Archive::Directory(Path::new(path)), &options, &*transfer)
         }
         Some(path) => {
             let file = File::open(path).map_err(|error| CliError::io(format!("open {path}"), &error))?;
             let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
             if regular {
-                engine.load(Archive::File(file), &options, &bars)
+                engine.load(Archive::File(file), &options, &*transfer)
             } else {
-                engine.load(Archive::Stream(&mut Interruptible::new(file, &bars)), &options, &bars)
+                engine.load(Archive::Stream(&mut Interruptible::new(file, &transfer)), &options, &*transfer)
             }
         }
         None => {
-            let mut input = Interruptible::new(io::stdin().lock(), &bars);
-            engine.load(Archive::Stream(&mut input), &options, &bars)
+            let mut input = Interruptible::new(io::stdin().lock(), &transfer);
+            engine.load(Archive::Stream(&mut input), &options, &*transfer)
         }
     };
-    let loaded = bars.end(loaded)?;
+    let loaded = transfer.end(loaded)?;
     let host = Platform::host();
     let say = |text: String| match form {
         Form::Json => context.line(&messages::stream(&text).to_string()),

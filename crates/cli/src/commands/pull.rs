@@ -14,7 +14,7 @@ use crate::error::CliError;
 use crate::flags::progress::{self, Form};
 use crate::flags::{self, argument, is, parsed, switch, text, value};
 use crate::output::messages;
-use crate::transfer::{Lines, Transfer, Way};
+use crate::transfer::{Stdout, Transfer, Way};
 
 pub(crate) const COMMAND: Command = Command {
     names: &["pull", "image pull"],
@@ -50,7 +50,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         return Err(CliError::invalid("tag can't be used with --all-tags/-a"));
     }
     // First of all, so that an early Ctrl-C cuts nothing short.
-    let transfer = Transfer::begin(Way::Pull, form.into())?;
+    let transfer = Transfer::begin(Way::Pull, form, Stdout::Ours)?;
     let engine = context.engine()?;
     if all {
         let watch = Arc::clone(&transfer) as Arc<dyn TransferWatch>;
@@ -107,7 +107,8 @@ pub(crate) fn with_image<T>(
     let platform = request.platform.as_deref().filter(|text| !text.is_empty());
     let platform = platform.map(str::parse::<Platform>).transpose();
     let platform = platform.map_err(|problem| CliError::flag("platform", problem))?;
-    let transfer = Transfer::begin(Way::Pull, if quiet { Lines::Quiet } else { Lines::Stderr })?;
+    let form = if quiet { Form::Quiet } else { Form::Auto };
+    let transfer = Transfer::begin(Way::Pull, form, Stdout::Others)?;
     let pulled = pull(engine, &name, platform.as_ref(), &transfer);
     transfer.end(pulled)?;
     Ok(make(engine)?)

@@ -14,7 +14,7 @@ use crate::error::CliError;
 use crate::flags::progress::{self, Form};
 use crate::flags::{self, argument, is, switch, text};
 use crate::output::messages;
-use crate::transfer::{Transfer, Way};
+use crate::transfer::{Stdout, Transfer, Way};
 
 pub(crate) const COMMAND: Command = Command {
     names: &["push", "image push"],
@@ -45,7 +45,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         return Err(CliError::invalid("tag can't be used with --all-tags/-a"));
     }
     let form = progress::form(matches)?;
-    let transfer = Transfer::begin(Way::Push, form.into())?;
+    let transfer = Transfer::begin(Way::Push, form, Stdout::Ours)?;
     let engine = context.engine()?;
     let names = if all {
         let images = context.store()?.images()?.into_iter().flat_map(|image| image.names);

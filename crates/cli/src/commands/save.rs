@@ -1,21 +1,21 @@
 //! `onggi save`: images as one archive.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::ArgMatches;
 use onggi_engine::TransferWatch;
-use onggi_registry::Watch;
 use onggi_store::Format;
+use serde_json::json;
 
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
+use crate::flags::progress::{self, Form};
 use crate::flags::{self, arguments, is, parsed, switch, text, texts, value};
 use crate::output::archive;
-use crate::output::plain::plain;
-use crate::transfer::Person;
+use crate::output::messages;
+use crate::transfer::{Stdout, Transfer, Way};
 
 pub(crate) const COMMAND: Command = Command {
     names: &["save", "image save"],
@@ -43,6 +43,7 @@ fn build() -> clap::Command {
             None,
             "Plain layers, though the image came with others; asks no registry",
         ))
+        .args(progress::flags("No progress"))
         .arg(value("platform", None, "OS/ARCH", "Not built: other platforms").hide(true))
         .arg(arguments("images", "IMAGE", "Names or ids"))
 }
@@ -61,34 +62,18 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     }
     let format = parsed(matches, "format", format)?.unwrap_or(Format::DockerArchive);
     let images = texts(matches, "images");
+    let (output, form) = (text(matches, "output").filter(|path| *path != "-"), progress::form(matches)?);
+    if form == Form::Json && output.is_none() {
+        let problem = "--progress json needs -o: standard output is the archive";
+        return Err(CliError::invalid(problem).hint("name the file with -o FILE"));
+    }
+    // First of all, so that an early Ctrl-C cuts nothing short.
+    let transfer = Transfer::begin(Way::Save, form, Stdout::Others)?;
     let engine = context.engine()?;
     let uncompressed = is(matches, "uncompressed");
-    let save = |out: &mut dyn Write| Ok(engine.save(&images, format, uncompressed, Arc::new(Notes), out)?);
-    archive::write(text(matches, "output"), save)?;
+    let watch = Arc::clone(&transfer) as Arc<dyn TransferWatch>;
+    let save = |out: &mut dyn Write| Ok(engine.save(&images, format, uncompressed, watch, out)?);
+    transfer.end_of(archive::write(output, save))?;
+    transfer.object(|| messages::result(&json!({ "File": output, "Images": images })));
     Ok(0)
-}
-
-/// Says beside the archive what a person should know. Ctrl-C simply ends the program: an archive has no name before it is whole.
-#[derive(Debug)]
-struct Notes;
-
-impl Watch for Notes {
-    fn retrying(&self, what: &str, pause: Duration, why: &onggi_registry::Error) {
-        self.note(&crate::transfer::retry(what, pause, why));
-    }
-
-    fn said(&self, program: &str, line: &str) {
-        Person.said(program, line);
-    }
-
-    fn may_ask(&self) -> bool {
-        Person.may_ask()
-    }
-}
-
-impl TransferWatch for Notes {
-    fn note(&self, text: &str) {
-        // Nobody may be listening.
-        let _ = io::stderr().lock().write_all(format!("{}\n", plain(text)).as_bytes());
-    }
 }

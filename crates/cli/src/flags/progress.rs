@@ -20,11 +20,11 @@ pub(crate) enum Form {
 
 /// Both flags; `quiet` says what is left with that one.
 pub(crate) fn flags(quiet: &'static str) -> [Arg; 2] {
-    let help = "How far it is, as bars on a terminal (auto), lines (plain), or JSON lines (json)";
+    let help = "How far it is: auto (bars on a terminal), plain, json or none";
     [
         switch("quiet", Some('q'), quiet),
         value("progress", None, "FORM", help)
-            .value_parser(["auto", "plain", "json"])
+            .value_parser(["auto", "plain", "json", "none"])
             .hide_possible_values(true),
     ]
 }
@@ -32,11 +32,11 @@ pub(crate) fn flags(quiet: &'static str) -> [Arg; 2] {
 /// What was asked for.
 ///
 /// # Errors
-/// Both flags, which cannot both be obeyed.
+/// Both flags, if they cannot both be obeyed.
 pub(crate) fn form(matches: &ArgMatches) -> Result<Form, CliError> {
     match (is(matches, "quiet"), text(matches, "progress")) {
+        (true, None) | (_, Some("none")) => Ok(Form::Quiet),
         (true, Some(_)) => Err(CliError::invalid("--quiet and --progress cannot be given together")),
-        (true, None) => Ok(Form::Quiet),
         (false, Some("json")) => Ok(Form::Json),
         (false, Some("plain")) => Ok(Form::Plain),
         (false, _) => Ok(Form::Auto),

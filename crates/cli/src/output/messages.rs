@@ -54,8 +54,8 @@ mod tests {
                 r#"{"id":"a","progressDetail":{"current":1,"total":2},"status":"Downloading"}"#,
             ),
             (
-                layer("a", "Loading layer", Some((1, None))),
-                r#"{"id":"a","progressDetail":{"current":1},"status":"Loading layer"}"#,
+                layer("a", "Loading", Some((1, None))),
+                r#"{"id":"a","progressDetail":{"current":1},"status":"Loading"}"#,
             ),
             (stream("Loaded image: a"), r#"{"stream":"Loaded image: a\n"}"#),
             (result(&json!({ "Size": 3 })), r#"{"aux":{"Size":3}}"#),

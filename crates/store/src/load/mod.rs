@@ -59,8 +59,8 @@ fn load_in_act(
 ) -> Result<Vec<Loaded>, Error> {
     let act = Act::begin(&store.layout, "load")?;
     let source: Box<dyn Source> = match input {
-        Input::Stream(stream) => Box::new(TarSource::of_stream(stream, &act, store.ceiling)?),
-        Input::File(file) => Box::new(TarSource::of_file(file, &act, store.ceiling)?),
+        Input::Stream(stream) => Box::new(TarSource::of_stream(stream, None, &act, store.ceiling, progress)?),
+        Input::File(file) => Box::new(TarSource::of_file(file, &act, store.ceiling, progress)?),
         Input::Directory(path) => Box::new(DirectorySource::open(path)?),
     };
     let loading = Loading { store, act: &act, source: source.as_ref(), options, progress };

@@ -21,6 +21,7 @@ use crate::act::Act;
 use crate::error::Error;
 use crate::layout::open_directory;
 use crate::room;
+use crate::types::Progress;
 
 /// As many links as are followed to one member.
 const LINKS_FOLLOWED: u32 = 16;
@@ -71,21 +72,34 @@ enum Place {
 
 impl TarSource {
     /// An archive in a file. One that is compressed is decompressed into the act's directory first.
-    pub(crate) fn of_file(mut file: File, act: &Act, ceiling: Ceiling) -> Result<TarSource, Error> {
+    pub(crate) fn of_file(
+        mut file: File,
+        act: &Act,
+        ceiling: Ceiling,
+        progress: &dyn Progress,
+    ) -> Result<TarSource, Error> {
         let mut start = [0; 8];
-        let seekable = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        let regular = file.metadata().ok().filter(std::fs::Metadata::is_file);
+        let seekable = regular.is_some();
         let filled = if seekable { file.read_at(&mut start, 0).map_err(input)? } else { 0 };
         if !seekable
             || Format::sniff(&start[..filled]).map_err(Error::archive("the archive"))? != Format::Plain
         {
-            return TarSource::of_stream(&mut file, act, ceiling);
+            let total = regular.map(|metadata| metadata.len());
+            return TarSource::of_stream(&mut file, total, act, ceiling, progress);
         }
         let members = scan(&file)?;
         Ok(TarSource { file, members })
     }
 
-    /// An archive from a stream, of which a copy is made in the act's directory, since its members come in any order.
-    pub(crate) fn of_stream(stream: &mut dyn Read, act: &Act, ceiling: Ceiling) -> Result<TarSource, Error> {
+    /// An archive from a stream, of which a copy is made in the act's directory, since its members come in any order. `total`: its bytes, if they are known.
+    pub(crate) fn of_stream(
+        stream: &mut dyn Read,
+        total: Option<u64>,
+        act: &Act,
+        ceiling: Ceiling,
+        progress: &dyn Progress,
+    ) -> Result<TarSource, Error> {
         let path = act.path("archive");
         let mut file = File::options()
             .read(true)
@@ -93,6 +107,7 @@ impl TarSource {
             .create_new(true)
             .open(&path)
             .map_err(Error::io("create", &path))?;
+        let stream = Told { inner: stream, done: 0, total, progress };
         let mut stream = Decompressor::new(stream, ceiling).map_err(Error::archive("the archive"))?;
         let (mut scanner, mut unlooked) = (Scanner::new(), 0);
         let mut buffer = vec![0; BUFFER];
@@ -247,6 +262,26 @@ fn normal_with_parents(name: &[u8]) -> Option<Vec<u8>> {
         }
     }
     Some(parts.join(&b'/'))
+}
+
+/// A stream whose progress is told, and which ends when it is cancelled.
+struct Told<'t> {
+    inner: &'t mut dyn Read,
+    done: u64,
+    total: Option<u64>,
+    progress: &'t dyn Progress,
+}
+
+impl Read for Told<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.done += count as u64;
+        self.progress.layer("the archive", self.done, self.total);
+        if self.progress.is_cancelled() {
+            return Err(std::io::Error::other("cancelled"));
+        }
+        Ok(count)
+    }
 }
 
 fn input(source: std::io::Error) -> Error {
