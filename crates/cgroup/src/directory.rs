@@ -56,6 +56,14 @@ pub(crate) fn make(root: &OwnedFd, path: &str) -> io::Result<(OwnedFd, bool)> {
     make_in(&parent, name)
 }
 
+/// The same by the name of the mount point.
+pub(crate) fn make_at(root: &Path, path: &str) -> io::Result<(OwnedFd, bool)> {
+    match rustix::fs::mkdirat(CWD, root.join(path), Mode::from_raw_mode(0o755)) {
+        Ok(()) => Ok((open(root, path)?, true)),
+        Err(_) => make(&open_root(root)?, path),
+    }
+}
+
 fn make_in(parent: &OwnedFd, name: &str) -> io::Result<(OwnedFd, bool)> {
     let new = match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
         Ok(()) => true,

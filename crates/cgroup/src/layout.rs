@@ -240,12 +240,28 @@ fn mounted() -> Result<Layout, Error> {
     detect_at(&mountinfo()?, "")
 }
 
+/// Of the table of mounts the lines of control groups.
 pub(crate) fn mountinfo() -> Result<String, Error> {
     let path = Path::new("/proc/self/mountinfo");
     let mountinfo =
         onggi_sys::kernel_file::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-    // A mount point may be any bytes; those of the control groups are not, and only they are looked at.
-    Ok(String::from_utf8_lossy(&mountinfo).into_owned())
+    // A mount point may be any bytes; those of the control groups are not.
+    Ok(String::from_utf8_lossy(&of_cgroups(&mountinfo)).into_owned())
+}
+
+/// The lines in which a file system of the kind may be named: a few of the hundreds of a host that runs containers.
+fn of_cgroups(mountinfo: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    let mut done = 0;
+    for at in memchr::memmem::find_iter(mountinfo, b" - cgroup") {
+        if at < done {
+            continue;
+        }
+        let start = memchr::memrchr(b'\n', &mountinfo[done..at]).map_or(done, |end| done + end + 1);
+        done = memchr::memchr(b'\n', &mountinfo[at..]).map_or(mountinfo.len(), |end| at + end + 1);
+        lines.extend_from_slice(&mountinfo[start..done]);
+    }
+    lines
 }
 
 /// What the v2 tree offers from its root on.
@@ -360,6 +376,19 @@ mod tests {
 77 31 0:37 / /srv/jail\\040one/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
 41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw,nsdelegate
 ";
+
+    #[test]
+    fn of_a_table_only_the_lines_of_control_groups_are_looked_at() {
+        let lines = |table: &str| String::from_utf8(of_cgroups(table.as_bytes())).unwrap();
+        let of_cgroups = HYBRID.lines().filter(|line| line.contains("- cgroup"));
+        assert_eq!(lines(HYBRID), of_cgroups.map(|line| format!("{line}\n")).collect::<String>());
+        assert_eq!(lines(HYBRID.trim_end()), lines(HYBRID).trim_end());
+        assert_eq!(
+            lines("1 2 0:1 / / rw - tmpfs - cgroup\n3 4 0:2 / /x rw - ext4 x rw"),
+            "1 2 0:1 / / rw - tmpfs - cgroup\n"
+        );
+        assert_eq!(lines(""), "");
+    }
 
     fn hierarchy(controllers: &[&str], root: &str) -> Hierarchy {
         Hierarchy { controllers: controllers.iter().map(|&name| name.into()).collect(), root: root.into() }

@@ -1,10 +1,12 @@
 //! Making a cgroup by its plan: the directories, then each limit.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
+use rustix::fs::CWD;
 use rustix::io::Errno;
 
-use super::{Cgroup, ENOENT, open_roots, read_pids};
+use super::{Cgroup, ENOENT, read_pids};
 use crate::plan::{IfMissing, Plan, Step};
 use crate::{Error, Layout, directory, v1, v2};
 
@@ -27,14 +29,17 @@ impl Plan {
     }
 
     fn create_as(&self, shared: bool) -> Result<Cgroup, Error> {
-        let roots = self.open_roots()?;
+        let roots = self.layout.roots();
+        let open = |root: &Path| {
+            directory::open_root(root).map_err(|source| Error::OpenDirectory { path: root.into(), source })
+        };
         let mut directories: Vec<Option<OwnedFd>> = roots.iter().map(|_| None).collect();
         let mut limits = Vec::new();
         let mut made: Vec<usize> = Vec::new();
         for step in &self.steps {
             match step {
                 Step::EnableControllers { controllers, wanted } => {
-                    v2::enable_with(&roots[0], self, controllers, wanted)?;
+                    v2::enable_with(&open(roots[0])?, self, controllers, wanted)?;
                 }
                 Step::MakeDirectory { hierarchy } => {
                     let root = roots.get(*hierarchy).ok_or_else(|| self.misfit())?;
@@ -42,7 +47,7 @@ impl Plan {
                         // Somebody else's: of this one nobody may take anything away but what was made here.
                         Err(error @ (Error::NotEmpty { .. } | Error::Frozen { .. })) => {
                             for &made in &made {
-                                let _ = directory::remove(&roots[made], &self.path);
+                                let _ = directory::remove(CWD, roots[made].join(&self.path));
                             }
                             return Err(error);
                         }
@@ -54,7 +59,7 @@ impl Plan {
                 }
                 Step::InheritCpuset { hierarchy } => {
                     let root = roots.get(*hierarchy).ok_or_else(|| self.misfit())?;
-                    v1::inherit(root, &self.path).map_err(|source| Error::Act {
+                    v1::inherit(&open(root)?, &self.path).map_err(|source| Error::Act {
                         act: "inherit the processors and memory nodes of",
                         path: self.directory(*hierarchy).display().to_string(),
                         source,
@@ -76,14 +81,10 @@ impl Plan {
         Cgroup::open(&self.layout, &self.path)
     }
 
-    fn open_roots(&self) -> Result<Vec<OwnedFd>, Error> {
-        open_roots(&self.layout)
-    }
-
     /// And whether it is new.
-    fn make(&self, root: &OwnedFd, hierarchy: usize, shared: bool) -> Result<(OwnedFd, bool), Error> {
+    fn make(&self, root: &Path, hierarchy: usize, shared: bool) -> Result<(OwnedFd, bool), Error> {
         let path = || self.directory(hierarchy);
-        let (opened, new) = directory::make(root, &self.path)
+        let (opened, new) = directory::make_at(root, &self.path)
             .map_err(|source| Error::MakeDirectory { path: path(), source })?;
         // An empty one of this name is what a crash left between making it and starting the process.
         if !new && !shared {

@@ -96,14 +96,22 @@ impl Cgroup {
     /// # Errors
     /// [`Error::Write`], with `ENOSPC` if the cpuset is empty, or [`Error::Missing`].
     pub fn join_self(&self) -> Result<(), Error> {
-        let unified = self.layout.unified_index();
-        for hierarchy in (0..self.directories.len()).filter(|&index| Some(index) != unified) {
-            self.join_by(hierarchy, "tasks", "0")?;
-        }
-        match unified {
+        self.join_self_beside_v2()?;
+        match self.layout.unified_index() {
             Some(hierarchy) if !self.is_born_in_v2() => self.join_by(hierarchy, "cgroup.procs", "0"),
             _ => Ok(()),
         }
+    }
+
+    /// The same for a process that is known to have been born in [`Cgroup::v2_dir`], if there is one.
+    ///
+    /// # Errors
+    /// As [`Cgroup::join_self`].
+    pub fn join_self_beside_v2(&self) -> Result<(), Error> {
+        let unified = self.layout.unified_index();
+        (0..self.directories.len())
+            .filter(|&index| Some(index) != unified)
+            .try_for_each(|hierarchy| self.join_by(hierarchy, "tasks", "0"))
     }
 
     /// The directory whose processes [`Cgroup::freeze`] stops, by its name on this host; `None` without a freezer.

@@ -1,34 +1,40 @@
 //! `cpuset`: on v1 a new group has no processors and no memory nodes, and nothing can join it before it has both.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use crate::directory;
 
 /// The files have the same names on both versions.
 pub(super) use crate::v2::cpuset::limits;
 
+const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+
 /// Fills what is empty from the parent, the parents first. What somebody has set is left alone.
 pub(crate) fn inherit(root: &OwnedFd, path: &str) -> io::Result<()> {
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        fill(root, path, file)?;
-    }
-    Ok(())
+    fill(root, path).map(drop)
 }
 
-/// The value of the file in this group, filled if it was empty.
-fn fill(root: &OwnedFd, path: &str, file: &str) -> io::Result<String> {
-    let group = if path.is_empty() {
-        root.as_fd().try_clone_to_owned()?
-    } else {
-        directory::open_beneath(root, path)?
-    };
-    let value = directory::read(&group, file)?;
-    let value = value.trim();
-    if !value.is_empty() || path.is_empty() {
-        return Ok(value.to_owned());
+/// The values of this group's files, filled if they were empty.
+fn fill(root: &OwnedFd, path: &str) -> io::Result<[String; 2]> {
+    let group = directory::open_beneath(root, path)?;
+    let mut values = read(&group)?;
+    if values.iter().any(String::is_empty) {
+        let above = match path.rsplit_once('/') {
+            Some((above, _)) => fill(root, above)?,
+            None => read(root)?,
+        };
+        for ((file, value), above) in FILES.into_iter().zip(&mut values).zip(above) {
+            if value.is_empty() {
+                directory::write(&group, file, &above)?;
+                *value = above;
+            }
+        }
     }
-    let value = fill(root, path.rsplit_once('/').map_or("", |(parent, _)| parent), file)?;
-    directory::write(&group, file, &value)?;
-    Ok(value)
+    Ok(values)
+}
+
+fn read(group: &OwnedFd) -> io::Result<[String; 2]> {
+    let [processors, nodes] = FILES.map(|file| directory::read(group, file));
+    Ok([processors?.trim().to_owned(), nodes?.trim().to_owned()])
 }

@@ -49,6 +49,7 @@ pub(super) struct Child<'a> {
     /// See [`BornThrough`].
     pub(super) leash: Option<BorrowedFd<'a>>,
     pub(super) cgroup: &'a Cgroup,
+    born_in_v2: bool,
     pub(super) streams: Streams,
     pub(super) terminal_socket: Option<OwnedFd>,
     pub(super) terminal_size: Option<(u16, u16)>,
@@ -78,6 +79,8 @@ pub(super) struct Child<'a> {
 pub(super) struct Inheritance<'a> {
     pub(super) plan: Part<'a>,
     pub(super) cgroup: &'a Cgroup,
+    /// It need not join that group any more.
+    pub(super) born_in_v2: bool,
     pub(super) streams: Streams,
     pub(super) terminal_socket: Option<OwnedFd>,
     pub(super) terminal_size: Option<(u16, u16)>,
@@ -179,6 +182,7 @@ fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Chil
         procfs,
         leash,
         cgroup: inheritance.cgroup,
+        born_in_v2: inheritance.born_in_v2,
         streams: inheritance.streams,
         terminal_socket: inheritance.terminal_socket,
         terminal_size: inheritance.terminal_size,
@@ -254,10 +258,11 @@ impl Child<'_> {
 
     fn carry_out(&mut self, step: &Step, index: u32, steps: &[Step], report: &mut Report) -> Outcome {
         match step {
-            Step::JoinCgroups => self
-                .cgroup
-                .join_self()
-                .map_err(|error| Problem { errno: errno_of(&error), message: error.to_string() }),
+            Step::JoinCgroups => {
+                let joined =
+                    if self.born_in_v2 { self.cgroup.join_self_beside_v2() } else { self.cgroup.join_self() };
+                joined.map_err(|error| Problem { errno: errno_of(&error), message: error.to_string() })
+            }
             Step::JoinNamespace { kind, path } => namespaces::join(*kind, path),
             Step::AwaitUserNamespace { time } => {
                 let socket = self.outside.as_ref();

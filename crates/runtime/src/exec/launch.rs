@@ -251,7 +251,8 @@ fn start_in(launch: &Launch, plan: Part<'_>, stdio: Stdio, cgroup: &Cgroup) -> R
         Ok(Forked::Child) => {
             // What this process must not hold must not keep it from starting either: it is closed at the exec all the same.
             let _ = child::let_go(launch.preserved, ends.needed(plan, cgroup));
-            child::run(ends.inheritance(launch, plan, cgroup, false, None))
+            let inheritance = ends.inheritance(launch, plan, cgroup, false, None);
+            child::run(Inheritance { born_in_v2: cgroup.v2_dir().is_some(), ..inheritance })
         }
         Ok(Forked::Parent { pid, pidfd }) => ends.attended(launch, plan, cgroup, true, pid, pidfd),
     }
@@ -332,7 +333,8 @@ fn intermediate(
     match born {
         Ok((procfs, Forked::Child)) => {
             let born_through = BornThrough { leash: socket.as_fd(), procfs };
-            child::run(ends.inheritance(launch, plan, cgroup, entry.joins, Some(born_through)));
+            let inheritance = ends.inheritance(launch, plan, cgroup, entry.joins, Some(born_through));
+            child::run(Inheritance { born_in_v2: entry.grandchild_into.is_some(), ..inheritance });
         }
         Ok((_, Forked::Parent { pid, pidfd })) => {
             onggi_sys::fault::point("runtime.enter.born");
@@ -442,6 +444,7 @@ impl Ends {
         Inheritance {
             plan,
             cgroup,
+            born_in_v2: false,
             streams: self.streams,
             gate: self.gate,
             preserved: launch.preserved,

@@ -146,7 +146,7 @@ fn persona(personality: &oci::Personality) -> Result<u32, Error> {
 /// The last of two with the same name counts: programs disagree on which they read, so only one is passed on.
 fn environment(given: &[String]) -> Result<Vec<String>, Error> {
     let name = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
-    let mut last = std::collections::HashMap::new();
+    let mut last = std::collections::BTreeMap::new();
     for (at, variable) in given.iter().enumerate() {
         if !variable.contains('=') || variable.starts_with('=') {
             return Err(invalid("process.env", format!("{variable:?} is not NAME=value")));

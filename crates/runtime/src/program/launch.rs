@@ -191,23 +191,21 @@ impl Attempt<'_> {
             fifo::make(&locked.directory.fifo())?;
         }
         let gate = (self.mode == Mode::Create).then(|| locked.directory.fifo());
-        let (mut record, plan) = self.prepare(locked, &spec, gate)?;
-        record.systemd = scope.as_ref().map(systemd::Scope::kept);
+        let mut plan = self.plan(&spec, gate)?;
+        let kept = scope.as_ref().map(systemd::Scope::kept);
         tell_of_filter(self.context, &plan);
         self.context.log.debug("nsexec container setup");
-        let Plan { mut launch, steps, filter } = plan;
         let stdio = stdio(spec.process.as_ref())?;
         onggi_sys::fault::point("runtime.create.planned");
         let wanted = spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
         let group = wanted.map(|wanted| Group::make(&resctrl::root()?, self.id, wanted)).transpose()?;
         let start = || {
             // A scope that is not there yet takes only its keeper with it.
-            scope.as_mut().map_or(Ok(()), |scope| scope.start(self.id, &mut launch.cgroup))?;
+            scope.as_mut().map_or(Ok(()), |scope| scope.start(self.id, &mut plan.launch.cgroup))?;
             // The child would have what parsing and planning have left in its memory as well, and copy what it writes over.
             onggi_sys::memory::trim();
             onggi_sys::memory::release_stack();
-            let part = exec::Part::Memory { steps: &steps, filter: &filter };
-            exec::start(&launch, part, stdio).map_err(Error::Start)
+            exec::start(&plan.launch, &plan, stdio).map_err(Error::Start)
         };
         let running = match &group {
             Some(group) => group.start(start).and_then(|started| started),
@@ -216,41 +214,23 @@ impl Attempt<'_> {
         let cgroup = running.as_ref().ok().map(|running| &running.cgroup);
         let settled = scope.map_or(Ok(()), |scope| scope.settle(cgroup));
         let running = running.inspect_err(|_| forget(group.as_ref()))?;
-        record.resctrl.clone_from(&group);
         onggi_sys::fault::point("runtime.create.cloned");
         self.context.log.debug("child process in init()");
-        let started = self.follow(running, &mut record, locked, spec, settled);
+        // The child is at its steps meanwhile.
+        let mut record =
+            Record { systemd: kept, resctrl: group.clone(), ..self.record(locked, &spec, &plan) };
+        let started = self.follow(running, &mut record, locked, spec, &plan.filter, settled);
         let started = started.inspect_err(|_| forget(group.as_ref()))?;
         self.context.log.debug("init: closing the pipe to signal completion");
         Ok(started)
     }
 
-    /// The plan, and the record of a container that does not run yet.
-    pub(crate) fn prepare(
-        &self,
-        locked: &Locked,
-        spec: &oci::Spec,
-        gate: Option<PathBuf>,
-    ) -> Result<(Record, Plan), Error> {
-        let mut record = self.record(locked, spec)?;
-        let plan = self.plan(spec, &record, gate)?;
-        record.cgroup.path.clone_from(&plan.launch.cgroup.path);
-        record.external = criu::External::of(&plan);
-        if !plan.launch.terminal {
-            record.streams = criu::streams();
-        }
-        if !plan.filter.is_empty() {
-            locked.write_filter(&plan.filter)?;
-            record.seccomp = Some(filter_flags(&plan));
-        }
-        self.context.log.debug_all(|| plan.explain());
-        Ok((record, plan))
-    }
-
-    fn record(&self, locked: &Locked, spec: &oci::Spec) -> Result<Record, Error> {
-        let linux = spec.linux.as_ref().ok_or_else(|| Error::usage("linux: it is missing"))?;
-        let hooks = spec.hooks.clone().unwrap_or_default();
-        Ok(Record {
+    /// The record of a container that does not run yet.
+    pub(crate) fn record(&self, locked: &Locked, spec: &oci::Spec, plan: &Plan) -> Record {
+        let (none, no_hooks) = (oci::Linux::default(), oci::Hooks::default());
+        let linux = spec.linux.as_ref().unwrap_or(&none);
+        let hooks = spec.hooks.as_ref().unwrap_or(&no_hooks);
+        Record {
             version: record::VERSION,
             id: self.id.to_owned(),
             // That of the state that is told, as with runc; not the bundle's.
@@ -262,7 +242,7 @@ impl Attempt<'_> {
             rootfs: self.rootfs.clone(),
             annotations: spec.annotations.clone(),
             owner: store::owner(&locked.directory.path),
-            cgroup: onggi_cgroup::Plan::naming(self.layout, ""),
+            cgroup: onggi_cgroup::Plan::naming(self.layout, &plan.launch.cgroup.path),
             systemd: None,
             limits: resources::kept(linux.resources.as_ref()),
             linux: oci::Linux {
@@ -272,21 +252,32 @@ impl Attempt<'_> {
                 ..oci::Linux::default()
             },
             process: inherited(spec.process.as_ref()),
-            poststart: hooks.poststart,
-            poststop: hooks.poststop,
-            seccomp: None,
+            poststart: hooks.poststart.clone(),
+            poststop: hooks.poststop.clone(),
+            seccomp: (!plan.filter.is_empty()).then(|| filter_flags(plan)),
             listener: Listener::of(linux.seccomp.as_ref()),
             keep_keyring: self.keep_keyring,
             resctrl: None,
             notify: self.notify.clone(),
-            external: criu::External::default(),
-            streams: Vec::new(),
-        })
+            external: criu::External::of(plan),
+            streams: if plan.launch.terminal { Vec::new() } else { criu::streams() },
+        }
     }
 
-    fn plan(&self, spec: &oci::Spec, record: &Record, gate: Option<PathBuf>) -> Result<Plan, Error> {
+    pub(crate) fn plan(&self, spec: &oci::Spec, gate: Option<PathBuf>) -> Result<Plan, Error> {
+        if spec.linux.is_none() {
+            return Err(Error::usage("linux: it is missing"));
+        }
+        let state = oci::State {
+            oci_version: spec.oci_version.clone(),
+            id: self.id.to_owned(),
+            status: "creating".to_owned(),
+            pid: 0,
+            bundle: self.bundle.to_string_lossy().into_owned(),
+            annotations: spec.annotations.clone(),
+        };
         let bundle = plan::Bundle {
-            state: Some(record.state("creating")),
+            state: Some(state),
             gate,
             preserved: self.preserved,
             plain_output: self.mode == Mode::Foreground,
@@ -305,6 +296,7 @@ impl Attempt<'_> {
         let input = Input { id: self.id, spec, root, cgroups: self.layout, extra };
         let mut plan = plan::container(&input).map_err(|error| self.unplanned(error))?;
         plan.launch.cgroup = plan.launch.cgroup.with_every_controller();
+        self.context.log.debug_all(|| plan.explain());
         Ok(plan)
     }
 
@@ -330,6 +322,7 @@ impl Attempt<'_> {
         record: &mut Record,
         locked: &Locked,
         spec: oci::Spec,
+        filter: &[u8],
         settled: Result<(), Error>,
     ) -> Result<Started, Error> {
         let hooks = &spec.hooks.unwrap_or_default();
@@ -337,7 +330,8 @@ impl Attempt<'_> {
         let Running { pid, pidfd, terminal, mut network, mut listener, report, cgroup } = running;
         record.pid = pid;
         record.start_time = status::process(pid).map_or(0, |(_, start_time)| start_time);
-        let ready = settled.and_then(|()| locked.write(record)).and_then(|()| {
+        let written = settled.and_then(|()| locked.write_all(record, filter));
+        let ready = written.and_then(|()| {
             if !linux.net_devices.is_empty() {
                 devices::hand_over(linux, pid)?;
                 // One that has hooks to wait for goes on after those.

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 mod arguments;
 mod bundle;
@@ -68,7 +67,7 @@ const GLOBAL: &[Flag] = &[
 ];
 
 /// The whole program.
-pub(crate) fn main() -> ExitCode {
+pub(crate) fn main() -> u8 {
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned()).collect();
     let global = match arguments::parse(GLOBAL, &arguments, true) {
@@ -77,13 +76,13 @@ pub(crate) fn main() -> ExitCode {
     };
     let mut log = Log::new(global.has("debug"));
     match run(&global, &mut log) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(Failed { error, code, help }) => {
             if let Some(help) = help {
                 let _ = print(&help);
             }
             log.error(&error);
-            ExitCode::from(code)
+            code
         }
     }
 }
@@ -194,10 +193,14 @@ fn usual_root(
     }
 }
 
-fn usage(error: &str, help: &str) -> ExitCode {
-    let _ = print(&format!("Incorrect Usage: {error}\n\n{help}"));
+fn usage(error: &str, help: &str) -> u8 {
+    let _ = print(&format!(
+        "Incorrect Usage: {error}
+
+{help}"
+    ));
     let _ = writeln!(std::io::stderr(), "{error}");
-    ExitCode::FAILURE
+    1
 }
 
 /// Prints all of it.

@@ -159,14 +159,26 @@ impl Locked {
         std::fs::rename(&new, &path).map_err(fail)
     }
 
+    /// The state of a new container and its seccomp program, which may be empty: there is then no file of it.
+    pub(crate) fn write_all(&self, record: &Record, filter: &[u8]) -> Result<(), Error> {
+        self.write_filter(filter)?;
+        self.write(record)
+    }
+
     pub(crate) fn write_filter(&self, filter: &[u8]) -> Result<(), Error> {
+        if filter.is_empty() {
+            return Ok(());
+        }
         let path = self.directory.path.join(FILTER);
         write_private(&path, filter).map_err(|error| Error::io(format!("write {}", path.display()), error))
     }
 
     /// Takes the container out of the world.
     pub(crate) fn remove(self) -> Result<(), Error> {
-        remove_tree(&self.directory.path)
+        let path = &self.directory.path;
+        // As a rule the state is all that is in it.
+        let _ = std::fs::remove_file(path.join(STATE));
+        std::fs::remove_dir(path).or_else(|_| remove_tree(path))
     }
 }
 

@@ -71,6 +71,9 @@ pub(crate) fn clear(context: &Context, locked: Locked, record: &Record) -> Resul
     record.resctrl.as_ref().map_or(Ok(()), Group::remove)?;
     onggi_sys::fault::point("runtime.delete.cleared");
     locked.remove()?;
+    if record.poststop.is_empty() {
+        return Ok(());
+    }
     // `runtime.md`: what goes wrong in these hooks is logged, and the rest goes on.
     let state = record.state("stopped");
     if let Err(problem) = exec::run_hooks("poststop", &record.poststop, &state, &launch::environment()) {

@@ -137,7 +137,9 @@ fn restore(
     let restored = prepared.and_then(|()| {
         let mut scope =
             systemd.as_mut().map(|driver| driver.plan(&mut spec, id, &layout, &context.log)).transpose()?;
-        let (mut record, plan) = attempt.prepare(&locked, &spec, None)?;
+        let plan = attempt.plan(&spec, None)?;
+        let mut record = attempt.record(&locked, &spec, &plan);
+        locked.write_filter(&plan.filter)?;
         record.systemd = scope.as_ref().map(systemd::Scope::kept);
         let restore = Restore { attempt: &attempt, locked: &locked, spec: &spec, plan: &plan };
         let restored = restore.run(record, options, directories, scope.as_mut());
