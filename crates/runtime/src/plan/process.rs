@@ -21,6 +21,7 @@ pub(crate) fn steps(
     filter: Option<u32>,
 ) -> Result<Vec<Step>, Error> {
     refuse(process)?;
+    check_ids(&process.user)?;
     let label = process.selinux_label.as_deref().filter(|label| !label.is_empty());
     let mut steps = Vec::new();
     if let Some(value) = process.oom_score_adj {
@@ -102,6 +103,19 @@ fn refuse(process: &oci::Process) -> Result<(), Error> {
     Ok(())
 }
 
+/// 4294967295 is "unchanged" to setresuid(2), which then leaves the process root (CVE-2024-40635); who reads numbers as signed has others
+/// for negative. The same range as where users are texts.
+fn check_ids(user: &oci::User) -> Result<(), Error> {
+    let groups = user.additional_gids.iter().map(|&id| ("additionalGids", id));
+    for (name, id) in [("uid", user.uid), ("gid", user.gid)].into_iter().chain(groups) {
+        if id > i32::MAX as u32 {
+            let problem = format!("{id} is not in 0 to {}", i32::MAX);
+            return Err(invalid(format!("process.user.{name}"), problem));
+        }
+    }
+    Ok(())
+}
+
 fn user(process: &oci::Process, extra: &Extra) -> User {
     match (&extra.user, extra.group_add.is_empty()) {
         (None, true) => User::Ids {
@@ -176,6 +190,20 @@ mod tests {
         assert!(limits(&[limit("RLIMIT_NOFILES", 1, 2)]).is_err());
         assert!(limits(&[limit("RLIMIT_NOFILE", 3, 2)]).is_err());
         assert!(limits(&[limit("RLIMIT_CPU", 1, 2), limit("RLIMIT_CPU", 1, 2)]).is_err());
+    }
+
+    #[test]
+    fn ids_are_in_the_range_of_users_that_are_texts() {
+        let given = |uid, gid, groups: &[u32]| {
+            check_ids(&oci::User { uid, gid, additional_gids: groups.to_vec(), ..oci::User::default() })
+        };
+        let last = i32::MAX as u32;
+        assert!(given(last, last, &[last]).is_ok());
+        for bad in [last + 1, u32::MAX - 1, u32::MAX] {
+            assert!(
+                given(bad, 0, &[]).is_err() && given(0, bad, &[]).is_err() && given(0, 0, &[1, bad]).is_err()
+            );
+        }
     }
 
     #[test]
