@@ -91,6 +91,28 @@ pub fn reset_signals() {
     unblock_signals();
 }
 
+/// Has these signals end the process with 128 and their number as its code, also where their default would not: the first process of a pid
+/// namespace. Until the next exec, and without any system call before the signal.
+///
+/// # Errors
+/// The kernel's: `EINVAL` for a number that is no signal or cannot be caught.
+pub fn exit_on(signals: &[i32]) -> io::Result<()> {
+    extern "C" fn end(signal: i32) {
+        // SAFETY: `_exit` runs nothing of the program's and may be called in a handler (signal-safety(7)).
+        unsafe { libc::_exit(128 + signal) }
+    }
+    for &signal in signals {
+        // SAFETY: zeroes are a valid action, whose handler is set before it is used; `end` lives as long as the program, and does
+        // only what a handler may.
+        check(unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = end as extern "C" fn(i32) as libc::sighandler_t;
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut())
+        })?;
+    }
+    Ok(())
+}
+
 /// Has a write past the limit of a file's size (`ulimit -f`) fail with `EFBIG`, and not kill the program.
 pub fn ignore_file_size_signal() {
     // SAFETY: SIG_IGN runs no code of ours.

@@ -8,16 +8,15 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags};
-use rustix::fs::OFlags;
 use rustix::process::DumpableBehavior;
 
 use onggi_cgroup::Cgroup;
 use onggi_oci as oci;
 use onggi_seccomp::Program;
 use onggi_sys::clone::exit_now;
-use onggi_sys::process::{cloexec_range, close_range, reset_signals, set_io_priority, set_personality};
-use onggi_sys::signal_queue::SignalQueue;
+use onggi_sys::process::{
+    cloexec_range, close_range, exit_on, reset_signals, set_io_priority, set_personality,
+};
 
 use super::problem::{Doing, Outcome, Problem};
 use super::procfs::Procfs;
@@ -33,6 +32,9 @@ use crate::plan::{Capabilities, Step};
 
 /// HUP, INT, QUIT and TERM.
 const ENDING: [i32; 4] = [1, 2, 3, 15];
+
+/// What others see of a process that is not the program yet, in place of its parent's command line.
+const NAME: &str = "onggi-runtime init";
 
 /// What the new process will have as descriptors 0, 1 and 2.
 #[derive(Debug)]
@@ -60,6 +62,7 @@ pub(super) struct Child<'a> {
     /// Where the parent does what this process cannot, until no later step asks.
     pub(super) outside: Option<OwnedFd>,
     unprivileged: bool,
+    mapped_by_a_user: bool,
     gate: Option<OwnedFd>,
     preserved: u32,
     /// The container's side.
@@ -94,6 +97,8 @@ pub(super) struct Inheritance<'a> {
     pub(super) timings: bool,
     /// The parent is an ordinary user.
     pub(super) unprivileged: bool,
+    /// Such a one writes the maps of this process's new user namespace.
+    pub(super) mapped_by_a_user: bool,
     /// For a process that joins: the root is the one it is in.
     pub(super) joins: bool,
     pub(super) born_through: Option<BornThrough<'a>>,
@@ -124,8 +129,10 @@ pub(super) fn let_go<'a>(preserved: u32, needed: impl Iterator<Item = BorrowedFd
 }
 
 /// Nothing of the container's may read this process's memory or open its files until it has become the program (CVE-2016-9962); its
-/// own descriptors end with it.
+/// own descriptors end with it. The caller's arguments and environment, of which it has a copy, are for nobody in the container: the former
+/// everybody may read, the latter also who has CAP_SYS_ADMIN or CAP_PERFMON.
 pub(super) fn guard(preserved: u32) -> Outcome {
+    onggi_sys::process::set_command_line(NAME);
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .doing(|| "prctl PR_SET_DUMPABLE")?;
     cloexec_range(3 + preserved, u32::MAX).doing(|| "close_range")
@@ -191,6 +198,7 @@ fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Chil
         own_listener: None,
         outside: inheritance.outside,
         unprivileged: inheritance.unprivileged,
+        mapped_by_a_user: inheritance.mapped_by_a_user,
         gate: inheritance.gate,
         preserved: inheritance.preserved,
         terminal: None,
@@ -267,7 +275,7 @@ impl Child<'_> {
             Step::AwaitUserNamespace { time } => {
                 let socket = self.outside.as_ref();
                 let socket = socket.ok_or_else(|| Problem::new("nobody would map the ids"))?;
-                outside::await_ids(socket, &self.procfs, *time, self.unprivileged)
+                outside::await_ids(socket, &self.procfs, *time, self.mapped_by_a_user)
             }
             Step::EnterTimeNamespace { offsets } => namespaces::new_time(&self.procfs, offsets),
             Step::UnshareCgroupNamespace => namespaces::unshare_cgroup(),
@@ -325,27 +333,7 @@ impl Child<'_> {
                 let state = oci::State { pid, ..state.clone() };
                 hooks::run(point, hooks, &state, &environment).map_err(Problem::new)
             }
-            Step::AwaitStart => {
-                let held = self.gate.take().ok_or_else(|| Problem::new("there is no gate to wait at"))?;
-                let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-                let gate = self.procfs.reopen(&held, flags).doing(|| "open the gate")?;
-                drop(held);
-                // It may wait for days: nothing of the host's stays open but what the last steps need. What else this process owns is
-                // never used or dropped again.
-                let report_end = report.file.as_ref().map(AsFd::as_fd);
-                let kept = [gate.as_fd(), self.procfs.as_fd()].into_iter().chain(report_end);
-                let_go(self.preserved, kept)?;
-                // The end of the report is the word that all is ready.
-                report.file = None;
-                if self.unprivileged {
-                    // An ordinary user has no other right to its namespaces, and may enter it before it starts.
-                    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
-                        .doing(|| "prctl PR_SET_DUMPABLE")?;
-                }
-                wait_at(&gate)?;
-                rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-                    .doing(|| "prctl PR_SET_DUMPABLE")
-            }
+            Step::AwaitStart => self.await_start(report),
             Step::OomScoreAdjustment { value } => self
                 .procfs
                 .write("self/oom_score_adj", &value.to_string())
@@ -412,16 +400,41 @@ impl Child<'_> {
         // Only this call may not be one that is listened to (`onggi_seccomp::Error::NotifyNotAllowed`).
         write_listener(file, listener.as_raw_fd()).doing(|| "announce the seccomp listener")?;
         host::await_listener(Some(word))?;
-        // Not dropped, which would be a call more that somebody has to answer: it goes with the exec.
+        // Dropped at the gate, if there is one; otherwise that would be a call more that somebody has to answer: it goes with the exec.
         self.own_listener = Some(listener);
         credentials::settle(self)
     }
 
     /// For real, and not only at exec: a filter or a failing exec changes nothing about it (CVE-2024-21626). Nothing is dropped after this
-    /// but by the end of the process.
+    /// but what is kept here, and the rest by the end of the process.
     fn close_descriptors(&self, report: &Report) -> Outcome {
         let kept = report.file.iter().map(AsFd::as_fd).chain(self.listener.iter().map(AsFd::as_fd));
-        let_go(self.preserved, kept)
+        let_go(self.preserved, kept.chain(self.gate.iter().map(AsFd::as_fd)))?;
+        if self.gate.is_some() {
+            // What asks a program to end ends this one, too: the kernel would not, as process 1 has no default for it
+            // (pid_namespaces(7)).
+            exit_on(&ENDING).doing(|| "take the signals")?;
+        }
+        Ok(())
+    }
+
+    /// Until somebody writes to the FIFO. It may wait for days, and among processes of the container's: by now it has nothing that the
+    /// container may not have, and its filter. Of that it asks for no more than `close` and `read`.
+    fn await_start(&mut self, report: &mut Report) -> Outcome {
+        let gate = self.gate.take().ok_or_else(|| Problem::new("there is no gate to wait at"))?;
+        self.own_listener = None;
+        if self.unprivileged {
+            // An ordinary user has no other right to its namespaces, and may enter it before it starts. Where the filter forbids this,
+            // only that entry fails. From here on it stays so: there is nothing left to hide.
+            let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
+        }
+        // The end of the report is the word that all is ready.
+        report.file = None;
+        match rustix::io::retry_on_intr(|| rustix::io::read(&gate, &mut [0_u8; 1])) {
+            // This process itself is a writer, so there is no end without a word.
+            Ok(0) => Err(Problem::new("the gate has closed")),
+            read => read.map(|_| ()).doing(|| "wait at the gate"),
+        }
     }
 
     fn find_program(&mut self, args: &[String], env: &[String], home: bool) -> Outcome {
@@ -445,18 +458,6 @@ fn command_of(steps: &[Step]) -> &[String] {
         _ => None,
     });
     args.unwrap_or_default()
-}
-
-/// Until somebody writes to the FIFO. Before that there is no writer whose hang-up would count. What asks a program to end ends this one,
-/// too: the kernel would not, as process 1 has no default for it (pid_namespaces(7)).
-fn wait_at(gate: &OwnedFd) -> Outcome {
-    let signals = SignalQueue::block(&ENDING).doing(|| "take the signals")?;
-    let mut polled = [PollFd::new(gate, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
-    rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None)).doing(|| "wait at the gate")?;
-    match signals.try_next() {
-        Ok(Some(signal)) => exit_now(128 + signal),
-        _ => signals.unblock().doing(|| "give the signals back"),
-    }
 }
 
 pub(super) fn errno_of(error: &(dyn std::error::Error + 'static)) -> i32 {

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
+use rustix::process::DumpableBehavior;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use onggi_sys::process::set_limit;
@@ -59,6 +60,11 @@ pub(super) fn take(
     }
     rustix::thread::set_thread_res_gid(gid, gid, gid).doing(|| format!("setgid {}", gid.as_raw()))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).doing(|| format!("setuid {}", uid.as_raw()))?;
+    if user.uid != 0 || user.gid != 0 {
+        // The kernel makes who changes its ids dumpable, if the machine says so (`fs.suid_dumpable`), and this one has every capability yet.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .doing(|| "prctl PR_SET_DUMPABLE")?;
+    }
     rustix::thread::set_keep_capabilities(false).doing(|| "prctl PR_SET_KEEPCAPS")?;
 
     let kept = if for_seccomp { SYS_ADMIN } else { 0 };

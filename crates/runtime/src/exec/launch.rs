@@ -273,6 +273,8 @@ fn start_through(
 ) -> Result<Started, StartError> {
     let ends = Ends::new(launch, stdio, entry.joins)?;
     let (ours, theirs) = socket_pair()?;
+    // Here, too, because who enters has no environment to read the switch from.
+    onggi_sys::fault::point("runtime.enter.begun");
     match clone3(&Clone { flags: 0, cgroup: entry.into }) {
         Err(error) => Err(StartError::System { call: "clone3", error }),
         Ok(Forked::Child) => {
@@ -321,6 +323,9 @@ fn intermediate(
     entry: &Entry<'_>,
 ) -> ! {
     let needed = ends.needed(plan, cgroup).chain([socket.as_fd()]).chain(entry.needed.iter().copied());
+    if let Some(user) = launch.user.as_ref().filter(|_| ends.unprivileged) {
+        outside::raise_own(user);
+    }
     let born = child::let_go(launch.preserved, needed)
         .and_then(|()| rustix::process::setpgid(None, None).doing(|| "setpgid"))
         .and_then(|()| child::guard(launch.preserved))
@@ -370,6 +375,8 @@ struct Ends {
     streams: Streams,
     /// Whether the parent is an ordinary user; the child cannot tell any more.
     unprivileged: bool,
+    /// Whether such a one writes the maps of the child's user namespace.
+    mapped_by_a_user: bool,
 }
 
 impl Ends {
@@ -380,7 +387,8 @@ impl Ends {
         let terminal = if launch.terminal { Some(socket_pair()?) } else { None };
         let gate = match &launch.gate {
             Some(path) => {
-                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                // For writing as well: who reads then waits for a word, and is not woken by the end of a writer that has said none.
+                let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let held = rustix::fs::openat(CWD, path, flags, Mode::empty());
                 Some(held.map_err(|error| StartError::System { call: "open the gate", error: error.into() })?)
             }
@@ -410,6 +418,7 @@ impl Ends {
             terminal_size,
             streams,
             unprivileged,
+            mapped_by_a_user: unprivileged && launch.user.as_ref().is_some_and(|user| !user.joined),
         })
     }
 
@@ -453,6 +462,7 @@ impl Ends {
             listener: self.listener.map(|(theirs, _)| theirs),
             outside: self.outside.map(|(_, theirs)| theirs),
             unprivileged: self.unprivileged,
+            mapped_by_a_user: self.mapped_by_a_user,
             terminal_size: self.terminal_size,
             report: self.report_in,
             timings: launch.timings,
@@ -477,7 +487,7 @@ impl Ends {
                 Streams::Files(files) => files,
                 Streams::Terminal | Streams::Taken => &[],
             };
-            let files: Vec<_> = streams.iter().chain(&self.gate).map(AsFd::as_fd).collect();
+            let files: Vec<_> = streams.iter().map(AsFd::as_fd).collect();
             let attended = Attended { pid, pidfd: pidfd.as_fd(), socket: &socket, files: &files, born_in_v2 };
             if let Err(problem) = outside::attend(launch, plan, cgroup, &attended) {
                 return Err(give_up(pid, &pidfd, problem));

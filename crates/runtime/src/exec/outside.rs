@@ -38,6 +38,7 @@ pub(super) fn attend(launch: &Launch, plan: Part<'_>, cgroup: &Cgroup, attended:
         if !hear(attended.socket) {
             return Ok(());
         }
+        onggi_sys::fault::point("runtime.ids.asked");
         settle(user, cgroup, attended)?;
         tell(attended.socket);
     }
@@ -50,6 +51,14 @@ pub(super) fn attend(launch: &Launch, plan: Part<'_>, cgroup: &Cgroup, attended:
 /// What a process that joins a container needs before it goes on; it waits for another word.
 pub(super) fn raise(user: &UserNamespace, pid: i32) -> Outcome {
     raise_in(&Procfs::open().doing(|| "open /proc")?, user, pid)
+}
+
+/// In who makes the process, while its own files in /proc are an ordinary user's: afterwards they are root's. What is denied here is told
+/// by [`raise`].
+pub(super) fn raise_own(user: &UserNamespace) {
+    if let (Some(value), Ok(procfs)) = (user.oom_score_adjustment, Procfs::open()) {
+        let _ = procfs.write("self/oom_score_adj", &value.to_string());
+    }
 }
 
 fn settle(user: &UserNamespace, cgroup: &Cgroup, attended: &Attended<'_>) -> Outcome {
@@ -89,9 +98,12 @@ fn check(procfs: &Procfs, pid: i32, user: &UserNamespace) -> Outcome {
 
 fn raise_in(procfs: &Procfs, user: &UserNamespace, pid: i32) -> Outcome {
     if let Some(value) = user.oom_score_adjustment {
-        procfs
-            .write(&format!("{pid}/oom_score_adj"), &value.to_string())
-            .doing(|| format!("set oom_score_adj to {value}"))?;
+        let file = format!("{pid}/oom_score_adj");
+        match procfs.write(&file, &value.to_string()) {
+            // An ordinary user's process has it already (`raise_own`).
+            Err(_) if procfs.read(&file).is_ok_and(|found| found.trim().parse() == Ok(value)) => {}
+            other => other.doing(|| format!("set oom_score_adj to {value}"))?,
+        }
     }
     for limit in &user.limits {
         let (soft, hard) = limit_of(pid, limit.resource).doing(|| format!("ask for {}", limit.name))?;
@@ -103,7 +115,7 @@ fn raise_in(procfs: &Procfs, user: &UserNamespace, pid: i32) -> Outcome {
     Ok(())
 }
 
-/// The child may not give away what is not its own: pipes, and the gate, become its root's.
+/// The child may not give away what is not its own: pipes become its root's.
 fn give(procfs: &Procfs, attended: &Attended<'_>) -> Outcome {
     let read = |file: &str| procfs.read(&format!("{}/{file}", attended.pid)).doing(|| format!("read {file}"));
     let (Some(uid), Some(gid)) = (ids::root_in(&read("uid_map")?), ids::root_in(&read("gid_map")?)) else {
@@ -157,14 +169,15 @@ pub(super) fn tell(socket: &OwnedFd) {
 }
 
 /// In the child: waits for the ids, with a time namespace whose offsets are still to be written if `time`, and becomes root.
-pub(super) fn await_ids(socket: &OwnedFd, procfs: &Procfs, time: bool, unprivileged: bool) -> Outcome {
+pub(super) fn await_ids(socket: &OwnedFd, procfs: &Procfs, time: bool, mapped_by_a_user: bool) -> Outcome {
     if time {
         onggi_sys::namespace::unshare(super::namespaces::flag(NamespaceKind::Time))
             .doing(|| "unshare the time namespace")?;
     }
-    if unprivileged {
+    if mapped_by_a_user {
         // The files in /proc of who is not dumpable are root's, and the maps are written by an ordinary user, or by newuidmap(1), which asks
-        // whose they are. As runc: until the ids are there, and before the image is touched.
+        // whose they are. As runc: until the ids are there, and before the image is touched. Nobody but the user has rights over a new
+        // user namespace; one that is joined may have hostile processes, for whom this one has the host's files.
         rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
             .doing(|| "prctl PR_SET_DUMPABLE")?;
     }

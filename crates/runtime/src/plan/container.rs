@@ -183,23 +183,15 @@ fn done_inside(mut steps: Vec<Step>, in_user_namespace: bool) -> Vec<Step> {
     steps
 }
 
-/// The gate, once it is certain that there is a program, and the hooks right before that.
+/// The gate, with the hooks between it and the program, as runc has them.
 ///
-/// The hooks are under the filter, as runc's are. A filter with a listener is loaded before the gate: who holds it passes the listener on,
-/// and is gone afterwards. The profile then has to allow, or its agent to continue, what the gate takes.
+/// Before it comes everything that makes the process a container's, the filter too: while it waits, others of the container can get at it.
+/// The profile then has to allow, or its agent to continue, what the gate takes: `close` and `read`. Who holds a listener passes it on before,
+/// and is gone afterwards.
 fn gated(mut steps: Vec<Step>, extra: &Extra, hooks: Option<Step>) -> Vec<Step> {
-    let place = |steps: &[Step], wanted: fn(&Step) -> bool| steps.iter().position(wanted);
-    let mut behind = Vec::new();
-    if extra.bundle.gate.is_some() {
-        let listens = |step: &Step| matches!(step, Step::Seccomp { flags } if Program::has_listener(*flags));
-        behind.extend(place(&steps, listens).map(|at| steps.remove(at)));
-        behind.push(Step::AwaitStart);
-    }
-    if let Some(at) = place(&steps, |step| matches!(step, Step::FindProgram { .. })) {
-        steps.splice(at + 1..at + 1, behind);
-    }
-    if let Some(at) = place(&steps, |step| matches!(step, Step::Execute)) {
-        steps.splice(at..at, hooks);
+    let gate = extra.bundle.gate.as_ref().map(|_| Step::AwaitStart);
+    if let Some(at) = steps.iter().position(|step| matches!(step, Step::Execute)) {
+        steps.splice(at..at, gate.into_iter().chain(hooks));
     }
     steps
 }
