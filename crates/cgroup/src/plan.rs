@@ -50,6 +50,8 @@ pub enum Step {
     DeviceList { hierarchy: usize, allow_by_default: bool, exceptions: Vec<String> },
     /// v2: load and attach a program that applies these rules.
     DeviceProgram { rules: Vec<Rule> },
+    /// v2: let a user of the host's move processes in the group and make groups below it. The limits stay whose they are.
+    Delegate { owner: u32 },
 }
 
 /// What to do if the kernel does not offer the file of a [`Step::Write`].
@@ -200,6 +202,15 @@ impl Plan {
         self
     }
 
+    /// Gives the group to whom its processes are to be managed by (`config-linux.md`, "Cgroup ownership"): v2 only, v1 has no safe delegation.
+    #[must_use]
+    pub fn delegated_to(mut self, owner: u32) -> Plan {
+        if matches!(self.layout, Layout::V2 { .. }) {
+            self.steps.push(Step::Delegate { owner });
+        }
+        self
+    }
+
     /// The cgroup's directory in one hierarchy, for messages.
     pub(crate) fn directory(&self, hierarchy: usize) -> PathBuf {
         self.layout.roots().get(hierarchy).map_or_else(PathBuf::new, |root| root.join(&self.path))
@@ -217,7 +228,9 @@ impl Plan {
                 Step::Write { file, value, .. } => {
                     sentences.push(format!("set {file} to {value}: {}", reason(file)));
                 }
-                Step::DeviceList { .. } | Step::DeviceProgram { .. } => sentences.push(step.to_string()),
+                Step::DeviceList { .. } | Step::DeviceProgram { .. } | Step::Delegate { .. } => {
+                    sentences.push(step.to_string());
+                }
             }
         }
         sentences
@@ -265,6 +278,9 @@ impl fmt::Display for Step {
             Step::DeviceList { allow_by_default, exceptions, .. } => {
                 let (rest, these) = if *allow_by_default { ("allow", "deny") } else { ("deny", "allow") };
                 write!(f, "{rest} all devices, {these}: {}", exceptions.join(", "))
+            }
+            Step::Delegate { owner } => {
+                write!(f, "let user {owner} make groups below it")
             }
             Step::DeviceProgram { rules } => {
                 f.write_str("attach a program that decides on devices, the last matching rule wins:")?;

@@ -68,6 +68,22 @@ fn a_fifth_of_a_processor_is_a_fifth() {
 }
 
 #[test]
+fn a_delegated_group_keeps_its_limits() {
+    let Some(layout) = v2(&["pids"]) else { return };
+    let path = format!("/onggi-test-delegate-{}", std::process::id());
+    let plan = onggi_cgroup::plan(&layout, &path, &resources(r#"{"pids": {"limit": 8}}"#)).unwrap();
+    let cgroup = plan.delegated_to(7).create().unwrap();
+    let Layout::V2 { root, .. } = &layout else { unreachable!("v2 says so") };
+    let directory = root.join(path.trim_start_matches('/'));
+    let owner = |file: &str| {
+        std::os::unix::fs::MetadataExt::uid(&std::fs::symlink_metadata(directory.join(file)).unwrap())
+    };
+    let owners = ["", "cgroup.procs", "cgroup.subtree_control", "pids.max", "cgroup.freeze"].map(owner);
+    cgroup.remove().unwrap();
+    assert_eq!(owners, [7, 7, 7, 0, 0]);
+}
+
+#[test]
 fn devices_outside_the_list_cannot_be_opened() {
     let Some(layout) = v2(&[]) else { return };
     let group = Group::new(&layout, "devices", r#"{"devices": [{"allow": false}]}"#);

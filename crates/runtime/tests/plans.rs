@@ -264,6 +264,44 @@ fn a_time_namespace() {
     }));
 }
 
+/// `config-linux.md`, "Cgroup ownership".
+#[test]
+fn a_group_is_for_whom_it_is_writable() {
+    let owner = |change: fn(&mut oci::Spec, &mut Extra), layout: &Layout| {
+        let (mut spec, mut extra) = (spec(), Extra::default());
+        in_user_namespace(&mut spec);
+        spec.mounts.iter_mut().for_each(|mount| mount.options.retain(|option| option != "ro"));
+        change(&mut spec, &mut extra);
+        planned(&spec, layout, extra).launch.cgroup.steps.iter().find_map(|step| match step {
+            onggi_cgroup::Step::Delegate { owner } => Some(*owner),
+            _ => None,
+        })
+    };
+    let host = |spec: &mut oci::Spec| {
+        without(spec, Kind::User);
+        linux(spec).uid_mappings.clear();
+        linux(spec).gid_mappings.clear();
+    };
+    assert_eq!(owner(|_, _| {}, &v2()), Some(100_000), "its root");
+    assert_eq!(owner(|spec, _| process(spec).user.uid = 7, &v2()), Some(100_007));
+    assert_eq!(owner(|spec, _| process(spec).user.uid = 70_000, &v2()), None, "nobody's id");
+    assert_eq!(owner(|_, extra| extra.user = Some("www".into()), &v2()), None, "not known yet");
+    assert_eq!(owner(|_, _| {}, &v1()), None);
+    assert_eq!(owner(|spec, _| without(spec, Kind::Cgroup), &v2()), None, "it sees the host's");
+    let read_only = |spec: &mut oci::Spec, _: &mut Extra| {
+        spec.mounts.last_mut().expect("it has mounts").options.push("ro".into());
+    };
+    assert_eq!(owner(read_only, &v2()), None);
+    let of_host = |uid: u32| {
+        let (mut spec, extra) = (spec(), Extra::default());
+        host(&mut spec);
+        spec.mounts.iter_mut().for_each(|mount| mount.options.retain(|option| option != "ro"));
+        process(&mut spec).user.uid = uid;
+        planned(&spec, &v2(), extra).launch.cgroup.steps.len()
+    };
+    assert_eq!(of_host(7), of_host(0) + 1, "without a user namespace root of the host has it already");
+}
+
 #[test]
 fn volumes_and_tmpfs() {
     insta::assert_snapshot!(difference(|spec, extra| {

@@ -197,6 +197,11 @@ fn apply(layout: &Layout, path: &str, directories: &[Option<OwnedFd>], step: &St
                 .try_for_each(|line| directory::write_open(&file, line).map_err(|source| fail(line, source)))
         }
         Step::DeviceProgram { rules } => v2::devices::attach(at(0)?, path, rules),
+        Step::Delegate { owner } => v2::delegate::give(at(0)?, *owner).map_err(|source| Error::Act {
+            act: "change the owner of",
+            path: layout.roots()[0].join(path).display().to_string(),
+            source,
+        }),
         Step::EnableControllers { .. } | Step::MakeDirectory { .. } | Step::InheritCpuset { .. } => {
             Err(Error::BadPath { path: path.into(), reason: "a step that makes the group is out of place" })
         }

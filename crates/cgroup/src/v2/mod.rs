@@ -3,6 +3,7 @@
 
 mod cpu;
 pub(crate) mod cpuset;
+pub(crate) mod delegate;
 pub(crate) mod devices;
 pub(crate) mod freezer;
 mod hugetlb;

@@ -13,7 +13,7 @@ use super::mounts::{self, Planned, attribute, clean};
 use super::namespaces::{self, Namespaces};
 use super::{
     CgroupView, Error, Extra, Input, Isolation, Launch, Link, Mount, MountCgroups, Plan, Propagation,
-    PropagationKind, Root, Source, Step, bare, devices, process, scheduling, sysctl,
+    PropagationKind, Root, Source, Step, UserNamespace, bare, devices, process, scheduling, sysctl,
 };
 use crate::VERSION;
 
@@ -63,6 +63,10 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
     if is_apart {
         check_apart(propagation, &mut mounts)?;
     }
+    let cgroup = match group_owner(&mounts, &namespaces, process, user.as_ref(), extra) {
+        Some(owner) => cgroup.delegated_to(owner),
+        None => cgroup,
+    };
     check_ids(&mounts, user.is_some(), extra.bundle.unprivileged)?;
     if user.is_some() && !extra.bundle.unprivileged {
         // The user namespace's root may have no way to them.
@@ -320,6 +324,38 @@ pub(super) fn plan_cgroup(
     let path = linux.cgroups_path.clone().unwrap_or_else(|| format!("/onggi/{id}"));
     let none = oci::Resources::default();
     onggi_cgroup::plan(layout, &path, linux.resources.as_ref().unwrap_or(&none)).map_err(Error::Cgroup)
+}
+
+/// Whom the container's group is for, on the host: where it has a cgroup namespace of its own and can write to /sys/fs/cgroup, its user
+/// (`config-linux.md`, "Cgroup ownership"). `None` if that is root of the host, whose it is anyway.
+fn group_owner(
+    mounts: &[Step],
+    namespaces: &Namespaces<'_>,
+    process: &oci::Process,
+    user: Option<&UserNamespace>,
+    extra: &Extra,
+) -> Option<u32> {
+    let is_writable = |step: &Step| {
+        matches!(step, Step::MountCgroups(MountCgroups { destination, view: CgroupView::V2 { .. }, attributes })
+            if destination == "/sys/fs/cgroup" && attributes.set & attribute::READ_ONLY == 0)
+    };
+    if !namespaces.is_new(NamespaceKind::Cgroup) || !mounts.iter().any(is_writable) {
+        return None;
+    }
+    let inside = match extra.user.as_deref() {
+        None => process.user.uid,
+        Some("" | "0" | "root") => 0,
+        // Known only in the container.
+        Some(_) => return None,
+    };
+    let outside = match user {
+        None => Some(inside),
+        Some(user) => user.users.iter().find_map(|map| {
+            let offset = inside.checked_sub(map.container_id).filter(|&offset| offset < map.size)?;
+            map.host_id.checked_add(offset)
+        }),
+    };
+    outside.filter(|&owner| owner != 0)
 }
 
 /// The seccomp program and its flags: the ready one, or the specification's profile compiled.
