@@ -549,6 +549,56 @@ fn what_engines_ask_is_answered_as_runc_does() {
     bundle.kill();
 }
 
+/// With one flag named all others are off (runc's rule), but for those that a user namespace may not change.
+#[test]
+fn a_bind_mount_has_the_flags_that_are_named() {
+    let mut bundle = Bundle::new("grep ' /m ' /proc/self/mountinfo | cut -d' ' -f6");
+    std::fs::set_permissions(bundle.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for directory in ["data", "rootfs/m"] {
+        std::fs::create_dir(bundle.jar.path(directory)).unwrap();
+    }
+    let source = bundle.jar.path("data");
+    bundle.config["mounts"].as_array_mut().unwrap().push(json!({}));
+    let show = |bundle: &mut Bundle, flags: &str, options: &str| {
+        let options: Vec<&str> = options.split(',').collect();
+        let last = bundle.config["mounts"].as_array().unwrap().len() - 1;
+        bundle.config["mounts"][last] =
+            json!({ "source": source, "destination": "/m", "type": "bind", "options": options });
+        let run = bundle.command(&["run", &bundle.id]);
+        // As options of the mount alone: those of its file system nobody could take away.
+        let script = "mount -t tmpfs t data && mount -o remount,bind,$0 data && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, flags]).arg(run.get_program()).args(run.get_args());
+        let output = command.current_dir(bundle.path()).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(if output.status.success() { output.stdout } else { output.stderr });
+        said.unwrap().trim_end().to_owned()
+    };
+    for (flags, options, expected) in [
+        ("ro,noexec,nosymfollow", "bind", "ro,noexec,relatime,nosymfollow"),
+        ("ro,noexec,nosymfollow", "bind,dev", "rw,relatime"),
+        ("nosuid,noexec,noatime", "bind,ro", "ro,noatime"),
+        ("noatime", "bind,atime", "rw,noatime"),
+        ("noatime", "bind,nodiratime", "rw,nodiratime,relatime"),
+    ] {
+        assert_eq!(show(&mut bundle, flags, options), expected, "{flags} and {options}");
+    }
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_534 }]);
+    let linux = bundle.config["linux"].as_object_mut().unwrap();
+    linux.insert("uidMappings".into(), map.clone());
+    linux.insert("gidMappings".into(), map);
+    linux["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
+    for (flags, options, expected) in [
+        ("ro,noexec,nosymfollow", "bind,dev", "ro,noexec,relatime"),
+        ("nosuid,noexec,noatime", "bind,ro", "ro,nosuid,noexec,noatime"),
+    ] {
+        assert_eq!(show(&mut bundle, flags, options), expected, "{flags} and {options}");
+    }
+    for (flags, options) in [("ro", "bind,rw,nosuid"), ("relatime", "bind,noatime")] {
+        let said = show(&mut bundle, flags, options);
+        assert!(said.contains("error mounting") && said.contains("operation not permitted"), "{said}");
+    }
+}
+
 /// A process in a mount namespace of its own, which ends with the test.
 struct Elsewhere(std::process::Child);
 

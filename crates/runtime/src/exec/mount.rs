@@ -135,8 +135,10 @@ pub(super) fn mount(child: &Child<'_>, mount: &Mount, index: u32) -> Outcome {
 
 fn finish(mut tree: Tree, target: BorrowedFd<'_>, mount: &Mount) -> Outcome<OwnedFd> {
     let destination = &mount.destination;
-    if matches!(mount.source, Source::Bind { .. }) {
-        tree.set(mount.attributes, false).doing(|| format!("mount_setattr {destination}"))?;
+    if let Source::Bind { path, .. } = &mount.source {
+        // runc's words.
+        let doing = || format!("error mounting {path:?} to rootfs at {destination:?}: mount_setattr");
+        tree.set_leniently(mount.attributes, mount.implied).doing(doing)?;
     }
     tree.set(mount.recursive, true).doing(|| format!("mount_setattr {destination}"))?;
     // The planner has let through only harmless files below /proc; a link that leads there is an attack (CVE-2019-19921).

@@ -44,6 +44,8 @@ enum Form {
 #[derive(Debug, Default)]
 struct Later {
     attributes: Attributes,
+    /// Of those that are cleared: if they cannot be, they stay.
+    implied: u64,
     recursive: Attributes,
     propagation: Option<Propagation>,
 }
@@ -159,6 +161,20 @@ impl Tree {
         self.held().map_or(Ok(false), |held| Ok(self::magic(held)? == magic))
     }
 
+    /// Changes the flags of its topmost mount. Of what is cleared, the flags in `implied` stay if they are locked: those of a mount that somebody
+    /// with more privilege has made (EPERM, mount_namespaces(7)).
+    pub(super) fn set_leniently(&mut self, attributes: Attributes, implied: u64) -> io::Result<()> {
+        match self.set(attributes, false) {
+            Err(error) if root::is(&error, Errno::PERM) && implied != 0 => {
+                self.set(Attributes { clear: attributes.clear & !implied, ..attributes }, false)
+            }
+            done => {
+                self.later.implied |= implied;
+                done
+            }
+        }
+    }
+
     /// Changes the flags of its topmost mount, or of all.
     pub(super) fn set(&mut self, attributes: Attributes, recursive: bool) -> io::Result<()> {
         if attributes == Attributes::default() {
@@ -210,12 +226,20 @@ fn place(form: Form, target: BorrowedFd<'_>) -> Outcome<OwnedFd> {
 
 impl Later {
     fn apply(self, mount: OwnedFd) -> Outcome<OwnedFd> {
-        let changes = [(self.attributes, false), (self.recursive, true)];
-        for (attributes, recursive) in
-            changes.into_iter().filter(|(change, _)| *change != Attributes::default())
-        {
-            classic::set_attributes(mount.as_fd(), attributes, recursive).map_err(plain)?;
+        let set = |attributes, recursive| {
+            if attributes == Attributes::default() {
+                return Ok(());
+            }
+            classic::set_attributes(mount.as_fd(), attributes, recursive)
+        };
+        match set(self.attributes, false) {
+            Err(error) if root::is(&error, Errno::PERM) && self.implied != 0 => {
+                let clear = self.attributes.clear & !self.implied;
+                set(Attributes { clear, ..self.attributes }, false).map_err(plain)?;
+            }
+            other => other.map_err(plain)?,
         }
+        set(self.recursive, true).map_err(plain)?;
         if let Some(propagation) = self.propagation {
             classic::propagate(mount.as_fd(), propagation).map_err(plain)?;
         }

@@ -145,10 +145,15 @@ pub(crate) fn plan(mount: &oci::Mount) -> Result<Planned, Error> {
     if options.copy_up && kind != "tmpfs" {
         return Err(invalid(field("options"), "tmpcopyup is for a tmpfs"));
     }
+    let Exactly { attributes, implied } = match source {
+        Source::Bind { .. } => options.flags.exactly(),
+        _ => Exactly { attributes: options.attributes, implied: 0 },
+    };
     Ok(Planned::Mount(Mount {
         destination,
         source,
-        attributes: options.attributes,
+        attributes,
+        implied,
         recursive: options.recursive,
         propagation: options.propagation,
         copy_up: options.copy_up,
@@ -168,6 +173,7 @@ fn again(mount: &oci::Mount, destination: String, options: Options, bind: bool) 
         destination,
         source: Source::Again { options: (!bind).then_some(options.data) },
         attributes: options.attributes,
+        implied: 0,
         recursive: options.recursive,
         propagation: options.propagation,
         copy_up: false,
@@ -221,6 +227,7 @@ fn check_proc(destination: &str, kind: &str, bind: bool) -> Result<(), Error> {
 #[derive(Debug, Default)]
 struct Options {
     attributes: Attributes,
+    flags: Flags,
     recursive: Attributes,
     propagation: Option<Propagation>,
     /// Some(true) for rbind.
@@ -244,6 +251,7 @@ impl Options {
     fn take(&mut self, option: &str) {
         if let Some(change) = Change::of(option) {
             change.apply(&mut self.attributes);
+            self.flags.take(option, &change);
         } else if let Some(propagation) = Propagation::parse(option) {
             self.propagation = Some(propagation);
         } else if let Some(change) = option.strip_prefix('r').and_then(Change::of) {
@@ -331,6 +339,79 @@ impl Change {
     }
 }
 
+/// What the words for a bind mount's flags say, each set or cleared by the last of them.
+#[derive(Debug, Default, Clone, Copy)]
+struct Flags {
+    set: u64,
+    cleared: u64,
+    /// The last of `noatime`, `relatime` and `strictatime` that is none of the words which take one back.
+    access_times: AccessTimes,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct AccessTimes {
+    none: bool,
+    relative: bool,
+    strict: bool,
+}
+
+/// The flags of a bind mount, and which of those that are cleared nobody has named and the kernel may have locked.
+struct Exactly {
+    attributes: Attributes,
+    implied: u64,
+}
+
+/// Those that do not belong to one another.
+const SINGLE: u64 = attribute::READ_ONLY
+    | attribute::NO_SUID
+    | attribute::NO_DEV
+    | attribute::NO_EXEC
+    | attribute::NO_SYMLINK_FOLLOW;
+
+impl Flags {
+    fn take(&mut self, option: &str, change: &Change) {
+        match *change {
+            Change::Set(bit) => (self.set, self.cleared) = (self.set | bit, self.cleared & !bit),
+            Change::Clear(bit) => (self.set, self.cleared) = (self.set & !bit, self.cleared | bit),
+            Change::AccessTime(_) => {
+                // That something is said of them counts, even if it changes nothing.
+                self.cleared |= attribute::ACCESS_TIME_MASK;
+                let AccessTimes { none, relative, strict } = &mut self.access_times;
+                match option {
+                    "noatime" | "atime" => *none = option == "noatime",
+                    "relatime" | "norelatime" => *relative = option == "relatime",
+                    _ => *strict = option == "strictatime",
+                }
+            }
+        }
+    }
+
+    /// As runc has it, with one flag named all others are off (`mount --bind -o ro` of a file system without devices is one with them), but for
+    /// those of access times, of which the mount keeps what it has until one is set. Without any, all stay.
+    fn exactly(self) -> Exactly {
+        if self.set | self.cleared == 0 {
+            return Exactly { attributes: Attributes::default(), implied: 0 };
+        }
+        let set = self.set & SINGLE;
+        let mut attributes = Attributes { set, clear: SINGLE & !set };
+        // The one flag that the kernel never locks can always be cleared.
+        let implied = attributes.clear & !self.cleared & !attribute::NO_SYMLINK_FOLLOW;
+        let AccessTimes { none, relative, strict } = self.access_times;
+        let no_directories = self.set & attribute::NO_DIRECTORY_ACCESS_TIME;
+        if none || relative || strict || no_directories != 0 {
+            let value = match (strict, none) {
+                (true, _) => attribute::STRICT_ACCESS_TIME,
+                (false, true) => attribute::NO_ACCESS_TIME,
+                (false, false) => 0,
+            };
+            attributes.clear |=
+                attribute::ACCESS_TIME_MASK | attribute::NO_DIRECTORY_ACCESS_TIME & !no_directories;
+            attributes.set |= value | no_directories;
+        }
+        Exactly { attributes, implied }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,13 +450,45 @@ mod tests {
     fn options_become_bits_and_the_last_word_counts() {
         let it = planned(&mount("bind", "/a", "/b", &["rbind", "ro", "nosuid", "rw", "noatime", "rslave"]));
         assert_eq!(it.source, Source::Bind { path: "/a".into(), recursive: true, outside: false, ids: None });
-        let set = attribute::NO_SUID | attribute::NO_ACCESS_TIME;
-        assert_eq!(
-            it.attributes,
-            Attributes { set, clear: attribute::READ_ONLY | attribute::ACCESS_TIME_MASK }
-        );
+        assert_eq!(it.attributes.set, attribute::NO_SUID | attribute::NO_ACCESS_TIME);
         assert_eq!(it.recursive, Attributes::default());
         assert_eq!(it.propagation, Some(Propagation { kind: PropagationKind::Slave, recursive: true }));
+        let it = planned(&mount("tmpfs", "t", "/t", &["ro", "nosuid", "rw", "noatime"]));
+        let set = attribute::NO_SUID | attribute::NO_ACCESS_TIME;
+        let clear = attribute::READ_ONLY | attribute::ACCESS_TIME_MASK;
+        assert_eq!((it.attributes, it.implied), (Attributes { set, clear }, 0));
+    }
+
+    #[test]
+    fn a_bind_mount_has_the_flags_that_are_named_and_no_others() {
+        use attribute::*;
+        let times = ACCESS_TIME_MASK | NO_DIRECTORY_ACCESS_TIME;
+        for (options, set, clear, named) in [
+            (&["bind", "rslave"][..], 0, 0, 0),
+            (&["bind", "ro"], READ_ONLY, SINGLE & !READ_ONLY, 0),
+            (&["bind", "dev"], 0, SINGLE, NO_DEV),
+            (&["bind", "rw", "noexec"], NO_EXEC, SINGLE & !NO_EXEC, READ_ONLY),
+            // Taking one of these back is no wish for another.
+            (&["bind", "atime", "diratime", "norelatime"], 0, SINGLE, 0),
+            (&["bind", "relatime"], 0, SINGLE | times, 0),
+            (&["bind", "noatime", "atime"], 0, SINGLE, 0),
+            (
+                &["bind", "nodiratime"],
+                NO_DIRECTORY_ACCESS_TIME,
+                SINGLE | times & !NO_DIRECTORY_ACCESS_TIME,
+                0,
+            ),
+            (
+                &["bind", "nodiratime", "strictatime"],
+                NO_DIRECTORY_ACCESS_TIME | STRICT_ACCESS_TIME,
+                SINGLE | times & !NO_DIRECTORY_ACCESS_TIME,
+                0,
+            ),
+        ] {
+            let it = planned(&mount("bind", "/a", "/b", options));
+            assert_eq!(it.attributes, Attributes { set, clear }, "{options:?}");
+            assert_eq!(it.implied, clear & SINGLE & !named & !NO_SYMLINK_FOLLOW, "{options:?}");
+        }
     }
 
     #[test]

@@ -251,6 +251,9 @@ pub struct Mount {
     pub source: Source,
     /// For this mount alone.
     pub attributes: Attributes,
+    /// Those of `attributes.clear` that nobody has asked for: a flag that the kernel has locked stays.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub implied: u64,
     /// For it and everything mounted below it.
     pub recursive: Attributes,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -299,6 +302,11 @@ pub struct TimeOffset {
     pub seconds: i64,
     /// Less than a second.
     pub nanoseconds: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Step {
