@@ -20,7 +20,7 @@ pub use cgroup::{Cgroup, Subgroup};
 pub use devices::{DeviceKind, Rule, device_exceptions};
 pub use error::{Error, how_to_delegate};
 pub use layout::{Hierarchy, Layout, detect, detect_at, detect_beneath, detect_delegated, detect_for};
-pub use own::{Own, detect_own};
+pub use own::{Own, detect_own, detect_shown};
 pub use plan::{IfMissing, Plan, Step, plan};
 pub use stats::{
     CPUSET, Counter, CpuStats, Details, DeviceIo, MemoryStats, PidsStats, Pressure, Stats, Waits,

@@ -37,6 +37,36 @@ pub fn detect_own(of_user: bool) -> Result<Own, Error> {
     Ok(place)
 }
 
+/// The groups that the caller is in, whoever they are for: to be looked at, not to make others in. [`Layout::none`] if there are none. `whole_v2`: of
+/// version 2 the tree as it is mounted.
+///
+/// # Errors
+/// [`Error::Read`] without `/proc`.
+pub fn detect_shown(whole_v2: bool) -> Result<Layout, Error> {
+    let path = Path::new("/proc/self/cgroup");
+    let own = onggi_sys::kernel_file::read_text(path)
+        .map_err(|source| Error::Read { path: path.into(), source })?;
+    let mountinfo = mountinfo()?;
+    match detect_at(&mountinfo, "") {
+        Ok(layout) => Ok(shown(layout, &mountinfo, &own, whole_v2)),
+        Err(Error::NotMounted) => Ok(Layout::none()),
+        Err(error) => Err(error),
+    }
+}
+
+fn shown(layout: Layout, mountinfo: &str, process_cgroups: &str, whole_v2: bool) -> Layout {
+    match layout {
+        Layout::V2 { .. } if whole_v2 => layout,
+        Layout::V2 { root, controllers } => {
+            let own = own_group(process_cgroups, &str::is_empty).unwrap_or_default();
+            let below = below_mount(mountinfo, &root, own);
+            let root = if below.is_empty() { root } else { root.join(below) };
+            Layout::V2 { root, controllers }
+        }
+        Layout::V1 { .. } => place(&layout, mountinfo, process_cgroups, true, &|_| true).layout,
+    }
+}
+
 /// Pure but for what `may_move` asks: whether the caller may move processes into a group.
 fn place(
     layout: &Layout,
@@ -149,5 +179,21 @@ mod tests {
             assert_eq!((place.layout.roots(), place.parent.as_str()), (vec![Path::new(root)], parent));
         }
         assert_eq!(placed(V2, "0::/elsewhere", true, &is_users).layout, Layout::none());
+    }
+
+    #[test]
+    fn what_is_shown_is_the_callers_own() {
+        let own = "9:cpu,cpuacct:/job\n4:memory:/docker/x/job\n0::/user/kim\n";
+        let Layout::V1 { hierarchies, .. } = shown(detect_at(V1, "").unwrap(), V1, own, false) else {
+            panic!("it is of version 1")
+        };
+        let roots: Vec<_> = hierarchies.iter().map(|hierarchy| hierarchy.root.to_str().unwrap()).collect();
+        assert_eq!(roots, ["/sys/fs/cgroup/cpu/job", "/sys/fs/cgroup/memory/job"]);
+        for (whole, expected) in [(true, "/sys/fs/cgroup"), (false, "/sys/fs/cgroup/user/kim")] {
+            let Layout::V2 { root, .. } = shown(detect_at(V2, "").unwrap(), V2, own, whole) else {
+                panic!("it is of version 2")
+            };
+            assert_eq!(root.to_str(), Some(expected));
+        }
     }
 }

@@ -129,6 +129,26 @@ fn what_it_is_not_given_is_refused_in_the_words_of_runc() {
     bundle.fails("run {}", &["unable to apply cgroup configuration", "permission denied"]);
 }
 
+/// As with runc, which shows them writable where the configuration says so.
+#[test]
+fn it_sees_the_groups_that_it_is_in_and_cannot_change_them() {
+    let mut bundle = Bundle::new(
+        "file=$(find /sys/fs/cgroup -name cgroup.procs | head -n 1); grep -q . $file && echo seen; \
+         grep ' /sys/fs/cgroup' /proc/self/mountinfo | tail -n 1 | cut -d' ' -f6 | cut -c1-2",
+    );
+    for mount in bundle.config["mounts"].as_array_mut().unwrap() {
+        if mount["destination"] == "/sys/fs/cgroup" {
+            mount["options"] = json!(["nosuid", "rw"]);
+        }
+    }
+    for with_namespace in [true, false] {
+        let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+        namespaces.extend(with_namespace.then(|| json!({ "type": "cgroup" })));
+        assert_eq!(bundle.ok("run {}"), "seen\nro\n");
+    }
+}
+
 /// A user's own program could be written to by a container's root, who is that user outside (CVE-2019-5736).
 #[test]
 fn its_program_is_a_sealed_copy_and_a_created_container_can_be_entered() {

@@ -8,7 +8,7 @@
 use onggi_cgroup::Layout;
 use onggi_oci as oci;
 
-use super::container::{closing_steps, filter, mount_steps, plan_cgroup, populate_steps};
+use super::container::{Groups, closing_steps, filter, mount_steps, plan_cgroup, populate_steps};
 use super::error::{invalid, unsupported};
 use super::mounts::{attribute, clean};
 use super::{
@@ -37,7 +37,8 @@ pub(super) fn plan(input: &Input<'_>, linux: &oci::Linux, process: &oci::Process
     }
     steps.push(Step::MountRoot { root: root.clone(), at: None, part_from_host: false });
     steps.extend(populate_steps(extra));
-    let mounts = mount_steps(&with_expected(spec), linux, cgroups, &cgroup, process.terminal, false)?;
+    let groups = Groups { layout: cgroups, plan: &cgroup, shown: None };
+    let mounts = mount_steps(&with_expected(spec), linux, &groups, process.terminal, false)?;
     steps.extend(mounts.into_iter().map(apart_from_host).collect::<Result<Vec<_>, _>>()?);
     steps.extend(closing_steps(spec, linux, process));
     steps.push(Step::ChangeRoot);

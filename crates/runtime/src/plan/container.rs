@@ -59,7 +59,9 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
         steps.push(Step::MountRoot { root: root.clone(), at: Some(mount_point(root)), part_from_host });
     }
     steps.extend(populate_steps(extra));
-    let mut mounts = mount_steps(spec, linux, cgroups, &cgroup, process.terminal, extra.bundle.plain_output)?;
+    let shown = extra.bundle.shown_cgroups.as_ref().filter(|_| cgroups.is_none());
+    let groups = Groups { layout: cgroups, plan: &cgroup, shown };
+    let mut mounts = mount_steps(spec, linux, &groups, process.terminal, extra.bundle.plain_output)?;
     if is_apart {
         check_apart(propagation, &mut mounts)?;
     }
@@ -412,11 +414,18 @@ fn mount_point(root: &Root) -> PathBuf {
     }
 }
 
+/// What a container may see of control groups.
+pub(super) struct Groups<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) plan: &'a onggi_cgroup::Plan,
+    /// [`super::Bundle::shown_cgroups`], for one that has none.
+    pub(super) shown: Option<&'a Layout>,
+}
+
 pub(super) fn mount_steps(
     spec: &oci::Spec,
     linux: &oci::Linux,
-    cgroups: &Layout,
-    cgroup: &onggi_cgroup::Plan,
+    cgroups: &Groups<'_>,
     terminal: bool,
     plain_output: bool,
 ) -> Result<Vec<Step>, Error> {
@@ -426,10 +435,18 @@ pub(super) fn mount_steps(
     let label = linux.mount_label.as_deref().filter(|label| !label.is_empty());
     for mount in &spec.mounts {
         match mounts::plan(mount)? {
-            Planned::Cgroups { destination, attributes } => {
+            Planned::Cgroups { destination, mut attributes } => {
                 let own =
                     linux.namespaces.iter().any(|namespace| namespace.kind == oci::NamespaceKind::Cgroup);
-                let view = cgroup_view(cgroups, cgroup, own);
+                let view = match cgroups.shown {
+                    Some(shown) => {
+                        // They are not its own (CVE-2023-25809).
+                        attributes.set |= attribute::READ_ONLY;
+                        attributes.clear &= !attribute::READ_ONLY;
+                        cgroup_view(shown, "", own)
+                    }
+                    None => cgroup_view(cgroups.layout, &cgroups.plan.path, own),
+                };
                 steps.push(Step::MountCgroups(MountCgroups { destination, view, attributes }));
             }
             Planned::Mount(mut mount) => {
@@ -494,8 +511,8 @@ fn is_filled_later(mount: &Mount) -> bool {
 ///
 /// Without a cgroup namespace on version 2 it is the host's whole tree, as with runc: `/proc/self/cgroup` then names a path in that tree. On
 /// version 1 runc shows the container's own directories there as well.
-fn cgroup_view(layout: &Layout, cgroup: &onggi_cgroup::Plan, namespace: bool) -> CgroupView {
-    let own = |root: &Path| root.join(&cgroup.path);
+fn cgroup_view(layout: &Layout, path: &str, namespace: bool) -> CgroupView {
+    let own = |root: &Path| if path.is_empty() { root.to_owned() } else { root.join(path) };
     match layout {
         Layout::V2 { root, .. } if !namespace => CgroupView::V2Host { directory: root.clone() },
         Layout::V2 { root, .. } => CgroupView::V2 { directory: own(root) },

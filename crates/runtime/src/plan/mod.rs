@@ -110,6 +110,9 @@ pub struct Bundle {
     /// The caller is no root: what it opens itself, a mapped root can open as well, and no mount can have ids of its own.
     #[serde(default)]
     pub unprivileged: bool,
+    /// What a container without a cgroup is shown in the place of its own, read-only: groups of the caller's.
+    #[serde(default)]
+    pub shown_cgroups: Option<onggi_cgroup::Layout>,
     /// Of the capabilities those that Onggi has itself, as `config.md` wants it; otherwise one that it lacks is an error.
     pub what_there_is: bool,
 }

@@ -288,6 +288,7 @@ impl Attempt<'_> {
             passes_listener: true,
             every_processor: true,
             unprivileged: !rustix::process::geteuid().is_root(),
+            shown_cgroups: shown_cgroups(self.layout, spec.linux.as_ref())?,
             what_there_is: true,
             ..plan::Bundle::default()
         };
@@ -502,6 +503,17 @@ fn has_own_network(spec: &oci::Spec) -> bool {
             .iter()
             .any(|namespace| namespace.kind == oci::NamespaceKind::Network && namespace.path.is_none())
     })
+}
+
+/// A container that has no cgroup is in the caller's, and sees those, as with runc: of version 2 without a cgroup namespace the whole tree, in which
+/// `/proc/self/cgroup` names a path then.
+fn shown_cgroups(layout: &Layout, linux: Option<&oci::Linux>) -> Result<Option<Layout>, Error> {
+    if !layout.is_none() {
+        return Ok(None);
+    }
+    let is_cgroup = |namespace: &oci::Namespace| namespace.kind == oci::NamespaceKind::Cgroup;
+    let is_whole = !linux.is_some_and(|linux| linux.namespaces.iter().any(is_cgroup));
+    onggi_cgroup::detect_shown(is_whole).map(Some).map_err(Error::Cgroup)
 }
 
 /// The caller's standard streams, or a terminal of the size that the configuration wants.
