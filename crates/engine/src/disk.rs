@@ -8,20 +8,6 @@ use onggi_error::{Diagnose, Kind};
 
 use crate::error::Error;
 
-/// Bytes that a tree's files occupy, links and other file systems not followed; what cannot be read counts nothing.
-pub(crate) fn usage(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(data) = path.symlink_metadata() else { return 0 };
-    let own = data.blocks() * 512;
-    if !data.is_dir() {
-        return own;
-    }
-    let Ok(entries) = std::fs::read_dir(path) else { return own };
-    let below =
-        entries.flatten().filter(|entry| entry.metadata().is_ok_and(|inner| inner.dev() == data.dev()));
-    own + below.map(|entry| usage(&entry.path())).sum::<u64>()
-}
-
 /// Bytes of a tree's files as Docker counts them for `ps -s`: their lengths, none for directories, one of several hard links.
 pub(crate) fn content(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use onggi_store::ImageSummary;
+use onggi_sys::usage::disk_bytes;
 
 use crate::Engine;
-use crate::disk::usage;
 use crate::error::Error;
 use crate::request::{Filters, ListOptions};
 use crate::summary::{Summary, Volume};
@@ -92,7 +92,7 @@ impl Engine {
             store.layer_bytes.values().sum::<u64>() + store.document_bytes.values().sum::<u64>();
         let volume_users = self.volume_users().unwrap_or_default();
         let volumes = self.volumes(&Filters::new())?.into_iter().map(|volume| VolumeUsage {
-            bytes: usage(Path::new(&volume.mountpoint)),
+            bytes: disk_bytes(Path::new(&volume.mountpoint)),
             links: volume_users.get(&volume.name).map_or(0, |users| users.len() as u64),
             volume,
         });
@@ -104,7 +104,7 @@ impl Engine {
             containers: containers
                 .into_iter()
                 .map(|container| {
-                    let bytes = usage(&self.paths.container(&container.id));
+                    let bytes = disk_bytes(&self.paths.container(&container.id));
                     ContainerUsage { container, bytes }
                 })
                 .collect(),

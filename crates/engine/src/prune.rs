@@ -5,6 +5,7 @@ use std::path::Path;
 
 use onggi_error::{Diagnose, Kind};
 use onggi_store::{Owner, Removed};
+use onggi_sys::usage::disk_bytes;
 
 use crate::Engine;
 use crate::error::Error;
@@ -63,7 +64,7 @@ impl Engine {
             if !over || !options.wants(&container.created, &container.labels) {
                 continue;
             }
-            let bytes = crate::disk::usage(&self.paths.container(&container.id));
+            let bytes = disk_bytes(&self.paths.container(&container.id));
             match self.remove(&container.id, &RemoveOptions::default()) {
                 Ok(()) => {
                     pruned.removed.push(container.id.to_string());
@@ -133,7 +134,7 @@ impl Engine {
                 && !used.contains_key(&volume.name)
                 && options.wants(&volume.created, &volume.labels)
             {
-                pruned.bytes += crate::disk::usage(Path::new(&volume.mountpoint));
+                pruned.bytes += disk_bytes(Path::new(&volume.mountpoint));
                 self.delete_volume(&volume.name)?;
                 pruned.removed.push(volume.name);
             }

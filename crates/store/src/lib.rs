@@ -331,7 +331,7 @@ impl Store {
                 size: record.size,
                 entries: record.entries,
                 inodes: record.inodes,
-                disk_bytes: usage::bytes_in(&self.layout.layer(diff_id)),
+                disk_bytes: onggi_sys::usage::disk_bytes(&self.layout.layer(diff_id)),
             })
         };
         image.layers.iter().map(details).collect()

@@ -1,8 +1,8 @@
 //! What the store takes on disk.
 
 use std::collections::HashSet;
-use std::fs;
-use std::path::Path;
+
+use onggi_sys::usage::disk_bytes;
 
 use crate::act::Kept;
 use crate::error::Error;
@@ -24,7 +24,7 @@ pub(crate) fn disk_usage(layout: &Layout) -> Result<DiskUsage, Error> {
         let blobs = image.needs().chain(names.flat_map(NameRecord::needs));
         let blobs = blobs.filter(|(kind, _)| *kind == Kept::Blob).map(|(_, blob)| layout.blob(&blob));
         // What two images share counts with the first.
-        files.chain(blobs).filter(|path| counted.insert(path.clone())).map(|path| bytes_in(&path)).sum()
+        files.chain(blobs).filter(|path| counted.insert(path.clone())).map(|path| disk_bytes(&path)).sum()
     };
     Ok(DiskUsage {
         images: records.images.iter().filter(|image| !image.removed).count() as u64,
@@ -33,22 +33,11 @@ pub(crate) fn disk_usage(layout: &Layout) -> Result<DiskUsage, Error> {
         layer_bytes: layers
             .into_iter()
             .map(|layer| {
-                let bytes = bytes_in(&layout.layer(&layer));
+                let bytes = disk_bytes(&layout.layer(&layer));
                 (layer, bytes)
             })
             .collect(),
-        lost_bytes: bytes_in(&layout.lost()),
-        leftover_bytes: bytes_in(&layout.tmp()),
+        lost_bytes: disk_bytes(&layout.lost()),
+        leftover_bytes: disk_bytes(&layout.tmp()),
     })
-}
-
-/// Bytes that a tree takes, as far as it can be read: it changes while it is looked at.
-pub(crate) fn bytes_in(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
-    let below: u64 = match metadata.is_dir() {
-        true => fs::read_dir(path).into_iter().flatten().flatten().map(|entry| bytes_in(&entry.path())).sum(),
-        false => 0,
-    };
-    below + metadata.blocks() * 512
 }

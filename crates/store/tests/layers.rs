@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::Entry::{Directory, File, Link};
+use common::Entry::{Directory, File, HardLink, Link};
 use common::{Overlay, Roots, docker_archive, layer, load, needs_root, tar};
 use onggi_store::LayerForm;
 
@@ -103,5 +103,59 @@ fn the_kernel_shows_them_in_one_mount_namespace_only() {
         let lines: Vec<_> = table.lines().filter(|line| line.split(' ').nth(4) == path.to_str()).collect();
         assert_eq!(lines.len(), 1, "{path:?} is mounted once: {lines:?}");
         assert!(!lines[0].contains("shared:") && lines[0].contains(" - erofs "), "{}", lines[0]);
+    }
+}
+
+/// What is told of the store's size is what `du` finds, hard links and all, in both forms.
+#[test]
+fn sizes_are_those_that_du_finds() {
+    if !needs_root() {
+        return;
+    }
+    const SLACK: u64 = 256 << 10;
+    let text: &'static str = "0123456789abcdef".repeat(1 << 16).leak();
+    for (form, seed) in [
+        (LayerForm::Directories, 1),
+        (LayerForm::Erofs, 1),
+        (LayerForm::Directories, 7),
+        (LayerForm::Directories, 11),
+    ] {
+        let roots = Roots::on_disk();
+        let store = roots.open_with(form);
+        // Files of 1 MiB, each with as many names more as the number at its place says; the upper layer links to the lower one's, too.
+        let numbers: Vec<u64> = (1..6).map(|place| (seed * place * place + seed) % 5).collect();
+        let names: Vec<String> = (0..numbers.len()).map(|file| format!("file{file}")).collect();
+        let links: Vec<(String, usize)> = (numbers.iter().enumerate())
+            .flat_map(|(file, count)| (0..*count).map(move |link| (format!("link{file}.{link}"), file)))
+            .collect();
+        let targets: Vec<&'static str> = names.iter().map(|name| &*name.clone().leak()).collect();
+        let mut lower: Vec<(&str, common::Entry)> =
+            names.iter().map(|name| (name.as_str(), File(0o644, text))).collect();
+        lower.extend(links.iter().map(|(link, file)| (link.as_str(), HardLink(targets[*file]))));
+        let upper = [("own", File(0o644, text)), ("again", HardLink("own")), ("below", HardLink(targets[0]))];
+        let layers = vec![layer(&lower), layer(&upper)];
+        load(&store, &tar(&docker_archive(&["linked:1"], &layers))).unwrap();
+        let image = store.resolve("linked:1").unwrap();
+        store.mount_layers(&image).unwrap();
+        let du = |path: &std::path::Path| -> u64 {
+            let said =
+                std::process::Command::new("du").args(["-s", "--block-size=1"]).arg(path).output().unwrap();
+            String::from_utf8(said.stdout).unwrap().split('\t').next().unwrap().parse().unwrap()
+        };
+        let usage = store.disk_usage().unwrap();
+        let told: u64 = usage.layer_bytes.values().chain(usage.document_bytes.values()).sum();
+        assert!(
+            du(store.data()).abs_diff(told) <= SLACK,
+            "{form:?}, {seed}: {told}, du {}",
+            du(store.data())
+        );
+        for details in store.layer_details(&image).unwrap() {
+            let found = du(&store.data().join("layers").join(details.diff_id.hex()));
+            assert_eq!(
+                (details.disk_bytes, usage.layer_bytes[&details.diff_id]),
+                (found, found),
+                "{form:?}, {seed}"
+            );
+        }
     }
 }

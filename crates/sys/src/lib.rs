@@ -31,5 +31,6 @@ pub mod spawn;
 pub mod spawn_into;
 pub mod transparent;
 pub mod tree;
+pub mod usage;
 pub mod walk;
 pub mod writeback;
