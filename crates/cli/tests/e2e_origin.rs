@@ -81,8 +81,9 @@ fn a_budget_is_kept_by_what_can_be_pulled_again() {
     }
     let id = onggi.ok(["create", "--network", "none", &names[1], "true"]);
     let pull = |budget: &str| {
-        let command = onggi.command(["pull", &names[3]]).env("ONGGI_STORE_BUDGET", budget);
-        let said = command.output().code(0).stdout;
+        // Also a quiet pull says what went for it.
+        let command = onggi.command(["pull", "-q", &names[3]]).env("ONGGI_STORE_BUDGET", budget);
+        let said = command.output().code(0).stderr;
         let left = onggi.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]);
         (said, left.lines().map(str::to_owned).collect::<BTreeSet<_>>())
     };
@@ -95,7 +96,8 @@ fn a_budget_is_kept_by_what_can_be_pulled_again() {
     assert_eq!(left, without(&[&names[0]]));
     let (said, left) = pull("1m");
     assert!(
-        said.contains(&format!("removed {}", names[2])) && said.contains("more than store.budget"),
+        said.contains(&format!("warning: removed {}", names[2]))
+            && said.contains("MiB, more than store.budget (1MiB)"),
         "{said}"
     );
     assert_eq!(left, without(&[&names[0], &names[2]]));

@@ -68,6 +68,15 @@ fn a_damaged_layer_is_set_aside_with_its_image_and_comes_back_with_a_load() {
     insta::assert_snapshot!("damaged_look", check(&["system", "check"]));
     insta::assert_snapshot!("damaged_repair", check(&["system", "check", "--repair"]));
     insta::assert_snapshot!("damaged_after", check(&["system", "check"]));
+    assert!(
+        onggi
+            .ok(["system", "df"])
+            .lines()
+            .last()
+            .expect("a line")
+            .starts_with("Set aside by `system check --repair`")
+    );
+    assert!(!onggi.ok(["system", "df", "--format", "{{.Type}}"]).contains("Set aside"));
     onggi.fails(["run", "--rm", "hurt:1"]).says("Unable to find image");
     onggi.ok(["load", "-i", &archive]);
     assert_eq!(onggi.ok(["run", "--rm", "hurt:1"]), "hurt:1");

@@ -25,21 +25,6 @@ pub struct Trimmed {
     pub over: Option<u64>,
 }
 
-impl Trimmed {
-    /// What a person should know, a sentence each.
-    #[must_use]
-    pub fn notes(&self) -> Vec<String> {
-        let removed = self
-            .removed
-            .iter()
-            .map(|name| format!("removed {name}, which was not used for longest: see store.budget"));
-        let over = self.over.map(|bytes| {
-            format!("images take {bytes} bytes, more than store.budget; those that are left are in use, or only here")
-        });
-        removed.chain(over).collect()
-    }
-}
-
 /// An image, as far as it matters here.
 struct Candidate {
     id: Digest,
@@ -96,7 +81,9 @@ impl Engine {
         for target in targets {
             match self.image_remove_unless(&target, false, &|_| true) {
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), Kind::Conflict | Kind::NotFound) => return Ok(false),
+                // Gone with another of its names.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) if error.kind() == Kind::Conflict => return Ok(false),
                 Err(error) => return Err(error),
             }
         }

@@ -8,6 +8,7 @@ use onggi_image::{Platform, Reference};
 use onggi_store::ImportOptions;
 use serde_json::json;
 
+use super::pruning::keep_budget;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
@@ -76,8 +77,6 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         Form::Json => transfer.object(|| messages::result(&json!({ "ID": id.to_string() }))),
         _ => context.line(&id.to_string())?,
     }
-    for note in engine.keep_budget(&[id])?.notes() {
-        context.warn(&note);
-    }
+    keep_budget(context, engine, &[id])?;
     Ok(0)
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
+use super::pruning::keep_budget;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
@@ -99,8 +100,6 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         }
     }
     let came: Vec<_> = loaded.into_iter().map(|image| image.id).collect();
-    for note in engine.keep_budget(&came)?.notes() {
-        context.warn(&note);
-    }
+    keep_budget(context, engine, &came)?;
     Ok(0)
 }

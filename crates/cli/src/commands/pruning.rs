@@ -2,7 +2,8 @@
 
 use clap::ArgMatches;
 use jiff::Timestamp;
-use onggi_engine::PruneOptions;
+use onggi_engine::{Engine, PruneOptions, Trimmed};
+use onggi_image::Digest;
 use onggi_store::Removed;
 
 use super::system_reset::confirm;
@@ -83,6 +84,21 @@ pub(super) fn image_lines(removed: &[Removed]) -> Vec<String> {
         Removed::Kept { .. } => removed.to_string(),
     });
     lines.collect()
+}
+
+/// Keeps `store.budget`, now that these images have come, and warns of each that goes for them: also where the command itself is quiet.
+pub(super) fn keep_budget(context: &Context, engine: &Engine, came: &[Digest]) -> Result<(), CliError> {
+    let Trimmed { removed, over } = engine.keep_budget(came)?;
+    for name in removed {
+        context.warn(&format!("removed {name}, which was not used for longest: see store.budget"));
+    }
+    if let Some(bytes) = over {
+        let (taken, budget) = (human::binary_size(bytes), human::binary_size(engine.settings().store_budget));
+        context.warn(&format!(
+            "images take {taken}, more than store.budget ({budget}): those that are left are in use, or only here"
+        ));
+    }
+    Ok(())
 }
 
 pub(super) fn tell_total(context: &Context, bytes: u64) -> Result<(), CliError> {

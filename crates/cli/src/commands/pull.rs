@@ -5,9 +5,10 @@ use std::sync::Arc;
 use clap::ArgMatches;
 use onggi_engine::request::{Pull, RunRequest};
 use onggi_engine::{Engine, Error, TransferWatch};
-use onggi_image::{Platform, Reference};
+use onggi_image::{Digest, Platform, Reference};
 use serde_json::json;
 
+use super::pruning::keep_budget;
 use crate::command::{Command, Group};
 use crate::context::Context;
 use crate::error::CliError;
@@ -55,16 +56,17 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     if all {
         let watch = Arc::clone(&transfer) as Arc<dyn TransferWatch>;
         let pulled = engine.remote_tags(&bare, watch).and_then(|tags| {
+            let mut came = Vec::new();
             for tag in &tags {
                 let name = format!("{bare}:{tag}");
                 match Reference::parse(&name) {
-                    Ok(name) => pull(engine, &name, platform.as_ref(), &transfer)?,
+                    Ok(name) => came.push(pull(engine, &name, platform.as_ref(), &transfer)?),
                     Err(error) => transfer.line(&format!("the tag {tag} is left out: {error}")),
                 }
             }
-            Ok(())
+            Ok(came)
         });
-        transfer.end(pulled)?;
+        keep_budget(context, engine, &transfer.end(pulled)?)?;
         if form != Form::Json {
             context.line(&bare.to_string())?;
         }
@@ -75,7 +77,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     }
     let name = reference(Reference::parse(typed))?;
     let pulled = pull(engine, &name, platform.as_ref(), &transfer);
-    transfer.end(pulled)?;
+    keep_budget(context, engine, &[transfer.end(pulled)?])?;
     if form != Form::Json {
         context.line(&name.to_string())?;
     }
@@ -110,7 +112,7 @@ pub(crate) fn with_image<T>(
     let form = if quiet { Form::Quiet } else { Form::Auto };
     let transfer = Transfer::begin(Way::Pull, form, Stdout::Others)?;
     let pulled = pull(engine, &name, platform.as_ref(), &transfer);
-    transfer.end(pulled)?;
+    keep_budget(context, engine, &[transfer.end(pulled)?])?;
     Ok(make(engine)?)
 }
 
@@ -119,7 +121,7 @@ fn pull(
     name: &Reference,
     platform: Option<&Platform>,
     transfer: &Arc<Transfer>,
-) -> Result<(), Error> {
+) -> Result<Digest, Error> {
     let which = match (name.digest(), name.tag()) {
         (Some(_), _) => name.to_string(),
         (None, tag) => tag.unwrap_or_default().to_owned(),
@@ -135,10 +137,7 @@ fn pull(
         let id = pulled.id.to_string();
         messages::result(&json!({ "Name": name.to_string(), "ID": id, "Digest": pulled.digest.to_string() }))
     });
-    for note in engine.keep_budget(&[pulled.id])?.notes() {
-        transfer.note(&note);
-    }
-    Ok(())
+    Ok(pulled.id)
 }
 
 /// A name in Docker's words if it is none.

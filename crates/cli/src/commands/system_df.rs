@@ -48,6 +48,9 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     if !is(matches, "verbose") {
         let titles = [("TotalCount", "TOTAL")];
         context.print(&list::render(&summary(&usage), format, TABLE, &titles)?)?;
+        if format.is_none_or(|format| format == "table") {
+            tell_rest(context, &usage)?;
+        }
         return Ok(0);
     }
     let now = Timestamp::now();
@@ -69,6 +72,12 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     ] {
         context.print(&format!("{what} space usage:\n\n{}\n", list::render(rows, None, table, &titles)?))?;
     }
+    tell_rest(context, &usage)?;
+    Ok(0)
+}
+
+/// What is no image, container or volume any more, or not yet.
+fn tell_rest(context: &Context, usage: &DiskUsage) -> Result<(), CliError> {
     for (what, bytes) in [
         ("Set aside by `system check --repair`, in lost/", usage.lost_bytes),
         ("In the making, or left by commands that were cut short", usage.leftover_bytes),
@@ -77,7 +86,7 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
             context.line(&format!("{what}: {}", human::size(bytes, 3)))?;
         }
     }
-    Ok(0)
+    Ok(())
 }
 
 fn summary(usage: &DiskUsage) -> Vec<Row> {
