@@ -204,6 +204,10 @@ fn what_is_not_what_it_says_is_refused_and_leaves_nothing() {
         ("no oci-layout", without("oci-layout")),
         ("a manifest announced as an index", confused(media_type::OCI_INDEX)),
         ("nothing at all", tar(&BTreeMap::from([("etc/passwd".to_owned(), b"root".to_vec())]))),
+        ("a digest for a tag", {
+            let name = format!("bad@{}", Digest::of(b"something else"));
+            tar(&docker_archive(&[&name], &layers))
+        }),
         ("no archive", b"hello".repeat(1000)),
         ("an archive cut short", tar(&docker())[..3000].to_vec()),
     ];

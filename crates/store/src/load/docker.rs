@@ -22,9 +22,7 @@ fn bring(loading: &Loading<'_>, image: &ArchivedImage) -> Result<Brought, Error>
         check_bytes(&image.config, &named, &raw_config)?;
     }
     let config = Config::parse(&raw_config).map_err(Error::image(image.config.clone()))?;
-    let names =
-        image.repo_tags.iter().map(|name| Reference::parse(name).map_err(Error::image("manifest.json")));
-    let names = names.collect::<Result<Vec<_>, _>>()?;
+    let names = image.repo_tags.iter().map(|name| tag(name)).collect::<Result<Vec<_>, _>>()?;
     let diff_ids = diff_ids(&config, image.layers.len())?;
     let layers = image
         .layers
@@ -33,6 +31,17 @@ fn bring(loading: &Loading<'_>, image: &ArchivedImage) -> Result<Brought, Error>
         .map(|(member, diff_id)| loading.ingest(member, None, Some(diff_id)));
     let layers = layers.collect::<Result<Vec<_>, _>>()?;
     Brought::with_plain_manifest(raw_config, config, layers, names)
+}
+
+/// A name with a digest would be kept under one that the image does not have: nothing here has that digest.
+fn tag(name: &str) -> Result<Reference, Error> {
+    let parsed = Reference::parse(name).map_err(Error::image("manifest.json"))?;
+    match parsed.digest() {
+        None => Ok(parsed),
+        Some(_) => {
+            Err(Error::BadArchive { reason: format!("it calls the image {name:?}, and a digest is no tag") })
+        }
+    }
 }
 
 /// The digest that a config's member is named by: `<hex>.json`, or `blobs/sha256/<hex>`.
