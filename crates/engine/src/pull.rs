@@ -287,10 +287,11 @@ fn missing<'i>(
 ) -> Result<VecDeque<Wanted<'i>>, Error> {
     let (mut missing, mut seen) = (Vec::new(), HashSet::new());
     for (layer, diff_id) in image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids) {
-        if !seen.insert(diff_id) {
+        // The same layer may be named by several blobs, and each may be another's.
+        if !seen.insert((diff_id, &layer.digest, layer.size)) {
             continue;
         }
-        if receiving.has_layer(diff_id)? {
+        if receiving.has_layer(diff_id, (&layer.digest, layer.size))? {
             if !up_to_date {
                 watch.layer(&layer.digest, LayerStep::Exists);
             }
@@ -382,7 +383,7 @@ impl Fetching<'_> {
             }
         };
         // Another pull may have brought it meanwhile.
-        if self.receiving.has_layer(wanted.diff_id)? {
+        if self.receiving.has_layer(wanted.diff_id, (blob, wanted.layer.size))? {
             watch.layer(blob, LayerStep::Exists);
             return Ok(());
         }

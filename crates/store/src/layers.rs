@@ -23,7 +23,7 @@ use onggi_sys::fault;
 use serde::{Deserialize, Serialize};
 
 use crate::Store;
-use crate::act::{Act, Kept, make_in};
+use crate::act::{Act, Kept, StoreLock, make_in};
 use crate::error::Error;
 use crate::layout::{Layout, sync_directory};
 use crate::lower::LowerLayers;
@@ -43,6 +43,8 @@ pub(crate) const PLAIN_TREE: &str = "tree";
 const TREE_OF_VARIANT: &str = "tree-";
 /// Implied directories that are listed in the record; a layer with more is indexed again instead of looking at each.
 const IMPLIED_LIMIT: usize = 10_000;
+/// Blobs that a record lists; beyond, the oldest is forgotten, and has to be fetched once more when it is met again.
+const BLOBS_LIMIT: usize = 64;
 
 /// `layer.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,9 +62,26 @@ pub(crate) struct LayerRecord {
     /// It has hard links to what it did not hold when they came, so it can only be used as its place above others says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) links_below: bool,
+    /// The streams that were found to hold this tar: what a manifest may call this layer. A manifest that names another blob for it may lie.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) blobs: Vec<KnownBlob>,
+}
+
+/// A layer as it came, compressed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KnownBlob {
+    pub(crate) digest: Digest,
+    /// In bytes.
+    pub(crate) size: u64,
 }
 
 impl LayerRecord {
+    /// Whether a blob is known to hold this layer.
+    pub(crate) fn is_held_by(&self, blob: (&Digest, u64)) -> bool {
+        blob == (&self.diff_id, self.size)
+            || self.blobs.iter().any(|known| blob == (&known.digest, known.size))
+    }
+
     /// Whether it may look otherwise above other layers; `lowest`: there are none.
     pub(crate) fn depends_on_place(&self, lowest: bool) -> bool {
         self.links_below || !lowest && self.implied.as_ref().is_none_or(|implied| !implied.is_empty())
@@ -129,7 +148,11 @@ pub(crate) fn ingest(
     if let Some(diff_id) = expected.diff_id
         && act.keep(layout, Kept::Layer, diff_id)?
     {
-        return verify_stream(layout, diff_id, stream, expected, progress);
+        let here = verify_stream(layout, diff_id, stream, expected, progress)?;
+        if let Some(blob) = blob_of(expected, diff_id) {
+            remember_blob(layout, diff_id, blob)?;
+        }
+        return Ok(here);
     }
     let directory = make_in(act, "layer")?;
     let copy =
@@ -147,6 +170,7 @@ pub(crate) fn ingest(
         index: written.index_digest.clone(),
         implied: implied(report),
         links_below: report.links_below,
+        blobs: blob_of(expected, &diff_id).into_iter().collect(),
     };
     onggi_record::write(&directory.join(RECORD), &record, Durability::Volatile)?;
     fault::point("store.layer.recorded");
@@ -227,6 +251,35 @@ fn verify_stream(
         Ok(())
     })?;
     Ok(Ingested { diff_id: diff_id.clone(), size: read_record(layout, diff_id)?.size })
+}
+
+/// What a stream that has been verified is known as; nothing if it was nothing but the tar.
+fn blob_of(expected: &Expected<'_>, diff_id: &Digest) -> Option<KnownBlob> {
+    let (digest, size) = expected.blob.filter(|(digest, _)| *digest != diff_id)?;
+    Some(KnownBlob { digest: digest.clone(), size })
+}
+
+/// Notes that a blob was found to hold a layer.
+pub(crate) fn remember_blob(layout: &Layout, diff_id: &Digest, blob: KnownBlob) -> Result<(), Error> {
+    // Two at once must not forget each other's.
+    let _guard = StoreLock::take(layout)?;
+    let mut record = read_record(layout, diff_id)?;
+    if record.is_held_by((&blob.digest, blob.size)) {
+        return Ok(());
+    }
+    if record.blobs.len() >= BLOBS_LIMIT {
+        record.blobs.remove(0);
+    }
+    record.blobs.push(blob);
+    // Synced, since the layer is nothing without its record.
+    onggi_record::write(&layout.layer(diff_id).join(RECORD), &record, Durability::Synced)?;
+    fault::point("store.layer.blob-remembered");
+    Ok(())
+}
+
+/// Whether a blob is known to hold a layer that is here: it was fetched and found to, once.
+pub(crate) fn is_held_by(layout: &Layout, diff_id: &Digest, blob: (&Digest, u64)) -> Result<bool, Error> {
+    Ok(read_record(layout, diff_id)?.is_held_by(blob))
 }
 
 fn implied(report: &LayerReport) -> Option<Vec<String>> {

@@ -53,12 +53,14 @@ impl Store {
 }
 
 impl Receiving<'_> {
-    /// Whether the layer is here; if it is, it stays.
+    /// Whether the layer is here, and the blob of this digest and size was found to hold it; then it stays. A blob that nobody has looked into has to be brought by
+    /// [`Receiving::layer`], also where the layer is here: a manifest that names another layer's blob would otherwise be believed, and passed on.
     ///
     /// # Errors
-    /// [`Error::Io`].
-    pub fn has_layer(&self, diff_id: &Digest) -> Result<bool, Error> {
-        self.act()?.keep(&self.store.layout, Kept::Layer, diff_id)
+    /// [`Error::Io`], [`Error::Record`].
+    pub fn has_layer(&self, diff_id: &Digest, blob: (&Digest, u64)) -> Result<bool, Error> {
+        let layout = &self.store.layout;
+        Ok(self.act()?.keep(layout, Kept::Layer, diff_id)? && layers::is_held_by(layout, diff_id, blob)?)
     }
 
     /// Takes the layer's lock; `None` while another has it. It ends with its holder, however that ends.
@@ -125,12 +127,17 @@ impl Receiving<'_> {
             return Err(Error::WrongDigest { what, wanted: manifest.config.digest, found });
         }
         let mut brought = Vec::new();
-        for diff_id in load::diff_ids(&config, manifest.layers.len())? {
+        let diff_ids = load::diff_ids(&config, manifest.layers.len())?;
+        for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
             if !act.keep(&self.store.layout, Kept::Layer, diff_id)? {
                 return Err(Error::MissingLayer { diff_id: diff_id.clone() });
             }
-            let size = layers::read_record(&self.store.layout, diff_id)?.size;
-            brought.push(Ingested { diff_id: diff_id.clone(), size });
+            let record = layers::read_record(&self.store.layout, diff_id)?;
+            if !record.is_held_by((&layer.digest, layer.size)) {
+                let reason = format!("nobody has found the layer {diff_id} in the blob {}", layer.digest);
+                return Err(Error::BadArchive { reason });
+            }
+            brought.push(Ingested { diff_id: diff_id.clone(), size: record.size });
         }
         let image = Brought {
             id: manifest.config.digest,

@@ -11,7 +11,7 @@ use onggi_sys::fault;
 use crate::Store;
 use crate::act::{Act, Kept, StoreLock};
 use crate::error::Error;
-use crate::layers::{self, TAR};
+use crate::layers::{self, KnownBlob, TAR};
 use crate::layout::open_directory;
 use crate::records::{self, NameRecord, Record};
 use crate::types::Image;
@@ -100,6 +100,13 @@ impl Sending<'_> {
         }
         let manifest = Digest::of(raw_manifest);
         let known = records::read_name(layout, name).ok().flatten();
+        if manifest != image.manifest_digest {
+            // Blobs that were made here for it, of the layers themselves.
+            for (layer, diff_id) in parsed.layers.iter().zip(&image.layers) {
+                let (digest, size) = (layer.digest.clone(), layer.size);
+                layers::remember_blob(layout, diff_id, KnownBlob { digest, size })?;
+            }
+        }
         blobs::put(layout, &self.act, &manifest, raw_manifest)?;
         let record = Record::Name(NameRecord {
             version: records::VERSION,

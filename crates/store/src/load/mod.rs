@@ -288,13 +288,13 @@ pub(crate) fn replace_variants(store: &Store, image: &ImageRecord) -> Result<boo
 /// Whether this very manifest is in the store already with all its layers, which the act then keeps: they were verified when it came.
 fn already_here(
     loading: &Loading<'_>,
-    manifest: &Digest,
+    digest: &Digest,
+    manifest: &Manifest,
     config: &Config,
-    id: &Digest,
 ) -> Result<Option<Vec<Ingested>>, Error> {
     let layout = &loading.store.layout;
-    match records::read_image(layout, id) {
-        Ok(Some(record)) if record.manifest == *manifest => {}
+    match records::read_image(layout, &manifest.config.digest) {
+        Ok(Some(record)) if record.manifest == *digest => {}
         _ => return Ok(None),
     }
     let mut layers = Vec::new();
@@ -302,7 +302,11 @@ fn already_here(
         if !loading.act.keep(layout, Kept::Layer, diff_id)? {
             return Ok(None);
         }
-        layers.push(Ingested { diff_id: diff_id.clone(), size: layers::read_record(layout, diff_id)?.size });
+        let record = layers::read_record(layout, diff_id)?;
+        if !record.is_held_by((&layer.digest, layer.size)) {
+            return Ok(None);
+        }
+        layers.push(Ingested { diff_id: diff_id.clone(), size: record.size });
     }
     Ok(Some(layers))
 }

@@ -116,7 +116,7 @@ fn bring(loading: &Loading<'_>, image: FoundImage) -> Result<Brought, Error> {
     let raw_config = loading.blob(&manifest.config)?;
     let config = Config::parse(&raw_config).map_err(Error::image(blob_member(&manifest.config.digest)))?;
     let diff_ids = diff_ids(&config, manifest.layers.len())?;
-    let layers = match already_here(loading, &digest, &config, &manifest.config.digest)? {
+    let layers = match already_here(loading, &digest, &manifest, &config)? {
         Some(layers) => layers,
         None => {
             let bring_layer = |(layer, diff_id): (&Descriptor, &Digest)| {

@@ -1,0 +1,106 @@
+//! Bringing an image in layer by layer, as a pull does: what is here need not come again, and nothing is believed that nobody has looked into.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Roots, config, descriptor, docker_archive, gzip, layers, load, tar, zstd};
+use onggi_error::{Diagnose, Kind};
+use onggi_image::{Digest, Reference, media_type};
+use onggi_store::{Error, Received, Receiving, Silent, Store};
+use serde_json::json;
+
+/// The manifest of an image whose layers come as these blobs.
+fn manifest(config: &[u8], blobs: &[Vec<u8>]) -> Vec<u8> {
+    let layers: Vec<_> = blobs.iter().map(|blob| descriptor(media_type::OCI_LAYER_GZIP, blob)).collect();
+    let config = descriptor(media_type::OCI_CONFIG, config);
+    json!({"schemaVersion": 2, "config": config, "layers": layers}).to_string().into_bytes()
+}
+
+fn has(receiving: &Receiving<'_>, tar: &[u8], blob: &[u8]) -> bool {
+    receiving.has_layer(&Digest::of(tar), (&Digest::of(blob), blob.len() as u64)).unwrap()
+}
+
+/// As a pull: fetches what is not here, and answers how many blobs that were.
+fn pull(store: &Store, name: &str, tars: &[Vec<u8>], blobs: &[Vec<u8>]) -> Result<usize, Error> {
+    let receiving = store.receive()?;
+    let mut fetched = 0;
+    for (tar, blob) in tars.iter().zip(blobs) {
+        if !has(&receiving, tar, blob) {
+            let named = (&Digest::of(blob), blob.len() as u64);
+            receiving.layer(&mut blob.as_slice(), named, &Digest::of(tar), &Silent)?;
+            fetched += 1;
+        }
+    }
+    commit(receiving, name, tars, blobs).map(|()| fetched)
+}
+
+fn commit(receiving: Receiving<'_>, name: &str, tars: &[Vec<u8>], blobs: &[Vec<u8>]) -> Result<(), Error> {
+    let (raw_config, name) = (config(tars), Reference::parse(name).unwrap());
+    let raw_manifest = manifest(&raw_config, blobs);
+    let received = Received {
+        raw_config: &raw_config,
+        raw_manifest: &raw_manifest,
+        raw_index: None,
+        name: &name,
+        origin: &name,
+    };
+    receiving.documents(&received)?;
+    receiving.commit(&received).map(drop)
+}
+
+fn each(tars: &[Vec<u8>], compress: fn(&[u8]) -> Vec<u8>) -> Vec<Vec<u8>> {
+    tars.iter().map(|tar| compress(tar)).collect()
+}
+
+#[test]
+fn what_was_looked_into_once_is_not_fetched_again() {
+    let roots = Roots::new();
+    let store = roots.open();
+    let tars = layers("once");
+    let (gzipped, zstandard) = (each(&tars, gzip), each(&tars, zstd));
+    for (blobs, fetched) in
+        [(&gzipped, 2), (&gzipped, 0), (&zstandard, 2), (&gzipped, 0), (&zstandard, 0), (&tars, 0)]
+    {
+        assert_eq!(pull(&store, "once:1", &tars, blobs).unwrap(), fetched);
+    }
+    // It is the layer that knows, not an image: it stays known while the layer stays.
+    let more: Vec<Vec<u8>> = tars.iter().cloned().chain(layers("more").pop()).collect();
+    assert_eq!(pull(&store, "more:1", &more, &each(&more, gzip)).unwrap(), 1);
+    store.remove("once:1", false, &|_| false).unwrap();
+    assert_eq!(pull(&store, "once:2", &tars, &zstandard).unwrap(), 0);
+    // Of a layer that came by itself no blob is known.
+    let roots = Roots::new();
+    let store = roots.open();
+    load(&store, &tar(&docker_archive(&["once:1"], &tars))).unwrap();
+    assert_eq!(pull(&store, "once:2", &tars, &gzipped).unwrap(), 2);
+    assert_eq!(pull(&store, "once:3", &tars, &gzipped).unwrap(), 0);
+    assert!(store.check(false).unwrap().findings.is_empty());
+}
+
+/// A manifest that names other blobs than those of its config's layers is refused, also where the layers are here.
+#[test]
+fn another_layer_s_blob_is_not_believed() {
+    let roots = Roots::new();
+    let store = roots.open();
+    let tars = layers("right");
+    let blobs = each(&tars, gzip);
+    pull(&store, "right:1", &tars, &blobs).unwrap();
+    let swapped: Vec<_> = blobs.iter().rev().cloned().collect();
+    let strange = each(&layers("strange"), gzip);
+    for wrong in [&swapped, &strange, &vec![blobs[0].clone(), strange[1].clone()]] {
+        let error = pull(&store, "wrong:1", &tars, wrong).unwrap_err();
+        assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
+        // Nor is it by who forgets to ask.
+        let error = commit(store.receive().unwrap(), "wrong:1", &tars, wrong).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+        assert!(store.resolve("wrong:1").is_err());
+    }
+    let receiving = store.receive().unwrap();
+    let (layer, blob) = (Digest::of(&tars[0]), Digest::of(&blobs[0]));
+    let size = blobs[0].len() as u64;
+    assert!(receiving.has_layer(&layer, (&blob, size)).unwrap());
+    assert!(!receiving.has_layer(&layer, (&blob, size + 1)).unwrap(), "a wrong size is a lie as well");
+    assert!(!receiving.has_layer(&layer, (&layer, size)).unwrap());
+    drop(receiving);
+    assert!(store.check(false).unwrap().findings.is_empty());
+}
