@@ -21,7 +21,7 @@ pub(crate) struct Found {
     /// The name that it was found by; none if by id.
     pub(crate) name: Option<NameRecord>,
     /// It was asked for by `name@digest`.
-    pub(crate) by_digest: bool,
+    pub(crate) digest: Option<Digest>,
 }
 
 /// Finds an image by name, `name@digest`, id or the beginning of its id, in this order, as Docker does.
@@ -29,7 +29,7 @@ pub(crate) fn find(layout: &Layout, text: &str) -> Result<Found, Error> {
     let no_such = || Error::NoSuchImage { name: text.to_owned() };
     let by_id = |id: &Digest| {
         let record = records::read_image(layout, id)?.ok_or_else(no_such)?;
-        Ok(Found { record, name: None, by_digest: false })
+        Ok(Found { record, name: None, digest: None })
     };
     // The whole digest also finds an image that was removed by force: the records of the containers that still use it name it so.
     if let Ok(id) = Digest::parse(text) {
@@ -64,14 +64,13 @@ fn find_name(layout: &Layout, reference: &Reference) -> Result<Option<Found>, Er
     let name = match reference.digest() {
         None => records::read_name(layout, reference)?,
         // Whatever the tag says: the digest says it exactly.
-        Some(digest) => Records::read(layout)?.names.into_iter().find(|record| {
-            record.name.same_repository(reference)
-                && (record.manifest == *digest || record.index.as_ref() == Some(digest))
-        }),
+        Some(digest) => {
+            Records::read(layout)?.names.into_iter().find(|record| record.answers_to(reference, digest))
+        }
     };
     let Some(name) = name else { return Ok(None) };
     let record = records::read_image(layout, &name.id)?.filter(|record| !record.removed);
-    Ok(record.map(|record| Found { record, name: Some(name), by_digest: reference.digest().is_some() }))
+    Ok(record.map(|record| Found { record, name: Some(name), digest: reference.digest().cloned() }))
 }
 
 /// Reads all that is needed to run an image.
@@ -187,6 +186,7 @@ pub(crate) fn tag(store: &Store, source: &str, target: &Reference) -> Result<Dig
         index,
         origin,
         owner,
+        undigested: false,
     });
     let directory = open_directory(&layout.images())?;
     let prepared = Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?;

@@ -239,7 +239,7 @@ impl Store {
     pub fn image(&self, id: &Digest) -> Result<Image, Error> {
         let record = records::read_image(&self.layout, id)?;
         let record = record.ok_or_else(|| Error::NoSuchImage { name: id.to_string() })?;
-        images::open(&self.layout, images::Found { record, name: None, by_digest: false })
+        images::open(&self.layout, images::Found { record, name: None, digest: None })
     }
 
     /// All names of an image, sorted.
@@ -256,12 +256,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`].
     pub fn repo_digests(&self, id: &Digest) -> Result<Vec<Reference>, Error> {
-        let records = Records::read(&self.layout)?;
-        let mut digests: Vec<_> =
-            records.digests_of(id).map(|(name, digest)| name.with_digest(digest)).collect();
-        digests.sort();
-        digests.dedup();
-        Ok(digests)
+        Ok(Records::read(&self.layout)?.repo_digests(id))
     }
 
     /// All images, the youngest first. One whose record is damaged is left out; [`Store::check`] names it.

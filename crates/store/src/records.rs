@@ -76,6 +76,9 @@ pub(crate) struct NameRecord {
     pub(crate) origin: Option<Reference>,
     #[serde(default, skip_serializing_if = "Owner::is_person")]
     pub(crate) owner: Owner,
+    /// It stands for no `NAME@DIGEST` beside itself any more, since that was removed. It does again when the name is given anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) undigested: bool,
 }
 
 impl ImageRecord {
@@ -88,6 +91,18 @@ impl ImageRecord {
 }
 
 impl NameRecord {
+    /// Whether it was given by digest, so that its one reference is that.
+    pub(crate) fn is_digest(&self) -> bool {
+        self.name.digest().is_some()
+    }
+
+    /// Whether `repository@digest` leads to it: by the digest of its manifest, or of the index that this was chosen from.
+    pub(crate) fn answers_to(&self, repository: &Reference, digest: &Digest) -> bool {
+        self.name.same_repository(repository)
+            && (self.is_digest() || !self.undigested)
+            && (self.manifest == *digest || self.index.as_ref() == Some(digest))
+    }
+
     /// The blobs that it keeps.
     pub(crate) fn needs(&self) -> impl Iterator<Item = (Kept, Digest)> {
         [Some(&self.manifest), self.index.as_ref()]
@@ -150,6 +165,16 @@ impl Records {
         records.images.sort_by(|a, b| a.id.cmp(&b.id));
         records.names.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(records)
+    }
+
+    /// The references by digest of an image, as `RepoDigests` shows them.
+    pub(crate) fn repo_digests(&self, id: &Digest) -> Vec<Reference> {
+        let names = self.names.iter().filter(|name| name.id == *id && (name.is_digest() || !name.undigested));
+        let digests = names.map(|name| name.name.with_digest(name.index.as_ref().unwrap_or(&name.manifest)));
+        let mut digests: Vec<Reference> = digests.collect();
+        digests.sort();
+        digests.dedup();
+        digests
     }
 
     /// Each name of an image with what it stands for, sorted by name.

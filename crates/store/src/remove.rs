@@ -91,9 +91,14 @@ fn remove_locked(
     is_running: IsRunning<'_>,
 ) -> Result<(Vec<Removed>, Collected), Error> {
     let layout = &store.layout;
-    let Found { record: image, name, by_digest } = images::find(layout, text)?;
+    let Found { record: image, name, digest } = images::find(layout, text)?;
     let records = Records::read(layout)?;
     let names = records.names_of(&image.id);
+    // What goes by the name that was given, by Docker's rules; those that stay keep the image.
+    let named = name.as_ref().map(|name| match &digest {
+        Some(digest) => Named::by_digest(&records, name, digest),
+        None => Named::by_tag(&records, name),
+    });
     let users: Vec<&str> = leases
         .iter()
         .filter(|(_, leased)| *leased == image.id.to_string())
@@ -110,15 +115,17 @@ fn remove_locked(
             owner: owner.clone(),
             asked: store.owner.clone(),
         };
-        match &name {
-            Some(name) if !by_digest && name.owner != store.owner => {
-                return Err(denied(name.name.familiar(), &name.owner));
+        match &named {
+            Some(named) => {
+                if let Some(other) = named.all().find(|name| name.owner != store.owner) {
+                    return Err(denied(other.name.familiar(), &other.owner));
+                }
             }
             None if own.is_empty() && others.is_empty() && image.owner != store.owner => {
                 return Err(denied(image.id.short().to_owned(), &image.owner));
             }
-            // By an id or a digest: the names that are its own; somebody else's keep the image.
-            _ if (name.is_none() || by_digest) && !others.is_empty() => {
+            // By an id: the names that are its own; somebody else's keep the image.
+            None if !others.is_empty() => {
                 if let (true, Some(other)) = (own.is_empty(), others.first()) {
                     return Err(denied(other.name.familiar(), &other.owner));
                 }
@@ -127,34 +134,21 @@ fn remove_locked(
                 }
                 return Ok((removed, collect(layout, guard)?));
             }
-            _ => {}
+            None => {}
         }
     }
-    let going: Vec<Reference> = match &name {
-        // By a name that is not the last: only the name.
-        Some(name) if !by_digest && names.len() > 1 => {
-            untag(layout, &name.name, &mut removed)?;
+    let going: Vec<Reference> = match &named {
+        Some(named) if named.going.len() < names.len() => {
+            named.untag(layout, &mut removed)?;
             // The name may have had a manifest of its own.
             return Ok((removed, collect(layout, guard)?));
         }
-        Some(name) if names.len() == 1 => {
+        Some(named) => {
             if let (Some(user), false) = (users.first(), force) {
-                let (name, container) = (name.name.familiar(), short(user).to_owned());
+                let (name, container) = (named.shown.familiar(), short(user).to_owned());
                 return Err(Error::NameInUse { name, container, id: image.id.short().to_owned() });
             }
-            names
-        }
-        // By a digest: the names of that repository; what else it is called keeps it.
-        Some(name) => {
-            let (of_repository, others): (Vec<_>, Vec<_>) =
-                names.into_iter().partition(|other| other.same_repository(&name.name));
-            if !others.is_empty() {
-                for name in &of_repository {
-                    untag(layout, name, &mut removed)?;
-                }
-                return Ok((removed, collect(layout, guard)?));
-            }
-            of_repository
+            named.going.iter().map(|name| name.name.clone()).collect()
         }
         None => {
             let several = names.iter().any(|other| !other.same_repository(&names[0]));
@@ -198,6 +192,61 @@ fn remove_locked(
     let collected = collect(layout, guard)?;
     removed.extend(collected.layers.iter().cloned().map(Removed::Deleted));
     Ok((removed, collected))
+}
+
+/// What a name that was given for removal means of an image's names.
+struct Named<'r> {
+    /// As it is told.
+    shown: Reference,
+    /// Names that go.
+    going: Vec<&'r NameRecord>,
+    /// Names that stay, and lose the reference by digest that they stand for as well.
+    undigested: Vec<&'r NameRecord>,
+}
+
+impl<'r> Named<'r> {
+    /// A reference by digest is one of its own for Docker, and leaves the tags of its repository.
+    fn by_digest(records: &'r Records, found: &NameRecord, digest: &Digest) -> Named<'r> {
+        let answering =
+            records.names.iter().filter(|name| name.id == found.id && name.answers_to(&found.name, digest));
+        let (going, undigested) = answering.partition(|name| name.is_digest());
+        Named { shown: found.name.with_digest(digest), going, undigested }
+    }
+
+    /// With a repository's last tag the references by digest of that repository go.
+    fn by_tag(records: &'r Records, found: &NameRecord) -> Named<'r> {
+        let of_repository = records.names.iter();
+        let of_repository =
+            of_repository.filter(|name| name.id == found.id && name.name.same_repository(&found.name));
+        let (digests, tags): (Vec<_>, Vec<_>) = of_repository.partition(|name| name.is_digest());
+        let is_last = tags.len() == 1;
+        let mut going: Vec<&NameRecord> = tags.into_iter().filter(|name| name.name == found.name).collect();
+        going.extend(digests.into_iter().filter(|name| is_last && name.owner == found.owner));
+        Named { shown: found.name.clone(), going, undigested: Vec::new() }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &NameRecord> {
+        self.going.iter().chain(&self.undigested).copied()
+    }
+
+    fn untag(&self, layout: &Layout, removed: &mut Vec<Removed>) -> Result<(), Error> {
+        for name in &self.going {
+            untag(layout, &name.name, removed)?;
+        }
+        if self.undigested.is_empty() {
+            return Ok(());
+        }
+        let directory = open_directory(&layout.images())?;
+        for name in &self.undigested {
+            let record = Record::Name(NameRecord { undigested: true, ..(*name).clone() });
+            Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?.publish()?;
+            fault::point("store.remove.digest-removed");
+        }
+        if self.going.is_empty() {
+            removed.push(Removed::Untagged(self.shown.clone()));
+        }
+        Ok(sync_directory(directory.as_fd(), "images")?)
+    }
 }
 
 fn short(id: &str) -> &str {

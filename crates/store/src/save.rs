@@ -112,7 +112,7 @@ fn chosen(store: &Store, texts: &[String]) -> Result<BTreeMap<Digest, (Image, BT
         };
         if of_repository.is_empty() {
             let mut found = images::find(&store.layout, text)?;
-            let name = found.name.as_ref().filter(|_| !found.by_digest).map(|name| name.name.clone());
+            let name = found.name.as_ref().filter(|_| found.digest.is_none()).map(|name| name.name.clone());
             if found.name.is_none() {
                 found.name = came_by(store, &found.record)?;
             }

@@ -116,6 +116,7 @@ impl Sending<'_> {
             index: index.cloned(),
             origin: Some(name.clone()),
             owner: known.map(|known| known.owner).unwrap_or_default(),
+            undigested: false,
         });
         let directory = open_directory(&layout.images())?;
         let prepared = Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?;

@@ -6,7 +6,7 @@ mod common;
 use common::{Roots, config, descriptor, docker_archive, gzip, layers, load, tar, zstd};
 use onggi_error::{Diagnose, Kind};
 use onggi_image::{Digest, Reference, media_type};
-use onggi_store::{Error, Received, Receiving, Silent, Store};
+use onggi_store::{Error, Received, Receiving, Removed, Silent, Store};
 use serde_json::json;
 
 /// The manifest of an image whose layers come as these blobs.
@@ -103,4 +103,57 @@ fn another_layer_s_blob_is_not_believed() {
     assert!(!receiving.has_layer(&layer, (&layer, size)).unwrap());
     drop(receiving);
     assert!(store.check(false).unwrap().findings.is_empty());
+}
+
+/// As Docker does it: a reference by digest goes alone, and with a repository's last tag all of that repository's.
+#[test]
+fn a_reference_by_digest_is_one_of_its_own() {
+    let roots = Roots::new();
+    let store = roots.open();
+    let tars = layers("digest");
+    let blobs = each(&tars, gzip);
+    let digest = Digest::of(&manifest(&config(&tars), &blobs));
+    let by_digest = format!("box@{digest}");
+    let bring = |names: &[&str]| {
+        for name in names {
+            pull(&store, name, &tars, &blobs).unwrap();
+        }
+        store.resolve(names[0]).unwrap().id
+    };
+    let remove = |name: &str| -> Vec<String> {
+        let removed = store.remove(name, false, &|_| false).unwrap();
+        let untagged = removed.iter().filter(|removed| matches!(removed, Removed::Untagged(_)));
+        untagged.map(ToString::to_string).collect()
+    };
+    let digests = |id: &Digest| -> Vec<String> {
+        store.repo_digests(id).unwrap().iter().map(Reference::familiar).collect()
+    };
+    let untagged = format!("Untagged: {by_digest}");
+    for names in [&["box:1", "box:2"][..], &["box:1", "box:2", &by_digest]] {
+        let id = bring(names);
+        assert_eq!(digests(&id).join(" "), by_digest);
+        assert_eq!(remove(&format!("box:2@{digest}")).join(" "), untagged, "{names:?}");
+        // The tags stay, and stand for it no more.
+        assert_eq!(store.names(&id).unwrap().len(), 2, "{names:?}");
+        assert!(digests(&id).is_empty() && store.resolve(&by_digest).is_err());
+        assert!(store.check(false).unwrap().findings.is_empty());
+        // Until one of them is pulled again.
+        bring(&["box:1"]);
+        assert_eq!(digests(&id).join(" "), by_digest);
+        assert_eq!(remove("box:2"), ["Untagged: box:2"]);
+        assert_eq!(remove("box:1"), ["Untagged: box:1"]);
+        assert!(store.images().unwrap().is_empty());
+    }
+    // The last reference takes the image along.
+    bring(&[&by_digest]);
+    assert_eq!(remove(&by_digest).join(" "), untagged);
+    assert!(store.images().unwrap().is_empty());
+    // The last tag takes the references by digest of its repository along, not another's.
+    bring(&["box:1", &by_digest]);
+    assert_eq!(remove("box:1"), ["Untagged: box:1", &untagged]);
+    assert!(store.images().unwrap().is_empty());
+    let other = format!("other@{digest}");
+    let id = bring(&["box:1", &by_digest, &other]);
+    assert_eq!(remove("box:1"), ["Untagged: box:1", &untagged]);
+    assert_eq!(digests(&id), [other]);
 }

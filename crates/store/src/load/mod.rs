@@ -223,7 +223,16 @@ pub(crate) fn commit_from(
         let owner = known.as_ref().map_or_else(|| store.owner.clone(), |known| known.owner.or(&store.owner));
         let known = known.filter(|known| known.manifest == manifest);
         let origin = origin.cloned().or_else(|| known.and_then(|known| known.origin));
-        prepare(&Record::Name(NameRecord { version, name, id, manifest, index, origin, owner }))
+        prepare(&Record::Name(NameRecord {
+            version,
+            name,
+            id,
+            manifest,
+            index,
+            origin,
+            owner,
+            undigested: false,
+        }))
     });
     let names = names.collect::<Result<Vec<_>, _>>()?;
     fault::point("store.image.prepared");
