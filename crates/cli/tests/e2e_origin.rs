@@ -21,11 +21,26 @@ fn a_repair_fetches_lost_layers_and_configs_again() {
     onggi.ok(["pull", "-q", &name]);
     let layer = only(&onggi.data().join("layers"));
     let config = onggi.data().join("blobs/sha256").join(&onggi.inspect(&name, "{{.Id}}")["sha256:".len()..]);
-    let harms: [(&str, &dyn Fn()); 4] = [
+    let blob = |digest: &str| onggi.data().join("blobs/sha256").join(&digest["sha256:".len()..]);
+    let manifest =
+        blob(onggi.inspect(&name, "{{index .RepoDigests 0}}").split_once('@').expect("a digest").1);
+    let record = onggi.data().join("images").join(config.file_name().expect("a name")).with_extension("json");
+    let harms: [(&str, &dyn Fn()); 7] = [
         ("a damaged layer", &|| spoil(&layer.join("layer.tar"))),
         ("a layer that is gone", &|| fs::remove_dir_all(&layer).expect("a layer")),
         ("a layer without its record", &|| fs::remove_file(layer.join("layer.json")).expect("a record")),
         ("a damaged config", &|| spoil(&config)),
+        ("a damaged manifest", &|| spoil(&manifest)),
+        ("a damaged manifest and no record", &|| {
+            spoil(&manifest);
+            spoil(&record);
+        }),
+        ("nothing but its name", &|| {
+            fs::remove_dir_all(&layer).expect("a layer");
+            for path in [&manifest, &config, &record] {
+                fs::remove_file(path).expect("a file");
+            }
+        }),
     ];
     for (what, harm) in harms {
         harm();
@@ -33,14 +48,40 @@ fn a_repair_fetches_lost_layers_and_configs_again() {
         let said = onggi.ok(["system", "check", "--repair"]);
         assert!(said.contains(&format!("fetched again from {name}")), "{what}: {said}");
         assert_eq!(onggi.ok(["system", "check"]).lines().count(), 1, "{what}");
+        let digest = onggi.inspect(&name, "{{index .RepoDigests 0}}");
+        assert_eq!(manifest, blob(digest.split_once('@').expect("a digest").1), "{what}");
         assert_eq!(onggi.ok(["run", "--rm", "--network", "none", &name, "echo", what]), what);
     }
     // Where the registry is gone, the image is set aside, and the repair says so.
     drop(registry);
     spoil(&layer.join("layer.tar"));
-    let said = onggi.ok(["system", "check", "--repair"]);
-    assert!(said.contains("could not be fetched again") && said.contains("has lost its layer"), "{said}");
+    let said = onggi.run(["system", "check", "--repair"]).code(0);
+    let (lost, how) =
+        (format!("{name}: it has lost its layer"), format!("hint: `onggi pull {name}` brings it again"));
+    assert!(said.stdout.contains(&lost) && said.stdout.contains("could not be fetched again"), "{said}");
+    assert!(!said.stdout.contains("left over") && said.stderr.contains(&how), "{said}");
     assert_eq!(onggi.ok(["images", "-q"]), "");
+    assert_eq!(onggi.ok(["system", "check"]).lines().count(), 1);
+}
+
+/// A record that is damaged costs nothing that is whole, also where no registry answers; and one repair is enough.
+#[test]
+fn one_repair_is_enough_for_a_record() {
+    let (onggi, registry) = (busybox(), Registry::plain());
+    let name = format!("{}/team/app:1", registry.host());
+    onggi.ok(["tag", "busybox", &name]);
+    onggi.ok(["push", "-q", &name]);
+    onggi.ok(["rmi", "busybox", &name]);
+    onggi.ok(["pull", "-q", &name]);
+    drop(registry);
+    let id = onggi.inspect(&name, "{{.Id}}");
+    spoil(&onggi.data().join("images").join(&id["sha256:".len()..]).with_extension("json"));
+    let looked = onggi.run(["system", "check"]).code(1).stdout;
+    assert!(looked.contains(&format!("the record of {name}")), "{looked}");
+    onggi.ok(["system", "check", "--repair"]);
+    assert_eq!(onggi.ok(["system", "check"]).lines().count(), 1);
+    assert!(!onggi.data().join("lost").exists());
+    assert_eq!(onggi.inspect(&name, "{{.Id}}"), id);
 }
 
 fn spoil(path: &Path) {
@@ -92,7 +133,7 @@ fn a_budget_is_kept_by_what_can_be_pulled_again() {
         |gone: &[&String]| all.iter().filter(|name| !gone.contains(name)).cloned().collect::<BTreeSet<_>>();
     assert_eq!(pull("0").1, all);
     let (said, left) = pull("15m");
-    assert!(said.contains(&format!("removed {}", names[0])), "{said}");
+    assert!(said.contains(&format!("warning: removed {}", names[0])), "{said}");
     assert_eq!(left, without(&[&names[0]]));
     let (said, left) = pull("1m");
     assert!(

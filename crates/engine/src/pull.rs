@@ -211,6 +211,12 @@ impl Refetch for Origins {
             None => error.to_string(),
         })
     }
+
+    fn manifest(&self, from: &Reference, digest: &Digest) -> Result<Vec<u8>, String> {
+        let repository = self.client.repository(from, Access::Pull).map_err(|error| error.to_string())?;
+        let fetched = repository.manifest(&digest.to_string()).map_err(|error| error.to_string())?;
+        Ok(fetched.bytes)
+    }
 }
 
 /// A client as the settings and the environment want it.
@@ -278,7 +284,7 @@ struct Wanted<'i> {
     diff_id: &'i Digest,
 }
 
-/// The layers that are not here, each once. Those that are, stay.
+/// The layers that are not here, each once, and those whose blob nobody has looked into yet. The others stay.
 fn missing<'i>(
     receiving: &Receiving<'_>,
     image: &'i RemoteImage,

@@ -2,7 +2,7 @@
 //! layers are in use. Everything else in them is none of its business.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use onggi_image::Digest;
 use serde::Deserialize;
@@ -56,9 +56,19 @@ pub(crate) fn layers_in_use(layout: &Layout) -> Result<Vec<Digest>, Error> {
     Ok(layers)
 }
 
+/// The images that containers were made of, each with the record that says so.
+pub(crate) fn images_in_use(layout: &Layout) -> Result<Vec<(PathBuf, Digest)>, Error> {
+    let mut images = Vec::new();
+    for id in list(&layout.containers()) {
+        let image = read(layout, &id)?.and_then(|record| record.image);
+        images.extend(image.map(|image| (record_path(layout, &id), image)));
+    }
+    Ok(images)
+}
+
 /// Records of containers that cannot be read.
-pub(crate) fn damaged(layout: &Layout) -> Vec<(std::path::PathBuf, Error)> {
-    let path = |id: &String| layout.containers().join(id).join("container.json");
+pub(crate) fn damaged(layout: &Layout) -> Vec<(PathBuf, Error)> {
+    let path = |id: &String| record_path(layout, id);
     list(&layout.containers())
         .iter()
         .filter_map(|id| read(layout, id).err().map(|error| (path(id), error)))
@@ -72,7 +82,7 @@ pub(crate) fn count(layout: &Layout) -> u64 {
 
 /// `None` if the container has no record: it is being made, or going.
 fn read(layout: &Layout, id: &str) -> Result<Option<ContainerRecord>, Error> {
-    match onggi_record::read(&layout.containers().join(id).join("container.json")) {
+    match onggi_record::read(&record_path(layout, id)) {
         Err(onggi_record::Error::Io { source, .. })
             if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
         {
@@ -80,6 +90,10 @@ fn read(layout: &Layout, id: &str) -> Result<Option<ContainerRecord>, Error> {
         }
         other => Ok(Some(other?)),
     }
+}
+
+fn record_path(layout: &Layout, id: &str) -> PathBuf {
+    layout.containers().join(id).join("container.json")
 }
 
 fn list(directory: &Path) -> Vec<String> {

@@ -1,11 +1,11 @@
-//! Bringing single layers and configs again from where their image came, for a check that has found them damaged or missing.
+//! Bringing single layers, configs and manifests again from where their image came, for a check that has found them damaged or missing.
 //!
 //! Who asks registries is the engine; here it is decided what is asked for and by which names, and what comes is verified as at a load.
 
 use std::collections::BTreeSet;
 use std::io::Read;
 
-use onggi_image::{DOCUMENT_LIMIT, Descriptor, Digest, Document, Manifest, Reference};
+use onggi_image::{Config, DOCUMENT_LIMIT, Descriptor, Digest, Document, Manifest, Reference};
 
 use crate::Store;
 use crate::act::Act;
@@ -27,6 +27,12 @@ pub trait Refetch {
         blob: &Descriptor,
         take: &mut dyn FnMut(&mut dyn Read) -> Result<(), Error>,
     ) -> Result<(), String>;
+
+    /// The bytes of a manifest or an index of that repository.
+    ///
+    /// # Errors
+    /// Why it cannot be had, in words.
+    fn manifest(&self, from: &Reference, digest: &Digest) -> Result<Vec<u8>, String>;
 }
 
 /// What a try has come to.
@@ -55,9 +61,9 @@ pub(crate) fn layer(
 ) -> Result<Refetched, Error> {
     let records = Records::read(&store.layout)?;
     let mut places: Vec<(Origin, usize)> = Vec::new();
-    for image in &records.images {
-        let Some(number) = image.layers.iter().position(|layer| layer.diff_id == *diff_id) else { continue };
-        places.extend(known(store, &records, &image.id).into_iter().map(|origin| (origin, number)));
+    for (id, diff_ids) in images(store, &records) {
+        let Some(number) = diff_ids.iter().position(|layer| layer == diff_id) else { continue };
+        places.extend(known(store, &records, &id).into_iter().map(|origin| (origin, number)));
     }
     let places = places.into_iter().filter_map(|(origin, number)| {
         let blob = origin.manifest.layers.get(number)?.clone();
@@ -75,6 +81,39 @@ pub(crate) fn layer(
         };
         layers::ingest(store, act, stream, &expected, &Silent).map(|_| ())
     })
+}
+
+/// The images that there are, with their layers: also those that only their names still tell of, as far as their configs are whole.
+pub(crate) fn images(store: &Store, records: &Records) -> Vec<(Digest, Vec<Digest>)> {
+    let recorded = records.images.iter().map(|image| {
+        let layers = image.layers.iter().map(|layer| layer.diff_id.clone());
+        (image.id.clone(), layers.collect())
+    });
+    let mut images: Vec<(Digest, Vec<Digest>)> = recorded.collect();
+    for name in &records.names {
+        if images.iter().any(|(id, _)| *id == name.id) {
+            continue;
+        }
+        let config = blobs::get(&store.layout, &name.id).ok().and_then(|bytes| Config::parse(&bytes).ok());
+        images.extend(config.map(|config| (name.id.clone(), config.rootfs.diff_ids)));
+    }
+    images
+}
+
+/// As [`layer`], for a manifest or an index, which only the repository of its name has.
+pub(crate) fn manifest(
+    store: &Store,
+    act: &Act,
+    origins: &dyn Refetch,
+    from: &Reference,
+    digest: &Digest,
+) -> Refetched {
+    let put =
+        |bytes: Vec<u8>| blobs::put(&store.layout, act, digest, &bytes).map_err(|error| error.to_string());
+    match origins.manifest(from, digest).and_then(put) {
+        Ok(()) => Refetched::From(from.clone()),
+        Err(reason) => Refetched::Failed(format!("{}: {reason}", from.familiar())),
+    }
 }
 
 /// As [`layer`], for the config of an image.

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use onggi_image::{Digest, Reference};
+use onggi_image::{Config, Digest, Reference};
 use onggi_sys::fault;
 
 use crate::Store;
@@ -316,7 +316,15 @@ pub(crate) fn garbage(
     let images: Vec<&ImageRecord> = images.collect();
     needed.extend(images.iter().flat_map(|image| image.needs()));
     let names = records.names.iter().filter(|name| !is_gone(Record::name_file(&name.name)));
-    needed.extend(names.flat_map(NameRecord::needs));
+    for name in names {
+        needed.extend(name.needs());
+        // Whose record is lost, by what it can be made again of.
+        if !images.iter().any(|image| image.id == name.id) {
+            needed.extend(needs_by_config(layout, &name.id));
+        }
+    }
+    let in_use = containers::images_in_use(layout)?.into_iter();
+    needed.extend(in_use.map(|(_, image)| (Kept::Blob, image)));
     let unneeded = |kind: Kept, all: Vec<Digest>| -> Vec<Digest> {
         all.into_iter().filter(|digest| !needed.contains(&(kind, digest.clone()))).collect()
     };
@@ -334,6 +342,14 @@ pub(crate) fn garbage(
     }
     let (layers, blobs) = (unneeded(Kept::Layer, all_layers), unneeded(Kept::Blob, all_blobs));
     Ok(Garbage { layers, blobs, variants })
+}
+
+/// The config of an image and the layers that it names.
+fn needs_by_config(layout: &Layout, id: &Digest) -> Vec<(Kept, Digest)> {
+    let config = blobs::get(layout, id).ok().and_then(|bytes| Config::parse(&bytes).ok());
+    let diff_ids = config.map(|config| config.rootfs.diff_ids).unwrap_or_default();
+    let layers = diff_ids.into_iter().map(|diff_id| (Kept::Layer, diff_id));
+    layers.chain([(Kept::Blob, id.clone())]).collect()
 }
 
 /// What was moved out of its place, to be deleted when the store's mutex is free again. If it is not, the next act does it.

@@ -236,6 +236,23 @@ pub struct Report {
     pub blobs: u64,
     pub layers: u64,
     pub findings: Vec<Finding>,
+    /// What the images were called that were set aside: what to bring again, and how.
+    pub lost: Vec<LostImage>,
+}
+
+/// An image that a repair has set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostImage {
+    /// One of its names as people see it, or its short id.
+    pub name: String,
+    /// A pull of that name brings it again; otherwise only who loaded, imported or made it.
+    pub in_registry: bool,
+}
+
+impl LostImage {
+    pub(crate) fn elsewhere(name: String) -> LostImage {
+        LostImage { name, in_registry: false }
+    }
 }
 
 impl Report {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use common::{Roots, docker_archive, layers, load, oci_layout, tar};
 use onggi_image::Digest;
-use onggi_store::{Done, LayerForm, Severity, Store};
+use onggi_store::{Done, Finding, Image, LayerForm, Severity, Store};
+use serde_json::json;
 
 fn flip(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
@@ -169,7 +170,7 @@ fn variant(store: &Store) -> PathBuf {
 
 #[test]
 fn what_is_lost_is_named_and_set_aside_and_the_rest_works_on() {
-    let damages: [(&str, Damage); 6] = [
+    let damages: [(&str, Damage); 5] = [
         ("a tar", |store| {
             let path = layer_file(store, 0, "layer.tar");
             flip(&path);
@@ -190,15 +191,9 @@ fn what_is_lost_is_named_and_set_aside_and_the_rest_works_on() {
             flip(&path);
             path
         }),
-        ("an image's record", |store| {
-            let path = image_record(store);
-            flip(&path);
-            path
-        }),
-        ("a name's record", |store| {
-            let name = Digest::of(b"docker.io/library/bad:1");
-            let path = store.data().join("images").join(format!("{}.json", name.hex()));
-            flip(&path);
+        ("all of a name's record", |store| {
+            let path = name_record(store);
+            fs::write(&path, "").unwrap();
             path
         }),
     ];
@@ -226,6 +221,147 @@ fn what_is_lost_is_named_and_set_aside_and_the_rest_works_on() {
 
 fn image_record(store: &Store) -> PathBuf {
     store.data().join("images").join(format!("{}.json", store.resolve("bad:1").unwrap().id.hex()))
+}
+
+fn name_record(store: &Store) -> PathBuf {
+    let name = Digest::of(b"docker.io/library/bad:1");
+    store.data().join("images").join(format!("{}.json", name.hex()))
+}
+
+fn manifest(store: &Store) -> PathBuf {
+    store.data().join("blobs/sha256").join(store.resolve("bad:1").unwrap().manifest_digest.hex())
+}
+
+/// The seal, and nothing that it seals.
+fn break_seal(path: &Path) {
+    let text = fs::read_to_string(path).unwrap();
+    let (seal, body) = text.split_once('\n').unwrap();
+    let seal = seal[..seal.len() - 4].to_owned() + "0000";
+    fs::write(path, format!("{seal}\n{body}")).unwrap();
+}
+
+/// What a record says, the documents and the layers say as well: nothing that is whole is set aside with it, and one repair is enough.
+#[test]
+fn a_record_is_made_again_of_what_is_whole() {
+    let damages: [(&str, bool, Damage); 7] = [
+        ("an image's record", true, |store| {
+            let path = image_record(store);
+            flip(&path);
+            path
+        }),
+        ("an image's record that is gone", true, |store| {
+            let path = image_record(store);
+            fs::remove_file(&path).unwrap();
+            name_record(store)
+        }),
+        ("the record of an image without a name", true, |store| {
+            let (path, name) = (image_record(store), name_record(store));
+            fs::remove_file(name).unwrap();
+            flip(&path);
+            path
+        }),
+        ("a name's record", true, |store| {
+            let path = name_record(store);
+            break_seal(&path);
+            path
+        }),
+        ("both records", true, |store| {
+            let path = image_record(store);
+            flip(&path);
+            break_seal(&name_record(store));
+            path
+        }),
+        // It goes on with plain layers: by another digest, but it goes on.
+        ("its manifest", false, |store| {
+            let path = manifest(store);
+            flip(&path);
+            path
+        }),
+        ("its manifest, and its record", false, |store| {
+            let path = image_record(store);
+            flip(&manifest(store));
+            flip(&path);
+            path
+        }),
+    ];
+    for (what, same, damage) in damages {
+        let (_roots, store) = prepared();
+        let before = store.resolve("bad:1").unwrap();
+        let path = damage(&store);
+        let looked = store.check(false).unwrap();
+        assert!(
+            looked.findings.iter().any(|finding| finding.path == path) && !looked.is_sound(),
+            "{what}: {looked:#?}"
+        );
+        let repaired = store.check(true).unwrap();
+        assert!(repaired.is_sound() && repaired.lost.is_empty(), "{what}: {repaired:#?}");
+        let after = store.check(false).unwrap();
+        assert!(after.findings.is_empty(), "{what}: {after:#?}");
+        let whole: Vec<_> = repaired.findings.iter().filter(|finding| is_set_aside(finding)).collect();
+        assert!(
+            whole.iter().all(|finding| !same && finding.path == manifest_path(&store, &before)),
+            "{what}: {whole:#?}"
+        );
+        let by_name = !what.contains("without a name");
+        let image = store.resolve(&if by_name { "bad:1".to_owned() } else { before.id.to_string() }).unwrap();
+        assert_eq!((&image.id, &image.layers), (&before.id, &before.layers), "{what}");
+        assert_eq!(image.manifest_digest == before.manifest_digest, same, "{what}");
+        store.mount_layers(&image).unwrap();
+    }
+}
+
+fn is_set_aside(finding: &Finding) -> bool {
+    matches!(finding.done, Some(Done::SetAside(_)))
+}
+
+fn manifest_path(store: &Store, image: &Image) -> PathBuf {
+    store.data().join("blobs/sha256").join(image.manifest_digest.hex())
+}
+
+/// A name, or a container, whose image has lost its record keeps what that can be made again of.
+#[test]
+fn what_a_lost_record_needed_is_no_garbage() {
+    let (_roots, store) = prepared();
+    let image = store.resolve("bad:1").unwrap();
+    fs::remove_file(image_record(&store)).unwrap();
+    store.remove("good:1", false, &|_| false).unwrap();
+    assert!(store.check(true).unwrap().is_sound());
+    assert!(!store.data().join("lost").exists());
+    store.mount_layers(&store.resolve("bad:1").unwrap()).unwrap();
+    // The same without a name, for a container.
+    let container = store.data().join("containers/aa");
+    fs::create_dir_all(&container).unwrap();
+    let layers: Vec<String> = image.layers.iter().map(ToString::to_string).collect();
+    let record =
+        json!({"id": "aa", "name": "aa", "image": image.id.to_string(), "resolved": {"layers": layers}});
+    onggi_record::write(&container.join("container.json"), &record, onggi_record::Durability::Synced)
+        .unwrap();
+    for path in [name_record(&store), image_record(&store)] {
+        fs::remove_file(path).unwrap();
+    }
+    let report = store.check(true).unwrap();
+    assert!(report.findings.iter().any(|finding| finding.done == Some(Done::Mended)), "{report:#?}");
+    assert!(store.check(false).unwrap().is_sound());
+    assert!(store.images().unwrap().is_empty(), "it stays for the container alone");
+    store.mount_layers(&store.image(&image.id).unwrap()).unwrap();
+}
+
+/// What is lost is told by the names that it had, and no name of it is left for a second repair.
+#[test]
+fn what_is_lost_is_told_by_its_names() {
+    let (_roots, store) = prepared();
+    store.tag("bad:1", &onggi_image::Reference::parse("team/app:2").unwrap()).unwrap();
+    let config = store.data().join("blobs/sha256").join(store.resolve("bad:1").unwrap().id.hex());
+    flip(&image_record(&store));
+    fs::remove_file(config).unwrap();
+    let report = store.check(true).unwrap();
+    let names: Vec<&str> = report.lost.iter().map(|lost| lost.name.as_str()).collect();
+    assert_eq!(names, ["bad:1", "team/app:2"], "{report:#?}");
+    assert!(
+        report.is_sound()
+            && report.findings.iter().any(|finding| finding.message.contains("bad:1, team/app:2"))
+    );
+    assert!(store.check(false).unwrap().findings.is_empty());
 }
 
 #[test]

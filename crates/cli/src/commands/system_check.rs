@@ -1,7 +1,10 @@
 //! `onggi system check`: are the records and the store sound?
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
 use clap::ArgMatches;
-use onggi_store::Done;
+use onggi_store::{Done, LostImage};
 
 use crate::command::{Command, Group};
 use crate::context::Context;
@@ -41,17 +44,26 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let engine = context.engine()?;
     let records = engine.check(repair)?;
     let report = if repair { engine.repair_store()? } else { engine.store().check(false)? };
-    let (mut lines, mut set_aside) = (Vec::new(), false);
+    let data = engine.store().data();
+    let (mut lines, mut aside) = (Vec::new(), BTreeSet::new());
     for finding in &report.findings {
+        let path = below(data, &finding.path);
         let (state, place) = match &finding.done {
             Some(Done::Mended) => ("mended", None),
             Some(Done::Removed) => ("removed", None),
-            Some(Done::SetAside(place)) => ("set aside", Some(place)),
+            // Below it, it has the place that it had.
+            Some(Done::SetAside(place)) => ("set aside", place.ancestors().nth(path.components().count())),
             None => (severity(finding.severity), None),
         };
-        let place = place.map(|place| format!("; it is now {}", place.display())).unwrap_or_default();
-        lines.push(format!("{state:>9}  {}: {}{place}", finding.path.display(), finding.message));
-        set_aside |= !place.is_empty();
+        let place = place.map(|place| {
+            aside.insert(place.to_owned());
+            format!("; it is now in {}", below(data, place).display())
+        });
+        let place = place.unwrap_or_default();
+        lines.push(format!("{state:>9}  {}: {}{place}", path.display(), finding.message));
+    }
+    if !lines.is_empty() {
+        lines.insert(0, format!("In {}:", data.display()));
     }
     for finding in &records {
         match &finding.repaired {
@@ -73,16 +85,40 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         }
     }
     let left_over = report.findings.iter().any(|finding| finding.done.is_none());
-    if set_aside && !quiet {
-        context.complain(
-            "hint: load or import the images that are named here again; what is set aside stays until you remove it\n",
-        );
-    } else if !repair && !quiet && (!sound || left_over) {
-        context.complain(
-            "hint: `onggi system check --repair` mends, removes or sets aside what is named here\n",
-        );
+    if !quiet {
+        if !repair && (!sound || left_over) {
+            context.complain(
+                "hint: `onggi system check --repair` mends, fetches again, removes or sets aside what is named here\n",
+            );
+        }
+        for hint in hints(&report.lost, &aside) {
+            context.complain(&format!("hint: {}\n", plain(&hint)));
+        }
     }
     Ok(if sound { 0 } else { 1 })
+}
+
+/// How to have again what was set aside.
+fn hints(lost: &[LostImage], aside: &BTreeSet<PathBuf>) -> Vec<String> {
+    let names = |in_registry| {
+        let names = lost.iter().filter(|image| image.in_registry == in_registry);
+        names.map(|image| image.name.as_str()).collect::<BTreeSet<_>>()
+    };
+    let mut hints: Vec<String> =
+        names(true).into_iter().map(|name| format!("`onggi pull {name}` brings it again")).collect();
+    let elsewhere: Vec<&str> = names(false).into_iter().collect();
+    if !elsewhere.is_empty() {
+        hints.push(format!("load or import again, as it came: {}", elsewhere.join(", ")));
+    }
+    hints.extend(
+        aside.iter().map(|place| format!("what is in {} stays until you remove it", place.display())),
+    );
+    hints
+}
+
+/// A path without the data root, where it is below that.
+fn below<'p>(data: &Path, path: &'p Path) -> &'p Path {
+    path.strip_prefix(data).unwrap_or(path)
 }
 
 fn severity(severity: onggi_store::Severity) -> &'static str {

@@ -191,27 +191,9 @@ pub(crate) fn commit_from(
     origin: Option<&Reference>,
 ) -> Result<Digest, Error> {
     let layout = &store.layout;
-    let id = image.id.clone();
-    let manifest = Digest::of(&image.raw_manifest);
-    let index = image.raw_index.as_ref().map(|bytes| Digest::of(bytes));
-    blobs::put(layout, act, &id, &image.raw_config)?;
-    blobs::put(layout, act, &manifest, &image.raw_manifest)?;
-    if let (Some(index), Some(bytes)) = (&index, &image.raw_index) {
-        blobs::put(layout, act, index, bytes)?;
-    }
-    let version = records::VERSION;
-    let record = Record::Image(ImageRecord {
-        version,
-        id: id.clone(),
-        manifest: manifest.clone(),
-        index: index.clone(),
-        layers: place_layers(store, act, &image.layers)?,
-        size: image.layers.iter().map(|layer| layer.size).sum(),
-        created: image.config.created.clone().unwrap_or_default(),
-        labels: image.config.config.labels.clone().into_iter().collect(),
-        removed: false,
-        owner: store.owner.clone(),
-    });
+    let record = record(store, act, image)?;
+    let ImageRecord { version, id, manifest, index, .. } = record.clone();
+    let record = Record::Image(record);
     let directory = open_directory(&layout.images())?;
     let prepare =
         |record: &Record| Prepared::new(directory.as_fd(), &record.file(), record, Durability::Synced);
@@ -257,6 +239,30 @@ pub(crate) fn commit_from(
     sync_directory(directory.as_fd(), "images")?;
     fault::point("store.image.synced");
     Ok(id)
+}
+
+/// Puts a brought image's blobs into the store, and answers the record that makes it exist.
+pub(crate) fn record(store: &Store, act: &Act, image: &Brought) -> Result<ImageRecord, Error> {
+    let layout = &store.layout;
+    let manifest = Digest::of(&image.raw_manifest);
+    let index = image.raw_index.as_ref().map(|bytes| Digest::of(bytes));
+    blobs::put(layout, act, &image.id, &image.raw_config)?;
+    blobs::put(layout, act, &manifest, &image.raw_manifest)?;
+    if let (Some(index), Some(bytes)) = (&index, &image.raw_index) {
+        blobs::put(layout, act, index, bytes)?;
+    }
+    Ok(ImageRecord {
+        version: records::VERSION,
+        id: image.id.clone(),
+        manifest,
+        index,
+        layers: place_layers(store, act, &image.layers)?,
+        size: image.layers.iter().map(|layer| layer.size).sum(),
+        created: image.config.created.clone().unwrap_or_default(),
+        labels: image.config.config.labels.clone().into_iter().collect(),
+        removed: false,
+        owner: store.owner.clone(),
+    })
 }
 
 /// Finds which form of each layer is right above the others.
@@ -307,7 +313,7 @@ fn already_here(
         _ => return Ok(None),
     }
     let mut layers = Vec::new();
-    for diff_id in &config.rootfs.diff_ids {
+    for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
         if !loading.act.keep(layout, Kept::Layer, diff_id)? {
             return Ok(None);
         }

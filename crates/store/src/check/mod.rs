@@ -1,15 +1,19 @@
 //! Verifying the whole store, and mending it from what is left.
 //!
 //! Without `repair` nothing is changed. With it, what is derived is made again: the index from the files, an EROFS index from its tar, a variant from the
-//! layers. What is damaged is set aside (`quarantine`), never deleted, and so is what is of use only with it: an image that has lost a layer goes with its
-//! names, its documents and its other layers, and comes back whole when it is loaded again. Remains of acts that were cut short are removed: they are nobody's.
+//! layers, an image's record from its documents. What is damaged is set aside (`quarantine`), never deleted, and so is what is of use only with it: an image
+//! that has lost a layer goes with its names, its documents and its other layers, and comes back whole when it is loaded again. Remains of acts that were cut
+//! short are removed: they are nobody's. A repair that has changed anything looks again before it says that all is sound.
 
-use std::collections::{BTreeSet, HashSet};
+mod images;
+mod remake;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use onggi_error::{Diagnose, Kind};
-use onggi_image::{Config, Digest, Document};
+use onggi_image::Digest;
 
 use crate::Store;
 use crate::act::{Act, Kept, StoreLock, dead_acts, remove_tree};
@@ -18,17 +22,44 @@ use crate::layers::{self, INDEX, LayerRecord, TAR};
 use crate::layout::Layout;
 use crate::mounts::Presenter;
 use crate::quarantine::Quarantine;
-use crate::records::{ImageRecord, LayerUse, Record, Records};
+use crate::records::{ImageRecord, LayerUse, Records};
 use crate::refetch::{self, Refetch, Refetched};
-use crate::remove::{self, Garbage};
+use crate::remove;
 use crate::types::{Done, Finding, Report, Severity};
 use crate::{blobs, containers, trees};
 
+/// Looks, all in all, of a repair: the second mends what the first has brought to light, and the third only looks.
+const LOOKS: usize = 3;
+
 /// `origins`: who brings again what is lost, if it came from a registry.
 pub(crate) fn check(store: &Store, repair: bool, origins: Option<&dyn Refetch>) -> Result<Report, Error> {
+    let mut all = look(store, repair, origins)?;
+    let mut changed = all.findings.iter().any(is_change);
+    for number in 1..LOOKS {
+        if !changed {
+            break;
+        }
+        let Report { records, blobs, layers, findings, lost } = look(store, number + 1 < LOOKS, origins)?;
+        changed = findings.iter().any(is_change);
+        // What was not dealt with is found again, if it is still there.
+        all.findings.retain(|finding| finding.done.is_some());
+        all.findings.extend(findings);
+        all.lost.extend(lost);
+        (all.records, all.blobs, all.layers) = (records, blobs, layers);
+    }
+    Ok(all)
+}
+
+/// Whether something was done that other things may hang on.
+fn is_change(finding: &Finding) -> bool {
+    finding.done.is_some() && finding.severity != Severity::Leftover
+}
+
+fn look(store: &Store, repair: bool, origins: Option<&dyn Refetch>) -> Result<Report, Error> {
     let layout = &store.layout;
-    let (report, quarantine) = (Report::default(), Quarantine::new(layout));
-    let mut check = Check { store, layout, repair, report, quarantine, looked_at: HashSet::new() };
+    let (report, quarantine, unavailable) = (Report::default(), Quarantine::new(layout), BTreeMap::new());
+    let looked_at = HashSet::new();
+    let mut check = Check { store, layout, repair, report, quarantine, looked_at, unavailable };
     check.leftovers()?;
     let act = match Act::begin_without_sweep(layout, "check") {
         Ok(act) => Some(act),
@@ -43,12 +74,15 @@ pub(crate) fn check(store: &Store, repair: bool, origins: Option<&dyn Refetch>) 
         Err(error) => return Err(error),
     };
     check.index()?;
-    let mut bad_blobs = check.blobs()?;
-    let mut bad_layers = check.layers(act.as_ref())?;
-    if let (true, Some(act), Some(origins)) = (check.repair, &act, origins) {
-        check.refetch(act, origins, &mut bad_blobs, &mut bad_layers)?;
+    let mut bad = Bad { blobs: check.blobs()?, layers: check.layers(act.as_ref())? };
+    let mending = act.as_ref().filter(|_| check.repair);
+    if mending.is_some() {
+        check.remake_names(&bad)?;
     }
-    let doomed = check.images(&bad_blobs, &bad_layers)?;
+    if let (Some(act), Some(origins)) = (mending, origins) {
+        check.refetch(act, origins, &mut bad)?;
+    }
+    let doomed = check.images(mending, &bad)?;
     check.containers();
     // This act has kept every layer that it looked at.
     drop(act);
@@ -60,13 +94,10 @@ pub(crate) fn check(store: &Store, repair: bool, origins: Option<&dyn Refetch>) 
     Ok(check.report)
 }
 
-/// Records that cannot stay: of images that have lost something, of names that lead nowhere, and those that cannot be read.
-#[derive(Default)]
-struct Doomed {
-    paths: Vec<(PathBuf, String)>,
-    needed: HashSet<(Kept, Digest)>,
-    /// One cannot be read, so it may have needed anything.
-    unreadable: bool,
+/// Blobs and layers that are there and not whole, or were until they were set aside.
+struct Bad {
+    blobs: BTreeSet<Digest>,
+    layers: BTreeSet<Digest>,
 }
 
 struct Check<'a> {
@@ -77,6 +108,8 @@ struct Check<'a> {
     quarantine: Quarantine<'a>,
     /// Trees of variants, which several images may have.
     looked_at: HashSet<LayerUse>,
+    /// Why something could not be fetched again.
+    unavailable: BTreeMap<Digest, String>,
 }
 
 impl Check<'_> {
@@ -135,7 +168,8 @@ impl Check<'_> {
         for digest in digests {
             match blobs::get(self.layout, &digest) {
                 Err(error) if !is_missing(&error) => {
-                    self.lost(&self.layout.blob(&digest), error)?;
+                    let path = self.layout.blob(&digest);
+                    self.lost(&path, reason(&error, &path))?;
                     bad.insert(digest);
                 }
                 // One that has gone meanwhile was removed with its image.
@@ -162,7 +196,7 @@ impl Check<'_> {
             }
             let directory = self.layout.layer(&diff_id);
             let fault = match layers::read_record(self.layout, &diff_id) {
-                Err(error) => Some(error.to_string()),
+                Err(error) => Some(reason(&error, &directory)),
                 Ok(record) => match layers::digest_file(&directory.join(TAR), diff_id.algorithm()) {
                     Ok(found) if found == diff_id => {
                         self.layer_indexes(act, &record)?;
@@ -170,7 +204,7 @@ impl Check<'_> {
                         None
                     }
                     Ok(found) => Some(format!("its tar has the digest {found}")),
-                    Err(error) => Some(error.to_string()),
+                    Err(error) => Some(reason(&error, &directory)),
                 },
             };
             if let Some(fault) = fault {
@@ -189,37 +223,45 @@ impl Check<'_> {
     }
 
     /// Brings again what images need and have lost, where it came from. What comes is no longer bad.
-    fn refetch(
-        &mut self,
-        act: &Act,
-        origins: &dyn Refetch,
-        bad_blobs: &mut BTreeSet<Digest>,
-        bad_layers: &mut BTreeSet<Digest>,
-    ) -> Result<(), Error> {
-        let (mut configs, mut layers) = (BTreeSet::new(), BTreeSet::new());
-        for image in Records::read(self.layout)?.images {
-            configs.insert(image.id);
-            layers.extend(image.layers.into_iter().map(|layer| layer.diff_id));
-        }
-        configs.retain(|id| !self.has_blob(id, bad_blobs));
-        layers.retain(|layer| bad_layers.contains(layer) || !self.layout.layer(layer).exists());
-        for id in configs {
-            let tried = refetch::config(self.store, act, origins, &id)?;
-            if self.refetched(&self.layout.blob(&id), tried) {
-                bad_blobs.remove(&id);
+    fn refetch(&mut self, act: &Act, origins: &dyn Refetch, bad: &mut Bad) -> Result<(), Error> {
+        let records = Records::read(self.layout)?;
+        for name in &records.names {
+            let Some(origin) = &name.origin else { continue };
+            let lost = name.needs().map(|(_, digest)| digest).filter(|digest| !self.has_blob(digest, bad));
+            for digest in lost.collect::<Vec<_>>() {
+                let tried = refetch::manifest(self.store, act, origins, origin, &digest);
+                if self.refetched(&self.layout.blob(&digest), &digest, tried) {
+                    bad.blobs.remove(&digest);
+                }
             }
         }
-        for diff_id in layers {
+        let ids: BTreeSet<&Digest> = (records.images.iter().map(|image| &image.id))
+            .chain(records.names.iter().map(|name| &name.id))
+            .collect();
+        for id in ids {
+            if self.has_blob(id, bad) {
+                continue;
+            }
+            let tried = refetch::config(self.store, act, origins, id)?;
+            if self.refetched(&self.layout.blob(id), id, tried) {
+                bad.blobs.remove(id);
+            }
+        }
+        let layers = refetch::images(self.store, &records).into_iter().flat_map(|(_, diff_ids)| diff_ids);
+        for diff_id in layers.collect::<BTreeSet<_>>() {
+            if self.has_layer(&diff_id, bad) {
+                continue;
+            }
             let tried = refetch::layer(self.store, act, origins, &diff_id)?;
-            if self.refetched(&self.layout.layer(&diff_id), tried) {
-                bad_layers.remove(&diff_id);
+            if self.refetched(&self.layout.layer(&diff_id), &diff_id, tried) {
+                bad.layers.remove(&diff_id);
             }
         }
         Ok(())
     }
 
     /// Tells what a try has come to. Whether the thing is whole again.
-    fn refetched(&mut self, path: &Path, tried: Refetched) -> bool {
+    fn refetched(&mut self, path: &Path, digest: &Digest, tried: Refetched) -> bool {
         match tried {
             Refetched::From(name) => {
                 let message = format!("was lost, and was fetched again from {}", name.familiar());
@@ -228,12 +270,19 @@ impl Check<'_> {
             }
             Refetched::NoOrigin => false,
             Refetched::Failed(reason) => {
-                let message = format!("could not be fetched again: {reason}");
-                // What hangs on it is set aside below, and named there.
-                self.find(Severity::Leftover, path, message, None);
+                // Told of what hangs on it.
+                self.unavailable.insert(digest.clone(), reason);
                 false
             }
         }
+    }
+
+    fn has_blob(&self, digest: &Digest, bad: &Bad) -> bool {
+        !bad.blobs.contains(digest) && self.layout.blob(digest).exists()
+    }
+
+    fn has_layer(&self, diff_id: &Digest, bad: &Bad) -> bool {
+        !bad.layers.contains(diff_id) && self.layout.layer(diff_id).exists()
     }
 
     fn layer_indexes(&mut self, act: Option<&Act>, record: &LayerRecord) -> Result<(), Error> {
@@ -323,147 +372,11 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn images(
-        &mut self,
-        bad_blobs: &BTreeSet<Digest>,
-        bad_layers: &BTreeSet<Digest>,
-    ) -> Result<Doomed, Error> {
-        let records = Records::read(self.layout)?;
-        let mut doomed = Doomed::default();
-        for (path, error) in records.damaged {
-            // What a newer program has written is not damaged; it stays, and so does all that it may need.
-            if matches!(error, Error::Record(onggi_record::Error::Newer { .. })) {
-                self.find(Severity::Lost, &path, error.to_string(), None);
-                continue;
-            }
-            doomed.unreadable = true;
-            doomed.paths.push((path, error.to_string()));
-        }
-        let mut lost_images = BTreeSet::new();
-        for image in &records.images {
-            let path = self.layout.images().join(Record::image_file(&image.id));
-            match self.image_fault(image, bad_blobs, bad_layers) {
-                None => {
-                    self.variants(image)?;
-                    self.trees_of_variants(image)?;
-                }
-                // One that has gone meanwhile needs nothing.
-                Some(_) if !path.exists() => {}
-                Some(fault) => {
-                    lost_images.insert(&image.id);
-                    doomed.needed.extend(image.needs());
-                    doomed.paths.push((path, fault));
-                }
-            }
-        }
-        for name in &records.names {
-            let path = self.layout.images().join(Record::name_file(&name.name));
-            let lost_manifest = name.needs().any(|(_, digest)| !self.has_blob(&digest, bad_blobs));
-            let (familiar, id) = (name.name.familiar(), name.id.short());
-            let fault = if !path.exists() {
-                continue;
-            } else if lost_images.contains(&name.id) {
-                format!("{familiar} names the image {id}, which cannot be used")
-            } else if !self.layout.images().join(Record::image_file(&name.id)).exists() {
-                format!("{familiar} names the image {id}, which is not there")
-            } else if lost_manifest {
-                format!("{familiar} has lost its manifest")
-            } else {
-                continue;
-            };
-            doomed.needed.extend(name.needs());
-            doomed.paths.push((path, fault));
-        }
-        Ok(doomed)
-    }
-
-    /// Sets aside the records that cannot stay, and before them what only they need: a person who mends a layer by hand can put it all back.
-    fn retire(&mut self, doomed: Doomed) -> Result<(), Error> {
-        if self.repair && !doomed.paths.is_empty() {
-            let guard = StoreLock::take(self.layout)?;
-            let gone: HashSet<&Path> = doomed.paths.iter().map(|(path, _)| path.as_path()).collect();
-            let Some(Garbage { layers, blobs, .. }) =
-                readable(remove::garbage(self.layout, &guard, |path| gone.contains(path)))?
-            else {
-                for (path, fault) in doomed.paths {
-                    let message = format!("{fault}; it stays until the records above are mended");
-                    self.find(Severity::Lost, &path, message, None);
-                }
-                return Ok(());
-            };
-            let wanted =
-                |kind, digest: &Digest| doomed.unreadable || doomed.needed.contains(&(kind, digest.clone()));
-            let reason = "of use only to what is set aside with it";
-            for layer in layers.iter().filter(|layer| wanted(Kept::Layer, layer)) {
-                self.store.withdraw(layer)?;
-                self.lost(&self.layout.layer(layer), reason)?;
-            }
-            for blob in blobs.iter().filter(|blob| wanted(Kept::Blob, blob)) {
-                self.lost(&self.layout.blob(blob), reason)?;
-            }
-            drop(guard);
-        }
-        for (path, fault) in doomed.paths {
-            self.lost(&path, fault)?;
-        }
-        Ok(())
-    }
-
-    fn has_blob(&self, digest: &Digest, bad: &BTreeSet<Digest>) -> bool {
-        !bad.contains(digest) && self.layout.blob(digest).exists()
-    }
-
-    /// Why an image cannot be used, if so.
-    fn image_fault(
-        &self,
-        image: &ImageRecord,
-        bad_blobs: &BTreeSet<Digest>,
-        bad_layers: &BTreeSet<Digest>,
-    ) -> Option<String> {
-        let needed = [Some(&image.id), Some(&image.manifest), image.index.as_ref()];
-        if let Some(missing) = needed.into_iter().flatten().find(|digest| !self.has_blob(digest, bad_blobs)) {
-            return Some(format!("the image {} has lost its blob {missing}", image.id.short()));
-        }
-        let has_layer =
-            |diff_id: &Digest| !bad_layers.contains(diff_id) && self.layout.layer(diff_id).exists();
-        if let Some(missing) = image.layers.iter().find(|layer| !has_layer(&layer.diff_id)) {
-            return Some(format!("the image {} has lost its layer {}", image.id.short(), missing.diff_id));
-        }
-        let config = blobs::get(self.layout, &image.id).ok().and_then(|bytes| Config::parse(&bytes).ok());
-        let manifest = blobs::get(self.layout, &image.manifest)
-            .ok()
-            .and_then(|bytes| Document::parse(&bytes, None).ok());
-        match (config, manifest) {
-            (Some(config), Some(Document::Manifest(manifest))) => {
-                let same = config.rootfs.diff_ids.iter().eq(image.layers.iter().map(|layer| &layer.diff_id));
-                let of_it = manifest.config.digest == image.id;
-                (!same || !of_it).then(|| {
-                    format!("the record of the image {} says other than its documents", image.id.short())
-                })
-            }
-            _ => Some(format!("the documents of the image {} cannot be read", image.id.short())),
-        }
-    }
-
-    /// The variants that an image uses must be there.
-    fn variants(&mut self, image: &ImageRecord) -> Result<(), Error> {
-        for layer in &image.layers {
-            let Some(variant) = &layer.variant else { continue };
-            let path = self.layout.layer(&layer.diff_id).join(layers::index_file(Some(variant)));
-            if path.exists() {
-                continue;
-            }
-            let mended = self.repair && self.store.replace_variants(image)?;
-            let done = mended.then_some(Done::Mended);
-            self.find(Severity::Derived, &path, "a variant of the EROFS index is missing", done);
-        }
-        Ok(())
-    }
-
     fn containers(&mut self) {
         for (path, error) in containers::damaged(self.layout) {
             // It is the engine's; only the engine knows what hangs on it.
-            self.find(Severity::Lost, &path, error.to_string(), None);
+            let message = reason(&error, &path);
+            self.find(Severity::Lost, &path, message, None);
         }
     }
 
@@ -503,6 +416,18 @@ fn readable<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     match result {
         Err(Error::Record(_)) => Ok(None),
         other => other.map(Some),
+    }
+}
+
+/// What is wrong with the thing at a path, without the path: whoever shows a finding has it.
+fn reason(error: &Error, path: &Path) -> String {
+    match error {
+        Error::Record(onggi_record::Error::Damaged { reason, path: record }) if record.starts_with(path) => {
+            format!("its record is damaged: {reason}")
+        }
+        Error::WrongDigest { found, .. } => format!("its digest is {found}"),
+        Error::Io { operation, source, path: of } if of.starts_with(path) => format!("{operation}: {source}"),
+        other => other.to_string(),
     }
 }
 
