@@ -67,7 +67,7 @@ pub enum Error {
 impl Error {
     /// A controller that this tree does not have: the host's lack, or for an ordinary user the delegation's.
     pub(crate) fn no_controller(limit: &'static str, controller: &'static str) -> Error {
-        if onggi_sys::namespace::in_user_namespace() {
+        if onggi_sys::namespace::in_user_namespace() || !rustix::process::geteuid().is_root() {
             Error::NotDelegated { limit, controller }
         } else {
             Error::NoController { limit, controller }

@@ -22,6 +22,8 @@ pub const VERSION: &str = "1.3.0";
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
+    /// Empty if there is none, which the specification does not allow and runc passes over.
+    #[serde(default)]
     pub oci_version: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,

@@ -5,7 +5,7 @@ mod support;
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::bundle::Bundle;
 
 #[test]
@@ -94,5 +94,114 @@ fn a_container_stays_in_the_groups_of_who_runs_it() {
         }
         let left = Path::new("/sys/fs/cgroup/memory/onggi").join(&bundle.id);
         assert!(!left.exists());
+    }
+}
+
+#[test]
+fn nobody_else_comes_near_a_containers_state() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut bundle = Bundle::new("echo ran");
+    let fresh = bundle.jar.path("state/fresh");
+    let mut command = bundle.command(&["--root", fresh.to_str().unwrap(), "create", &bundle.id]);
+    let output = std::fs::File::create(bundle.jar.path("output")).unwrap();
+    assert!(command.stdout(output.try_clone().unwrap()).stderr(output).status().unwrap().success());
+    for path in [fresh.clone(), fresh.join(&bundle.id)] {
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700, "{path:?}");
+    }
+    bundle.ok(&format!("--root {} delete --force {{}}", fresh.display()));
+    std::fs::remove_dir(fresh).unwrap();
+    // A process of another user's waits at the FIFO all the same.
+    bundle.config["process"]["user"] = json!({ "uid": 33, "gid": 33 });
+    bundle.create();
+    bundle.ok("start {}");
+    while bundle.status() != "stopped" {
+        std::thread::yield_now();
+    }
+    assert_eq!(bundle.output(), "ran\n");
+}
+
+#[test]
+fn a_root_by_way_of_a_link_is_refused() {
+    let mut bundle = Bundle::new("echo ran");
+    std::os::unix::fs::symlink("rootfs", bundle.jar.path("link")).unwrap();
+    bundle.config["root"]["path"] = json!("link");
+    bundle.fails("run {}", 1, "invalid rootfs: not an absolute path, or a symlink");
+    bundle.config["root"]["path"] = json!("./link/../rootfs/");
+    assert_eq!(bundle.ok("run {}"), "ran\n");
+}
+
+#[test]
+fn a_damaged_state_can_be_cleared_by_force() {
+    for damage in ["cut", "junk"] {
+        let bundle = Bundle::new("exec sleep 1000");
+        bundle.quietly(&["run", "-d", &bundle.id]);
+        let state: Value = serde_json::from_str(&bundle.ok("state {}")).unwrap();
+        let path = bundle.jar.path("state").join(&bundle.id).join("state.json");
+        let whole = std::fs::read(&path).unwrap();
+        let left = if damage == "cut" { &whole[..whole.len() / 2] } else { b"{junk" };
+        std::fs::write(&path, left).unwrap();
+        let (code, said) = bundle.said("delete {}");
+        assert_eq!(code, Some(1), "{said}");
+        let (code, said) = bundle.said("delete --force {}");
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("the state of the container is damaged"), "{said}");
+        assert_eq!(said.contains("its first process was killed"), damage == "cut", "{said}");
+        bundle.fails("state {}", 1, "container does not exist");
+        // What the program says to be left is for the test to take away.
+        let group = bundle.config["linux"]["cgroupsPath"].as_str().unwrap().trim_start_matches('/');
+        let group = onggi_cgroup::Cgroup::open(&onggi_cgroup::detect().unwrap(), group).unwrap();
+        group.kill().unwrap();
+        group.remove().unwrap();
+        let process = format!("/proc/{}/status", state["pid"]);
+        assert!(std::fs::read_to_string(process).map_or(true, |text| text.contains("State:\tZ")));
+    }
+}
+
+#[test]
+fn words_that_are_wrong_are_no_code_of_a_programs() {
+    let bundle = Bundle::new("true");
+    for line in ["exec --bogus {} true", "exec", "exec -g abc {} true", "exec --preserve-fds x {} true"] {
+        assert_eq!(bundle.said(line).0, Some(1), "{line}");
+    }
+    assert_eq!(bundle.said("exec nosuch true").0, Some(255));
+    assert_eq!(bundle.said("nosuch").0, Some(3));
+}
+
+/// Found, and not to be executed: the process has begun, and ends with 255.
+#[test]
+fn what_the_kernel_does_not_execute_has_begun() {
+    use std::os::unix::fs::PermissionsExt;
+    let bundle = Bundle::new("exec sleep 1000");
+    for (name, text) in [("empty", ""), ("without", "#!/nosuch\n")] {
+        let path = bundle.jar.rootfs().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    bundle.quietly(&["run", "-d", &bundle.id]);
+    let format = "exec /empty: exec format error\n".to_owned();
+    assert_eq!(bundle.said("exec {} /empty"), (Some(255), format.clone()));
+    assert_eq!(bundle.said("exec -d --pid-file pid {} /empty"), (Some(0), format));
+    assert!(bundle.jar.path("pid").exists());
+    let missing = "exec /without: no such file or directory\n".to_owned();
+    assert_eq!(bundle.said("exec {} /without"), (Some(255), missing));
+    bundle.kill();
+}
+
+#[test]
+fn what_runc_passes_over_is_said_and_passed_over() {
+    let mut bundle = Bundle::new("echo ran");
+    bundle.config["linux"]["resources"] = json!({ "memory": { "kernel": 1 << 30, "kernelTCP": 1 << 30 } });
+    let (code, said) = bundle.said("run {}");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("Kernel memory settings are ignored and will be removed"), "{said}");
+    bundle.config["linux"]["resources"] = json!({});
+    for version in [Value::Null, json!("9.0.0")] {
+        bundle.config["ociVersion"] = version;
+        if bundle.config["ociVersion"].is_null() {
+            bundle.config.as_object_mut().unwrap().remove("ociVersion");
+        }
+        let (code, said) = bundle.said("run {}");
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("is taken for 1.3.0"), "{said}");
     }
 }

@@ -245,3 +245,25 @@ fn a_second_container_cannot_be_looked_into_by_the_first() {
     assert!(!seen.contains(SECRET), "{seen}");
     first.quiet("delete --force {}");
 }
+
+/// Without control groups of its own it is said that there are none, not that the machine has none.
+#[test]
+fn without_control_groups_nothing_is_paused_or_limited() {
+    let mut bundle = Bundle::new("sleep 1000");
+    let quiet = |line: &str| {
+        let output = std::fs::File::create(bundle.path("output")).unwrap();
+        let mut command = bundle.command(line);
+        assert!(command.stdout(output.try_clone().unwrap()).stderr(output).status().unwrap().success());
+    };
+    quiet("run -d {}");
+    for line in ["pause {}", "update --memory 64m {}", "ps {}", "events --stats {}"] {
+        let output = bundle.call(line);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{line}: {output:?}");
+        assert!(said.contains("cgroups not configured for container"), "{line}: {said}");
+    }
+    quiet("delete --force {}");
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "user");
+    bundle.fails("run {}", &["rootless container requires user namespaces"]);
+}

@@ -153,6 +153,9 @@ pub(super) fn run(inheritance: Inheritance<'_>) -> ! {
     }
 }
 
+/// runc's code of a program that was found, and that the kernel would not execute.
+const NOT_EXECUTED: i32 = 255;
+
 struct Report {
     file: Option<File>,
     timed: bool,
@@ -162,13 +165,14 @@ struct Report {
 impl Report {
     fn fail(&mut self, failure: Failure) -> ! {
         let Some(file) = &mut self.file else {
-            // Nobody reads reports any more: the program's own standard error is where its owner looks, and 255 is runc's code.
+            // Nobody reads reports any more: the program's own standard error is where its owner looks.
             let _ = rustix::io::write(rustix::stdio::stderr(), format!("{failure}\n").as_bytes());
-            exit_now(255)
+            exit_now(NOT_EXECUTED)
         };
+        let code = if failure.step == Step::Execute.name() { NOT_EXECUTED } else { 1 };
         // If even this fails, the parent sees the end of the pipe and then the exit code.
         let _ = write_failure(file, failure);
-        exit_now(1)
+        exit_now(code)
     }
 }
 

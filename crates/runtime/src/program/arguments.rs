@@ -9,15 +9,22 @@ pub(crate) struct Flag {
     /// What its value is called; `None` for a switch.
     pub(crate) value: Option<&'static str>,
     pub(crate) about: &'static str,
+    /// The value has to be a number.
+    is_number: bool,
 }
 
 impl Flag {
     pub(crate) const fn switch(name: &'static str, about: &'static str) -> Flag {
-        Flag { name, short: None, value: None, about }
+        Flag { name, short: None, value: None, about, is_number: false }
     }
 
     pub(crate) const fn with(name: &'static str, value: &'static str, about: &'static str) -> Flag {
-        Flag { name, short: None, value: Some(value), about }
+        Flag { name, short: None, value: Some(value), about, is_number: false }
+    }
+
+    pub(crate) const fn number(mut self) -> Flag {
+        self.is_number = true;
+        self
     }
 
     pub(crate) const fn short(mut self, short: &'static str) -> Flag {
@@ -85,6 +92,9 @@ pub(crate) fn parse(flags: &'static [Flag], arguments: &[String], stops: bool) -
                 rest.next().cloned().ok_or_else(|| format!("flag needs an argument: -{name}"))?
             }
         };
+        if flag.is_number && value.parse::<i64>().is_err() {
+            return Err(format!("invalid value {value:?} for flag -{name}: parse error"));
+        }
         parsed.flags.push((flag.name, value));
     }
     parsed.positional.extend(rest.cloned());
@@ -147,6 +157,9 @@ mod tests {
     fn what_is_wrong_is_said_as_go_says_it() {
         assert_eq!(parsed("--nonsense", false).unwrap_err(), "flag provided but not defined: -nonsense");
         assert_eq!(parsed("jar -b", false).unwrap_err(), "flag needs an argument: -b");
+        const LIMIT: &[Flag] = &[Flag::with("limit", "N", "").number()];
+        let number = super::parse(LIMIT, &["--limit=x".into()], false);
+        assert_eq!(number.unwrap_err(), "invalid value \"x\" for flag -limit: parse error");
         assert!(parsed("--detach=perhaps", false).unwrap_err().contains("invalid boolean value"));
     }
 }

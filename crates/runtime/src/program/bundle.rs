@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use onggi_oci as oci;
 pub(crate) use onggi_oci::parse;
+use onggi_runtime::plan::clean;
 
 use super::error::Error;
 
@@ -29,7 +30,13 @@ impl Bundle {
     pub(crate) fn rootfs(&self) -> Result<PathBuf, Error> {
         let root = self.spec.root.as_ref().ok_or_else(|| Error::usage("root: it is missing"))?;
         let path = self.path.join(&root.path);
-        path.canonicalize().map_err(|error| Error::io(format!("invalid rootfs: {}", path.display()), error))
+        let fail = |error| Error::io(format!("invalid rootfs: {}", path.display()), error);
+        let canonical = path.canonicalize().map_err(fail)?;
+        // As runc: what a link leads to may be another directory at the next look.
+        if path.to_str().map(clean).as_deref() != canonical.to_str() {
+            return Err(Error::usage("invalid rootfs: not an absolute path, or a symlink"));
+        }
+        Ok(canonical)
     }
 }
 

@@ -19,6 +19,9 @@ pub(crate) enum Error {
     DoesNotExist,
     #[error("container not running")]
     NotRunning,
+    /// A container without control groups of its own has nothing to be found, frozen or limited by.
+    #[error("cgroups not configured for container")]
+    NoCgroups,
     /// The command does not go with the container's state.
     #[error("{0}")]
     State(String),
@@ -81,7 +84,7 @@ impl Diagnose for Error {
             Error::Unsupported(_) | Error::Version { .. } => Kind::Unsupported,
             Error::AlreadyExists => Kind::AlreadyExists,
             Error::DoesNotExist => Kind::NotFound,
-            Error::NotRunning | Error::State(_) => Kind::Conflict,
+            Error::NotRunning | Error::NoCgroups | Error::State(_) => Kind::Conflict,
             Error::Io { source, .. } => Kind::of_io(source),
             Error::Plan(error) => error.kind(),
             Error::Start(error) => error.kind(),

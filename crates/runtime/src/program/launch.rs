@@ -39,7 +39,8 @@ pub(crate) const NO_PIVOT: Flag = Flag::switch(
 );
 pub(crate) const NO_NEW_KEYRING: Flag = Flag::switch("no-new-keyring", "keep the caller's session keyring");
 pub(crate) const PRESERVE_FDS: Flag =
-    Flag::with("preserve-fds", "N", "pass N more descriptors on, after the three and those of LISTEN_FDS");
+    Flag::with("preserve-fds", "N", "pass N more descriptors on, after the three and those of LISTEN_FDS")
+        .number();
 
 /// How the container's process and this one stay connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +87,9 @@ pub(crate) fn launch(
     let mut systemd = context.systemd.then(systemd::Driver::connect).transpose()?;
     let layout = cgroups::layout(context, systemd.as_mut(), &mut bundle.spec, id)?;
     let linux = bundle.spec.linux.as_ref();
+    if !rustix::process::geteuid().is_root() && !linux.is_some_and(has_own_user) {
+        return Err(Error::usage("rootless container requires user namespaces"));
+    }
     if context.rootless && layout.is_none() && !linux.is_some_and(has_own_processes) {
         context.log.warn(NOTHING_TO_KILL_BY);
     }
@@ -489,6 +493,11 @@ fn filter_flags(plan: &Plan) -> u32 {
         _ => None,
     });
     flags.unwrap_or(0)
+}
+
+/// One of its own, or another's: without it an ordinary user may make no other namespace.
+fn has_own_user(linux: &oci::Linux) -> bool {
+    linux.namespaces.iter().any(|each| each.kind == oci::NamespaceKind::User)
 }
 
 fn has_own_processes(linux: &oci::Linux) -> bool {

@@ -116,9 +116,10 @@ fn run(global: &Parsed, log: &mut Log) -> Result<u8, Failed> {
     log.write_to(global.value("log"), format(global)?)?;
     let Some(command) = commands::find(name) else {
         let help = Some(help::program(GLOBAL));
-        return Err(Failed { error: Error::usage(format!("No help topic for '{name}'")), code: 1, help });
+        return Err(Failed { error: Error::usage(format!("No help topic for '{name}'")), code: 3, help });
     };
-    let with_help = |error| Failed { error, code: command.failure_code, help: Some(help::command(command)) };
+    // Of `exec` as well: nothing was executed whose code this could be taken for.
+    let with_help = |error| Failed { error, code: 1, help: Some(help::command(command)) };
     let parsed = arguments::parse(command.flags, rest, command.stops_at_first);
     let parsed = parsed.map_err(|error| with_help(Error::usage(format!("Incorrect Usage: {error}"))))?;
     if parsed.has("help") {

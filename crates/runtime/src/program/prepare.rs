@@ -22,6 +22,14 @@ const DEVICES: [(&str, Option<i64>, Option<i64>, &str); 11] = [
     ("c", Some(5), Some(2), "rwm"),
 ];
 
+/// runc's words.
+pub(crate) const KERNEL_MEMORY: &str = "Kernel memory settings are ignored and will be removed";
+
+/// Linux 5.16 has taken away what these limited, and runc passes over them. Whether there were any.
+pub(crate) fn forget_kernel_memory(memory: &mut oci::Memory) -> bool {
+    [memory.kernel.take(), memory.kernel_tcp.take()].iter().any(Option::is_some)
+}
+
 /// Completes a configuration; what is worth a word comes back.
 pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, rootfs: &Path, inherited: u32) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -32,6 +40,11 @@ pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, rootfs: &Path, inheri
         if let Some(source) = mount.source.as_mut().filter(|source| is_bind && !source.starts_with('/')) {
             *source = bundle.join(&source).to_string_lossy().into_owned();
         }
+    }
+    if !spec.oci_version.starts_with("1.") {
+        // As runc, which does not look at it.
+        warnings.push(format!("ociVersion {:?} is taken for {}", spec.oci_version, oci::VERSION));
+        oci::VERSION.clone_into(&mut spec.oci_version);
     }
     if let Some(linux) = &mut spec.linux {
         // For a Go program an empty path is none.
@@ -45,6 +58,9 @@ pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, rootfs: &Path, inheri
             warnings.push(format!("ignoring unsupported personality flags: [{flags}]"));
         }
         let resources = linux.resources.get_or_insert_default();
+        if resources.memory.as_mut().is_some_and(forget_kernel_memory) {
+            warnings.push(KERNEL_MEMORY.to_owned());
+        }
         resources.devices.get_or_insert_default().extend(DEVICES.map(|(kind, major, minor, access)| {
             oci::DeviceRule {
                 allow: true,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use onggi_oci as oci;
 use serde::{Deserialize, Serialize};
 
+use super::error::Error;
 use super::listener::Listener;
 use super::resctrl;
 
@@ -93,5 +94,13 @@ impl Record {
 
     pub(crate) fn cgroup(&self) -> Result<onggi_cgroup::Cgroup, onggi_cgroup::Error> {
         self.cgroup.open()
+    }
+
+    /// For a command that is about nothing else: an ordinary user's container may have none.
+    pub(crate) fn own_cgroup(&self) -> Result<onggi_cgroup::Cgroup, Error> {
+        if self.cgroup.layout.is_none() {
+            return Err(Error::NoCgroups);
+        }
+        self.cgroup().map_err(Error::Cgroup)
     }
 }

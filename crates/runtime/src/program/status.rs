@@ -40,17 +40,22 @@ pub(crate) fn of(directory: &Directory, record: &Record) -> Status {
 
 /// The first process, if it is still that one and has not ended.
 pub(crate) fn pidfd(record: &Record) -> Result<OwnedFd, Error> {
-    let pid = Pid::from_raw(record.pid).ok_or(Error::NotRunning)?;
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| Error::NotRunning)?;
+    pidfd_of(record.pid, record.start_time).ok_or(Error::NotRunning)
+}
+
+/// The same for a process that is known by its number and start alone.
+pub(crate) fn pidfd_of(pid: i32, start_time: u64) -> Option<OwnedFd> {
+    let pidfd = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
     // Asked after it is held: the number cannot have passed to another one in between.
-    if is_alive(record) { Ok(pidfd) } else { Err(Error::NotRunning) }
+    lives(pid, start_time).then_some(pidfd)
 }
 
 fn is_alive(record: &Record) -> bool {
-    match process(record.pid) {
-        Some((state, start_time)) => start_time == record.start_time && !matches!(state, 'Z' | 'X'),
-        None => false,
-    }
+    lives(record.pid, record.start_time)
+}
+
+fn lives(pid: i32, start_time: u64) -> bool {
+    matches!(process(pid), Some((state, found)) if found == start_time && !matches!(state, 'Z' | 'X'))
 }
 
 /// State and start time of a process (proc_pid_stat(5)).

@@ -15,6 +15,9 @@ use super::record::{Record, VERSION};
 
 const STATE: &str = "state.json";
 const FILTER: &str = "seccomp.bpf";
+/// Nobody else has anything to do there: who could open the FIFO would take the word that starts a container. What the container itself
+/// needs of it, it has as a descriptor.
+const PRIVATE: u32 = 0o700;
 
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -47,7 +50,7 @@ impl Store {
         self.make_root()?;
         let path = self.root.join(id);
         let fail = |error| Error::io(format!("make {}", path.display()), error);
-        match DirBuilder::new().mode(0o711).create(&path) {
+        match DirBuilder::new().mode(PRIVATE).create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(Error::AlreadyExists),
             other => other.map_err(fail)?,
         }
@@ -100,7 +103,7 @@ impl Store {
             return Ok(());
         }
         let fail = |error| Error::io(format!("make {}", self.root.display()), error);
-        DirBuilder::new().recursive(true).mode(0o711).create(&self.root).map_err(fail)?;
+        DirBuilder::new().recursive(true).mode(PRIVATE).create(&self.root).map_err(fail)?;
         if !rustix::process::geteuid().is_root() {
             // The sticky bit keeps what cleans up $XDG_RUNTIME_DIR away (XDG Base Directory Specification).
             let private = std::fs::Permissions::from_mode(0o1700);
@@ -138,6 +141,18 @@ impl Directory {
             return Err(Error::Version { id: head.id, found: head.version, known: VERSION });
         }
         serde_json::from_slice(&bytes).map_err(json)
+    }
+
+    /// Of a state that is damaged the first process, as far as it can still be found in it.
+    pub(crate) fn salvage(&self) -> Option<(i32, u64)> {
+        let bytes = std::fs::read(self.path.join(STATE)).ok()?;
+        let text = String::from_utf8_lossy(&bytes);
+        let number = |name: &str| {
+            let (_, rest) = text.split_once(&format!("\"{name}\":"))?;
+            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            rest[..end].parse::<u64>().ok()
+        };
+        Some((i32::try_from(number("pid")?).ok()?, number("start_time")?))
     }
 
     /// The compiled seccomp program.

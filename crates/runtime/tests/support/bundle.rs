@@ -50,6 +50,12 @@ impl Bundle {
         self.command(&words).output().unwrap()
     }
 
+    /// Code, and standard error.
+    pub fn said(&self, line: &str) -> (Option<i32>, String) {
+        let output = self.call(line);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     #[track_caller]
     pub fn ok(&self, line: &str) -> String {
         success(line, self.call(line))

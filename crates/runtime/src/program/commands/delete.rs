@@ -1,6 +1,6 @@
 //! `delete`: takes away what is left of a container.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use onggi_runtime::exec;
@@ -43,6 +43,7 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     let record = match locked.directory.read() {
         // Half made: a `create` that was killed. Its lock is free, so nobody is still at it.
         Err(Error::DoesNotExist) if force => return locked.remove().map(|()| 0),
+        Err(error @ Error::Json { .. }) if force => return discard(context, locked, &error).map(|()| 0),
         other => other?,
     };
     match status::of(&locked.directory, &record) {
@@ -56,6 +57,25 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     }
     clear(context, locked, &record)?;
     Ok(0)
+}
+
+/// Of a container whose state nobody can read any more. Its first process is ended if the state still says which one that is; what else there
+/// may be of it is said, as nobody will come back to it.
+fn discard(context: &Context, locked: Locked, error: &Error) -> Result<(), Error> {
+    let first = locked.directory.salvage();
+    let pidfd = first.and_then(|(pid, start_time)| status::pidfd_of(pid, start_time));
+    let ended = match pidfd {
+        Some(pidfd) => {
+            // ESRCH only: it has just ended.
+            let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), 9);
+            await_end(&pidfd)?;
+            "its first process was killed"
+        }
+        None if first.is_some() => "its first process has ended",
+        None => "its first process is not known, and may still run",
+    };
+    context.log.warn(&format!("the state of the container is damaged ({error}): {ended}; its cgroup stays"));
+    locked.remove()
 }
 
 /// The same for who has seen it end.
@@ -108,8 +128,12 @@ fn kill(record: &Record) -> Result<(), Error> {
     {
         cgroup.freeze(false).map_err(Error::Cgroup)?;
     }
+    await_end(&pidfd)
+}
+
+fn await_end(pidfd: &OwnedFd) -> Result<(), Error> {
     let limit = Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
-    let mut polled = [PollFd::new(&pidfd, PollFlags::IN)];
+    let mut polled = [PollFd::new(pidfd, PollFlags::IN)];
     let ended = rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&limit)));
     match ended.map_err(|error| Error::io("wait for the container's end", error))? {
         0 => Err(Error::State("container init still running".to_owned())),

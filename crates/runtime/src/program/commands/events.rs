@@ -37,7 +37,7 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     if status::of(&directory, &record) == Status::Stopped {
         return Err(Error::State(format!("container with id {} is not running", record.id)));
     }
-    let cgroup = record.cgroup().map_err(Error::Cgroup)?;
+    let cgroup = record.own_cgroup()?;
     let tell = |kind: &str, data: Option<Value>| {
         let mut event = json!({ "type": kind, "id": record.id });
         if let Some(data) = data {

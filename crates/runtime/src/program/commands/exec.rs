@@ -1,6 +1,7 @@
 //! `exec`: another process in a running container.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::AsFd;
 
 use onggi_cgroup::Subgroup;
@@ -40,7 +41,7 @@ const FLAGS: &[Flag] = &[
     Flag::with("env", "NAME=VALUE", "add a variable (more than once)").short("e"),
     Flag::switch("tty", "allocate a terminal").short("t"),
     Flag::with("user", "UID[:GID]", "run as this user").short("u"),
-    Flag::with("additional-gids", "GID", "a group more (more than once)").short("g"),
+    Flag::with("additional-gids", "GID", "a group more (more than once)").short("g").number(),
     Flag::with("process", "FILE", "the whole process as JSON").short("p"),
     Flag::switch("detach", "leave the process running").short("d"),
     PID_FILE,
@@ -135,8 +136,13 @@ fn inner(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     if let Some(problem) = problem {
         return Err(problem.during(starting));
     }
-    if let Some(failure) = report.map_err(|error| Error::io("read the report", error))?.failure {
-        return Err(Error::Failed(failure.message).during(starting));
+    match report.map_err(|error| Error::io("read the report", error))?.failure {
+        // As with runc the process has begun by then: it says so on its own standard error and ends with 255, which engines pass on.
+        Some(failure) if failure.step == plan::Step::Execute.name() => {
+            let _ = writeln!(std::io::stderr(), "{}", failure.message);
+        }
+        Some(failure) => return Err(Error::Failed(failure.message).during(starting)),
+        None => {}
     }
     context.log.debug("setns_init: about to exec");
     let announced = (|| {

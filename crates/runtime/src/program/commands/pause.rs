@@ -36,6 +36,6 @@ fn set(context: &Context, flags: &Parsed, frozen: bool) -> Result<u8, Error> {
         (Status::Stopped | Status::Paused, true) => return Err(Error::NotRunning),
         (_, false) => return Err(Error::State("container not paused".to_owned())),
     }
-    record.cgroup().and_then(|cgroup| cgroup.freeze(frozen)).map_err(Error::Cgroup)?;
+    record.own_cgroup()?.freeze(frozen).map_err(Error::Cgroup)?;
     Ok(0)
 }

@@ -22,9 +22,10 @@ const FLAGS: &[Flag] = &[Flag::with("format", "FORMAT", "table or json (table)")
 
 fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     let record = context.store.find(&flags.positional[0])?.read()?;
-    let pids = match record.cgroup().and_then(|cgroup| cgroup.pids()) {
-        Err(onggi_cgroup::Error::Missing { .. }) => Vec::new(),
-        other => other.map_err(Error::Cgroup)?,
+    let pids = match record.own_cgroup() {
+        // It has ended.
+        Err(Error::Cgroup(onggi_cgroup::Error::Missing { .. })) => Vec::new(),
+        cgroup => cgroup?.pids().map_err(Error::Cgroup)?,
     };
     match flags.value("format").unwrap_or("table") {
         "json" => {

@@ -7,7 +7,7 @@ use onggi_oci as oci;
 use super::super::arguments::{Flag, Parsed};
 use super::super::error::Error;
 use super::super::status::{self, Status};
-use super::super::{Context, bundle, resctrl, resources};
+use super::super::{Context, bundle, prepare, resctrl, resources};
 use super::Command;
 
 pub(crate) const COMMAND: Command = Command {
@@ -23,7 +23,7 @@ pub(crate) const COMMAND: Command = Command {
 
 const FLAGS: &[Flag] = &[
     Flag::with("resources", "FILE", "limits as JSON; - is standard input").short("r"),
-    Flag::with("blkio-weight", "N", "10 to 1000"),
+    Flag::with("blkio-weight", "N", "10 to 1000").number(),
     Flag::with("cpu-period", "MICROSECONDS", "the length of a period"),
     Flag::with("cpu-quota", "MICROSECONDS", "processor time in each period"),
     Flag::with("cpu-burst", "MICROSECONDS", "unused time that may be saved up"),
@@ -38,7 +38,7 @@ const FLAGS: &[Flag] = &[
     Flag::with("kernel-memory", "SIZE", "ignored with a warning, as the kernel does"),
     Flag::with("kernel-memory-tcp", "SIZE", "ignored with a warning, as the kernel does"),
     Flag::with("cpu-idle", "0|1", "1: only when nobody else wants the processor"),
-    Flag::with("pids-limit", "N", "how many processes and threads"),
+    Flag::with("pids-limit", "N", "how many processes and threads").number(),
     Flag::with("l3-cache-schema", "TEXT", "which parts of the cache, of a container with Intel RDT"),
     Flag::with("mem-bw-schema", "TEXT", "how much memory bandwidth, of a container with Intel RDT"),
 ];
@@ -64,14 +64,12 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     };
     // runc never changes the devices of a living container, and engines send the list along with the limits.
     resources.devices = None;
-    let memory = resources.memory.get_or_insert_default();
-    let ignored = [memory.kernel.take(), memory.kernel_tcp.take()];
-    if ignored.iter().flatten().next().is_some() {
-        context.log.warn("Kernel memory settings are ignored and will be removed");
+    if prepare::forget_kernel_memory(resources.memory.get_or_insert_default()) {
+        context.log.warn(prepare::KERNEL_MEMORY);
     }
     let before = record.limits.clone();
     let mut resources = resources::merge(&mut record.limits, &resources);
-    let cgroup = record.cgroup().map_err(Error::Cgroup)?;
+    let cgroup = record.own_cgroup()?;
     if let Some(systemd) = &record.systemd {
         // Before systemd writes it.
         cgroup.check_usage(&resources).map_err(Error::Cgroup)?;
