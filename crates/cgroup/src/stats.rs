@@ -93,10 +93,7 @@ impl Stats {
                 inactive_file: memory.get("inactive_file").copied().unwrap_or(0),
                 swap: number(group, "memory.swap.current")?,
             },
-            pids: PidsStats {
-                current: number(group, "pids.current")?.unwrap_or(0),
-                limit: number(group, "pids.max")?,
-            },
+            pids: PidsStats { current: processes_v2(group)?, limit: number(group, "pids.max")? },
             io: read(group, "io.stat")?.map(|text| io_v2(&text)).unwrap_or_default(),
         })
     }
@@ -149,6 +146,19 @@ fn read(group: &OwnedFd, file: &str) -> io::Result<Option<String>> {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::OPNOTSUPP.raw_os_error()) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Without the controller those of the group itself are counted, as runc does: there is a number in any case.
+fn processes_v2(group: &OwnedFd) -> io::Result<u64> {
+    if let Some(current) = number(group, "pids.current")? {
+        return Ok(current);
+    }
+    let list = match read(group, "cgroup.procs")? {
+        Some(list) => list,
+        // A threaded group has only threads.
+        None => read(group, "cgroup.threads")?.unwrap_or_default(),
+    };
+    Ok(list.lines().count() as u64)
 }
 
 /// A file of one number; `max` is `None`.
@@ -245,6 +255,19 @@ mod tests {
         assert_eq!(io_v2("8:0 rbytes=4096 wbytes=512 rios=2 wios=1 dbytes=0 dios=0\nbad\n"), expected);
         let bytes = "8:0 Read 4096\n8:0 Write 512\n8:0 Sync 9\n8:0 Total 4608\nTotal 4608\n";
         assert_eq!(io_v1(bytes, "8:0 Read 2\n8:0 Write 1\nTotal 3\n"), expected);
+    }
+
+    #[test]
+    fn processes_are_counted_where_nobody_has_counted_them() {
+        let tree = tempfile::tempdir().unwrap();
+        let group = directory::open_root(tree.path()).unwrap();
+        assert_eq!(processes_v2(&group).unwrap(), 0);
+        for (file, text, expected) in
+            [("cgroup.threads", "7\n8\n9\n", 3), ("cgroup.procs", "7\n9\n", 2), ("pids.current", "5\n", 5)]
+        {
+            std::fs::write(tree.path().join(file), text).unwrap();
+            assert_eq!(processes_v2(&group).unwrap(), expected, "{file}");
+        }
     }
 
     #[test]
