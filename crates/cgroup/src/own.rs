@@ -89,7 +89,9 @@ fn place(
         }
         Layout::V1 { hierarchies, unified } => {
             let within = |root: &Path, own: Option<&str>| {
-                let below = below_mount(mountinfo, root, own?);
+                // Who is in no group is in none of whatever the mount shows.
+                let below =
+                    own.map(|own| if own.is_empty() { own } else { below_mount(mountinfo, root, own) })?;
                 let root = if below.is_empty() { root.to_path_buf() } else { root.join(below) };
                 may_move(&root).then_some(root)
             };
