@@ -132,7 +132,7 @@ fn a_root_by_way_of_a_link_is_refused() {
 
 #[test]
 fn a_damaged_state_can_be_cleared_by_force() {
-    for damage in ["cut", "junk"] {
+    for (damage, is_older) in [("cut", false), ("junk", false), ("cut", true), ("junk", true)] {
         let bundle = Bundle::new("exec sleep 1000");
         bundle.quietly(&["run", "-d", &bundle.id]);
         let state: Value = serde_json::from_str(&bundle.ok("state {}")).unwrap();
@@ -140,20 +140,30 @@ fn a_damaged_state_can_be_cleared_by_force() {
         let whole = std::fs::read(&path).unwrap();
         let left = if damage == "cut" { &whole[..whole.len() / 2] } else { b"{junk" };
         std::fs::write(&path, left).unwrap();
+        if is_older {
+            std::fs::remove_file(path.with_file_name("birth.json")).unwrap();
+        }
         let (code, said) = bundle.said("delete {}");
         assert_eq!(code, Some(1), "{said}");
         let (code, said) = bundle.said("delete --force {}");
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains("the state of the container is damaged"), "{said}");
-        assert_eq!(said.contains("its first process was killed"), damage == "cut", "{said}");
         bundle.fails("state {}", 1, "container does not exist");
+        let process = format!("/proc/{}/status", state["pid"]);
+        let has_ended = || std::fs::read_to_string(&process).map_or(true, |text| text.contains("State:\tZ"));
+        let layout = onggi_cgroup::detect().unwrap();
         // What the program says to be left is for the test to take away.
         let group = bundle.config["linux"]["cgroupsPath"].as_str().unwrap().trim_start_matches('/');
-        let group = onggi_cgroup::Cgroup::open(&onggi_cgroup::detect().unwrap(), group).unwrap();
+        let group = onggi_cgroup::Cgroup::open(&layout, group);
+        if !is_older {
+            assert!(has_ended() && group.is_err(), "{said}");
+            continue;
+        }
+        assert_eq!(said.contains("its first process was killed"), damage == "cut", "{said}");
+        let group = group.unwrap();
         group.kill().unwrap();
         group.remove().unwrap();
-        let process = format!("/proc/{}/status", state["pid"]);
-        assert!(std::fs::read_to_string(process).map_or(true, |text| text.contains("State:\tZ")));
+        assert!(has_ended());
     }
 }
 

@@ -89,3 +89,54 @@ fn the_callers_words_are_not_to_be_read_in_a_process_that_joins() {
         assert!(!text.contains(secret), "{text}");
     }
 }
+
+/// By a path a container can have the host's network namespace as well, whose parameters are the machine's.
+#[test]
+fn parameters_of_a_namespace_of_the_hosts_are_refused() {
+    for (kind, name, parameter) in [
+        ("network", "net", "net.core.somaxconn"),
+        ("ipc", "ipc", "kernel.shmmni"),
+        ("uts", "uts", "kernel.domainname"),
+    ] {
+        let mut bundle = Bundle::new("true");
+        bundle.config["hostname"] = Value::Null;
+        for namespace in bundle.config["linux"]["namespaces"].as_array_mut().unwrap() {
+            if namespace["type"] == kind {
+                namespace["path"] = json!(format!("/proc/{}/ns/{name}", std::process::id()));
+            }
+        }
+        let now = std::fs::read_to_string(format!("/proc/sys/{}", parameter.replace('.', "/"))).unwrap();
+        bundle.config["linux"]["sysctl"] = json!({ parameter: now.trim() });
+        bundle.fails("run {}", 1, &format!("not allowed in host {kind} namespace"));
+    }
+}
+
+#[test]
+fn parameters_of_a_neighbours_namespace_are_set() {
+    let neighbour = Bundle::new("exec sleep 1000");
+    neighbour.quietly(&["run", "-d", &neighbour.id]);
+    let state: Value = serde_json::from_str(&neighbour.ok("state {}")).unwrap();
+    let mut bundle = Bundle::new("cat /proc/sys/net/core/somaxconn");
+    for namespace in bundle.config["linux"]["namespaces"].as_array_mut().unwrap() {
+        if namespace["type"] == "network" {
+            namespace["path"] = json!(format!("/proc/{}/ns/net", state["pid"]));
+        }
+    }
+    bundle.config["linux"]["sysctl"] = json!({ "net.core.somaxconn": "321" });
+    assert_eq!(bundle.ok("run {}"), "321\n");
+}
+
+#[test]
+fn no_text_holds_a_zero_byte() {
+    for (field, value) in [
+        ("hostname", json!("a\0b")),
+        ("domainname", json!("a\0b")),
+        ("annotations", json!({ "a": "b\0c" })),
+        ("annotations", json!({ "a\0b": "c" })),
+        ("hooks", json!({ "poststop": [{ "path": "/bin/true", "args": ["a\0b"] }] })),
+    ] {
+        let mut bundle = Bundle::new("true");
+        bundle.config[field] = value;
+        bundle.fails("run {}", 1, "holds a zero byte");
+    }
+}

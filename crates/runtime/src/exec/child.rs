@@ -94,6 +94,8 @@ pub(super) struct Inheritance<'a> {
     pub(super) gate: Option<OwnedFd>,
     pub(super) preserved: u32,
     pub(super) report: OwnedFd,
+    /// By the report comes the word that the parent has written down who this process is.
+    pub(super) leashed: bool,
     pub(super) timings: bool,
     /// The parent is an ordinary user.
     pub(super) unprivileged: bool,
@@ -140,7 +142,8 @@ pub(super) fn guard(preserved: u32) -> Outcome {
 
 /// Never returns.
 pub(super) fn run(inheritance: Inheritance<'_>) -> ! {
-    let mut report = Report { file: None, timed: inheritance.timings, timings: Vec::new() };
+    let (timed, leashed) = (inheritance.timings, inheritance.leashed);
+    let mut report = Report { file: None, leashed, timed, timings: Vec::new() };
     match begin(inheritance, &mut report) {
         Err(Problem { errno, message }) => {
             report.fail(Failure { step: "begin".into(), index: 0, errno, message })
@@ -158,11 +161,21 @@ const NOT_EXECUTED: i32 = 255;
 
 struct Report {
     file: Option<File>,
+    leashed: bool,
     timed: bool,
     timings: Vec<(u32, u64)>,
 }
 
 impl Report {
+    /// What nobody knows of must not become a program, or wait at a gate, that nobody can find: the parent may have been killed.
+    fn await_word(&mut self) -> Outcome {
+        let Some(file) = self.file.as_ref().filter(|_| self.leashed) else { return Ok(()) };
+        match rustix::io::retry_on_intr(|| rustix::io::read(file, &mut [0_u8; 1])) {
+            Ok(1) => Ok(()),
+            _ => Err(Problem::new("the parent has ended before it knew of this process")),
+        }
+    }
+
     fn fail(&mut self, failure: Failure) -> ! {
         let Some(file) = &mut self.file else {
             // Nobody reads reports any more: the program's own standard error is where its owner looks.
@@ -382,7 +395,10 @@ impl Child<'_> {
                 credentials::take(self, capabilities, *umask, filtered && !self.no_new_privileges)
             }
             Step::FindProgram { args, env, home } => self.find_program(args, env, *home),
-            Step::CloseDescriptors => self.close_descriptors(report),
+            Step::CloseDescriptors => {
+                report.await_word()?;
+                self.close_descriptors(report)
+            }
             Step::Seccomp { flags } if Program::has_listener(*flags) => {
                 self.load_with_listener(*flags, report)
             }

@@ -47,8 +47,10 @@ const DYING: Duration = Duration::from_millis(200);
 /// # Errors
 /// [`StartError`]; what fails later, in the child, comes by [`Running::report`].
 pub fn start<'a>(launch: &Launch, plan: impl Into<Part<'a>>, stdio: Stdio) -> Result<Running, StartError> {
+    let plan = plan.into();
     check(launch, &stdio)?;
     check_kernel(launch)?;
+    super::namespaces::refuse_the_hosts_parameters(launch, plan)?;
     let cgroup = match launch.cgroup.create() {
         Ok(cgroup) => cgroup,
         // Somebody else's.
@@ -66,7 +68,7 @@ pub fn start<'a>(launch: &Launch, plan: impl Into<Part<'a>>, stdio: Stdio) -> Re
             return Err(StartError::Cgroup(error));
         }
     };
-    match start_in(launch, plan.into(), stdio, &cgroup) {
+    match start_in(launch, plan, stdio, &cgroup) {
         Ok(Started { pid, pidfd, terminal, network, listener, report }) => {
             Ok(Running { pid, pidfd, terminal, network, listener, report, cgroup })
         }
@@ -134,6 +136,11 @@ impl Connected {
     pub fn tell(self) {
         let _ = rustix::io::write(&self.0, &[1]);
     }
+}
+
+/// Lets a child go on that is leashed ([`crate::plan::Bundle::leashed`]), by its [`Running::report`]. One that has ended meanwhile has said why there.
+pub fn go_on(report: BorrowedFd<'_>) {
+    let _ = rustix::net::send(report, &[1], SendFlags::NOSIGNAL);
 }
 
 /// Where the terminal's master will come from. Nothing waits for it while the steps go on: who is in the pid namespace already can stop
@@ -272,7 +279,7 @@ fn start_through(
     entry: &Entry<'_>,
 ) -> Result<Started, StartError> {
     let ends = Ends::new(launch, stdio, entry.joins)?;
-    let (ours, theirs) = socket_pair()?;
+    let (ours, theirs) = socket_pair(SocketType::SEQPACKET)?;
     // Here, too, because who enters has no environment to read the switch from.
     onggi_sys::fault::point("runtime.enter.begun");
     match clone3(&Clone { flags: 0, cgroup: entry.into }) {
@@ -381,10 +388,13 @@ struct Ends {
 
 impl Ends {
     fn new(launch: &Launch, stdio: Stdio, joins: bool) -> Result<Ends, StartError> {
-        let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
-        let (report_out, report_in) =
-            pipe.map_err(|error| StartError::System { call: "pipe2", error: error.into() })?;
-        let terminal = if launch.terminal { Some(socket_pair()?) } else { None };
+        let word = || {
+            let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
+            pipe.map_err(|error| StartError::System { call: "pipe2", error: error.into() })
+        };
+        // A word the other way, too, costs a leashed child two calls in all.
+        let (report_out, report_in) = if launch.leashed { socket_pair(SocketType::STREAM)? } else { word()? };
+        let terminal = if launch.terminal { Some(socket_pair(SocketType::SEQPACKET)?) } else { None };
         let gate = match &launch.gate {
             Some(path) => {
                 // For writing as well: who reads then waits for a word, and is not woken by the end of a writer that has said none.
@@ -394,14 +404,10 @@ impl Ends {
             }
             None => None,
         };
-        let word = || {
-            let pipe = rustix::pipe::pipe_with(PipeFlags::CLOEXEC);
-            pipe.map_err(|error| StartError::System { call: "pipe2", error: error.into() })
-        };
         let network = launch.await_network.then(word).transpose()?;
         let listener = launch.has_listener.then(word).transpose()?;
         let asks = !joins && (launch.user.is_some() || launch.sources);
-        let outside = if asks { Some(socket_pair()?) } else { None };
+        let outside = if asks { Some(socket_pair(SocketType::SEQPACKET)?) } else { None };
         let (streams, terminal_size) = match stdio {
             Stdio::Files(files) => (Streams::Files(files), None),
             Stdio::Terminal { size } => (Streams::Terminal, size),
@@ -465,6 +471,7 @@ impl Ends {
             mapped_by_a_user: self.mapped_by_a_user,
             terminal_size: self.terminal_size,
             report: self.report_in,
+            leashed: launch.leashed,
             timings: launch.timings,
             joins,
             born_through,
@@ -540,8 +547,8 @@ fn give_up(pid: i32, pidfd: &OwnedFd, problem: Problem) -> StartError {
     StartError::Entry(Failure { step: "await-user-namespace".into(), index: 0, errno, message })
 }
 
-fn socket_pair() -> Result<(OwnedFd, OwnedFd), StartError> {
-    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+fn socket_pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd), StartError> {
+    rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
         .map_err(|error| StartError::System { call: "socketpair", error: error.into() })
 }
 

@@ -44,7 +44,7 @@ mod user;
 mod view;
 
 pub use hooks::run as run_hooks;
-pub use launch::{Connected, Terminal, join, start};
+pub use launch::{Connected, Terminal, go_on, join, start};
 pub use part::Part;
 pub use report::{Failure, Report, Request, parse_report, read_report, read_report_with_requests};
 pub use restore::{Home, check_mapped_mounts, make_mount_points, mount_mapped_sources, mount_root};
@@ -71,7 +71,7 @@ pub struct Running {
     pub network: Option<Connected>,
     /// The same for a child that waits until its seccomp listener is in good hands.
     pub listener: Option<Connected>,
-    /// A pipe: ends when the program is executed, or after one [`Failure`].
+    /// A pipe, or of a leashed child a socket: ends when the program is executed, or after one [`Failure`].
     pub report: OwnedFd,
     pub cgroup: Cgroup,
 }
@@ -96,6 +96,8 @@ pub enum StartError {
     Kernel { release: String },
     #[error("the plan and the caller disagree: {0}")]
     Misfit(&'static str),
+    #[error("sysctl {name:?} not allowed in host {kind} namespace")]
+    HostParameter { name: String, kind: &'static str },
     #[error("the process that enters the container did not get there within {} s: it is being held", .0.as_secs())]
     Held(Duration),
 }
@@ -107,6 +109,7 @@ impl Diagnose for StartError {
             StartError::System { error, .. } => Kind::of_io(error),
             StartError::Entry(failure) => failure.kind(),
             StartError::Version { .. } | StartError::Kernel { .. } => Kind::Unsupported,
+            StartError::HostParameter { .. } => Kind::InvalidInput,
             StartError::Misfit(_) => Kind::Internal,
             StartError::Held(_) => Kind::Unavailable,
         }
@@ -122,7 +125,10 @@ impl Diagnose for StartError {
             StartError::Held(_) => {
                 Some("is the container frozen? `onggi kill` ends it all the same".to_owned())
             }
-            StartError::System { .. } | StartError::Entry(_) | StartError::Misfit(_) => None,
+            StartError::System { .. }
+            | StartError::Entry(_)
+            | StartError::Misfit(_)
+            | StartError::HostParameter { .. } => None,
         }
     }
 }

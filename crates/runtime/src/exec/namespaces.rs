@@ -12,7 +12,8 @@ use onggi_sys::namespace::{setns, unshare};
 
 use super::problem::{Doing, Outcome, Problem};
 use super::procfs::Procfs;
-use crate::plan::{TimeOffset, kind_name};
+use super::{Part, StartError};
+use crate::plan::{Launch, Step, TimeOffset, kind_name, namespace_of_parameter};
 
 /// The container's processes may find the keyring by its name, as exec joins it by that.
 const USER_MAY_SEARCH: u32 = 0x0008_0000;
@@ -71,6 +72,36 @@ fn refuse_the_machines(namespace: &OwnedFd, path: &Path) -> Outcome {
                  leave the namespace out to share it, or its path for a new one",
                 path.display()
             )));
+        }
+    }
+    Ok(())
+}
+
+/// A namespace that is given by a path may be the caller's or the machine's own, whose parameters are nobody's to set (runc's rule, there for
+/// the network alone).
+pub(super) fn refuse_the_hosts_parameters(launch: &Launch, plan: Part<'_>) -> Result<(), StartError> {
+    const KINDS: [(NamespaceKind, &str); 3] =
+        [(NamespaceKind::Network, "net"), (NamespaceKind::Ipc, "ipc"), (NamespaceKind::Uts, "uts")];
+    for (kind, name) in KINDS {
+        let path =
+            launch.namespaces.iter().find(|each| each.kind == kind).and_then(|each| each.path.as_ref());
+        let Some(path) = path else { continue };
+        let steps = plan.steps().map_err(|error| StartError::System { call: "read the plan", error })?;
+        let values = steps.iter().filter_map(|step| match step {
+            Step::Sysctls { values } => Some(values),
+            _ => None,
+        });
+        let mut concerned = values.flatten().filter(|(path, _)| namespace_of_parameter(path) == Some(kind));
+        let Some((parameter, _)) = concerned.next() else { continue };
+        let identity = |path: &str| rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino));
+        let joined = identity(path);
+        // Who may not look at the first process has no right to its namespaces either. One that is not there is told of when it is joined.
+        let is_the_hosts = ["self", "1"]
+            .iter()
+            .any(|process| joined.is_some() && joined == identity(&format!("/proc/{process}/ns/{name}")));
+        if is_the_hosts {
+            let name = parameter.replace('/', ".");
+            return Err(StartError::HostParameter { name, kind: kind_name(kind) });
         }
     }
     Ok(())

@@ -121,6 +121,8 @@ pub fn read_report_with_requests(
             Ok(0) => break,
             Ok(count) => text.extend_from_slice(&bytes[..count]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // It has ended before it heard that it may go on.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
             Err(error) => return Err(error),
         }
         if !text.ends_with(b"\n") {

@@ -59,6 +59,7 @@ pub(super) fn plan(input: &Input<'_>, linux: &oci::Linux, process: &oci::Process
         has_listener: false,
         user: None,
         sources: false,
+        leashed: false,
     };
     Ok(Plan { launch, steps, filter })
 }
@@ -91,6 +92,7 @@ pub(super) fn join(input: &JoinInput<'_>, linux: &oci::Linux) -> Result<Plan, Er
         has_listener: false,
         user: None,
         sources: false,
+        leashed: false,
     };
     Ok(Plan { launch, steps, filter: others::spare(&filter)? })
 }

@@ -128,6 +128,7 @@ pub fn container(input: &Input<'_>) -> Result<Plan, Error> {
         patient: false,
         has_listener: Program::has_listener(flags),
         user,
+        leashed: extra.bundle.leashed,
         sources,
     };
     Ok(Plan { launch, steps, filter })
@@ -272,6 +273,7 @@ pub fn join(input: &JoinInput<'_>) -> Result<Plan, Error> {
         patient: extra.bundle.patient,
         has_listener: Program::has_listener(flags),
         user,
+        leashed: false,
         sources: false,
     };
     Ok(Plan { launch, steps, filter })
@@ -282,6 +284,11 @@ fn refuse(spec: &oci::Spec, linux: &oci::Linux, extra: &Extra) -> Result<(), Err
     let version = spec.oci_version.split('.').next().unwrap_or_default();
     if version != "1" {
         return Err(unsupported(format!("ociVersion {:?}", spec.oci_version)));
+    }
+    for (field, text) in texts(spec) {
+        if text.contains('\0') {
+            return Err(invalid(field, format!("{text:?} holds a zero byte")));
+        }
     }
     let has_hooks = spec.hooks.as_ref().is_some_and(|hooks| *hooks != oci::Hooks::default());
     for (asked, name) in [
@@ -295,6 +302,27 @@ fn refuse(spec: &oci::Spec, linux: &oci::Linux, extra: &Extra) -> Result<(), Err
         }
     }
     Ok(())
+}
+
+/// Those that are checked nowhere else. The kernel, and whoever is told of them, would take one for as long as its first zero byte.
+fn texts(spec: &oci::Spec) -> impl Iterator<Item = (&'static str, &str)> {
+    let names = [("hostname", &spec.hostname), ("domainname", &spec.domainname)];
+    let names = names.into_iter().filter_map(|(field, text)| Some((field, text.as_deref()?)));
+    let annotations = spec.annotations.iter().flat_map(|(key, value)| [key, value]);
+    let hooks = spec.hooks.iter().flat_map(|hooks| {
+        let lists = [&hooks.prestart, &hooks.create_runtime, &hooks.create_container, &hooks.start_container];
+        lists.into_iter().chain([&hooks.poststart, &hooks.poststop]).flatten()
+    });
+    let hooks = hooks.flat_map(|hook| {
+        let path = std::iter::once(hook.path.as_str());
+        path.chain(hook.args.iter().chain(&hook.env).map(String::as_str))
+    });
+    let values =
+        spec.linux.iter().flat_map(|linux| linux.sysctl.iter().flat_map(|(name, value)| [name, value]));
+    names
+        .chain(annotations.map(|text| ("annotations", text.as_str())))
+        .chain(hooks.map(|text| ("hooks", text)))
+        .chain(values.map(|text| ("linux.sysctl", text.as_str())))
 }
 
 /// In runc's words. Which devices there are is known when they are moved.

@@ -30,6 +30,7 @@ pub(crate) use explain::kind_name;
 pub use mounts::{OPTIONS as MOUNT_OPTIONS, clean};
 pub use scheduling::memory_policy_names;
 pub use step::*;
+pub(crate) use sysctl::namespace_of as namespace_of_parameter;
 
 /// What a container is planned from.
 #[derive(Debug)]
@@ -113,6 +114,10 @@ pub struct Bundle {
     /// What a container without a cgroup is shown in the place of its own, read-only: groups of the caller's.
     #[serde(default)]
     pub shown_cgroups: Option<onggi_cgroup::Layout>,
+    /// The child runs nothing of the container's before the caller says that it has written down who that is ([`crate::exec::go_on`]), and
+    /// ends if the caller does before.
+    #[serde(default)]
+    pub leashed: bool,
     /// Of the capabilities those that Onggi has itself, as `config.md` wants it; otherwise one that it lacks is an error.
     pub what_there_is: bool,
 }
@@ -172,6 +177,9 @@ pub struct Launch {
     /// With a user namespace, new or joined: what the child cannot do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserNamespace>,
+    /// [`Bundle::leashed`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leashed: bool,
     /// The child asks for sources of mounts, which the parent opens in the child's mount namespace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sources: bool,

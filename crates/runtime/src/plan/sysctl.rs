@@ -1,4 +1,5 @@
-//! Kernel parameters: only those of a namespace that the container has for itself.
+//! Kernel parameters: only those of a namespace that the container has for itself, or joins. That it joins none of the host's is seen where
+//! it is started ([`crate::exec`]).
 
 use std::collections::BTreeMap;
 
@@ -33,12 +34,8 @@ fn path(name: &str, own: impl Fn(NamespaceKind) -> bool) -> Result<String, Error
     if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         return Err(invalid(field(), "it is no name of a kernel parameter"));
     }
-    let namespace = if path.starts_with("net/") {
-        NamespaceKind::Network
-    } else if IPC.contains(&path.as_str()) || path.starts_with("fs/mqueue/") {
-        NamespaceKind::Ipc
-    } else if path == "kernel/domainname" {
-        NamespaceKind::Uts
+    let namespace = if let Some(namespace) = namespace_of(&path) {
+        namespace
     } else if path == "kernel/hostname" {
         return Err(invalid(field(), "the host name has a field of its own"));
     } else {
@@ -49,6 +46,17 @@ fn path(name: &str, own: impl Fn(NamespaceKind) -> bool) -> Result<String, Error
     } else {
         let kind = super::explain::kind_name(namespace);
         Err(invalid(field(), format!("it is not allowed in the host's {kind} namespace")))
+    }
+}
+
+/// Whose parameter it is, by its path below `/proc/sys`; `None` for the machine's.
+pub(crate) fn namespace_of(path: &str) -> Option<NamespaceKind> {
+    if path.starts_with("net/") {
+        Some(NamespaceKind::Network)
+    } else if IPC.contains(&path) || path.starts_with("fs/mqueue/") {
+        Some(NamespaceKind::Ipc)
+    } else {
+        (path == "kernel/domainname").then_some(NamespaceKind::Uts)
     }
 }
 

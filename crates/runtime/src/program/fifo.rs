@@ -7,8 +7,7 @@ use rustix::io::Errno;
 
 use super::error::Error;
 
-/// Anybody may read: the process that waits is the container's user by then. It got the FIFO as a descriptor, and to read from it is
-/// all that it can do.
+/// The process that waits got the FIFO as a descriptor; by its name only who starts the container writes to it.
 const MODE: u32 = 0o644;
 
 pub(crate) fn make(path: &Path) -> Result<(), Error> {
@@ -16,6 +15,13 @@ pub(crate) fn make(path: &Path) -> Result<(), Error> {
     rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(MODE), 0).map_err(fail)?;
     // Whatever the umask.
     rustix::fs::chmod(path, Mode::from_raw_mode(MODE)).map_err(fail)
+}
+
+/// Whether a process has it open to read from: one that was let go on has closed it.
+pub(crate) fn is_waited_at(path: &Path) -> bool {
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Who may not ask takes the FIFO's word for it.
+    !matches!(rustix::fs::openat(CWD, path, flags, Mode::empty()), Err(Errno::NXIO | Errno::NOENT))
 }
 
 /// Lets the process that waits go on, and takes the FIFO away: without it a container counts as started.
@@ -28,5 +34,6 @@ pub(crate) fn open_gate(path: &Path) -> Result<(), Error> {
     let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let gate = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(fail)?;
     rustix::io::retry_on_intr(|| rustix::io::write(&gate, &[0])).map_err(fail)?;
+    onggi_sys::fault::point("runtime.start.opened");
     rustix::fs::unlink(path).map_err(fail)
 }

@@ -11,6 +11,7 @@ use onggi_runtime::exec::{self, Report, Request, Running, Stdio};
 use onggi_runtime::plan::{self, Extra, Input, Plan, Root};
 
 use super::arguments::{Flag, Parsed};
+use super::birth::Birth;
 use super::bundle::Bundle;
 use super::error::Error;
 use super::listener::Listener;
@@ -93,7 +94,7 @@ pub(crate) fn launch(
     if context.rootless && layout.is_none() && !linux.is_some_and(has_own_processes) {
         context.log.warn(NOTHING_TO_KILL_BY);
     }
-    let locked = context.store.create(id)?;
+    let (locked, birth) = context.store.create(id)?;
     let mut spec = std::mem::take(&mut bundle.spec);
     if context.rootless || context.without_cgroups {
         prepare::leave_devices_to_the_kernel(&mut spec);
@@ -119,7 +120,7 @@ pub(crate) fn launch(
         notify: manager,
         console: console.as_deref(),
     };
-    let launched = match attempt.run(&locked, spec, systemd.as_mut()) {
+    let launched = match attempt.run(&locked, birth, spec, systemd.as_mut()) {
         Ok((record, pidfd, terminal, cgroup)) => Launched { locked, record, pidfd, terminal, notify, cgroup },
         Err(error) => {
             // The first error counts; a directory that stays is what `delete --force` is for.
@@ -185,6 +186,7 @@ impl Attempt<'_> {
     fn run(
         &self,
         locked: &Locked,
+        birth: File,
         mut spec: oci::Spec,
         systemd: Option<&mut systemd::Driver>,
     ) -> Result<Started, Error> {
@@ -203,6 +205,11 @@ impl Attempt<'_> {
         onggi_sys::fault::point("runtime.create.planned");
         let wanted = spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
         let group = wanted.map(|wanted| Group::make(&resctrl::root()?, self.id, wanted)).transpose()?;
+        self.birth(&plan, kept.clone(), group.clone())
+            .write(&birth)
+            .inspect_err(|_| forget(group.as_ref()))?;
+        drop(birth);
+        onggi_sys::fault::point("runtime.create.known");
         let start = || {
             // A scope that is not there yet takes only its keeper with it.
             scope.as_mut().map_or(Ok(()), |scope| scope.start(self.id, &mut plan.launch.cgroup))?;
@@ -227,6 +234,20 @@ impl Attempt<'_> {
         let started = started.inspect_err(|_| forget(group.as_ref()))?;
         self.context.log.debug("init: closing the pipe to signal completion");
         Ok(started)
+    }
+
+    /// What can be found by the file alone if this process ends before its work does.
+    pub(crate) fn birth(&self, plan: &Plan, systemd: Option<systemd::Kept>, resctrl: Option<Group>) -> Birth {
+        Birth {
+            id: self.id.to_owned(),
+            oci_version: oci::VERSION.to_owned(),
+            created: time::now_nanoseconds(),
+            bundle: self.bundle.clone(),
+            rootfs: self.rootfs.clone(),
+            cgroup: onggi_cgroup::Plan::naming(self.layout, &plan.launch.cgroup.path),
+            systemd,
+            resctrl,
+        }
     }
 
     /// The record of a container that does not run yet.
@@ -260,6 +281,7 @@ impl Attempt<'_> {
             poststop: hooks.poststop.clone(),
             seccomp: (!plan.filter.is_empty()).then(|| filter_flags(plan)),
             listener: Listener::of(linux.seccomp.as_ref()),
+            gate_is_held: true,
             keep_keyring: self.keep_keyring,
             resctrl: None,
             notify: self.notify.clone(),
@@ -291,6 +313,7 @@ impl Attempt<'_> {
             joins_resctrl: true,
             passes_listener: true,
             every_processor: true,
+            leashed: true,
             unprivileged: !rustix::process::geteuid().is_root(),
             shown_cgroups: shown_cgroups(self.layout, spec.linux.as_ref())?,
             what_there_is: true,
@@ -337,6 +360,7 @@ impl Attempt<'_> {
         record.start_time = status::process(pid).map_or(0, |(_, start_time)| start_time);
         let written = settled.and_then(|()| locked.write_all(record, filter));
         let ready = written.and_then(|()| {
+            exec::go_on(report.as_fd());
             if !linux.net_devices.is_empty() {
                 devices::hand_over(linux, pid)?;
                 // One that has hooks to wait for goes on after those.

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 mod arguments;
+mod birth;
 mod bundle;
 mod cgroups;
 mod commands;

@@ -52,6 +52,9 @@ pub(crate) struct Record {
     pub(crate) poststop: Vec<oci::Hook>,
     /// `SECCOMP_FILTER_FLAG_…` of the program beside it, if there is one.
     pub(crate) seccomp: Option<u32>,
+    /// While it waits for its start the process has the FIFO open for writing, too: to open it disturbs nobody.
+    #[serde(default)]
+    pub(crate) gate_is_held: bool,
     #[serde(default)]
     pub(crate) keep_keyring: bool,
     /// Who answers the calls that the seccomp program asks about.

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags};
 
 use super::error::Error;
+use super::fifo;
 use super::record::Record;
 use super::store::Directory;
 
@@ -34,8 +35,10 @@ pub(crate) fn of(directory: &Directory, record: &Record) -> Status {
     if record.cgroup.is_frozen().unwrap_or(false) {
         return Status::Paused;
     }
-    // Whoever starts the container takes it away.
-    if directory.fifo().exists() { Status::Created } else { Status::Running }
+    // Whoever starts the container takes it away, unless somebody has killed whoever it was.
+    let fifo = directory.fifo();
+    let waits = if record.gate_is_held { fifo::is_waited_at(&fifo) } else { fifo.exists() };
+    if waits { Status::Created } else { Status::Running }
 }
 
 /// The first process, if it is still that one and has not ended.

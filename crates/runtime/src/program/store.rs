@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 
+use super::birth::{self, Birth};
 use super::error::Error;
 use super::record::{Record, VERSION};
 
@@ -36,7 +37,7 @@ pub(crate) struct Directory {
 #[derive(Debug)]
 pub(crate) struct Locked {
     pub(crate) directory: Directory,
-    _lock: OwnedFd,
+    lock: OwnedFd,
 }
 
 impl Store {
@@ -44,17 +45,33 @@ impl Store {
         Store { root, is_given }
     }
 
-    /// A new container's place.
-    pub(crate) fn create(&self, id: &str) -> Result<Locked, Error> {
+    /// A new container's place, and the file for its [`Birth`].
+    pub(crate) fn create(&self, id: &str) -> Result<(Locked, File), Error> {
         check_id(id)?;
         self.make_root()?;
         let path = self.root.join(id);
         let fail = |error| Error::io(format!("make {}", path.display()), error);
-        match DirBuilder::new().mode(PRIVATE).create(&path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(Error::AlreadyExists),
-            other => other.map_err(fail)?,
+        loop {
+            match DirBuilder::new().mode(PRIVATE).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(Error::AlreadyExists);
+                }
+                other => other.map_err(fail)?,
+            }
+            onggi_sys::fault::point("runtime.create.directory");
+            // Before it is locked anybody may delete it, and make another one: it is ours if the file is made by us.
+            let locked = match self.lock(id) {
+                Err(Error::DoesNotExist) => continue,
+                other => other?,
+            };
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let mode = Mode::RUSR | Mode::WUSR;
+            return match rustix::fs::openat(&locked.lock, birth::NAME, flags, mode) {
+                Ok(file) => Ok((locked, file.into())),
+                Err(rustix::io::Errno::EXIST) => Err(Error::AlreadyExists),
+                Err(error) => Err(fail(error.into())),
+            };
         }
-        self.lock(id)
     }
 
     /// A container to change.
@@ -74,7 +91,7 @@ impl Store {
             let (held, now) =
                 (rustix::fs::fstat(&lock).map_err(fail)?, rustix::fs::stat(path).map_err(fail)?);
             if (held.st_dev, held.st_ino) == (now.st_dev, now.st_ino) {
-                return Ok(Locked { directory, _lock: lock });
+                return Ok(Locked { directory, lock });
             }
         }
     }
@@ -155,6 +172,11 @@ impl Directory {
         Some((i32::try_from(number("pid")?).ok()?, number("start_time")?))
     }
 
+    /// What is known of a container that has no state.
+    pub(crate) fn birth(&self) -> Result<Option<Birth>, Error> {
+        Birth::read(&self.path)
+    }
+
     /// The compiled seccomp program.
     pub(crate) fn read_filter(&self) -> Result<Vec<u8>, Error> {
         let path = self.path.join(FILTER);
@@ -191,8 +213,9 @@ impl Locked {
     /// Takes the container out of the world.
     pub(crate) fn remove(self) -> Result<(), Error> {
         let path = &self.directory.path;
-        // As a rule the state is all that is in it.
+        // As a rule these are all that is in it.
         let _ = std::fs::remove_file(path.join(STATE));
+        let _ = std::fs::remove_file(path.join(birth::NAME));
         std::fs::remove_dir(path).or_else(|_| remove_tree(path))
     }
 }
@@ -247,7 +270,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::new(directory.path().join("root"), false);
         assert!(matches!(store.find("jar"), Err(Error::DoesNotExist)));
-        let jar = store.create("jar").unwrap();
+        let (jar, _) = store.create("jar").unwrap();
         assert!(matches!(store.create("jar"), Err(Error::AlreadyExists)));
         assert!(matches!(jar.directory.read(), Err(Error::DoesNotExist)), "half made");
         assert_eq!(store.ids().unwrap(), ["jar"]);
@@ -259,7 +282,7 @@ mod tests {
     fn a_newer_state_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::new(directory.path().into(), true);
-        let jar = store.create("jar").unwrap();
+        let (jar, _) = store.create("jar").unwrap();
         let newer = serde_json::json!({ "version": VERSION + 1, "id": "jar", "unknown": true });
         std::fs::write(jar.directory.path.join(STATE), newer.to_string()).unwrap();
         assert!(matches!(jar.directory.read(), Err(Error::Version { .. })));

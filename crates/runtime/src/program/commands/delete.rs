@@ -42,7 +42,13 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     };
     let record = match locked.directory.read() {
         // Half made: a `create` that was killed. Its lock is free, so nobody is still at it.
-        Err(Error::DoesNotExist) if force => return locked.remove().map(|()| 0),
+        Err(Error::DoesNotExist) if force => {
+            locked.directory.birth()?.map_or(Ok(()), |birth| birth.undo())?;
+            return locked.remove().map(|()| 0);
+        }
+        Err(Error::DoesNotExist) if locked.directory.birth()?.is_some() => {
+            return Err(Error::State(format!("cannot delete container {id} that is not stopped: creating")));
+        }
         Err(error @ Error::Json { .. }) if force => return discard(context, locked, &error).map(|()| 0),
         other => other?,
     };
@@ -59,9 +65,16 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// Of a container whose state nobody can read any more. Its first process is ended if the state still says which one that is; what else there
-/// may be of it is said, as nobody will come back to it.
+/// Of a container whose state nobody can read any more. It is ended by its groups; of one that was made before those were written down apart,
+/// the first process is if the state still says which one that is, and what else there may be is said, as nobody will come back to it.
 fn discard(context: &Context, locked: Locked, error: &Error) -> Result<(), Error> {
+    if let Ok(Some(birth)) = locked.directory.birth() {
+        birth.undo()?;
+        context
+            .log
+            .warn(&format!("the state of the container is damaged ({error}): all in its cgroup was killed"));
+        return locked.remove();
+    }
     let first = locked.directory.salvage();
     let pidfd = first.and_then(|(pid, start_time)| status::pidfd_of(pid, start_time));
     let ended = match pidfd {

@@ -1,5 +1,6 @@
 //! `restore`: a container again as `checkpoint` left it, from its images and a bundle like the one that it was made of.
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -114,7 +115,7 @@ fn restore(
     let id = &flags.positional[0];
     let layout = cgroups::layout(context, systemd.as_mut(), &mut bundle.spec, id)?;
     let mut spec = std::mem::take(&mut bundle.spec);
-    let locked = context.store.create(id)?;
+    let (locked, birth) = context.store.create(id)?;
     let manager = notify::of_caller();
     let attempt = Attempt {
         context,
@@ -142,7 +143,7 @@ fn restore(
         locked.write_filter(&plan.filter)?;
         record.systemd = scope.as_ref().map(systemd::Scope::kept);
         let restore = Restore { attempt: &attempt, locked: &locked, spec: &spec, plan: &plan };
-        let restored = restore.run(record, options, directories, scope.as_mut());
+        let restored = restore.run(record, birth, options, directories, scope.as_mut());
         let cgroup = restored.as_ref().ok().map(|restored| &restored.cgroup);
         let settled = scope.map_or(Ok(()), |scope| scope.settle(cgroup));
         let restored = restored?;
@@ -195,6 +196,7 @@ impl Restore<'_> {
     fn run(
         &self,
         mut record: Record,
+        birth: File,
         options: Options,
         directories: &Directories,
         scope: Option<&mut systemd::Scope<'_>>,
@@ -237,6 +239,9 @@ impl Restore<'_> {
         let group =
             wanted.map(|wanted| Group::make(&resctrl::root()?, self.attempt.id, wanted)).transpose()?;
         record.resctrl.clone_from(&group);
+        let known = self.attempt.birth(self.plan, record.systemd.clone(), group.clone());
+        known.write(&birth).inspect_err(|_| launch::forget(group.as_ref()))?;
+        drop(birth);
         let cgroup = self.make_cgroup(scope).inspect_err(|_| launch::forget(group.as_ref()))?;
         let outcome = home
             .leave(|| {

@@ -6,9 +6,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::super::arguments::Parsed;
+use super::super::birth::Birth;
 use super::super::error::Error;
 use super::super::status::{self, Status};
-use super::super::store::Directory;
+use super::super::store::{self, Directory};
 use super::super::{Context, print};
 use super::Command;
 
@@ -49,7 +50,12 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn of(directory: &Directory) -> Result<Answer, Error> {
-        let record = directory.read()?;
+        let record = match directory.read() {
+            Err(Error::DoesNotExist) => {
+                return Ok(Answer::creating(directory.birth()?.ok_or(Error::DoesNotExist)?, directory));
+            }
+            other => other?,
+        };
         let status = status::of(directory, &record);
         Ok(Answer {
             pid: if status == Status::Stopped { 0 } else { record.pid },
@@ -62,6 +68,23 @@ impl Answer {
             annotations: record.annotations,
             owner: user_name(record.owner),
         })
+    }
+}
+
+impl Answer {
+    /// Somebody is at it, or was killed over it.
+    fn creating(birth: Birth, directory: &Directory) -> Answer {
+        Answer {
+            oci_version: birth.oci_version,
+            id: birth.id,
+            pid: 0,
+            status: "creating",
+            bundle: birth.bundle.to_string_lossy().into_owned(),
+            rootfs: birth.rootfs.to_string_lossy().into_owned(),
+            created: birth.created,
+            annotations: BTreeMap::new(),
+            owner: user_name(store::owner(&directory.path)),
+        }
     }
 }
 
