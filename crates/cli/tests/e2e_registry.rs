@@ -150,6 +150,17 @@ fn registries_ask_who_one_is() {
             let output = run(&["push", &name]).code(1);
             assert!(output.stderr.contains("x509: certificate signed by unknown authority"), "{output}");
             assert!(output.stderr.contains(&format!("/etc/onggi/certs.d/{host}/ca.crt")), "{output}");
+            // The very certificate, in a file that somebody names; not for another name than its own.
+            let named = |name: &str| {
+                as_person(&onggi, &["pull", name])
+                    .env("SSL_CERT_FILE", registry.certificate())
+                    .output()
+                    .code(1)
+            };
+            let output = named(&name);
+            assert!(output.stderr.contains(&format!("hint: `onggi login {host}`")), "{output}");
+            let output = named(&name.replace("127.0.0.1", "localhost"));
+            assert!(output.stderr.contains("not valid for this name"), "{output}");
             registry.trust_in(&onggi.file("etc"));
         }
         let output = run(&["push", &name]).code(1);
@@ -629,6 +640,37 @@ fn a_save_gives_back_the_digest_that_was_pulled() {
         "{said}"
     );
     assert_ne!(saved_digest(&archive), pulled);
+}
+
+#[test]
+fn a_tag_that_is_broken_keeps_no_other_out() {
+    let onggi = fresh();
+    let server = serve(layout(&onggi).0, |request: &Request, stream: &mut TcpStream| {
+        let (status, body) = match request.target.split('?').next().unwrap_or_default() {
+            "/v2/box/tags/list" => ("200 OK", r#"{"tags":["broken","good"]}"#),
+            "/v2/none/tags/list" => (
+                "404 Not Found",
+                r#"{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known"}]}"#,
+            ),
+            "/v2/box/manifests/broken" => ("404 Not Found", ""),
+            _ => return false,
+        };
+        respond(stream, status, &[], body.as_bytes());
+        true
+    });
+    let output = onggi.run(["pull", "-a", &format!("{}/box", server.host())]).code(1);
+    assert!(
+        output.stdout.contains("Downloaded newer image") && output.stdout.contains("/box:good"),
+        "{output}"
+    );
+    assert!(
+        output.stderr.contains("1 of the 2 tags of") && output.stderr.contains("pulled: broken"),
+        "{output}"
+    );
+    assert!(output.stderr.contains("warning: manifest for"), "{output}");
+    let none = format!("{}/none", server.host());
+    let output = onggi.run(["pull", "-a", &none]).code(1);
+    assert!(output.stderr.contains(&format!("repository {none} not found: name unknown")), "{output}");
 }
 
 /// Docker and Podman refuse an archive in which a digest stands where a tag should.

@@ -280,6 +280,8 @@ impl Error {
     pub(crate) fn of_transfer(self, act: &'static str, image: &Reference) -> Error {
         let speaks_of_it =
             |text: &str| text.contains(image.path()) || text.contains(&image.familiar_repository());
+        // A URL has both, and nobody reads them in it.
+        let speaks_of_it = |text: &str| speaks_of_it(text) && !text.contains("://");
         let is_from_there = matches!(self, Error::Registry { .. } | Error::Store { .. });
         if !is_from_there || self.kind() == Kind::Interrupted || speaks_of_it(&self.to_string()) {
             return self;

@@ -38,11 +38,20 @@ pub(crate) fn message(head: &Head, body: &[u8]) -> String {
         }
         None => answer.details,
     });
+    let text = text.or_else(|| sentence(head, body));
     let text = text.filter(|text| !text.is_empty()).unwrap_or_else(|| {
         let reason = if head.reason.is_empty() { name(head.status) } else { &head.reason };
         format!("{} {reason}", head.status).trim_end().to_owned()
     });
     excerpt(&text)
+}
+
+/// The first line of a body that is plain text: what some registries and proxies say in place of the protocol's JSON.
+fn sentence(head: &Head, body: &[u8]) -> Option<String> {
+    let kind = head.header("content-type").unwrap_or("text/plain");
+    let line = std::str::from_utf8(body).ok()?.lines().next()?.trim();
+    let is_text = kind.starts_with("text/plain") && !line.starts_with(['<', '{', '[']);
+    is_text.then(|| line.to_owned())
 }
 
 fn name(status: u16) -> &'static str {
@@ -105,6 +114,10 @@ mod tests {
                 "incorrect username or password",
             ),
             ("503 ", "<html>", "503 Service Unavailable"),
+            ("403 Forbidden", "DENIED: no way\nsee above", "DENIED: no way"),
+            ("403 Forbidden\r\nContent-Type: text/html", "no way", "403 Forbidden"),
+            ("403 Forbidden", "", "403 Forbidden"),
+            ("403 Forbidden", "{\"a\":1}", "403 Forbidden"),
             ("418 I'm a teapot", r#"{"errors":[]}"#, "418 I'm a teapot"),
         ] {
             assert_eq!(message(&head(status), body.as_bytes()), expected);

@@ -55,6 +55,8 @@ pub enum Error {
     PushDenied { registry: String, repository: String, message: String, shown: Shown },
     #[error("manifest for {reference} not found: manifest unknown: {message}")]
     ManifestUnknown { reference: String, message: String },
+    #[error("repository {repository} not found: {message}")]
+    RepositoryUnknown { repository: String, message: String },
     #[error("{repository} has no blob {digest}")]
     BlobUnknown { repository: String, digest: Digest },
     #[error("toomanyrequests: {registry}: {message}")]
@@ -215,9 +217,10 @@ impl Diagnose for Error {
             | Error::ProxySetting { .. }
             | Error::CertificateFile { .. }
             | Error::AuthFile { .. } => Kind::InvalidInput,
-            Error::NoSuchHost { .. } | Error::ManifestUnknown { .. } | Error::BlobUnknown { .. } => {
-                Kind::NotFound
-            }
+            Error::NoSuchHost { .. }
+            | Error::ManifestUnknown { .. }
+            | Error::RepositoryUnknown { .. }
+            | Error::BlobUnknown { .. } => Kind::NotFound,
             Error::Lookup { .. }
             | Error::Connect { .. }
             | Error::ProxyName { .. }
@@ -285,7 +288,9 @@ impl Diagnose for Error {
             | Error::PullDenied { registry, shown, .. }
             | Error::PushDenied { registry, shown, .. } => login(registry, *shown),
             Error::ManifestUnknown { message, .. } if message.starts_with("name unknown") => "the registry has no repository of this name; is it spelled right?".to_owned(),
-            Error::ManifestUnknown { .. } => "is the tag spelled right?".to_owned(),
+            Error::RepositoryUnknown { .. } => "is its name spelled right? A private one may need `onggi login`".to_owned(),
+            Error::ManifestUnknown { reference, .. } if reference.contains('@') => "is the digest whole, and was the image pushed to this very repository?".to_owned(),
+            Error::ManifestUnknown { .. } => "are the repository and the tag spelled right?".to_owned(),
             Error::RateLimited { wait, registry, .. } => match wait {
                 Some(wait) => format!("{}; `onggi login{}` may raise the limit", asked(*wait), login_argument(registry)),
                 None => format!("wait a while; `onggi login{}` may raise the limit", login_argument(registry)),
@@ -347,7 +352,12 @@ mod tests {
         let digest = || Digest::of(b"");
         let bad = Error::BadAnswer { url: "https://r.test/".into(), reason: "x".into() };
         for (error, expected) in [
-            (unknown("manifest unknown"), "is the tag spelled right"),
+            (unknown("manifest unknown"), "the repository and the tag spelled right"),
+            (
+                Error::ManifestUnknown { reference: "a/b@sha256:0".into(), message: String::new() },
+                "is the digest whole",
+            ),
+            (Error::RepositoryUnknown { repository: "a".into(), message: String::new() }, "spelled right"),
             (unknown("name unknown: repository name not known"), "no repository of this name"),
             (no_host(), "set HTTPS_PROXY"),
             (

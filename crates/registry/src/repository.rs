@@ -245,7 +245,12 @@ impl<'c> Repository<'c> {
                     Call { method: "GET", url: url.clone(), headers: Vec::new(), payload: Payload::None };
                 let response = self.call(call)?;
                 if !response.head.is_success() {
-                    return Err(self.failure(&url, response));
+                    return Err(match self.failure(&url, response) {
+                        Error::Status { status: 404, message, .. } => {
+                            Error::RepositoryUnknown { repository: self.familiar(), message }
+                        }
+                        other => other,
+                    });
                 }
                 let link = response.head.header("link").map(str::to_owned);
                 Ok((self.client.document(&what, response, DOCUMENT_LIMIT)?, link))

@@ -186,6 +186,9 @@ impl Diagnose for Error {
             Error::DockerDirectory => {
                 "write it with 'podman save --format oci-dir', or as 'oci-archive' or 'docker-archive'"
             }
+            Error::Mount { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "a layer's files are not all there: run 'onggi system check --repair'"
+            }
             Error::Io { source, .. } | Error::Mount { source, .. } => {
                 return onggi_error::limit_hint(source);
             }

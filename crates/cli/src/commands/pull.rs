@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clap::ArgMatches;
 use onggi_engine::request::{Pull, RunRequest};
 use onggi_engine::{Engine, Error, TransferWatch};
+use onggi_error::{Diagnose as _, Kind};
 use onggi_image::{Digest, Platform, Reference};
 use serde_json::json;
 
@@ -56,17 +57,37 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     if all {
         let watch = Arc::clone(&transfer) as Arc<dyn TransferWatch>;
         let pulled = engine.remote_tags(&bare, watch).and_then(|tags| {
-            let mut came = Vec::new();
+            let (mut came, mut failed) = (Vec::new(), Vec::new());
             for tag in &tags {
                 let name = format!("{bare}:{tag}");
-                match Reference::parse(&name) {
-                    Ok(name) => came.push(pull(engine, &name, platform.as_ref(), &transfer)?),
-                    Err(error) => transfer.line(&format!("the tag {tag} is left out: {error}")),
+                let pulled = match Reference::parse(&name) {
+                    Ok(name) => pull(engine, &name, platform.as_ref(), &transfer),
+                    Err(error) => {
+                        transfer.line(&format!("the tag {tag} is left out: {error}"));
+                        continue;
+                    }
+                };
+                match pulled {
+                    Ok(id) => came.push(id),
+                    // What is wrong with this image alone; where the registry or the disk is at fault the next would fail as well.
+                    Err(error)
+                        if matches!(error.kind(), Kind::NotFound | Kind::Corrupt | Kind::Unsupported) =>
+                    {
+                        transfer.warn(&error.to_string());
+                        failed.push(tag.clone());
+                    }
+                    Err(error) => return Err(error),
                 }
             }
-            Ok(came)
+            Ok((came, failed, tags.len()))
         });
-        keep_budget(context, engine, &transfer.end(pulled)?)?;
+        let (came, failed, all) = transfer.end(pulled)?;
+        keep_budget(context, engine, &came)?;
+        if !failed.is_empty() {
+            let (count, failed) = (failed.len(), failed.join(", "));
+            let text = format!("{count} of the {all} tags of {bare} could not be pulled: {failed}");
+            return transfer.end_of(Err(CliError::invalid(text)));
+        }
         if form != Form::Json {
             context.line(&bare.to_string())?;
         }

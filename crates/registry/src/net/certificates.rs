@@ -26,22 +26,30 @@ pub(super) struct OfHost {
     pub(super) client: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 }
 
+/// Whom this host trusts.
+#[derive(Debug, Default)]
+pub(super) struct SystemRoots {
+    pub(super) authorities: Vec<CertificateDer<'static>>,
+    /// They were named by a person, and not by the distribution: a server may show one of them as its own.
+    pub(super) named: bool,
+}
+
 /// The roots that this host trusts: `SSL_CERT_FILE` and `SSL_CERT_DIR` in place of the distribution's bundle, as for OpenSSL. None at all
 /// is no error yet: each connection will say that nobody it trusts has signed.
-pub(super) fn system_roots() -> Vec<CertificateDer<'static>> {
+pub(super) fn system_roots() -> SystemRoots {
     let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let (file, directory) = (named("SSL_CERT_FILE"), named("SSL_CERT_DIR"));
     let mut roots = Vec::new();
     if file.is_none() && directory.is_none() {
         let bundle = BUNDLES.iter().map(Path::new).find(|path| path.exists());
         bundle.into_iter().for_each(|path| roots.extend(read(path).unwrap_or_default()));
-        return roots;
+        return SystemRoots { authorities: roots, named: false };
     }
     file.iter().for_each(|path| roots.extend(read(path).unwrap_or_default()));
     for entry in directory.into_iter().filter_map(|path| fs::read_dir(path).ok()).flatten().flatten() {
         roots.extend(read(&entry.path()).unwrap_or_default());
     }
-    roots
+    SystemRoots { authorities: roots, named: true }
 }
 
 /// What the directories, the first of them first, have for a registry (`localhost:5000`).

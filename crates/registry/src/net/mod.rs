@@ -11,7 +11,6 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use onggi_image::excerpt;
-use rustls::pki_types::CertificateDer;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -19,6 +18,7 @@ use crate::http::head::{self, Head};
 use crate::http::url::{Origin, Scheme, Url};
 use crate::http::{Dial, Dialled, Stream, ThroughProxy};
 use crate::watch::Watch;
+use certificates::SystemRoots;
 pub use proxy::Proxies;
 use proxy::Proxy;
 use tcp::Patient;
@@ -29,7 +29,7 @@ pub(crate) struct Dialer {
     config: Arc<Config>,
     watch: Arc<dyn Watch>,
     /// Read when the first TLS connection is made, and never for a registry on this machine that speaks plain HTTP.
-    system_roots: OnceLock<Vec<CertificateDer<'static>>>,
+    system_roots: OnceLock<SystemRoots>,
     tls: Mutex<HashMap<String, Arc<rustls::ClientConfig>>>,
 }
 

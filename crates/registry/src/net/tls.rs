@@ -13,7 +13,7 @@ use rustls::{
     SignatureScheme, StreamOwned,
 };
 
-use super::certificates::OfHost;
+use super::certificates::{OfHost, SystemRoots};
 use super::tcp::Patient;
 use crate::error::{Error, TlsProblem};
 use crate::http::Stream;
@@ -24,7 +24,7 @@ const MOST_NAMES: usize = 4;
 
 /// How the registry at `authority` is trusted: by the system's roots and its own authorities; by nothing at all if it is set as insecure.
 pub(super) fn config(
-    system: &[CertificateDer<'static>],
+    system: &SystemRoots,
     own: OfHost,
     insecure: bool,
     authority: &str,
@@ -36,7 +36,7 @@ pub(super) fn config(
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     // Bundles hold what no verifier reads any more; the rest of them is still good.
-    roots.add_parsable_certificates(system.iter().cloned());
+    roots.add_parsable_certificates(system.authorities.iter().cloned());
     let (added, _) = roots.add_parsable_certificates(own.authorities.iter().cloned());
     if added < own.authorities.len() {
         return Err(failed(&"a certificate in its certs.d directory cannot be read"));
@@ -49,7 +49,11 @@ pub(super) fn config(
             Some(builder.build().map_err(|error| failed(&error))?)
         }
     };
-    let verifier = Verifier { chain, pinned: own.authorities, insecure, provider: Arc::clone(&provider) };
+    let mut pinned = own.authorities;
+    if system.named {
+        pinned.extend(system.authorities.iter().cloned());
+    }
+    let verifier = Verifier { chain, pinned, insecure, provider: Arc::clone(&provider) };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(&error))?
@@ -123,8 +127,9 @@ fn problem(error: &rustls::Error) -> TlsProblem {
     }
 }
 
-/// The usual verification by chains, with one addition: a server's certificate that lies in `certs.d` itself is trusted for its name. People make
-/// such certificates with one command of openssl, which marks them as authorities, and chains refuse an authority as a server.
+/// The usual verification by chains, with one addition: a server's certificate that lies in `certs.d` itself, or in `SSL_CERT_FILE` or `SSL_CERT_DIR`, byte
+/// for byte, is trusted for its name and its time. People make such certificates with one command of openssl, which marks them as authorities,
+/// and chains refuse an authority as a server.
 #[derive(Debug)]
 struct Verifier {
     chain: Option<Arc<WebPkiServerVerifier>>,
@@ -145,13 +150,21 @@ impl ServerCertVerifier for Verifier {
         if self.insecure {
             return Ok(ServerCertVerified::assertion());
         }
-        if self.pinned.iter().any(|pinned| pinned == certificate) {
-            verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-            return Ok(ServerCertVerified::assertion());
-        }
-        match &self.chain {
+        use TlsProblem as P;
+        let verified = match &self.chain {
             Some(chain) => chain.verify_server_cert(certificate, intermediates, name, ocsp, now),
             None => Err(CertificateError::UnknownIssuer.into()),
+        };
+        match verified {
+            // The chain looks at the time before it looks at who has signed.
+            Err(error)
+                if !matches!(problem(&error), P::Expired | P::NotYetValid | P::WrongName(_))
+                    && self.pinned.iter().any(|pinned| pinned == certificate) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
         }
     }
 
