@@ -4,12 +4,16 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::GzDecoder;
+use lzma_rust2::XzReader;
 
 use crate::Error;
 
 /// The largest zstd window that is accepted, as a power of two: 128 MiB. RFC 8878 asks decoders for 8 MiB; `zstd
 /// --ultra --long` writes up to this by default.
 const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// The most memory that a block of xz may ask for, in KiB: the dictionary of `xz -9`, 64 MiB, and what stands around it. The format allows 4 GiB.
+const XZ_MEMORY: u32 = 65 << 10;
 
 /// How a stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub enum Format {
     Gzip,
     /// Zstandard, RFC 8878.
     Zstd,
+    /// The .xz file format, 1.2.1: what distributions compress their root file systems with.
+    Xz,
 }
 
 /// How far data may grow while it is decompressed.
@@ -56,7 +62,7 @@ impl Format {
     /// Tells the format from the first bytes of a stream; eight are enough.
     ///
     /// # Errors
-    /// [`Error::UnsupportedCompression`] for bzip2 and xz.
+    /// [`Error::UnsupportedCompression`] for bzip2.
     pub fn sniff(start: &[u8]) -> Result<Format, Error> {
         // The second is zstd's skippable frame, with which pzstd's output begins.
         let skippable = start.len() >= 4 && start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18];
@@ -67,19 +73,20 @@ impl Format {
         } else if start.starts_with(b"BZh") {
             Err(Error::UnsupportedCompression { name: "bzip2" })
         } else if start.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
-            Err(Error::UnsupportedCompression { name: "xz" })
+            Ok(Format::Xz)
         } else {
             Ok(Format::Plain)
         }
     }
 
-    /// `none`, `gzip` or `zstd`.
+    /// `none`, `gzip`, `zstd` or `xz`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Format::Plain => "none",
             Format::Gzip => "gzip",
             Format::Zstd => "zstd",
+            Format::Xz => "xz",
         }
     }
 }
@@ -107,6 +114,7 @@ enum Stream<B: BufRead> {
     Plain(B),
     Gzip(Box<GzDecoder<B>>),
     Zstd(Box<zstd::stream::read::Decoder<'static, B>>),
+    Xz(Box<XzReader<B>>),
     /// After the end, or after an error.
     Ended,
 }
@@ -133,6 +141,7 @@ impl<R: Read> Decompressor<R> {
                 decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(failed)?;
                 Stream::Zstd(Box::new(decoder))
             }
+            Format::Xz => Stream::Xz(Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY))),
         };
         Ok(Decompressor { stream, format, ceiling, given: 0 })
     }
@@ -149,6 +158,7 @@ impl<R: Read> Decompressor<R> {
             Stream::Plain(input) => input.taken,
             Stream::Gzip(decoder) => decoder.get_ref().taken,
             Stream::Zstd(decoder) => decoder.get_ref().taken,
+            Stream::Xz(decoder) => decoder.inner().taken,
             Stream::Ended => u64::MAX,
         }
     }
@@ -161,6 +171,7 @@ impl<R: Read> Decompressor<R> {
                 Stream::Zstd(decoder) => {
                     return decoder.read(buffer).map_err(|source| damaged("zstd", source));
                 }
+                Stream::Xz(decoder) => return decoder.read(buffer).map_err(|source| damaged("xz", source)),
                 Stream::Gzip(decoder) => {
                     let count = decoder.read(buffer).map_err(|source| damaged("gzip", source))?;
                     if count > 0 {
@@ -277,7 +288,12 @@ fn only_zeros(input: &mut impl BufRead) -> io::Result<()> {
 fn damaged(format: &'static str, source: io::Error) -> io::Error {
     use io::ErrorKind as E;
     match source.kind() {
-        E::InvalidInput | E::InvalidData | E::UnexpectedEof | E::Other if source.raw_os_error().is_none() => {
+        E::OutOfMemory if source.raw_os_error().is_none() => {
+            invalid(Error::Dictionary { format, limit: XZ_MEMORY >> 10 })
+        }
+        E::InvalidInput | E::InvalidData | E::UnexpectedEof | E::Unsupported | E::Other
+            if source.raw_os_error().is_none() =>
+        {
             invalid(Error::Compressed { format, source })
         }
         _ => source,
@@ -302,6 +318,10 @@ mod tests {
     fn zstd(data: &[u8]) -> Vec<u8> {
         zstd::stream::encode_all(data, 1).unwrap()
     }
+
+    /// `printf one | xz`, and so with a dictionary of 256 MiB.
+    const XZ: &[u8] = b"\xfd\x37\x7a\x58\x5a\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x16\x00\x00\x00\x74\x2f\xe5\xa3\x01\x00\x02\x6f\x6e\x65\x00\x00\x7e\xe5\x10\xc5\xd5\x6a\x6c\x9a\x00\x01\x1b\x03\x0b\x2f\xb9\x10\x1f\xb6\xf3\x7d\x01\x00\x00\x00\x00\x04\x59\x5a";
+    const XZ_WIDE: &[u8] = b"\xfd\x37\x7a\x58\x5a\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x20\x00\x00\x00\x09\x88\xa5\x76\x01\x00\x02\x6f\x6e\x65\x00\x00\x7e\xe5\x10\xc5\xd5\x6a\x6c\x9a\x00\x01\x1b\x03\x0b\x2f\xb9\x10\x1f\xb6\xf3\x7d\x01\x00\x00\x00\x00\x04\x59\x5a";
 
     /// A reader that gives one byte at a time.
     struct Drop<'a>(&'a [u8]);
@@ -337,6 +357,8 @@ mod tests {
                 [zstd(b"one"), skippable.clone(), zstd(b"two"), skippable.clone()].concat(),
                 b"onetwo",
             ),
+            ("xz", XZ.to_vec(), b"one"),
+            ("xz streams", [XZ, &[0; 8], XZ].concat(), b"oneone"),
             ("skippable first", [skippable, zstd(b"two")].concat(), b"two"),
         ];
         for (name, data, expected) in table {
@@ -349,6 +371,8 @@ mod tests {
         let mut flipped = gzip(b"some text that is long enough");
         let last = flipped.len() - 6;
         flipped[last] ^= 1;
+        let mut flipped_xz = XZ.to_vec();
+        flipped_xz[XZ.len() / 2] ^= 1;
         let wide_window = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x90, 1, 0, 0, b'x'];
         let table: Vec<(&str, Vec<u8>, &str)> = vec![
             ("cut gzip", gzip(b"one")[..12].to_vec(), "damaged gzip data"),
@@ -358,7 +382,11 @@ mod tests {
             ("cut zstd", zstd(b"one")[..8].to_vec(), "damaged zstd data"),
             ("zstd garbage", [zstd(b"one"), b"garbage".to_vec()].concat(), "damaged zstd data"),
             ("window of 256 MiB", wide_window.to_vec(), "damaged zstd data"),
-            ("xz", b"\xfd7zXZ\0\0\x04".to_vec(), "compressed with xz"),
+            ("cut xz", XZ[..XZ.len() - 1].to_vec(), "damaged xz data"),
+            ("xz garbage", [XZ, b"garbage!"].concat(), "damaged xz data"),
+            ("wrong sum of xz", flipped_xz, "damaged xz data"),
+            // `xz --lzma2=dict=256MiB`
+            ("dictionary of 256 MiB", XZ_WIDE.to_vec(), "more than 65 MiB of memory"),
             ("bzip2", b"BZh91AY&".to_vec(), "compressed with bzip2"),
         ];
         for (name, data, expected) in table {

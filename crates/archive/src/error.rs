@@ -80,8 +80,11 @@ pub enum Error {
     #[error("cannot look up {} in the layers below: {source}", show(path))]
     Lower { path: Vec<u8>, source: io::Error },
     /// A compression that image layers do not use and this program does not read.
-    #[error("the data is compressed with {name}; gzip, zstd and none are read")]
+    #[error("the data is compressed with {name}; gzip, zstd, xz and none are read")]
     UnsupportedCompression { name: &'static str },
+    /// More memory than is given to a decompressor.
+    #[error("the {format} data asks for more than {limit} MiB of memory")]
+    Dictionary { format: &'static str, limit: u32 },
     /// The compressed data is damaged.
     #[error("damaged {format} data: {source}")]
     Compressed { format: &'static str, source: io::Error },
@@ -130,7 +133,7 @@ impl Diagnose for Error {
             }
             Error::Limit { .. } => Kind::Exhausted,
             Error::UnsupportedCompression { .. } => Kind::Unsupported,
-            Error::Decompressed { .. } => Kind::Exhausted,
+            Error::Decompressed { .. } | Error::Dictionary { .. } => Kind::Exhausted,
             // Our own readers pass our own errors through `Read`.
             Error::Read { source } => {
                 let own = source.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
@@ -151,6 +154,12 @@ impl Diagnose for Error {
             Error::Truncated { .. } => Some("fetch or export the archive again".to_owned()),
             Error::Decompressed { .. } => {
                 Some("if it is meant to be so large, say so: `layer_limit` under [store] in onggi.toml is the most that a layer may grow to".to_owned())
+            }
+            Error::UnsupportedCompression { name } => {
+                Some(format!("decompress it on the way: `{name} -dc FILE | onggi load`, or `… | onggi import - NAME`"))
+            }
+            Error::Dictionary { format, .. } => {
+                Some(format!("compress it with `{format} -9` or less, or decompress it on the way: `{format} -dc FILE | …`"))
             }
             Error::SparseUnaligned { .. } => Some("make the archive again without tar's --sparse".to_owned()),
             Error::HardLinkTarget { .. } => {

@@ -41,7 +41,7 @@ fn build() -> clap::Command {
         .arg(value("message", Some('m'), "TEXT", "A comment for the image's history"))
         .arg(value("platform", None, "OS/ARCH", "What machine it is for, in place of the host's"))
         .args(progress::flags("No progress"))
-        .arg(argument("file", "FILE|-", "The tar; gzip and zstd too"))
+        .arg(argument("file", "FILE|-", "The tar; gzip, zstd and xz too"))
         .arg(Arg::new("name").value_name("REPOSITORY[:TAG]").help("What to call the image"))
 }
 

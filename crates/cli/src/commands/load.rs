@@ -25,7 +25,7 @@ pub(crate) const COMMAND: Command = Command {
     run,
     failure: 1,
     examples: &[
-        ("load -i debian.tar", "What `docker save` wrote; gzip and zstd too"),
+        ("load -i debian.tar", "What `docker save` wrote; gzip, zstd and xz too"),
         ("load -i ./layout", "A directory in OCI's layout"),
         ("load < images.tar.zst", "From a pipe"),
     ],
