@@ -84,6 +84,9 @@ fn completions_and_manual_pages_come_from_the_same_flags() {
         assert!(page.contains(part), "{part}: {page}");
     }
     assert!(page.is_ascii(), "roff takes other letters by number only");
+    for name in ["image-tree", "onggi-image-tree"] {
+        assert_eq!(place.run(&["man", name]).0, place.run(&["man", "image", "tree"]).0);
+    }
     let arguments = place.run(&["man", "rm"]).0;
     let (before, after) = arguments.split_once(".SH ARGUMENTS\n").expect("a section of its own");
     assert!(after.starts_with(".TP\n\\fBCONTAINER\\fR") && !before.contains("CONTAINER\\fR"), "{arguments}");

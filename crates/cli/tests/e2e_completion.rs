@@ -42,13 +42,13 @@ fn bash() {
     let onggi = with_containers();
     let script = r#"
         source COMPLETION
-        for COMP_LINE in 'onggi ru' 'onggi rm j' 'onggi run busybox:' 'onggi run --pull=n' 'onggi volume rm ' 'onggi run --gpu'; do
+        for COMP_LINE in 'onggi ru' 'onggi rm j' 'onggi run busybox:' 'onggi run --pull=n' 'onggi volume rm ' 'onggi run --gpu' 'onggi save --format ' 'onggi logout '; do
             COMP_POINT=${#COMP_LINE} COMPREPLY=()
             _onggi
             echo "${COMPREPLY[*]}"
         done"#;
     // Bash has cut at : and =, and replaces only what is behind them.
-    let wanted = "run\njar\nlatest\nnever\nbox\n\n";
+    let wanted = "run\njar\nlatest\nnever\nbox\n\ndocker-archive oci-archive\ndocker.io\n";
     assert_eq!(shell(&onggi, "bash", script).expect("every system has bash"), wanted);
 }
 

@@ -3,6 +3,7 @@
 //! One candidate a line, with its meaning behind a tab; `:files` asks the shell for its own files. What fits is found in the commands'
 //! own definitions, and names in the store: a store that cannot be read offers none, since nobody wants an error at a press of Tab.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use clap::{Arg, ArgMatches};
@@ -58,6 +59,8 @@ enum Kind {
     Images,
     Volumes,
     Networks,
+    /// Those that images here have in their names.
+    Registries,
 }
 
 /// Asks the shell for files.
@@ -182,6 +185,7 @@ fn of_command(
         })),
         "IMAGE" | "SOURCE" | "REPOSITORY[:TAG]" => plain(names(Kind::Images)),
         "VOLUME" => plain(names(Kind::Volumes)),
+        "SERVER" => plain(names(Kind::Registries)),
         "NETWORK" if command.name() != "create" => plain(names(Kind::Networks)),
         "NAME" if path == "inspect" => {
             plain([Kind::Containers, Kind::Images, Kind::Volumes].into_iter().flat_map(names).collect())
@@ -269,6 +273,11 @@ fn names(context: &Context, kind: Kind) -> Vec<String> {
             .filter(|name| name.tag().is_some())
             .map(|name| name.familiar())
             .collect(),
+        Kind::Registries => {
+            let images = engine.store().images().unwrap_or_default().into_iter();
+            let names = images.flat_map(|image| image.names).map(|name| name.domain().to_owned());
+            names.collect::<BTreeSet<_>>().into_iter().collect()
+        }
         Kind::Volumes => engine
             .volumes(&Default::default())
             .unwrap_or_default()
@@ -307,6 +316,7 @@ mod tests {
                 Kind::Images => &["debian:latest", "busybox:latest"],
                 Kind::Volumes => &["data"],
                 Kind::Networks => &["bridge", "host", "shop"],
+                Kind::Registries => &["docker.io", "ghcr.io"],
             };
             names.iter().map(|name| (*name).to_owned()).collect()
         };
@@ -333,6 +343,9 @@ mod tests {
             ("run -v ", "data :files"),
             ("run --gpus", ""),
             ("stop ", "web"),
+            ("logout g", "ghcr.io"),
+            ("save --format ", "docker-archive oci-archive"),
+            ("pull --progress ", "auto plain json none"),
             ("start ", "ended"),
             ("rm ", "web ended"),
             ("rm web ", "ended"),

@@ -2,6 +2,7 @@
 
 use clap::ArgMatches;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use onggi_image::History;
 use serde_json::{Map, Value, json};
 
@@ -62,9 +63,15 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
         rows.push(look.row(id, step, *size));
     }
     let quiet = is(matches, "quiet");
-    let default = if quiet { "{{.ID}}" } else { TABLE };
+    // With other words for the time the column has another name.
+    let exact = TABLE.replace("CreatedSince", "CreatedAt");
+    let default = match (quiet, look.human) {
+        (true, _) => "{{.ID}}",
+        (false, true) => TABLE,
+        (false, false) => &exact,
+    };
     let format = if quiet { None } else { text(matches, "format") };
-    let titles = [("ID", "IMAGE"), ("CreatedSince", "CREATED")];
+    let titles = [("ID", "IMAGE"), ("CreatedSince", "CREATED"), ("CreatedAt", "CREATED AT")];
     context.print(&list::render(&rows, format, default, &titles)?)?;
     Ok(0)
 }
@@ -95,12 +102,12 @@ impl Look {
         let command = step.created_by.replace('\t', " ");
         let fields = json!({
             "Comment": step.comment,
-            "CreatedAt": created,
+            "CreatedAt": moment(created),
             "CreatedBy": if self.whole { command } else { human::shorten(&command, SHORT_COMMAND) },
             "CreatedSince": if self.human {
                 human::ago(human::timestamp(created), self.now)
             } else {
-                created.to_owned()
+                moment(created)
             },
             "ID": id,
             "Size": if self.human { human::size(size, 3) } else { size.to_string() },
@@ -108,6 +115,13 @@ impl Look {
         let fields = if let Value::Object(fields) = fields { fields } else { Map::new() };
         Row { fields, labels: Default::default() }
     }
+}
+
+/// RFC 3339 in whole seconds and in this host's time, as Docker prints it.
+fn moment(text: &str) -> String {
+    let Ok(moment) = text.parse::<Timestamp>() else { return text.to_owned() };
+    let shown = moment.to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+    shown.strip_suffix("+00:00").map_or(shown.clone(), |utc| format!("{utc}Z"))
 }
 
 #[cfg(test)]
@@ -133,5 +147,16 @@ mod tests {
         assert_eq!(told(&[1, 2]), "ADD=1 CMD=0 RUN=2");
         assert_eq!(told(&[9, 1, 2]), "=9 ADD=1 CMD=0 RUN=2");
         assert_eq!(told(&[1]), "ADD=1 CMD=0 RUN=0");
+    }
+
+    #[test]
+    fn moments_have_whole_seconds() {
+        let shown = moment("2026-11-22T21:25:51.266065227Z");
+        assert!(
+            !shown.contains('.') && shown.ends_with(":51Z") | shown.contains(":51+") | shown.contains(":51-"),
+            "{shown}"
+        );
+        assert_eq!(shown.parse::<Timestamp>().ok(), "2026-11-22T21:25:51Z".parse().ok());
+        assert_eq!(moment("soon"), "soon");
     }
 }

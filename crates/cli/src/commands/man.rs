@@ -44,7 +44,12 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let words = texts(matches, "names");
     let found = match words.as_slice() {
         [] => return context.print(&overview()).map(|()| 0),
-        [word] => lookup_word(word),
+        [word] => {
+            // As the page calls itself, too.
+            let name = word.strip_prefix("onggi-").unwrap_or(word);
+            let parts = || name.split_once('-').and_then(|(noun, verb)| lookup(noun, verb));
+            lookup_word(name).or_else(parts)
+        }
         [noun, verb] => lookup(noun, verb),
         _ => None,
     };

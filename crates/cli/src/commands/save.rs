@@ -37,7 +37,11 @@ pub(crate) const COMMAND: Command = Command {
 fn build() -> clap::Command {
     flags::command("onggi save [OPTIONS] IMAGE...")
         .arg(value("output", Some('o'), "FILE", "Write this file in place of standard output"))
-        .arg(value("format", None, "FORMAT", "docker-archive (which is OCI's layout too) or oci-archive"))
+        .arg(
+            value("format", None, "FORMAT", "docker-archive (which is OCI's layout too) or oci-archive")
+                .value_parser(["docker-archive", "oci-archive"])
+                .hide_possible_values(true),
+        )
         .arg(switch(
             "uncompressed",
             None,
