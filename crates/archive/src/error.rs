@@ -48,6 +48,9 @@ pub enum Error {
     /// A limit of [`crate::Limits`] was passed.
     #[error("{}: {what} over the limit of {limit}", show(path))]
     Limit { path: Vec<u8>, what: &'static str, limit: u64 },
+    /// More than padding follows the end mark.
+    #[error("more than {limit} bytes follow the end of the tar")]
+    Padding { limit: u64 },
     /// A path that is empty, climbs with `..`, holds a NUL or has a component over 255 bytes.
     #[error("{}: {what}", show(path))]
     Path { path: Vec<u8>, what: &'static str },
@@ -131,7 +134,7 @@ impl Diagnose for Error {
             Error::UnsupportedType { .. } | Error::SparseUnaligned { .. } | Error::TooLarge { .. } => {
                 Kind::Unsupported
             }
-            Error::Limit { .. } => Kind::Exhausted,
+            Error::Limit { .. } | Error::Padding { .. } => Kind::Exhausted,
             Error::UnsupportedCompression { .. } => Kind::Unsupported,
             Error::Decompressed { .. } | Error::Dictionary { .. } => Kind::Exhausted,
             // Our own readers pass our own errors through `Read`.
@@ -172,7 +175,31 @@ impl Diagnose for Error {
                              end the user's containers and try again";
                 Some(grant.to_owned())
             }
+            Error::Unpack { call: "fsetxattr" | "lsetxattr", source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::ArgumentListTooLong | io::ErrorKind::Unsupported
+                ) =>
+            {
+                let other = "if the disk is not full, the file system cannot hold the attributes that the layer gives one file (ext4 has room for 4 KiB): \
+                             put the data root on xfs or btrfs (--root), or use layers that are not unpacked (`layers = \"auto\"` under [store], Linux 6.12)";
+                Some(other.to_owned())
+            }
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_system_cannot_hold_is_told_with_a_way_out() {
+        for (call, errno, told) in [("fsetxattr", 28, true), ("lsetxattr", 95, true), ("write", 28, false)] {
+            let source = io::Error::from_raw_os_error(errno);
+            let hint = Error::Unpack { path: b"etc".to_vec(), call, source }.hint();
+            assert_eq!(hint.is_some_and(|hint| hint.contains("attributes")), told, "{call} {errno}");
         }
     }
 }

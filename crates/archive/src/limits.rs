@@ -24,6 +24,8 @@ pub struct Limits {
     pub link_steps: u64,
     /// Bytes of all files of the layers below that this one links to, and so has to hold a copy of.
     pub copied_bytes: u64,
+    /// Bytes behind the end mark. Tools fill their last record, of some megabytes at most; without a limit a stream of zeros fills the disk.
+    pub padding_bytes: u64,
 }
 
 impl Default for Limits {
@@ -38,6 +40,7 @@ impl Default for Limits {
             metadata_bytes: 256 << 20,
             link_steps: 32_000_000,
             copied_bytes: 4 << 30,
+            padding_bytes: 64 << 20,
         }
     }
 }

@@ -685,6 +685,18 @@ fn an_opaque_directory_below_is_not_repeated() {
 }
 
 #[test]
+fn what_follows_the_end_has_an_end() {
+    let mut tar = Tar::default().file("f", b"").end();
+    tar.resize(tar.len() + 100, 0);
+    for (most, fits) in [(100, true), (99, false)] {
+        let limits = Limits { padding_bytes: most, ..Limits::default() };
+        let read = onggi_archive::index(&mut &tar[..], None, &mut Vec::new(), &mut NoLower, limits);
+        assert_eq!(read.is_ok(), fits, "{read:?}");
+        assert!(fits || matches!(read, Err(Error::Padding { limit: 99 })));
+    }
+}
+
+#[test]
 fn every_limit_holds() {
     if common::without_root() {
         return;

@@ -45,6 +45,8 @@ pub struct Parser {
     block: Box<[u8; BLOCK as usize]>,
     /// Bytes of `block` that are filled.
     filled: usize,
+    /// Bytes behind the end mark.
+    padding: u64,
     pending: Pending,
 }
 
@@ -104,6 +106,7 @@ impl Parser {
             state: State::Header,
             block: Box::new([0; BLOCK as usize]),
             filled: 0,
+            padding: 0,
             pending: Pending::default(),
         }
     }
@@ -150,7 +153,10 @@ impl Parser {
                     self.take(input, length);
                 }
                 State::Ended => {
-                    self.take(input, input.len());
+                    self.padding += self.take(input, input.len()).len() as u64;
+                    if self.padding > self.limits.padding_bytes {
+                        return Err(Error::Padding { limit: self.limits.padding_bytes });
+                    }
                     return Ok(None);
                 }
                 _ => {
