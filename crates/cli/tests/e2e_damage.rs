@@ -66,6 +66,47 @@ fn a_damaged_state_of_a_container_that_has_ended_is_set_aside() {
     }
 }
 
+#[test]
+fn damaged_records_of_volumes_and_networks_have_a_way_out() {
+    let onggi = busybox();
+    onggi.ok(["volume", "create", "--label", "a=b", "jam"]);
+    onggi.ok(["run", "--rm", "-v", "jam:/jam", "busybox", "sh", "-c", "echo kept > /jam/file"]);
+    onggi.ok(["network", "create", "shelf"]);
+    let volume = onggi.data().join("volumes/jam/volume.json");
+    let network = onggi.data().join("networks/shelf/network.json");
+    let damages: [fn(&PathBuf); 3] = [
+        |path| fs::write(path, "onggi-record").expect("a record"),
+        |path| fs::remove_file(path).expect("a record"),
+        |path| {
+            fs::remove_file(path).expect("a record");
+            fs::create_dir(path).expect("a directory");
+        },
+    ];
+    for damage in damages {
+        for path in [&volume, &network] {
+            damage(path);
+            let said = onggi.run(["system", "check"]).code(1);
+            assert!(said.stdout.contains("wrong"), "{}", said.stdout);
+            onggi.ok(["system", "check", "--repair"]);
+            is_sound(&onggi);
+        }
+        assert_eq!(onggi.ok(["volume", "ls", "-q"]), "jam");
+        assert_eq!(onggi.ok(["run", "--rm", "-v", "jam:/jam", "busybox", "cat", "/jam/file"]), "kept");
+        onggi.ok(["network", "create", "shelf"]);
+    }
+    onggi.ok(["network", "rm", "shelf"]);
+    onggi.ok(["volume", "rm", "jam"]);
+}
+
+#[test]
+fn a_version_that_is_none_is_mended_by_what_the_hint_says() {
+    let onggi = busybox();
+    fs::write(onggi.data().join("VERSION"), "").expect("the version");
+    assert!(onggi.run(["images"]).code(1).stderr.contains("system check --repair"));
+    assert!(onggi.ok(["system", "check", "--repair"]).contains("VERSION"));
+    is_sound(&onggi);
+}
+
 /// The state of a container that runs is not synced: a power cut may leave the file without its bytes.
 #[test]
 fn a_state_that_a_power_cut_has_emptied_is_that_of_a_container_that_ran() {

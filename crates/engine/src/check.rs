@@ -61,6 +61,8 @@ impl Engine {
             findings.push(mend(id, "is in the index and has no record", repair, action));
         }
         self.check_sandboxes(repair, &mut findings)?;
+        // Networks are looked at by their records, which must be readable for that.
+        self.check_sealed(repair, &mut findings)?;
         self.check_networks(repair, &mut findings)?;
         Ok(findings)
     }

@@ -60,6 +60,7 @@ mod reset;
 mod resolve;
 mod restart;
 mod save;
+mod sealed;
 mod session;
 mod shared;
 mod spec;

@@ -244,6 +244,25 @@ impl Engine {
         Ok(())
     }
 
+    /// Puts a new record in the place of one that is damaged or gone, which is set aside. The data stays as it is.
+    pub(crate) fn mend_volume(&self, name: &str) -> Result<String, Error> {
+        let path = self.paths.volume(name).join(RECORD);
+        let aside = path.symlink_metadata().is_ok().then(|| self.store.set_aside(&path)).transpose()?;
+        let record = Record {
+            version: VERSION,
+            name: name.to_owned(),
+            created: onggi_monitor::clock::Moment::now().to_string(),
+            labels: BTreeMap::new(),
+            // So that it goes with no container.
+            anonymous: false,
+        };
+        let data = self.paths.volume(name).join(DATA);
+        make_directory(&data).map_err(Error::io("make the directory", &data))?;
+        onggi_record::write(&path, &record, Durability::Synced)?;
+        let was = aside.map(|aside| format!("; the old one is now {}", aside.display())).unwrap_or_default();
+        Ok(format!("it has a new record, without labels, and its data as it was{was}"))
+    }
+
     fn read_volume(&self, name: &str) -> Result<Option<Volume>, Error> {
         let path = self.paths.volume(name).join(RECORD);
         match onggi_record::read::<Record>(&path) {

@@ -86,8 +86,10 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 /// # Errors
 /// As [`read`].
 pub fn read_up_to<T: DeserializeOwned>(path: &Path, newest: u32) -> Result<T, Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    parse(path, &file, newest)
+    // A pipe in its place would be waited for.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(Error::io("open", path))?;
+    parse(path, &File::from(file), newest)
 }
 
 /// As [`read_up_to`], from an open directory.
@@ -95,7 +97,7 @@ pub fn read_up_to<T: DeserializeOwned>(path: &Path, newest: u32) -> Result<T, Er
 /// # Errors
 /// As [`read`].
 pub fn read_at<T: DeserializeOwned>(directory: BorrowedFd<'_>, name: &str, newest: u32) -> Result<T, Error> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(Error::io("open", name))?;
     parse(Path::new(name), &File::from(file), newest)
 }
@@ -269,6 +271,9 @@ struct Versioned {
 }
 
 fn read_limited(file: &File, path: &Path) -> Result<Vec<u8>, Error> {
+    if !file.metadata().map_err(Error::io("look at", path))?.is_file() {
+        return Err(Error::Damaged { path: path.to_owned(), reason: "it is no file".to_owned() });
+    }
     let mut bytes = Vec::with_capacity(4096);
     file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     if bytes.len() as u64 > LIMIT {
@@ -331,6 +336,20 @@ mod tests {
             assert_eq!(matches!(error, Error::Damaged { .. }), lost, "{error}");
             assert_eq!(error.kind() == onggi_error::Kind::NotFound, !lost, "{error}");
             assert_eq!(is_there(&path), lost);
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_damaged_and_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let (pipe, place) = (directory.path().join("pipe"), directory.path().join("place"));
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        std::fs::create_dir(&place).unwrap();
+        let held = File::open(directory.path()).unwrap();
+        for path in [pipe, place] {
+            assert!(matches!(read::<Value>(&path), Err(Error::Damaged { .. })), "{}", path.display());
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(matches!(read_at::<Value>(held.as_fd(), name, 1), Err(Error::Damaged { .. })), "{name}");
         }
     }
 

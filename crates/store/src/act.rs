@@ -5,7 +5,7 @@
 //! never while anything is read from or written to an archive.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -24,15 +24,21 @@ const KEEPS: &str = "keeps";
 /// The store's mutex, held while this lives: for a look at what is there and a rename or two.
 #[derive(Debug)]
 pub(crate) struct StoreLock {
-    _file: File,
+    _file: Option<File>,
 }
 
 impl StoreLock {
     pub(crate) fn take(layout: &Layout) -> Result<StoreLock, Error> {
         let path = layout.data.join("lock");
-        let file = open_lock(&path)?;
+        let file = match open_lock(&path) {
+            // Nobody changes a store that is read-only.
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::ReadOnlyFilesystem => {
+                return Ok(StoreLock { _file: None });
+            }
+            other => other?,
+        };
         onggi_sys::ofd::lock(file.as_fd()).map_err(Error::io("lock", path))?;
-        Ok(StoreLock { _file: file })
+        Ok(StoreLock { _file: Some(file) })
     }
 }
 
@@ -40,9 +46,15 @@ impl StoreLock {
 #[derive(Debug)]
 pub(crate) struct Act {
     directory: PathBuf,
+    /// None where the store is read-only: then nothing has to be kept from anybody, and what would be made fails.
+    held: Option<Held>,
+    counter: AtomicU32,
+}
+
+#[derive(Debug)]
+struct Held {
     keeps: File,
     _lock: File,
-    counter: AtomicU32,
 }
 
 impl Act {
@@ -62,7 +74,10 @@ impl Act {
             let directory = layout.tmp().join(format!("{kind}-{}-{number}", std::process::id()));
             match fs::create_dir(&directory) {
                 Ok(()) => break directory,
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => {
+                    return Ok(Act { directory, held: None, counter: AtomicU32::new(0) });
+                }
                 Err(error) => return Err(Error::io("make the directory", directory)(error)),
             }
         };
@@ -75,7 +90,7 @@ impl Act {
             .open(&keeps_path)
             .map_err(Error::io("create", keeps_path))?;
         drop(guard);
-        Ok(Act { directory, keeps, _lock: lock, counter: AtomicU32::new(0) })
+        Ok(Act { directory, held: Some(Held { keeps, _lock: lock }), counter: AtomicU32::new(0) })
     }
 
     /// A new path in the act's directory.
@@ -86,8 +101,11 @@ impl Act {
     /// Promises that a blob or layer stays if it is there, and says whether it is.
     pub(crate) fn keep(&self, layout: &Layout, kind: Kept, digest: &Digest) -> Result<bool, Error> {
         let _guard = StoreLock::take(layout)?;
-        let line = format!("{} {digest}\n", kind.name());
-        (&self.keeps).write_all(line.as_bytes()).map_err(Error::io("write", self.directory.join(KEEPS)))?;
+        if let Some(Held { keeps, .. }) = &self.held {
+            let line = format!("{} {digest}\n", kind.name());
+            let written = (&mut &*keeps).write_all(line.as_bytes());
+            written.map_err(Error::io("write", self.directory.join(KEEPS)))?;
+        }
         let path = kind.path(layout, digest);
         path.try_exists().map_err(Error::io("look for", path))
     }
@@ -151,12 +169,7 @@ pub(crate) fn kept_by_acts(layout: &Layout, _guard: &StoreLock) -> Result<Vec<(K
         let path = directory.join(KEEPS);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-                ) =>
-            {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 continue;
             }
             Err(error) => return Err(Error::io("read", path)(error)),
@@ -247,10 +260,9 @@ fn is_alive(directory: &Path) -> Result<bool, Error> {
     let lock = match File::options().write(true).custom_flags(flags).open(&path) {
         Ok(lock) => lock,
         // Its owner removes it right now, or it never was an act.
-        Err(error)
-            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
-        {
-            return Ok(false);
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            let owner = name.split('-').nth(1).and_then(|pid| pid.parse::<u32>().ok());
+            return Ok(owner.is_some_and(runs) && directory.is_dir());
         }
         Err(error) => return Err(Error::io("open", path)(error)),
     };

@@ -8,7 +8,7 @@ use onggi_sys::fault;
 
 use crate::act::{Act, Kept};
 use crate::error::Error;
-use crate::layout::{Layout, make_directory, sync_directory};
+use crate::layout::{Layout, make_directory, open_file, sync_directory};
 
 /// Puts a blob in the store, synced. The act promises to keep it until something refers to it.
 pub(crate) fn put(layout: &Layout, act: &Act, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
@@ -38,7 +38,7 @@ pub(crate) fn put(layout: &Layout, act: &Act, digest: &Digest, bytes: &[u8]) -> 
 /// Reads a blob and checks that it still is what its name says.
 pub(crate) fn get(layout: &Layout, digest: &Digest) -> Result<Vec<u8>, Error> {
     let path = layout.blob(digest);
-    let file = File::open(&path).map_err(Error::io("open", &path))?;
+    let file = open_file(&path)?;
     let mut bytes = Vec::with_capacity(8192);
     file.take(DOCUMENT_LIMIT + 1).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
     if !digest.matches(&bytes) {

@@ -23,9 +23,9 @@ use onggi_sys::fault;
 use serde::{Deserialize, Serialize};
 
 use crate::Store;
-use crate::act::{Act, Kept, StoreLock, make_in};
+use crate::act::{Act, Kept, StoreLock, make_in, remove_tree};
 use crate::error::Error;
-use crate::layout::{Layout, sync_directory};
+use crate::layout::{Layout, open_file, sync_directory};
 use crate::lower::LowerLayers;
 use crate::pipe::{self, check_digest};
 use crate::records::LayerUse;
@@ -383,7 +383,7 @@ pub(crate) fn make_index(
     lower: &mut dyn Lower,
 ) -> Result<Digest, Error> {
     let tar_path = layout.layer(diff_id).join(TAR);
-    let mut tar = File::open(&tar_path).map_err(Error::io("open", &tar_path))?;
+    let mut tar = open_file(&tar_path)?;
     let mut index = HashingFile::create(to)?;
     onggi_archive::index(&mut tar, None, &mut index, lower, Limits::default())
         .map_err(Error::archive(format!("the layer {diff_id}")))?;
@@ -398,13 +398,17 @@ pub(crate) fn repair_index(layout: &Layout, act: &Act, record: &LayerRecord) -> 
     let digest = make_index(layout, &record.diff_id, &temporary, &mut NoLower)?;
     check_digest(&format!("the new index of the layer {}", record.diff_id), &record.index, Some(digest))?;
     let place = layout.layer(&record.diff_id).join(INDEX);
+    if place.symlink_metadata().is_ok_and(|data| !data.is_file()) {
+        // No file takes a directory's name.
+        remove_tree(&place)?;
+    }
     fs::rename(&temporary, &place).map_err(Error::io("rename", &temporary))?;
     sync_directory(&layout.layer(&record.diff_id))
 }
 
 /// The digest of a whole file.
 pub(crate) fn digest_file(path: &Path, algorithm: Algorithm) -> Result<Digest, Error> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut file = open_file(path)?;
     let mut hasher = Hasher::new(algorithm);
     std::io::copy(&mut file, &mut hasher).map_err(Error::io("read", path))?;
     Ok(hasher.finish())

@@ -1,11 +1,12 @@
 //! Where everything is kept, and the directories' making. Nothing else in this crate joins paths to the two roots.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use onggi_error::{Diagnose, Kind};
 use onggi_image::Digest;
 use rustix::fs::{Mode, OFlags};
 
@@ -13,6 +14,8 @@ use crate::error::Error;
 
 /// The version of the layout of the data root, in the file `VERSION`.
 const LAYOUT_VERSION: u32 = 1;
+
+const DIRECTORIES: [&str; 7] = ["blobs/sha256", "layers", "images", "containers", "volumes", "events", "tmp"];
 
 /// The two roots: what is kept, and what lives until the next boot.
 #[derive(Debug, Clone)]
@@ -25,17 +28,68 @@ impl Layout {
     /// Makes the directories if the store is new, and refuses a store of a newer layout.
     pub(crate) fn prepare(&self) -> Result<(), Error> {
         close(&self.run);
-        match fs::read_to_string(self.version()) {
-            Ok(text) => return self.check_version(&text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("read", self.version())(error)),
+        if let Some(text) = self.read_version()? {
+            self.check_version(&text)?;
+            return self.make_missing();
         }
         // Only root (or the owner of a rootless store) may look inside: images can hold secrets and set-user-id programs.
         close(&self.data);
-        for directory in ["blobs/sha256", "layers", "images", "containers", "volumes", "events", "tmp"] {
+        for directory in DIRECTORIES {
             make_directory(&self.data.join(directory))?;
         }
         // The version comes last: a store without it is made again from here.
+        self.write_version()
+    }
+
+    /// A copy of a store may have lost its empty directories. Without the records of images nobody knows what the layers are for, and the next
+    /// collection would take them: then a check has to say what becomes of them.
+    fn make_missing(&self) -> Result<(), Error> {
+        for directory in DIRECTORIES.map(|name| self.data.join(name)) {
+            if directory.is_dir() || directory == self.images() && !self.is_empty() {
+                continue;
+            }
+            match make_directory(&directory) {
+                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is neither a layer nor a blob.
+    fn is_empty(&self) -> bool {
+        let none = |path: PathBuf| fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
+        none(self.layers()) && none(self.data.join("blobs/sha256"))
+    }
+
+    fn read_version(&self) -> Result<Option<String>, Error> {
+        let path = self.version();
+        let mut text = String::new();
+        let file = match open_file(&path) {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            other => other?,
+        };
+        match file.take(64).read_to_string(&mut text) {
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Err(Error::damaged(path, "it is no text"))
+            }
+            other => other.map(|_| Some(text)).map_err(Error::io("read", path)),
+        }
+    }
+
+    /// What is wrong with the version, so that nothing can be opened. A newer one is not wrong.
+    pub(crate) fn version_fault(&self) -> Result<Option<Error>, Error> {
+        let read = self.read_version().and_then(|text| text.map_or(Ok(()), |text| self.check_version(&text)));
+        match read {
+            Err(error) if error.kind() == Kind::Corrupt => Ok(Some(error)),
+            other => other.map(|()| None),
+        }
+    }
+
+    pub(crate) fn write_version(&self) -> Result<(), Error> {
+        make_directory(&self.tmp())?;
         let temporary = self.data.join(format!("tmp/VERSION.{}", std::process::id()));
         let mut file = fs::File::create(&temporary).map_err(Error::io("create", &temporary))?;
         writeln!(file, "{LAYOUT_VERSION}").map_err(Error::io("write", &temporary))?;
@@ -55,7 +109,7 @@ impl Layout {
         }
     }
 
-    fn version(&self) -> PathBuf {
+    pub(crate) fn version(&self) -> PathBuf {
         self.data.join("VERSION")
     }
 
@@ -124,6 +178,17 @@ pub(crate) fn make_directory(path: &Path) -> Result<(), Error> {
 pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).map_err(Error::io("open", path))
+}
+
+/// Opens a file for reading. What is none (a pipe would be waited for, a link may lead anywhere) is damaged.
+pub(crate) fn open_file(path: &Path) -> Result<fs::File, Error> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::NXIO) => None,
+        other => Some(fs::File::from(other.map_err(Error::io("open", path))?)),
+    };
+    let file = file.filter(|file| file.metadata().is_ok_and(|data| data.is_file()));
+    file.ok_or_else(|| Error::damaged(path, "it is no file"))
 }
 
 pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {

@@ -137,6 +137,14 @@ impl Store {
         Store { ceiling: Ceiling::of(limit), ..self }
     }
 
+    /// Mends what keeps the store from being opened at all, before it is: what `VERSION` says. Says what was wrong, if anything was.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn mend_version(data: &Path, run: &Path) -> Result<Option<Finding>, Error> {
+        check::mend_version(&Layout { data: data.to_owned(), run: run.to_owned() })
+    }
+
     /// Has layers unpacked by a process of this program, which calls [`unpack_confined`] when its arguments are `image unpack-layer LOWER…`, in place of
     /// this one.
     #[must_use]

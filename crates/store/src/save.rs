@@ -5,7 +5,6 @@
 //! from. Otherwise the layers are written as the plain tars that the store has, with a manifest for those; the config, and with it the image's id, stays what it was.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
@@ -20,6 +19,7 @@ use crate::act::{Act, Kept};
 use crate::error::Error;
 use crate::images::{self, Found};
 use crate::layers::{self, Ingested, TAR};
+use crate::layout::open_file;
 use crate::load::plain_manifest;
 use crate::pipe::check_digest;
 use crate::records::{ImageRecord, NameRecord, Records};
@@ -259,7 +259,7 @@ fn write(
                     .map_err(failed())?;
             }
             Content::Kept { path, digest, size } => {
-                let file = File::open(&path).map_err(Error::io("open", &path))?;
+                let file = open_file(&path)?;
                 put(&mut tar, &name, size, &digest, progress, &mut &file)?;
             }
             Content::Elsewhere { image, layer } => {

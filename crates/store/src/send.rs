@@ -12,7 +12,7 @@ use crate::Store;
 use crate::act::{Act, Kept, StoreLock};
 use crate::error::Error;
 use crate::layers::{self, KnownBlob, TAR};
-use crate::layout::open_directory;
+use crate::layout::{open_directory, open_file};
 use crate::records::{self, NameRecord, Record};
 use crate::types::Image;
 use crate::{blobs, remove};
@@ -58,7 +58,7 @@ impl Sending<'_> {
     /// [`Error::Io`].
     pub fn layer(&self, diff_id: &Digest) -> Result<impl Read + use<>, Error> {
         let path = self.store.layout.layer(diff_id).join(TAR);
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        let file = open_file(&path)?;
         let hasher = Some(Hasher::new(diff_id.algorithm()));
         Ok(Verified { file, hasher, diff_id: diff_id.clone() })
     }
@@ -69,7 +69,7 @@ impl Sending<'_> {
     /// [`Error::Io`].
     pub fn blob(&self, diff_id: &Digest, layer: &Descriptor) -> Result<Option<File>, Error> {
         let path = layers::kept_blob(&self.store.layout, diff_id, layer);
-        path.map(|path| File::open(&path).map_err(Error::io("open", path))).transpose()
+        path.map(|path| open_file(&path)).transpose()
     }
 
     /// The bytes of a document of the image: its index.

@@ -3,7 +3,7 @@
 //! Where every layer has to be a tree it is unpacked as it comes, from the stream that is being verified, into the act's own directory: it gets its place with
 //! the layer, or goes with the act. A layer that was here before, or that depends on the layers below it, is unpacked when it is first used.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ use crate::act::{Act, make_in, remove_tree};
 use crate::confined::Unpacking;
 use crate::error::Error;
 use crate::layers::{self, PLAIN_TREE, TAR};
-use crate::layout::{Layout, make_directory, open_directory, sync_directory};
+use crate::layout::{Layout, make_directory, open_directory, open_file, sync_directory};
 use crate::lower::LowerLayers;
 use crate::mounts::{Presenter, key, lock};
 use crate::records::LayerUse;
@@ -73,7 +73,7 @@ impl Presenter for UnpackedTrees {
         let directory = make_in(&act, "tree")?;
         let root = open_directory(&directory)?;
         let tar_path = self.layout.layer(&layer.diff_id).join(TAR);
-        let mut tar = File::open(&tar_path).map_err(Error::io("open", tar_path))?;
+        let tar = open_file(&tar_path)?;
         let what = format!("the layer {}", layer.diff_id);
         // Only a variant is made for its place: the plain form is the same wherever it is used.
         let lower = if layer.variant.is_some() { lower } else { &[] };
@@ -82,7 +82,7 @@ impl Presenter for UnpackedTrees {
         } else {
             let mut below = LowerLayers::open(lower)?;
             let unpacker = unpacker(&root, &mut below, &what)?;
-            onggi_archive::feed_all(&mut tar, None, Box::new(unpacker)).map_err(Error::archive(&what))?;
+            onggi_archive::feed_all(&mut &tar, None, Box::new(unpacker)).map_err(Error::archive(&what))?;
         }
         // A tree that is only half on the disk after a power cut must not have its name.
         rustix::fs::syncfs(&root).map_err(Error::io("syncfs", &directory))?;
@@ -121,7 +121,7 @@ pub(crate) fn fault(layout: &Layout, layer: &LayerUse, lower: &[PathBuf]) -> Res
         Err(error) => return Ok(Some(format!("it is no directory: {error}"))),
     };
     let tar_path = layout.layer(&layer.diff_id).join(TAR);
-    let mut tar = File::open(&tar_path).map_err(Error::io("open", tar_path))?;
+    let mut tar = open_file(&tar_path)?;
     let mut below = LowerLayers::open(lower)?;
     let ordinary = namespace::in_user_namespace();
     onggi_archive::compare::difference(&mut tar, tree.as_fd(), &mut below, Limits::default(), ordinary)

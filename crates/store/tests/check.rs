@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use common::{Roots, docker_archive, layers, load, oci_layout, tar};
+use onggi_error::{Diagnose as _, Kind};
 use onggi_image::Digest;
 use onggi_store::{Done, Finding, Image, LayerForm, Severity, Store};
 use serde_json::json;
@@ -75,6 +76,162 @@ fn what_is_derived_is_made_again() {
         assert!(after.findings.is_empty(), "{what}: {after:#?}");
         store.mount_layers(&store.resolve("bad:1").unwrap()).unwrap();
     }
+}
+
+/// A backup that was restored without its empty directories, what is no file in a file's place, a file system that is read-only.
+#[test]
+fn missing_directories_are_made_again() {
+    let (roots, store) = prepared();
+    let id = store.resolve("good:1").unwrap().id;
+    drop(store);
+    for name in ["tmp", "events", "containers", "volumes"] {
+        fs::remove_dir_all(roots.data().join(name)).unwrap();
+    }
+    let store = roots.open();
+    assert!(store.check(false).unwrap().findings.is_empty());
+    load(&store, &tar(&docker_archive(&["new:1"], &layers("new")))).unwrap();
+    // Nothing that the lost records needed is taken for garbage.
+    drop(store);
+    fs::remove_dir_all(roots.data().join("images")).unwrap();
+    let store = roots.open();
+    let report = store.check(false).unwrap();
+    assert!(!report.is_sound(), "{report:#?}");
+    let report = store.check(true).unwrap();
+    assert!(report.is_sound(), "{report:#?}");
+    assert!(roots.data().join("lost/1/blobs/sha256").join(id.hex()).exists());
+    assert_eq!(fs::read_dir(roots.data().join("lost/1/layers")).unwrap().count(), 6);
+    assert!(store.check(false).unwrap().findings.is_empty());
+    load(&store, &tar(&docker_archive(&["good:1"], &layers("good")))).unwrap();
+}
+
+#[test]
+fn what_is_no_file_is_neither_waited_for_nor_in_the_way() {
+    let pipe = |path: &Path| {
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .unwrap();
+    };
+    let files: [Damage; 4] = [
+        |store| layer_file(store, 0, "layer.erofs"),
+        |store| layer_file(store, 0, "layer.tar"),
+        |store| layer_file(store, 0, "layer.json"),
+        |store| store.data().join("blobs/sha256").join(store.resolve("bad:1").unwrap().id.hex()),
+    ];
+    for file in files {
+        for directory in [false, true] {
+            let (_roots, store) = prepared();
+            let path = file(&store);
+            fs::remove_file(&path).unwrap();
+            if directory {
+                fs::create_dir(&path).unwrap();
+                fs::write(path.join("more"), "").unwrap();
+            } else {
+                pipe(&path);
+            }
+            assert!(!store.check(false).unwrap().is_sound(), "{}", path.display());
+            let repaired = store.check(true).unwrap();
+            assert!(repaired.is_sound(), "{}: {repaired:#?}", path.display());
+            assert!(store.check(false).unwrap().findings.is_empty(), "{}", path.display());
+        }
+    }
+    for directory in [false, true] {
+        let (roots, store) = prepared();
+        drop(store);
+        let path = roots.run().join("index.sqlite");
+        let _ = fs::remove_file(&path);
+        if directory {
+            fs::create_dir_all(path.join("more")).unwrap();
+        } else {
+            fs::create_dir_all(roots.run()).unwrap();
+            pipe(&path);
+        }
+        let store = roots.open();
+        assert!(!store.check(false).unwrap().is_sound());
+        assert!(store.containers().unwrap().is_empty());
+        assert!(store.check(true).unwrap().is_sound());
+    }
+}
+
+#[test]
+fn a_version_that_is_none_is_mended_before_anything_is_opened() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("empty", |path| fs::write(path, "").unwrap()),
+        ("garbled", |path| fs::write(path, [0xff, 0, 1]).unwrap()),
+        ("a directory", |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        }),
+        ("a link", |path| {
+            fs::remove_file(path).unwrap();
+            symlink("elsewhere", path).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let (roots, store) = prepared();
+        drop(store);
+        change(&roots.data().join("VERSION"));
+        let refused = Store::open(&roots.data(), &roots.run()).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Corrupt, "{what}: {refused}");
+        assert!(Store::mend_version(&roots.data(), &roots.run()).unwrap().is_some(), "{what}");
+        assert!(roots.open().check(false).unwrap().findings.is_empty(), "{what}");
+        assert!(Store::mend_version(&roots.data(), &roots.run()).unwrap().is_none(), "{what}");
+    }
+    // One that is newer is not damaged.
+    let (roots, store) = prepared();
+    drop(store);
+    fs::write(roots.data().join("VERSION"), "2\n").unwrap();
+    assert!(Store::mend_version(&roots.data(), &roots.run()).is_err());
+    fs::write(roots.data().join("VERSION"), "1\n").unwrap();
+}
+
+#[test]
+fn several_checks_may_mend_at_once() {
+    for _ in 0..3 {
+        let (roots, store) = prepared();
+        for number in 0..2 {
+            flip(&layer_file(&store, number, "layer.tar"));
+        }
+        flip(&image_record(&store));
+        std::thread::scope(|scope| {
+            let checks: Vec<_> = (0..4).map(|_| scope.spawn(|| roots.open().check(true).unwrap())).collect();
+            for check in checks {
+                check.join().unwrap();
+            }
+        });
+        assert!(store.check(false).unwrap().is_sound());
+        assert_eq!(store.images().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn a_store_that_is_read_only_is_checked_and_saved_from() {
+    let (roots, store) = prepared();
+    drop(store);
+    let (data, run) = (roots.data(), roots.run());
+    let alone = std::thread::spawn(move || {
+        onggi_sys::namespace::unshare(0x0002_0000).unwrap();
+        let private =
+            rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private).unwrap();
+        rustix::mount::mount_bind(&data, &data).unwrap();
+        let flags = rustix::mount::MountFlags::BIND | rustix::mount::MountFlags::RDONLY;
+        rustix::mount::mount_remount(&data, flags, "").unwrap();
+        let store = Store::open(&data, &run).unwrap();
+        let report = store.check(false).unwrap();
+        assert!(report.findings.is_empty(), "{report:#?}");
+        let mut archive = Vec::new();
+        store
+            .save(
+                &["good:1".to_owned()],
+                onggi_store::Format::DockerArchive,
+                None,
+                &onggi_store::Silent,
+                &mut archive,
+            )
+            .unwrap();
+        assert!(archive.len() > 1024);
+    });
+    alone.join().unwrap();
 }
 
 /// The trees are made of the tars again, in the directories form and where one is left of it.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
-use onggi_store::{Done, LostImage};
+use onggi_store::{Done, LostImage, Store};
 
 use crate::command::{Command, Group};
 use crate::context::Context;
@@ -41,9 +41,13 @@ fn build() -> clap::Command {
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let (repair, quiet) = (is(matches, "repair"), is(matches, "quiet"));
     // First the containers: what of theirs cannot be read holds every image.
+    // What keeps it from being opened at all comes before everything.
+    let settings = context.settings()?;
+    let version = if repair { Store::mend_version(&settings.root, &settings.run_root)? } else { None };
     let engine = context.engine()?;
     let records = engine.check(repair)?;
-    let report = if repair { engine.repair_store()? } else { engine.store().check(false)? };
+    let mut report = if repair { engine.repair_store()? } else { engine.store().check(false)? };
+    report.findings.splice(0..0, version);
     let data = engine.store().data();
     let (mut lines, mut aside) = (Vec::new(), BTreeSet::new());
     for finding in &report.findings {

@@ -218,7 +218,7 @@ impl Engine {
     }
 
     /// Held while networks come and go; a container's lock, if any, is taken before. Ends with the value.
-    pub(super) fn lock_networks(&self) -> Result<std::fs::File, Error> {
+    pub(crate) fn lock_networks(&self) -> Result<std::fs::File, Error> {
         let networks = self.paths.networks();
         make_directory(&networks).map_err(Error::io("make the directory", &networks))?;
         crate::disk::lock(&self.networks_lock())

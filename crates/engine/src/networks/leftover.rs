@@ -28,7 +28,11 @@ impl Engine {
         }
         // So nothing of what is found is on its way to a record, or from it.
         let _lock = self.lock_networks()?;
-        let networks = self.all_networks()?;
+        let networks = match self.all_networks() {
+            // It has been told already, and what is of no network nobody knows.
+            Err(error) if error.kind() == Kind::Corrupt => return Ok(()),
+            other => other?,
+        };
         for network in &networks {
             self.check_places(network, repair, findings);
         }

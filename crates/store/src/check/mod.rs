@@ -19,7 +19,7 @@ use crate::Store;
 use crate::act::{Act, Kept, StoreLock, dead_acts, remove_tree};
 use crate::error::Error;
 use crate::layers::{self, INDEX, LayerRecord, TAR};
-use crate::layout::Layout;
+use crate::layout::{Layout, make_directory};
 use crate::mounts::Presenter;
 use crate::quarantine::Quarantine;
 use crate::records::{ImageRecord, LayerUse, Records};
@@ -30,6 +30,16 @@ use crate::{blobs, containers, trees};
 
 /// Looks, all in all, of a repair: the second mends what the first has brought to light, and the third only looks.
 const LOOKS: usize = 3;
+
+/// Mends what keeps every command from opening the store: a version that is none. There has been one layout only, and each record says its own version.
+pub(crate) fn mend_version(layout: &Layout) -> Result<Option<Finding>, Error> {
+    let Some(fault) = layout.version_fault()? else { return Ok(None) };
+    let path = layout.version();
+    let aside = Quarantine::new(layout).set_aside(&path)?;
+    layout.write_version()?;
+    let message = format!("{fault}; it was written again, and what it was is now {}", aside.display());
+    Ok(Some(Finding { severity: Severity::Derived, path, message, done: Some(Done::Mended) }))
+}
 
 /// `origins`: who brings again what is lost, if it came from a registry.
 pub(crate) fn check(store: &Store, repair: bool, origins: Option<&dyn Refetch>) -> Result<Report, Error> {
@@ -60,6 +70,12 @@ fn look(store: &Store, repair: bool, origins: Option<&dyn Refetch>) -> Result<Re
     let (report, quarantine, unavailable) = (Report::default(), Quarantine::new(layout), BTreeMap::new());
     let looked_at = HashSet::new();
     let mut check = Check { store, layout, repair, report, quarantine, looked_at, unavailable };
+    if !layout.images().is_dir() {
+        check.no_records()?;
+        if !repair {
+            return Ok(check.report);
+        }
+    }
     check.leftovers()?;
     let act = match Act::begin_without_sweep(layout, "check") {
         Ok(act) => Some(act),
@@ -120,16 +136,40 @@ impl Check<'_> {
     /// Sets something aside if repairing, and says so.
     fn lost(&mut self, path: &Path, message: impl std::fmt::Display) -> Result<(), Error> {
         let done = match self.repair {
-            true => Some(Done::SetAside(self.quarantine.set_aside(path)?)),
+            true => match self.quarantine.set_aside(path) {
+                // Another check was faster, and tells of it.
+                Err(_) if path.symlink_metadata().is_err() => return Ok(()),
+                other => Some(Done::SetAside(other?)),
+            },
             false => None,
         };
         self.find(Severity::Lost, path, message.to_string(), done);
         Ok(())
     }
 
+    /// Nobody knows what the layers and blobs are for: they are set aside, before somebody takes them for garbage.
+    fn no_records(&mut self) -> Result<(), Error> {
+        for path in [self.layout.layers(), self.layout.blobs()] {
+            if path.is_dir() {
+                self.lost(&path, "the records of images are gone, so nothing says what this is for")?;
+            }
+        }
+        if self.repair {
+            for path in [self.layout.blobs().join("sha256"), self.layout.layers(), self.layout.images()] {
+                make_directory(&path)?;
+            }
+        }
+        self.find(Severity::Lost, &self.layout.images(), "the directory is missing", self.mended());
+        Ok(())
+    }
+
     fn leftovers(&mut self) -> Result<(), Error> {
         let guard = StoreLock::take(self.layout)?;
         for path in dead_acts(self.layout)? {
+            if path.symlink_metadata().is_err() {
+                // Its owner has just removed it.
+                continue;
+            }
             self.leftover(&path, "left by a command that was cut short");
         }
         drop(guard);

@@ -55,6 +55,9 @@ impl Index {
     /// What SQLite finds wrong with the index's own structure. Whether a row is true the engine knows, which can ask whoever is
     /// at work on its container.
     pub(crate) fn damage(&self) -> Result<Option<String>, Error> {
+        if is_no_file(&self.path) {
+            return Ok(Some("the index is no file".to_owned()));
+        }
         if !self.path.exists() {
             // It is made when it is first needed.
             return Ok(None);
@@ -178,6 +181,9 @@ impl Index {
     fn open_existing(&self, made: Made) -> Result<Option<Open>, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let Some(file) = file_of(&self.path) else { return Ok(None) };
+        if is_no_file(&self.path) {
+            return Ok(None);
+        }
         for suffix in ["", "-wal", "-shm"] {
             narrow(&with_suffix(&self.path, suffix));
         }
@@ -225,6 +231,10 @@ impl Index {
         for suffix in ["-wal", "-shm"] {
             remove_if_there(&with_suffix(&self.path, suffix))?;
         }
+        if is_no_file(&self.path) {
+            // No file takes a directory's name.
+            crate::act::remove_tree(&self.path)?;
+        }
         fs::rename(&temporary, &self.path).map_err(Error::io("rename", &temporary))
     }
 
@@ -232,6 +242,11 @@ impl Index {
         let path = self.path.clone();
         move |source| Error::Index { path, operation, source }
     }
+}
+
+/// Whether something else has its name: a pipe would be waited for.
+fn is_no_file(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|data| !data.is_file())
 }
 
 /// When an index was made that is being opened.
