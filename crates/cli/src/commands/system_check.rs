@@ -40,11 +40,11 @@ fn build() -> clap::Command {
 
 fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
     let (repair, quiet) = (is(matches, "repair"), is(matches, "quiet"));
-    // First the containers: what of theirs cannot be read holds every image.
     // What keeps it from being opened at all comes before everything.
     let settings = context.settings()?;
     let version = if repair { Store::mend_version(&settings.root, &settings.run_root)? } else { None };
     let engine = context.engine()?;
+    // First the containers: what of theirs cannot be read holds every image.
     let records = engine.check(repair)?;
     let mut report = if repair { engine.repair_store()? } else { engine.store().check(false)? };
     report.findings.splice(0..0, version);
