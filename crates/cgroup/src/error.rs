@@ -60,6 +60,11 @@ pub enum Error {
     /// runc's sentence.
     #[error("rejecting {what} limit {limit} <= usage {usage}")]
     BelowUsage { what: &'static str, limit: i64, usage: u64 },
+    /// runc's words.
+    #[error(
+        "{source}; setting back cgroup configs failed, your state.json and actual configs might be inconsistent"
+    )]
+    Inconsistent { source: Box<Error> },
     #[error("remove cgroup {path}: {failures}")]
     Remove { path: String, failures: String },
 }
@@ -107,6 +112,7 @@ impl Diagnose for Error {
             | Error::InternalProcesses { .. }
             | Error::Remove { .. } => Kind::Conflict,
             Error::TimedOut { .. } => Kind::Unavailable,
+            Error::Inconsistent { source } => source.kind(),
             // A value that the kernel refuses came from the user.
             Error::Write { source, .. } if matches!(source.raw_os_error(), Some(ERANGE | ENXIO | ENODEV)) => {
                 Kind::InvalidInput
@@ -130,6 +136,7 @@ impl Diagnose for Error {
                  the kernel's command line may disable it (cgroup_disable=, cgroup_enable=)"
             ),
             Error::NotDelegated { .. } => how_to_delegate().into(),
+            Error::Inconsistent { source } => return source.hint(),
             Error::NoFile { file, .. } if file.contains("memsw") || file.contains("swap") => {
                 "swap accounting is off: boot with swapaccount=1, or leave --memory-swap out".into()
             }

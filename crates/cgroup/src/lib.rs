@@ -23,6 +23,6 @@ pub use layout::{Hierarchy, Layout, detect, detect_at, detect_beneath, detect_de
 pub use own::{Own, detect_own, detect_shown};
 pub use plan::{IfMissing, Plan, Step, plan};
 pub use stats::{
-    CPUSET, Counter, CpuStats, Details, DeviceIo, MemoryStats, PidsStats, Pressure, Stats, Waits,
+    CPUSET, Counter, CpuStats, Details, DeviceIo, MemoryStats, Operations, PidsStats, Pressure, Stats, Waits,
 };
 pub use v2::cpu_weight;

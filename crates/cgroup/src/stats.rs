@@ -10,7 +10,7 @@ use crate::directory;
 
 mod details;
 
-pub use details::{CPUSET, Counter, Details, Pressure, Waits};
+pub use details::{CPUSET, Counter, Details, Operations, Pressure, Waits};
 
 /// One reading.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -215,3 +215,34 @@ fn what_runc_passes_over_is_said_and_passed_over() {
         assert!(said.contains("is taken for 1.3.0"), "{said}");
     }
 }
+
+/// Processor 99999 is nowhere: the limit of processes that was written before is set back, and the state keeps what is.
+#[test]
+fn an_update_that_fails_changes_nothing() {
+    let mut bundle = Bundle::new("exec sleep 1000");
+    bundle.config["linux"]["resources"] = json!({ "pids": { "limit": 20 }, "cpu": { "shares": 512 } });
+    bundle.quietly(&["run", "-d", &bundle.id]);
+    let pids = || {
+        let stats: Value = serde_json::from_str(&bundle.ok("events --stats {}")).unwrap();
+        stats["data"]["pids"]["limit"].clone()
+    };
+    assert_eq!(bundle.said("update --cpu-share 700 --cpuset-cpus 99999 --pids-limit 30 {}").0, Some(1));
+    assert_eq!(pids(), 20);
+    bundle.ok("update --pids-limit 30 {}");
+    assert_eq!(pids(), 30);
+    bundle.kill();
+}
+
+#[test]
+fn options_that_do_nothing_are_passed_over() {
+    let mut bundle = Bundle::new("echo ran");
+    bundle.bind("/tmp", "/data");
+    let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+    mounts.last_mut().unwrap()["options"] = json!(["bind", "sync", "lazytime", "ro"]);
+    mounts
+        .push(json!({ "type": "tmpfs", "source": "tmpfs", "destination": "/tmp", "options": ["iversion"] }));
+    let (code, said) = bundle.said("run {}");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("mount of /data: ignoring options without effect: [sync lazytime]"), "{said}");
+    assert!(said.contains("mount of /tmp: ignoring options without effect: [iversion]"), "{said}");
+}

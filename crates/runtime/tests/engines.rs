@@ -70,6 +70,58 @@ fn podman() {
     assert!(!left.exists() || std::fs::read_dir(left).unwrap().count() == 0);
 }
 
+/// Podman's own calls come without USER, conmon's with it; a user without further ids has a namespace in which nobody changes groups.
+#[test]
+fn podman_of_an_ordinary_user() {
+    const USER: &str = "33";
+    if !is_here("podman --version") || !is_here("setpriv --version") {
+        return;
+    }
+    let mut podman = Engine::new();
+    let program = podman_words(&podman, "podman");
+    let become_user =
+        ["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups", "env", "--unset", "USER"];
+    let own = [format!("HOME={}", podman.at("home")), format!("XDG_RUNTIME_DIR={}", podman.at("own"))];
+    let runtime = podman.at("onggi-runtime");
+    let more = ["--cgroup-manager", "cgroupfs", "--events-backend", "none", "--runtime", &runtime];
+    podman.words = become_user.map(str::to_owned).into_iter().chain(own).chain(program).collect();
+    podman.words.extend(more.map(str::to_owned));
+    for name in ["home", "own"] {
+        std::fs::create_dir(podman.jar.path(name)).unwrap();
+    }
+    let all = std::process::Command::new("chown").args(["-R", "33:33", &podman.at("")]).status().unwrap();
+    assert!(all.success());
+    // Ended last: the other one's command would begin it again.
+    let _pause = Pause(podman.at("own/libpod/tmp/pause.pid"));
+    let _leaves = Leaves(&podman, &["rm", "--all", "--force", "--time", "0"]);
+    let rootfs = podman.at("rootfs");
+    let run = |line: &[&str]| podman.end(&[&["run", "--network", "none"], line].concat());
+
+    assert_eq!(run(&["--rm", "--rootfs", &rootfs, "sh", "-c", "id -u; exit 7"]), (Some(7), "0".to_owned()));
+    assert_eq!(
+        run(&["--rm", "--privileged", "--rootfs", &rootfs, "stat", "-c", "%F", "/dev/null"]).0,
+        Some(0)
+    );
+    assert_eq!(run(&["-d", "--name", "jar", "--rootfs", &rootfs, "sh", "-c", WAITS]).0, Some(0));
+    assert_eq!(podman.end(&["exec", "jar", "sh", "-c", "id -u; exit 4"]), (Some(4), "0".to_owned()));
+    podman.ok(&["stop", "-t", "20", "jar"]);
+    assert_eq!(podman.ok(&["inspect", "--format", "{{.State.ExitCode}}", "jar"]), "3");
+    podman.ok(&["rm", "jar"]);
+    assert_eq!(std::fs::read_dir(podman.jar.path("own/onggi-runtime")).unwrap().count(), 0);
+}
+
+/// The process that keeps an ordinary user's namespaces for Podman, by the file with its number.
+struct Pause(String);
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        let number = std::fs::read_to_string(&self.0).ok().and_then(|text| text.trim().parse().ok());
+        if let Some(pid) = number.and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 #[test]
 fn buildah() {
     if !is_here("buildah --version") {
@@ -121,6 +173,16 @@ fn docker() {
     assert_eq!(run(&["--rm", "-t", "box", "tty"]), (Some(0), "/dev/pts/0".to_owned()));
     assert_eq!(run(&["--rm", "box", "nosuch"]).0, Some(127));
     assert_eq!(run(&["--rm", "box", "/etc"]).0, Some(126));
+
+    // A mistake in what is mounted is Docker's own, not a program's.
+    for volume in ["/etc/hostname:/tmp", "/tmp:/etc/passwd"] {
+        let mounted = docker.call(&["run", "--rm", "--network", "none", "-v", volume, "box", "true"]);
+        assert_eq!(mounted.status.code(), Some(125), "{mounted:?}");
+        let said = String::from_utf8_lossy(&mounted.stderr);
+        assert!(said.contains("Are you trying to mount a directory onto a file"), "{said}");
+    }
+    let home = ["--rm", "-v", "/dev/null:/etc/passwd", "box", "sh", "-c", "echo $HOME"];
+    assert_eq!(run(&home), (Some(0), "/".to_owned()));
 
     let health = ["--health-cmd", "test -e /tmp", "--health-interval", "100ms"];
     let started = [&["-d", "--name", "jar", "--pids-limit", "50"][..], &health, &["box", "sh", "-c", WAITS]];

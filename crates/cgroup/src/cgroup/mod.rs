@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use onggi_oci::Resources;
 use rustix::io::Errno;
 
-use crate::plan::Plan;
+use crate::plan::{IfMissing, Plan, Step};
 use crate::stats::{Details, Stats};
 use crate::{Error, Layout, directory, oom, plan, v2};
 
@@ -221,11 +221,11 @@ impl Cgroup {
     }
 
     /// Changes the limits that are given, and leaves the others. All are checked before the first is written; if the kernel refuses
-    /// one, others may stay changed. They are written in whatever order the kernel takes them.
+    /// one, those that were written get their values back. They are written in whatever order the kernel takes them.
     ///
     /// # Errors
     /// As [`crate::plan()`]; [`Error::Unsupported`] for devices, which no runtime changes in a living container; [`Error::BelowUsage`]
-    /// if `checkBeforeUpdate` asks for it.
+    /// if `checkBeforeUpdate` asks for it; [`Error::Inconsistent`] if some could not be set back.
     pub fn update(&self, resources: &Resources) -> Result<(), Error> {
         if resources.devices.is_some() {
             let reason = "the device list of a living container does not change";
@@ -238,7 +238,32 @@ impl Cgroup {
             let plan = Plan::naming(&self.layout, &self.path);
             v2::enable(&open_roots(&self.layout)?[0], &plan, &controllers)?;
         }
-        apply_all(&self.layout, &self.path, &self.directories, &steps.iter().collect::<Vec<_>>())
+        let before: Vec<_> = steps.iter().map(|step| self.present(step)).collect();
+        let apply = |steps: &[&Step]| apply_all(&self.layout, &self.path, &self.directories, steps);
+        let Err(error) = apply(&steps.iter().collect::<Vec<_>>()) else { return Ok(()) };
+        // Backwards, as the kernel keeps some below others.
+        let known: Vec<&Step> = before.iter().rev().flatten().collect();
+        if apply(&known).is_err() || known.len() < before.len() {
+            return Err(Error::Inconsistent { source: Box::new(error) });
+        }
+        Err(error)
+    }
+
+    /// A step that writes what there is now; `None` for a file that says more than can be written at once, or nothing.
+    fn present(&self, step: &Step) -> Option<Step> {
+        let Step::Write { hierarchy, file, if_missing, .. } = step else { return None };
+        let value = |file: &str| {
+            let text = directory::read(self.directory_at(*hierarchy)?, file).ok()?;
+            let value = text.trim();
+            (!value.is_empty() && !value.contains('\n')).then(|| value.to_owned())
+        };
+        let instead = match if_missing {
+            IfMissing::Instead { file, .. } => Some(file),
+            IfMissing::Refuse | IfMissing::Skip => None,
+        };
+        let (file, value) =
+            [Some(file), instead].into_iter().flatten().find_map(|file| Some((file, value(file)?)))?;
+        Some(Step::Write { hierarchy: *hierarchy, file: file.clone(), value, if_missing: IfMissing::Skip })
     }
 
     /// Whether more is in use than is to be allowed, for who wants to know before it is written (`checkBeforeUpdate`).

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::{keyed, number_or_max, read};
+use super::{device, keyed, number_or_max, read};
 
 /// One reading. What the host does not have is zero, empty or `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -15,6 +15,9 @@ pub struct Details {
     pub processors_user: Vec<u64>,
     /// v1's files of the cpuset, by the names behind `cpuset.`: `cpus`, `mems`, `cpu_exclusive`, …
     pub cpuset: BTreeMap<String, String>,
+    /// v1's `blkio.throttle.io_service_bytes` and `io_serviced`, each kind of operation as the kernel names it.
+    pub io_bytes: Vec<Operations>,
+    pub io_counts: Vec<Operations>,
     /// Bytes of files.
     pub cache: u64,
     pub memory: Counter,
@@ -32,6 +35,26 @@ pub struct Details {
     pub cpu_pressure: Option<Pressure>,
     pub memory_pressure: Option<Pressure>,
     pub io_pressure: Option<Pressure>,
+}
+
+/// Of one device and one kind: `Read`, `Write`, `Sync`, `Async`, `Discard`, or `Total`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operations {
+    pub major: u32,
+    pub minor: u32,
+    pub kind: String,
+    pub value: u64,
+}
+
+/// `8:0 Read 4096`, one line for each; the last, which is of all devices, has no device.
+fn operations(text: &str) -> Vec<Operations> {
+    let line = |line: &str| {
+        let mut words = line.split(' ');
+        let (major, minor) = device(words.next()?)?;
+        let (kind, value) = (words.next()?.to_owned(), words.next()?.parse().ok()?);
+        Some(Operations { major, minor, kind, value })
+    };
+    text.lines().filter_map(line).collect()
 }
 
 /// Bytes, and how often the limit was met. Without a limit it is the largest number there is, on v1 the largest whole page.
@@ -123,6 +146,11 @@ impl Details {
                     details.cpuset.insert(name.to_owned(), text.trim().to_owned());
                 }
             }
+        }
+        if let Some(group) = directory("blkio") {
+            let of = |file: &str| Ok::<_, io::Error>(operations(&read(group, file)?.unwrap_or_default()));
+            details.io_bytes = of("blkio.throttle.io_service_bytes")?;
+            details.io_counts = of("blkio.throttle.io_serviced")?;
         }
         if let Some(group) = directory("memory") {
             let counter = |name: &str| counter(group, name, FILES);

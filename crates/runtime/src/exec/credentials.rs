@@ -54,8 +54,9 @@ pub(super) fn take(
     drop_from_bounding_set(!capabilities.bounding)?;
     rustix::thread::set_keep_capabilities(true).doing(|| "prctl PR_SET_KEEPCAPS")?;
     match rustix::thread::set_thread_groups(&groups) {
-        // In a user namespace of somebody without privilege nobody changes groups (CVE-2014-8989): none are asked for.
-        Err(Errno::PERM) if groups.is_empty() && denies_groups(child) => {}
+        // In a user namespace of somebody without privilege nobody changes groups (CVE-2014-8989). Those that are asked for come from the
+        // image's /etc/group (`podman exec` names them), and as with runc the process does without.
+        Err(Errno::PERM) if denies_groups(child) => {}
         other => other.doing(|| format!("setgroups {:?}", child_groups(&groups)))?,
     }
     rustix::thread::set_thread_res_gid(gid, gid, gid).doing(|| format!("setgid {}", gid.as_raw()))?;

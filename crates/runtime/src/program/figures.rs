@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use onggi_cgroup::{CPUSET, Counter, Details, DeviceIo, Pressure, Stats, Waits};
+use onggi_cgroup::{CPUSET, Counter, Details, DeviceIo, Operations, Pressure, Stats, Waits};
 use serde_json::{Map, Value, json};
 
 /// `details` has the limits beside what is used, `resctrl` is [`super::resctrl::figures`], `stats` the rest.
@@ -17,8 +17,14 @@ pub(crate) fn of(stats: &Stats, details: &Details, resctrl: Value) -> Value {
         ]),
         "blkio": with_pressure(
             given([
-                ("ioServiceBytesRecursive", io(stats, |device| [("Read", device.read_bytes), ("Write", device.write_bytes)])),
-                ("ioServicedRecursive", io(stats, |device| [("Read", device.reads), ("Write", device.writes)])),
+                (
+                    "ioServiceBytesRecursive",
+                    io(stats, &details.io_bytes, |device| [("Read", device.read_bytes), ("Write", device.write_bytes)]),
+                ),
+                (
+                    "ioServicedRecursive",
+                    io(stats, &details.io_counts, |device| [("Read", device.reads), ("Write", device.writes)]),
+                ),
             ]),
             details.io_pressure,
         ),
@@ -122,16 +128,16 @@ fn huge_pages(pages: &Counter) -> Value {
     entry
 }
 
-fn io(stats: &Stats, of: fn(&DeviceIo) -> [(&'static str, u64); 2]) -> Value {
-    let entry = |device: &DeviceIo, op: &str, value: u64| {
-        given([
-            ("major", device.major.into()),
-            ("minor", device.minor.into()),
-            ("op", op.into()),
-            ("value", value.into()),
-        ])
+/// Version 1 tells more kinds apart than version 2, and each is told.
+fn io(stats: &Stats, kinds: &[Operations], of: fn(&DeviceIo) -> [(&'static str, u64); 2]) -> Value {
+    let entry = |major: u32, minor: u32, op: &str, value: u64| {
+        given([("major", major.into()), ("minor", minor.into()), ("op", op.into()), ("value", value.into())])
     };
-    stats.io.iter().flat_map(|device| of(device).map(|(op, value)| entry(device, op, value))).collect()
+    if !kinds.is_empty() {
+        return kinds.iter().map(|each| entry(each.major, each.minor, &each.kind, each.value)).collect();
+    }
+    let of = |device: &DeviceIo| of(device).map(|(op, value)| entry(device.major, device.minor, op, value));
+    stats.io.iter().flat_map(of).collect()
 }
 
 fn with_pressure(mut value: Value, pressure: Option<Pressure>) -> Value {
@@ -177,5 +183,9 @@ mod tests {
             r#""hugetlb":{"2MB":{"failcnt":0}},"intel_rdt":{},"network_interfaces":null}"#,
         ];
         assert_eq!(of(&stats, &details, json!({})).to_string(), expected.concat());
+        let total = Operations { major: 8, minor: 0, kind: "Total".into(), value: 7 };
+        let details = Details { io_bytes: vec![total], ..details };
+        let bytes = &of(&stats, &details, json!({}))["blkio"]["ioServiceBytesRecursive"];
+        assert_eq!(*bytes, json!([{ "major": 8, "op": "Total", "value": 7 }]));
     }
 }

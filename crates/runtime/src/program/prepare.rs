@@ -30,17 +30,39 @@ pub(crate) fn forget_kernel_memory(memory: &mut oci::Memory) -> bool {
     [memory.kernel.take(), memory.kernel_tcp.take()].iter().any(Option::is_some)
 }
 
+/// Options of file systems, of which a bind mount has none of its own.
+const OF_FILE_SYSTEMS: [&str; 7] = ["async", "dirsync", "lazytime", "mand", "nolazytime", "nomand", "sync"];
+/// A flag of `mount(2)` that the calls which make file systems since Linux 5.2 have no word for: each decides itself.
+const OF_NOBODY: [&str; 2] = ["iversion", "noiversion"];
+
+/// What runc hands to a call in which it does nothing.
+fn pass_over(mount: &mut oci::Mount) -> Option<String> {
+    let is_bind = is_bind(mount);
+    let is_idle = |option: &String| {
+        OF_NOBODY.contains(&option.as_str()) || (is_bind && OF_FILE_SYSTEMS.contains(&option.as_str()))
+    };
+    let idle: Vec<String> = mount.options.extract_if(.., |option| is_idle(option)).collect();
+    let at = &mount.destination;
+    (!idle.is_empty())
+        .then(|| format!("mount of {at}: ignoring options without effect: [{}]", idle.join(" ")))
+}
+
+fn is_bind(mount: &oci::Mount) -> bool {
+    mount.kind.as_deref() == Some("bind")
+        || mount.options.iter().any(|option| option == "bind" || option == "rbind")
+}
+
 /// Completes a configuration; what is worth a word comes back.
 pub(crate) fn prepare(spec: &mut oci::Spec, bundle: &Path, rootfs: &Path, inherited: u32) -> Vec<String> {
     let mut warnings = Vec::new();
     for mount in &mut spec.mounts {
         strip_root(&mut mount.destination, rootfs);
-        let is_bind = mount.kind.as_deref() == Some("bind")
-            || mount.options.iter().any(|option| option == "bind" || option == "rbind");
+        let is_bind = is_bind(mount);
         if let Some(source) = mount.source.as_mut().filter(|source| is_bind && !source.starts_with('/')) {
             *source = bundle.join(&source).to_string_lossy().into_owned();
         }
     }
+    warnings.extend(spec.mounts.iter_mut().filter_map(pass_over));
     if !spec.oci_version.starts_with("1.") {
         // As runc, which does not look at it.
         warnings.push(format!("ociVersion {:?} is taken for {}", spec.oci_version, oci::VERSION));
