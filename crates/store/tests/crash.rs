@@ -18,7 +18,8 @@ const ROOTS: &str = "ONGGI_TEST_ROOTS";
 
 /// What a store is like before the act.
 fn prepare(act: &str, store: &Store) {
-    if matches!(act, "tag" | "remove" | "remove-by-force" | "save" | "load-again" | "names") {
+    if matches!(act, "tag" | "remove" | "remove-by-force" | "save" | "load-again" | "names" | "remove-digest")
+    {
         load(store, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
         load(store, &tar(&docker_archive(&["two:1"], &layers("two")))).unwrap();
     }
@@ -26,6 +27,13 @@ fn prepare(act: &str, store: &Store) {
         let kubernetes =
             Store::open(store.data(), store.run()).unwrap().owned_by("kubernetes".parse().unwrap());
         load(&kubernetes, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
+    }
+    if act == "load-other-blobs" {
+        load(store, &tar(&docker_archive(&["one:1"], &layers("one")))).unwrap();
+    }
+    if act == "repair-records" {
+        load(store, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
+        damage_records(store);
     }
     if act == "repair" {
         load(store, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
@@ -39,7 +47,7 @@ fn prepare(act: &str, store: &Store) {
 
 fn act(act: &str, store: &Store, directory: &Path) {
     match act {
-        "load" | "load-again" | "load-as-directories" => {
+        "load" | "load-again" | "load-as-directories" | "load-other-blobs" => {
             load(store, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
         }
         "load-docker" => {
@@ -51,7 +59,12 @@ fn act(act: &str, store: &Store, directory: &Path) {
             store.import(&mut layers("three")[0].as_slice(), &options, &Silent).unwrap();
         }
         "tag" | "adopt" => drop(store.tag("one:1", &Reference::parse("other:1").unwrap()).unwrap()),
-        "repair" => drop(store.check(true).unwrap()),
+        "repair" | "repair-records" => drop(store.check(true).unwrap()),
+        // The second time there is none.
+        "remove-digest" => {
+            let digest = store.resolve("one:1").unwrap().manifest_digest;
+            drop(store.remove(&format!("one@{digest}"), false, &|_| false));
+        }
         // Killed after its name has gone, what is left of the image has no name.
         "remove" => drop(store.remove("one:1", false, &|_| false)),
         "remove-by-force" => {
@@ -92,6 +105,14 @@ fn damage(store: &Store) {
     std::fs::remove_file(layer("two:1").join("layer.erofs")).unwrap();
     let blobs = store.data().join("blobs/sha256");
     std::fs::write(blobs.join(onggi_image::Digest::of(b"rubbish").hex()), "rubbish").unwrap();
+}
+
+/// The records of an image and of its name lose their seals.
+fn damage_records(store: &Store) {
+    for record in std::fs::read_dir(store.data().join("images")).unwrap().flatten() {
+        let text = std::fs::read_to_string(record.path()).unwrap();
+        std::fs::write(record.path(), text.replacen("sha256:", "sha256:0", 1)).unwrap();
+    }
 }
 
 /// Not a test of its own: what the others run in a process that may be killed.
@@ -224,6 +245,39 @@ fn repair() {
             store.mount_layers(&store.resolve("one:1").unwrap()).unwrap();
         }
     }
+}
+
+/// Records that are being made again when the repair is killed are made by the next, and nothing is set aside.
+#[test]
+fn repair_of_records() {
+    if !needs_root() {
+        return;
+    }
+    let points = points("repair-records");
+    assert!(points["store.check.record-renamed"] == 2, "{points:?}");
+    for (point, count) in points {
+        for passage in 1..=count {
+            let roots = Roots::new();
+            prepare("repair-records", &roots.open());
+            let status = run_child("repair-records", &roots, "ONGGI_FAULT", &format!("{point}:{passage}"));
+            assert_eq!(status.signal(), Some(9), "it was not killed at {point}:{passage}");
+            let store = roots.open();
+            assert!(store.check(true).unwrap().is_sound(), "{point}:{passage}");
+            assert!(store.check(false).unwrap().findings.is_empty(), "{point}:{passage}");
+            assert!(!store.data().join("lost").exists(), "{point}:{passage}");
+            store.mount_layers(&store.resolve("one:1").unwrap()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn load_other_blobs_of_what_is_there() {
+    killed_at_every_point("load-other-blobs", 8);
+}
+
+#[test]
+fn remove_a_digest_alone() {
+    killed_at_every_point("remove-digest", 1);
 }
 
 #[test]
