@@ -84,6 +84,25 @@ fn one_repair_is_enough_for_a_record() {
     assert_eq!(onggi.inspect(&name, "{{.Id}}"), id);
 }
 
+/// As `docker rmi` with a digest: the tag stays, and stands for the digest again once it is pulled.
+#[test]
+fn a_reference_by_digest_goes_alone_and_comes_back_with_a_pull() {
+    let (onggi, registry) = (busybox(), Registry::plain());
+    let name = format!("{}/box:1", registry.host());
+    onggi.ok(["tag", "busybox", &name]);
+    onggi.ok(["push", "-q", &name]);
+    onggi.ok(["rmi", "busybox", &name]);
+    onggi.ok(["pull", "-q", &name]);
+    let by_digest = onggi.inspect(&name, "{{index .RepoDigests 0}}");
+    assert_eq!(onggi.ok(["rmi", &by_digest]), format!("Untagged: {by_digest}"));
+    assert_eq!(onggi.inspect(&name, "{{len .RepoDigests}} {{len .RepoTags}}"), "0 1");
+    onggi.fails(["rmi", &by_digest]).says("No such image");
+    assert!(onggi.ok(["pull", &name]).contains("Image is up to date"));
+    assert_eq!(onggi.inspect(&name, "{{index .RepoDigests 0}}"), by_digest);
+    onggi.ok(["rmi", &name]);
+    assert_eq!(onggi.ok(["images", "-q"]), "");
+}
+
 fn spoil(path: &Path) {
     let mut bytes = fs::read(path).expect("a file");
     let middle = bytes.len() / 2;

@@ -148,6 +148,7 @@ impl Engine {
     ) -> Option<Pulled> {
         let wanted = platform.cloned().unwrap_or_else(Platform::host);
         let is_here = known.origin.as_ref() == Some(name)
+            && !known.undigested
             && known.config.platform().agrees_with(&wanted)
             && self.store.layer_sizes(known).is_ok();
         let source = client.sources(name).ok()?.into_iter().next().filter(|_| is_here)?;

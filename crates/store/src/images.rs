@@ -95,6 +95,7 @@ pub(crate) fn open(layout: &Layout, found: Found) -> Result<Image, Error> {
         manifest_digest,
         index_digest,
         origin: name.as_ref().and_then(|name| name.origin.clone()),
+        undigested: name.as_ref().is_some_and(|name| name.undigested),
         name: name.map(|name| name.name),
         layers,
         variants,

@@ -27,6 +27,8 @@ pub struct Image {
     pub name: Option<Reference>,
     /// The name by which a registry has the manifest and its blobs, as far as is known.
     pub origin: Option<Reference>,
+    /// The reference by digest that its name stands for as well was removed: a pull gives it back.
+    pub undigested: bool,
     /// The diff ids of its layers, the lowest first.
     pub layers: Vec<Digest>,
     /// Bytes of all its layers as tars.
