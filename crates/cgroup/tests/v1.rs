@@ -80,12 +80,13 @@ fn a_fork_bomb_stops_at_the_limit() {
 #[test]
 fn a_fifth_of_a_processor_is_a_fifth() {
     let Some(layout) = v1() else { return };
-    let group = Group::new(&layout, "cpu", r#"{"cpu": {"quota": 10000, "period": 50000}}"#);
+    // Its shares let it come to its limit also on a machine that others keep busy.
+    let group = Group::new(&layout, "cpu", r#"{"cpu": {"quota": 10000, "period": 50000, "shares": 200000}}"#);
     let lines = group.spawn("burn").lines();
     let milliseconds: u32 = lines[0].parse().unwrap();
     assert!(milliseconds >= 130, "60 ms of work took {milliseconds} ms");
     let cpu = group.get().stats().unwrap().cpu;
-    assert!(cpu.throttled > 0 && cpu.throttled_periods > 0 && cpu.usage > 50_000_000, "{cpu:?}");
+    assert!(cpu.throttled > 0 && cpu.throttled_periods > 0 && cpu.usage >= 50_000_000, "{cpu:?}");
 }
 
 #[test]
