@@ -167,6 +167,34 @@ fn a_damaged_state_can_be_cleared_by_force() {
     }
 }
 
+/// Nobody but the first process is known then.
+#[test]
+fn without_cgroups_a_damaged_state_ends_the_first_process() {
+    let mut bundle = Bundle::new("exec sleep 1000");
+    bundle.config["linux"]["resources"] = json!({});
+    for (damage, words) in [("cut", "its first process was killed; it has no cgroup"), ("none", "neither")] {
+        bundle.quietly(&["--cgroup-manager", "disabled", "run", "-d", &bundle.id]);
+        let state: Value = serde_json::from_str(&bundle.ok("state {}")).unwrap();
+        let pid = rustix::process::Pid::from_raw(state["pid"].as_i64().unwrap() as i32).unwrap();
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        let path = bundle.jar.path("state").join(&bundle.id).join("state.json");
+        let whole = std::fs::read(&path).unwrap();
+        match damage {
+            "cut" => std::fs::write(&path, &whole[..whole.len() / 2]).unwrap(),
+            _ => std::fs::remove_file(&path).unwrap(),
+        }
+        let (code, said) = bundle.said("delete --force {}");
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(words), "{said}");
+        if damage == "none" {
+            rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL).unwrap();
+        }
+        let mut polled = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+        let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut polled, Some(&limit)).unwrap(), 1, "{damage}: it lives on");
+    }
+}
+
 #[test]
 fn words_that_are_wrong_are_no_code_of_a_programs() {
     let bundle = Bundle::new("true");

@@ -38,6 +38,7 @@ fn a_creation_that_is_killed_leaves_no_process_and_can_be_deleted() {
         "runtime.create.known",
         "cgroup.create.made",
         "cgroup.create.limited",
+        "runtime.create.marked",
         "runtime.create.cloned",
         "runtime.state.written",
     ] {
@@ -71,6 +72,63 @@ fn what_has_lost_its_state_is_ended_by_its_groups() {
     std::fs::remove_file(bundle.jar.path("state").join(&bundle.id).join("state.json")).unwrap();
     bundle.ok("delete --force {}");
     assert_eq!(groups(&bundle), Vec::<PathBuf>::new());
+}
+
+/// Whoever names another's cgroup, and is killed before it is refused, has nothing in there.
+#[test]
+fn what_is_half_made_takes_nothing_of_whose_cgroup_it_names() {
+    let running = Bundle::new("exec sleep 1000");
+    running.quietly(&["run", "-d", &running.id]);
+    let mut other = Bundle::new("exec sleep 1000");
+    other.config["linux"]["cgroupsPath"] = running.config["linux"]["cgroupsPath"].clone();
+    for at in ["runtime.create.planned", "runtime.create.known"] {
+        killed(&other, &["create", &other.id], at);
+        let (code, said) = other.said("delete --force {}");
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(
+            said.contains("stays: what is in it is not known"),
+            at == "runtime.create.known",
+            "{said}"
+        );
+        assert_eq!(running.status(), "running", "{at}");
+    }
+    other.fails("create {}", 1, "cgroup is not empty");
+    assert_eq!(running.status(), "running");
+    running.kill();
+}
+
+#[test]
+fn what_is_known_of_a_half_made_one_may_be_damaged() {
+    let bundle = Bundle::new("exec sleep 1000");
+    killed(&bundle, &["create", &bundle.id], "runtime.create.known");
+    let path = bundle.jar.path("state").join(&bundle.id).join("birth.json");
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let (code, said) = bundle.said("delete --force {}");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("what is kept of the container is damaged"), "{said}");
+    bundle.fails("state {}", 1, "container does not exist");
+}
+
+#[test]
+fn a_name_is_free_again_if_there_is_no_room_for_it() {
+    let bundle = Bundle::new("true");
+    let own = bundle.jar.path("small");
+    std::fs::create_dir(&own).unwrap();
+    let id = &bundle.id;
+    // One file for the root, and one for the container's directory.
+    let script = format!(
+        "mount -t tmpfs -o nr_inodes=2 tmpfs {0} && ! {1} --root {0} create {id} && ls -A {0}",
+        own.display(),
+        env!("CARGO_BIN_EXE_onggi-runtime"),
+    );
+    std::fs::write(bundle.jar.path("config.json"), bundle.config.to_string()).unwrap();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script]).current_dir(bundle.path());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("no space left on device"), "{said}");
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
 }
 
 #[test]

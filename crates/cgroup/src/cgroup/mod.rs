@@ -82,6 +82,18 @@ impl Cgroup {
         self.directory_at(self.layout.unified_index()?).map(AsFd::as_fd)
     }
 
+    /// The directories' inodes, one for each root of the layout. The kernel gives none of them to another group again: by these a group is told
+    /// from a later one of the same path.
+    ///
+    /// # Errors
+    /// [`Error::Act`].
+    pub fn inodes(&self) -> Result<Vec<Option<u64>>, Error> {
+        let inode = |directory: &OwnedFd| rustix::fs::fstat(directory).map(|data| data.st_ino);
+        let inodes = self.directories.iter().map(|directory| directory.as_ref().map(inode).transpose());
+        let fail = |source: Errno| Error::Act { act: "stat", path: self.path.clone(), source: source.into() };
+        inodes.collect::<Result<_, _>>().map_err(fail)
+    }
+
     /// Everything that is held open, for a child that closes all but what it needs.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.directories.iter().flatten().map(AsFd::as_fd)

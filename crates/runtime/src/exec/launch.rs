@@ -47,6 +47,19 @@ const DYING: Duration = Duration::from_millis(200);
 /// # Errors
 /// [`StartError`]; what fails later, in the child, comes by [`Running::report`].
 pub fn start<'a>(launch: &Launch, plan: impl Into<Part<'a>>, stdio: Stdio) -> Result<Running, StartError> {
+    start_noting(launch, plan, stdio, |_| Ok(()))
+}
+
+/// As [`start`], and has the caller note down the cgroup when it is certain to be nobody else's, and nothing is born in it yet.
+///
+/// # Errors
+/// As [`start`], or what the note says.
+pub fn start_noting<'a, E: From<StartError>>(
+    launch: &Launch,
+    plan: impl Into<Part<'a>>,
+    stdio: Stdio,
+    note: impl FnOnce(&Cgroup) -> Result<(), E>,
+) -> Result<Running, E> {
     let plan = plan.into();
     check(launch, &stdio)?;
     check_kernel(launch)?;
@@ -55,7 +68,7 @@ pub fn start<'a>(launch: &Launch, plan: impl Into<Part<'a>>, stdio: Stdio) -> Re
         Ok(cgroup) => cgroup,
         // Somebody else's.
         Err(error @ (onggi_cgroup::Error::NotEmpty { .. } | onggi_cgroup::Error::Frozen { .. })) => {
-            return Err(StartError::Cgroup(error));
+            return Err(StartError::Cgroup(error).into());
         }
         Err(error) => {
             // With a keeper it is for its caller to remove: nobody can before that one has gone.
@@ -65,10 +78,11 @@ pub fn start<'a>(launch: &Launch, plan: impl Into<Part<'a>>, stdio: Stdio) -> Re
                 // What could not be made is the error that counts.
                 let _ = half.remove();
             }
-            return Err(StartError::Cgroup(error));
+            return Err(StartError::Cgroup(error).into());
         }
     };
-    match start_in(launch, plan, stdio, &cgroup) {
+    let started = note(&cgroup).and_then(|()| Ok(start_in(launch, plan, stdio, &cgroup)?));
+    match started {
         Ok(Started { pid, pidfd, terminal, network, listener, report }) => {
             Ok(Running { pid, pidfd, terminal, network, listener, report, cgroup })
         }

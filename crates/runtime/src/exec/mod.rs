@@ -44,7 +44,7 @@ mod user;
 mod view;
 
 pub use hooks::run as run_hooks;
-pub use launch::{Connected, Terminal, go_on, join, start};
+pub use launch::{Connected, Terminal, go_on, join, start, start_noting};
 pub use part::Part;
 pub use report::{Failure, Report, Request, parse_report, read_report, read_report_with_requests};
 pub use restore::{Home, check_mapped_mounts, make_mount_points, mount_mapped_sources, mount_root};

@@ -1,13 +1,13 @@
 //! What is kept of a container from before there is anything of it: `birth.json`, by which `delete --force` finds what a `create` has
 //! made that was killed, and what has lost its state.
 //!
-//! Whoever makes the file has the directory: it is there once, and stays for as long.
+//! Whoever makes the file has the directory: it is there once, and stays for as long. It is written twice: first with names alone, which may
+//! be those of somebody else's cgroup and unit, then with what tells ours from those. Only by the second is anything ever killed.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use onggi_cgroup::Plan;
+use onggi_cgroup::{Cgroup, Plan};
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -29,13 +29,36 @@ pub(crate) struct Birth {
     /// The unit whose cgroup it is.
     pub(crate) systemd: Option<Kept>,
     pub(crate) resctrl: Option<Group>,
+    /// `None`: nothing has been born yet, and whatever lives under these names is another's.
+    #[serde(default)]
+    pub(crate) made: Option<Made>,
+}
+
+/// What was new, or empty, before anything of the container's was in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Made {
+    /// [`Cgroup::inodes`].
+    cgroup: Vec<Option<u64>>,
+    /// Whether systemd has made the unit for this container.
+    unit: bool,
+}
+
+impl Made {
+    pub(crate) fn of(cgroup: &Cgroup, unit: bool) -> Result<Made, Error> {
+        Ok(Made { cgroup: cgroup.inodes().map_err(Error::Cgroup)?, unit })
+    }
+
+    /// Whether what is there under its name is still that group, or what is left of it.
+    fn is(&self, there: &[Option<u64>]) -> bool {
+        there.len() == self.cgroup.len()
+            && there.iter().zip(&self.cgroup).all(|(there, made)| there.is_none() || there == made)
+    }
 }
 
 impl Birth {
-    /// Into the new file of that name: all of it in one write.
-    pub(crate) fn write(&self, mut file: &File) -> Result<(), Error> {
-        let fail = |error| Error::io(format!("write {NAME}"), error);
-        file.write_all(&serde_json::to_vec(self).map_err(|error| fail(error.into()))?).map_err(fail)
+    /// The same, with what is known once the cgroup is there.
+    pub(crate) fn with(self, made: Made) -> Birth {
+        Birth { made: Some(made), ..self }
     }
 
     /// `None`: whoever made the directory had made nothing else yet.
@@ -52,18 +75,48 @@ impl Birth {
         serde_json::from_slice(&bytes).map(Some).map_err(json)
     }
 
-    /// Ends whatever lives in its cgroup, and takes all of it away.
-    pub(crate) fn undo(&self) -> Result<(), Error> {
-        match self.cgroup.open() {
+    /// Ends whatever lives in its cgroup, and takes all of it away. `false`: what is there under the cgroup's name is not known to be its own, and
+    /// stays unless it is empty.
+    pub(crate) fn undo(&self) -> Result<bool, Error> {
+        let unit = self.systemd.as_ref().filter(|_| self.made.as_ref().is_some_and(|made| made.unit));
+        let is_gone = match self.cgroup.open() {
             Ok(cgroup) => {
-                cgroup.kill().map_err(Error::Cgroup)?;
-                self.systemd.as_ref().map_or(Ok(()), Kept::stop)?;
-                cgroup.remove().map_err(Error::Cgroup)?;
+                let there = cgroup.inodes().map_err(Error::Cgroup)?;
+                if self.made.as_ref().is_some_and(|made| made.is(&there)) {
+                    cgroup.kill().map_err(Error::Cgroup)?;
+                    unit.map_or(Ok(()), Kept::stop)?;
+                    cgroup.remove().map_err(Error::Cgroup)?;
+                    true
+                } else {
+                    self.cgroup.remove_if_empty()
+                }
             }
             // Not made yet, or gone with its unit, which may still be remembered.
-            Err(onggi_cgroup::Error::Missing { .. }) => self.systemd.as_ref().map_or(Ok(()), Kept::stop)?,
+            Err(onggi_cgroup::Error::Missing { .. }) => {
+                unit.map_or(Ok(()), Kept::stop)?;
+                true
+            }
             Err(error) => return Err(Error::Cgroup(error)),
+        };
+        self.resctrl.as_ref().map_or(Ok(is_gone), |group| group.remove().map(|()| is_gone))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_the_one_that_was_made_or_what_is_left_of_it() {
+        let made = Made { cgroup: vec![Some(7), Some(8), None], unit: false };
+        for (there, expected) in [
+            (vec![Some(7), Some(8), None], true),
+            (vec![None, Some(8), None], true),
+            (vec![Some(7), Some(9), None], false),
+            (vec![Some(7), Some(8), Some(9)], false),
+            (vec![Some(7)], false),
+        ] {
+            assert_eq!(made.is(&there), expected, "{there:?}");
         }
-        self.resctrl.as_ref().map_or(Ok(()), Group::remove)
     }
 }

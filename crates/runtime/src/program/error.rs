@@ -36,7 +36,7 @@ pub(crate) enum Error {
     #[error("{0}")]
     Plan(#[source] plan::Error),
     #[error("{}", start_words(.0))]
-    Start(#[source] StartError),
+    Start(#[from] StartError),
     #[error("{}", cgroup_words(.0))]
     Cgroup(#[source] onggi_cgroup::Error),
     #[error("{0}")]

@@ -11,7 +11,7 @@ use onggi_runtime::exec::{self, Report, Request, Running, Stdio};
 use onggi_runtime::plan::{self, Extra, Input, Plan, Root};
 
 use super::arguments::{Flag, Parsed};
-use super::birth::Birth;
+use super::birth::{Birth, Made};
 use super::bundle::Bundle;
 use super::error::Error;
 use super::listener::Listener;
@@ -94,7 +94,7 @@ pub(crate) fn launch(
     if context.rootless && layout.is_none() && !linux.is_some_and(has_own_processes) {
         context.log.warn(NOTHING_TO_KILL_BY);
     }
-    let (locked, birth) = context.store.create(id)?;
+    let locked = context.store.create(id)?;
     let mut spec = std::mem::take(&mut bundle.spec);
     if context.rootless || context.without_cgroups {
         prepare::leave_devices_to_the_kernel(&mut spec);
@@ -120,7 +120,7 @@ pub(crate) fn launch(
         notify: manager,
         console: console.as_deref(),
     };
-    let launched = match attempt.run(&locked, birth, spec, systemd.as_mut()) {
+    let launched = match attempt.run(&locked, spec, systemd.as_mut()) {
         Ok((record, pidfd, terminal, cgroup)) => Launched { locked, record, pidfd, terminal, notify, cgroup },
         Err(error) => {
             // The first error counts; a directory that stays is what `delete --force` is for.
@@ -158,7 +158,7 @@ impl Launched {
             rustix::process::waitpid(pid, rustix::process::WaitOptions::empty())
         });
         self.cgroup.kill().map_err(Error::Cgroup)?;
-        self.record.systemd.as_ref().map_or(Ok(()), systemd::Kept::stop)?;
+        self.record.systemd.as_ref().map_or(Ok(()), systemd::Kept::give_up)?;
         self.cgroup.remove().map_err(Error::Cgroup)?;
         self.record.resctrl.as_ref().map_or(Ok(()), Group::remove)?;
         self.locked.remove()
@@ -186,7 +186,6 @@ impl Attempt<'_> {
     fn run(
         &self,
         locked: &Locked,
-        birth: File,
         mut spec: oci::Spec,
         systemd: Option<&mut systemd::Driver>,
     ) -> Result<Started, Error> {
@@ -205,10 +204,8 @@ impl Attempt<'_> {
         onggi_sys::fault::point("runtime.create.planned");
         let wanted = spec.linux.as_ref().and_then(|linux| linux.intel_rdt.as_ref());
         let group = wanted.map(|wanted| Group::make(&resctrl::root()?, self.id, wanted)).transpose()?;
-        self.birth(&plan, kept.clone(), group.clone())
-            .write(&birth)
-            .inspect_err(|_| forget(group.as_ref()))?;
-        drop(birth);
+        let known = self.birth(&plan, kept.clone(), group.clone());
+        locked.write_birth(&known).inspect_err(|_| forget(group.as_ref()))?;
         onggi_sys::fault::point("runtime.create.known");
         let start = || {
             // A scope that is not there yet takes only its keeper with it.
@@ -216,7 +213,12 @@ impl Attempt<'_> {
             // The child would have what parsing and planning have left in its memory as well, and copy what it writes over.
             onggi_sys::memory::trim();
             onggi_sys::memory::release_stack();
-            exec::start(&plan.launch, &plan, stdio).map_err(Error::Start)
+            let has_unit = scope.as_ref().is_some_and(systemd::Scope::is_started);
+            exec::start_noting(&plan.launch, &plan, stdio, |cgroup| {
+                locked.write_birth(&known.with(Made::of(cgroup, has_unit)?))?;
+                onggi_sys::fault::point("runtime.create.marked");
+                Ok(())
+            })
         };
         let running = match &group {
             Some(group) => group.start(start).and_then(|started| started),
@@ -247,6 +249,7 @@ impl Attempt<'_> {
             cgroup: onggi_cgroup::Plan::naming(self.layout, &plan.launch.cgroup.path),
             systemd,
             resctrl,
+            made: None,
         }
     }
 
@@ -418,7 +421,7 @@ impl Attempt<'_> {
                 });
                 let error = out_of_memory(&cgroup).unwrap_or(error);
                 let _ = cgroup.kill();
-                let _ = record.systemd.as_ref().map(systemd::Kept::stop);
+                let _ = record.systemd.as_ref().map(systemd::Kept::give_up);
                 let _ = cgroup.remove();
                 self.warn_of(exec::run_hooks(
                     "poststop",

@@ -45,8 +45,8 @@ impl Store {
         Store { root, is_given }
     }
 
-    /// A new container's place, and the file for its [`Birth`].
-    pub(crate) fn create(&self, id: &str) -> Result<(Locked, File), Error> {
+    /// A new container's place, with an empty file for its [`Birth`].
+    pub(crate) fn create(&self, id: &str) -> Result<Locked, Error> {
         check_id(id)?;
         self.make_root()?;
         let path = self.root.join(id);
@@ -67,9 +67,13 @@ impl Store {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let mode = Mode::RUSR | Mode::WUSR;
             return match rustix::fs::openat(&locked.lock, birth::NAME, flags, mode) {
-                Ok(file) => Ok((locked, file.into())),
+                Ok(_) => Ok(locked),
                 Err(rustix::io::Errno::EXIST) => Err(Error::AlreadyExists),
-                Err(error) => Err(fail(error.into())),
+                Err(error) => {
+                    // Nothing is in it, unless it is another's after all.
+                    let _ = std::fs::remove_dir(&path);
+                    Err(fail(error.into()))
+                }
             };
         }
     }
@@ -196,6 +200,15 @@ impl Locked {
         std::fs::rename(&new, &path).map_err(fail)
     }
 
+    /// Replaces what is known of it before there is a state.
+    pub(crate) fn write_birth(&self, birth: &Birth) -> Result<(), Error> {
+        let path = self.directory.path.join(birth::NAME);
+        let new = self.directory.path.join(".birth.json.new");
+        let fail = |error| Error::io(format!("write {}", path.display()), error);
+        let bytes = serde_json::to_vec(birth).map_err(|error| fail(error.into()))?;
+        write_private(&new, &bytes).and_then(|()| std::fs::rename(&new, &path)).map_err(fail)
+    }
+
     /// The state of a new container and its seccomp program, which may be empty: there is then no file of it.
     pub(crate) fn write_all(&self, record: &Record, filter: &[u8]) -> Result<(), Error> {
         self.write_filter(filter)?;
@@ -213,9 +226,9 @@ impl Locked {
     /// Takes the container out of the world.
     pub(crate) fn remove(self) -> Result<(), Error> {
         let path = &self.directory.path;
-        // As a rule these are all that is in it.
-        let _ = std::fs::remove_file(path.join(STATE));
+        // As a rule these are all that is in it. What outlives an end in between is stopped, and never half made.
         let _ = std::fs::remove_file(path.join(birth::NAME));
+        let _ = std::fs::remove_file(path.join(STATE));
         std::fs::remove_dir(path).or_else(|_| remove_tree(path))
     }
 }
@@ -270,7 +283,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::new(directory.path().join("root"), false);
         assert!(matches!(store.find("jar"), Err(Error::DoesNotExist)));
-        let (jar, _) = store.create("jar").unwrap();
+        let jar = store.create("jar").unwrap();
         assert!(matches!(store.create("jar"), Err(Error::AlreadyExists)));
         assert!(matches!(jar.directory.read(), Err(Error::DoesNotExist)), "half made");
         assert_eq!(store.ids().unwrap(), ["jar"]);
@@ -282,7 +295,7 @@ mod tests {
     fn a_newer_state_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::new(directory.path().into(), true);
-        let (jar, _) = store.create("jar").unwrap();
+        let jar = store.create("jar").unwrap();
         let newer = serde_json::json!({ "version": VERSION + 1, "id": "jar", "unknown": true });
         std::fs::write(jar.directory.path.join(STATE), newer.to_string()).unwrap();
         assert!(matches!(jar.directory.read(), Err(Error::Version { .. })));

@@ -39,6 +39,8 @@ pub(crate) struct Scope<'a> {
     properties: Vec<Property>,
     v2: bool,
     keeper: Option<Keeper>,
+    /// Whether the unit is one that systemd has begun to make for us, and no slice, which others may be in as well.
+    started: bool,
     /// A limit with which there is no room for the keeper beside the container's process.
     one_task: bool,
 }
@@ -85,7 +87,7 @@ impl Driver {
             one_task = properties.contains(&("TasksMax".to_owned(), 1_u64.into()));
         }
         properties.extend(onggi_systemd::annotated(&spec.annotations).map_err(Error::Systemd)?);
-        Ok(Scope { driver: self, unit, properties, v2, keeper: None, one_task })
+        Ok(Scope { driver: self, unit, properties, v2, keeper: None, started: false, one_task })
     }
 }
 
@@ -107,15 +109,31 @@ impl Scope<'_> {
         if self.one_task {
             cgroup.steps.retain(|step| !is_pids(step));
         }
-        self.driver.manager.start(&self.unit.name, &properties).map_err(Error::Systemd)
+        let outcome = self.driver.manager.start(&self.unit.name, &properties);
+        if self.unit.is_slice() {
+            // One that is there already is to be used (as with runc), and stays whatever comes of it.
+            return match outcome {
+                Err(error) if is_there(&error) => Ok(()),
+                other => other.map_err(Error::Systemd),
+            };
+        }
+        self.started = is_ours(&outcome);
+        outcome.map_err(Error::Systemd)
+    }
+
+    /// Whether there is a unit that was made for this container alone.
+    pub(crate) fn is_started(&self) -> bool {
+        self.started
     }
 
     /// The container's process is in its cgroup, or never will be.
     pub(crate) fn settle(mut self, cgroup: Option<&onggi_cgroup::Cgroup>) -> Result<(), Error> {
         drop(self.keeper.take());
         let Some(cgroup) = cgroup else {
-            // What it could not begin with is the error that counts.
-            let _ = self.driver.manager.stop(&self.unit.name);
+            if self.started {
+                // What it could not begin with is the error that counts.
+                let _ = self.driver.manager.stop(&self.unit.name);
+            }
             return Ok(());
         };
         if self.one_task {
@@ -127,6 +145,16 @@ impl Scope<'_> {
         }
         Ok(())
     }
+}
+
+/// A job that has failed was accepted: systemd makes no unit of a name that is taken.
+fn is_ours(outcome: &Result<(), onggi_systemd::Error>) -> bool {
+    use onggi_systemd::Error::{Job, TimedOut};
+    matches!(outcome, Ok(()) | Err(Job { .. } | TimedOut { .. }))
+}
+
+fn is_there(error: &onggi_systemd::Error) -> bool {
+    matches!(error, onggi_systemd::Error::Refused { name, .. } if name.ends_with(".UnitExists"))
 }
 
 fn is_tasks((name, _): &Property) -> bool {
@@ -153,6 +181,11 @@ impl Kept {
     /// Has systemd stop and forget the unit, and remove its cgroup.
     pub(crate) fn stop(&self) -> Result<(), Error> {
         connect(self.of_user)?.stop(&self.unit).map_err(Error::Systemd)
+    }
+
+    /// The same after something that counts has gone wrong. A slice stays: it may be others' as well.
+    pub(crate) fn give_up(&self) -> Result<(), Error> {
+        if self.unit.ends_with(".slice") { Ok(()) } else { self.stop() }
     }
 }
 
@@ -192,5 +225,35 @@ impl Drop for Keeper {
         let _ = rustix::io::retry_on_intr(|| {
             rustix::process::waitpid(pid, rustix::process::WaitOptions::empty())
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use onggi_systemd::Error::{Job, NotRunning, Refused, TimedOut};
+
+    use super::*;
+
+    #[test]
+    fn a_unit_is_ours_once_systemd_has_begun_to_make_it() {
+        let unit = || "jar.scope".to_owned();
+        let refused = |name: &str| {
+            Err(Refused {
+                method: "StartTransientUnit",
+                name: format!("org.freedesktop.systemd1.{name}"),
+                message: String::new(),
+            })
+        };
+        for (outcome, ours, there) in [
+            (Ok(()), true, false),
+            (Err(Job { act: "error creating", unit: unit(), result: "failed".into() }), true, false),
+            (Err(TimedOut { act: "create", unit: unit() }), true, false),
+            (refused("UnitExists"), false, true),
+            (refused("BadUnitSetting"), false, false),
+            (Err(NotRunning), false, false),
+        ] {
+            assert_eq!(is_ours(&outcome), ours, "{outcome:?}");
+            assert_eq!(outcome.as_ref().is_err_and(is_there), there, "{outcome:?}");
+        }
     }
 }

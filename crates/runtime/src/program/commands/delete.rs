@@ -7,6 +7,7 @@ use onggi_runtime::exec;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::super::arguments::{Flag, Parsed};
+use super::super::birth::Birth;
 use super::super::error::Error;
 use super::super::record::Record;
 use super::super::resctrl::Group;
@@ -43,7 +44,12 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     let record = match locked.directory.read() {
         // Half made: a `create` that was killed. Its lock is free, so nobody is still at it.
         Err(Error::DoesNotExist) if force => {
-            locked.directory.birth()?.map_or(Ok(()), |birth| birth.undo())?;
+            if let Some(birth) = readable_birth(context, &locked) {
+                let is_gone = birth.undo()?;
+                if let Some(left) = left_of(&birth, is_gone) {
+                    context.log.warn(&left);
+                }
+            }
             return locked.remove().map(|()| 0);
         }
         Err(Error::DoesNotExist) if locked.directory.birth()?.is_some() => {
@@ -65,29 +71,56 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// Of a container whose state nobody can read any more. It is ended by its groups; of one that was made before those were written down apart,
-/// the first process is if the state still says which one that is, and what else there may be is said, as nobody will come back to it.
-fn discard(context: &Context, locked: Locked, error: &Error) -> Result<(), Error> {
-    if let Ok(Some(birth)) = locked.directory.birth() {
-        birth.undo()?;
-        context
-            .log
-            .warn(&format!("the state of the container is damaged ({error}): all in its cgroup was killed"));
-        return locked.remove();
+/// What is known of it apart from its state. A file that nobody can read is for nothing but the warning.
+fn readable_birth(context: &Context, locked: &Locked) -> Option<Birth> {
+    locked.directory.birth().unwrap_or_else(|error| {
+        let what = format!("what is kept of the container is damaged ({error}): its cgroup stays");
+        context.log.warn(&what);
+        None
+    })
+}
+
+/// What may be left of a container that is taken away by force, for who has to look after it.
+fn left_of(birth: &Birth, is_gone: bool) -> Option<String> {
+    if !is_gone {
+        return Some(format!(
+            "the cgroup {} stays: what is in it is not known to be the container's",
+            birth.cgroup.path
+        ));
     }
+    // Without a mark nothing has been born yet.
+    (birth.cgroup.layout.is_none() && birth.made.is_some())
+        .then(|| "the container has neither a state nor a cgroup: its processes may still run".to_owned())
+}
+
+/// Of a container whose state nobody can read any more. Its first process is killed if the state still says which one that is, and the others by
+/// its groups; what else there may be is said, as nobody will come back to it.
+fn discard(context: &Context, locked: Locked, error: &Error) -> Result<(), Error> {
     let first = locked.directory.salvage();
     let pidfd = first.and_then(|(pid, start_time)| status::pidfd_of(pid, start_time));
+    if let Some(pidfd) = &pidfd {
+        // ESRCH only: it has just ended.
+        let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), 9);
+    }
+    let birth = readable_birth(context, &locked);
+    // Before anybody waits: in a frozen group nothing dies.
+    let is_gone = birth.as_ref().map_or(Ok(false), Birth::undo)?;
     let ended = match pidfd {
         Some(pidfd) => {
-            // ESRCH only: it has just ended.
-            let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), 9);
             await_end(&pidfd)?;
             "its first process was killed"
         }
         None if first.is_some() => "its first process has ended",
         None => "its first process is not known, and may still run",
     };
-    context.log.warn(&format!("the state of the container is damaged ({error}): {ended}; its cgroup stays"));
+    let rest = match birth {
+        Some(birth) if is_gone && birth.cgroup.layout.is_none() => {
+            format!("{ended}; it has no cgroup, by which others of it could be found")
+        }
+        Some(_) if is_gone => "all in its cgroup was killed".to_owned(),
+        _ => format!("{ended}; its cgroup stays"),
+    };
+    context.log.warn(&format!("the state of the container is damaged ({error}): {rest}"));
     locked.remove()
 }
 

@@ -1,6 +1,5 @@
 //! `restore`: a container again as `checkpoint` left it, from its images and a bundle like the one that it was made of.
 
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -11,6 +10,7 @@ use onggi_runtime::plan::Plan;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
 
 use super::super::arguments::{Flag, Parsed};
+use super::super::birth::Made;
 use super::super::bundle::Bundle;
 use super::super::criu::{self, Criu, Directory, Inherited, Kind, Notification, Options, Talk};
 use super::super::error::Error;
@@ -115,7 +115,7 @@ fn restore(
     let id = &flags.positional[0];
     let layout = cgroups::layout(context, systemd.as_mut(), &mut bundle.spec, id)?;
     let mut spec = std::mem::take(&mut bundle.spec);
-    let (locked, birth) = context.store.create(id)?;
+    let locked = context.store.create(id)?;
     let manager = notify::of_caller();
     let attempt = Attempt {
         context,
@@ -143,7 +143,7 @@ fn restore(
         locked.write_filter(&plan.filter)?;
         record.systemd = scope.as_ref().map(systemd::Scope::kept);
         let restore = Restore { attempt: &attempt, locked: &locked, spec: &spec, plan: &plan };
-        let restored = restore.run(record, birth, options, directories, scope.as_mut());
+        let restored = restore.run(record, options, directories, scope.as_mut());
         let cgroup = restored.as_ref().ok().map(|restored| &restored.cgroup);
         let settled = scope.map_or(Ok(()), |scope| scope.settle(cgroup));
         let restored = restored?;
@@ -186,7 +186,7 @@ impl Restored {
     fn end(self) {
         let _ = onggi_sys::pidfd::send_signal(self.pidfd.as_fd(), SIGKILL);
         let _ = self.cgroup.kill();
-        let _ = self.record.systemd.as_ref().map(systemd::Kept::stop);
+        let _ = self.record.systemd.as_ref().map(systemd::Kept::give_up);
         let _ = self.cgroup.remove();
         launch::forget(self.record.resctrl.as_ref());
     }
@@ -196,10 +196,9 @@ impl Restore<'_> {
     fn run(
         &self,
         mut record: Record,
-        birth: File,
         options: Options,
         directories: &Directories,
-        scope: Option<&mut systemd::Scope<'_>>,
+        mut scope: Option<&mut systemd::Scope<'_>>,
     ) -> Result<Restored, Error> {
         let criu = Criu::find(self.attempt.context.criu.as_deref())?;
         criu.require(criu::OLDEST, "its version")?;
@@ -240,9 +239,16 @@ impl Restore<'_> {
             wanted.map(|wanted| Group::make(&resctrl::root()?, self.attempt.id, wanted)).transpose()?;
         record.resctrl.clone_from(&group);
         let known = self.attempt.birth(self.plan, record.systemd.clone(), group.clone());
-        known.write(&birth).inspect_err(|_| launch::forget(group.as_ref()))?;
-        drop(birth);
-        let cgroup = self.make_cgroup(scope).inspect_err(|_| launch::forget(group.as_ref()))?;
+        self.locked.write_birth(&known).inspect_err(|_| launch::forget(group.as_ref()))?;
+        let cgroup =
+            self.make_cgroup(scope.as_deref_mut()).inspect_err(|_| launch::forget(group.as_ref()))?;
+        let has_unit = scope.is_some_and(|scope| scope.is_started());
+        let marked = Made::of(&cgroup, has_unit).and_then(|made| self.locked.write_birth(&known.with(made)));
+        if let Err(error) = marked {
+            let _ = cgroup.remove();
+            launch::forget(group.as_ref());
+            return Err(error);
+        }
         let outcome = home
             .leave(|| {
                 exec::mount_root(&self.attempt.rootfs, &root)?;
