@@ -117,6 +117,12 @@ fn a_name_in_use_is_refused_and_a_missing_one_named() {
     fs::write(root.path().join("x/cgroup.procs"), "17\n18\n").unwrap();
     let error = plan(&v2(root.path()), "x", &Resources::default()).unwrap().create().unwrap_err();
     assert!(matches!(error, Error::NotEmpty { count: 2, .. }), "{error}");
+    // What kills the container would kill those below as well.
+    fs::write(root.path().join("x/cgroup.procs"), "").unwrap();
+    group(&root.path().join("x/service"), &[]);
+    fs::write(root.path().join("x/service/cgroup.procs"), "19\n").unwrap();
+    let error = plan(&v2(root.path()), "x", &Resources::default()).unwrap().create().unwrap_err();
+    assert!(matches!(error, Error::NotEmpty { count: 1, .. }), "{error}");
     let error = Cgroup::open(&v2(root.path()), "/y").unwrap_err();
     assert!(matches!(error, Error::Missing { .. }), "{error}");
 }

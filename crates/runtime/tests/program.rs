@@ -669,6 +669,18 @@ fn a_mount_namespace_is_joined_by_its_path() {
 }
 
 #[test]
+fn a_hook_in_the_container_need_not_read_its_state() {
+    let mut bundle = Bundle::new("echo ran");
+    // More than a pipe holds; and not process 1 of its own, which no signal of its own could end.
+    bundle.config["annotations"] = json!({ "long": "x".repeat(200_000) });
+    let others = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    others.retain(|namespace| namespace["type"] != "pid");
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "exec 0<&-; true"] }]);
+    bundle.config["hooks"] = json!({ "createContainer": hook, "startContainer": hook });
+    assert_eq!(bundle.ok("run {}"), "ran\n");
+}
+
+#[test]
 fn a_pid_file_is_written_through_no_link() {
     let bundle = Bundle::new("exec sleep 1000");
     let place = bundle.jar.path("pids");
@@ -685,7 +697,7 @@ fn a_pid_file_is_written_through_no_link() {
     let mut left: Vec<_> =
         std::fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["pid", "taken", "victim"]);
+    assert_eq!(left, [".pid", "pid", "taken", "victim"], "what is somebody else's stays");
 }
 
 #[test]

@@ -119,6 +119,16 @@ pub fn ignore_file_size_signal() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
+/// Runs `act` with writes to a pipe that nobody reads failing with `EPIPE`, and not killing the program.
+pub fn without_pipe_signal<T>(act: impl FnOnce() -> T) -> T {
+    // SAFETY: SIG_IGN runs no code of ours, and what is put back is what the kernel gave.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    let done = act();
+    // SAFETY: as above.
+    unsafe { libc::signal(libc::SIGPIPE, before) };
+    done
+}
+
 /// Whether this process ignores the signal, as `nohup(1)` has it do and a shell has its background jobs.
 #[must_use]
 pub fn is_ignored(signal: i32) -> bool {

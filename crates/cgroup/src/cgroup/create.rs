@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
-use super::{Cgroup, ENOENT, read_pids};
+use super::{Cgroup, ENOENT, collect_pids};
 use crate::plan::{IfMissing, Plan, Step};
 use crate::{Error, Layout, directory, v1, v2};
 
@@ -88,7 +88,9 @@ impl Plan {
             .map_err(|source| Error::MakeDirectory { path: path(), source })?;
         // An empty one of this name is what a crash left between making it and starting the process.
         if !new && !shared {
-            let mut pids = read_pids(&opened)
+            // One with groups of others below is theirs as well: what ends the container ends all of it.
+            let mut pids = Vec::new();
+            collect_pids(&opened, &mut pids)
                 .map_err(|source| Error::Read { path: path().join("cgroup.procs"), source })?;
             pids.retain(|&pid| Some(pid) != self.keeper);
             if !pids.is_empty() {

@@ -61,7 +61,6 @@ pub(super) struct Child<'a> {
     own_listener: Option<OwnedFd>,
     /// Where the parent does what this process cannot, until no later step asks.
     pub(super) outside: Option<OwnedFd>,
-    unprivileged: bool,
     mapped_by_a_user: bool,
     gate: Option<OwnedFd>,
     preserved: u32,
@@ -97,9 +96,7 @@ pub(super) struct Inheritance<'a> {
     /// By the report comes the word that the parent has written down who this process is.
     pub(super) leashed: bool,
     pub(super) timings: bool,
-    /// The parent is an ordinary user.
-    pub(super) unprivileged: bool,
-    /// Such a one writes the maps of this process's new user namespace.
+    /// An ordinary user writes the maps of this process's new user namespace.
     pub(super) mapped_by_a_user: bool,
     /// For a process that joins: the root is the one it is in.
     pub(super) joins: bool,
@@ -214,7 +211,6 @@ fn begin<'a>(inheritance: Inheritance<'a>, report: &mut Report) -> Outcome<(Chil
         listener: inheritance.listener,
         own_listener: None,
         outside: inheritance.outside,
-        unprivileged: inheritance.unprivileged,
         mapped_by_a_user: inheritance.mapped_by_a_user,
         gate: inheritance.gate,
         preserved: inheritance.preserved,
@@ -348,7 +344,9 @@ impl Child<'_> {
                 let environment =
                     self.program.as_ref().map(program::Program::environment).unwrap_or_default();
                 let state = oci::State { pid, ..state.clone() };
-                hooks::run(point, hooks, &state, &environment).map_err(Problem::new)
+                // A hook need not read its state.
+                onggi_sys::process::without_pipe_signal(|| hooks::run(point, hooks, &state, &environment))
+                    .map_err(Problem::new)
             }
             Step::AwaitStart => self.await_start(report),
             Step::OomScoreAdjustment { value } => self
@@ -443,9 +441,9 @@ impl Child<'_> {
     fn await_start(&mut self, report: &mut Report) -> Outcome {
         let gate = self.gate.take().ok_or_else(|| Problem::new("there is no gate to wait at"))?;
         self.own_listener = None;
-        if self.unprivileged {
-            // An ordinary user has no other right to its namespaces, and may enter it before it starts. Where the filter forbids this,
-            // only that entry fails. From here on it stays so: there is nothing left to hide.
+        if self.mapped_by_a_user {
+            // An ordinary user has no other right to its namespaces, and may enter it before it starts. Where the filter answers this with
+            // an error, only that entry fails. In namespaces that it shares with another container there is somebody to hide the gate from.
             let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
         }
         // The end of the report is the word that all is ready.

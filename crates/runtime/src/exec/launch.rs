@@ -481,7 +481,6 @@ impl Ends {
             network: self.network.map(|(theirs, _)| theirs),
             listener: self.listener.map(|(theirs, _)| theirs),
             outside: self.outside.map(|(_, theirs)| theirs),
-            unprivileged: self.unprivileged,
             mapped_by_a_user: self.mapped_by_a_user,
             terminal_size: self.terminal_size,
             report: self.report_in,

@@ -598,7 +598,7 @@ pub(crate) fn write_pid_file(path: &str, pid: i32) -> Result<(), Error> {
     let path = Path::new(path);
     let fail = |error| Error::io(format!("write {}", path.display()), error);
     let name = path.file_name().ok_or_else(|| fail(std::io::ErrorKind::InvalidInput.into()))?;
-    let new = path.with_file_name(format!(".{}", name.to_string_lossy()));
+    let new = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let create = || std::fs::OpenOptions::new().write(true).create_new(true).open(&new);
     let file = match create() {
         // Left by a process that was killed.

@@ -290,7 +290,15 @@ impl Restore<'_> {
     fn make_cgroup(&self, scope: Option<&mut systemd::Scope<'_>>) -> Result<Cgroup, Error> {
         let mut plan = self.plan.launch.cgroup.clone();
         scope.map_or(Ok(()), |scope| scope.start(self.attempt.id, &mut plan))?;
-        plan.create().map_err(Error::Cgroup)
+        plan.create().map_err(|error| {
+            let others =
+                matches!(error, onggi_cgroup::Error::NotEmpty { .. } | onggi_cgroup::Error::Frozen { .. });
+            if !others && let Ok(half) = plan.open() {
+                // What could not be made is the error that counts.
+                let _ = half.remove();
+            }
+            Error::Cgroup(error)
+        })
     }
 
     /// From the request to a process that runs. Mounts at the places in `mapped` must show other owners.
