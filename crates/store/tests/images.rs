@@ -204,10 +204,6 @@ fn what_is_not_what_it_says_is_refused_and_leaves_nothing() {
         ("no oci-layout", without("oci-layout")),
         ("a manifest announced as an index", confused(media_type::OCI_INDEX)),
         ("nothing at all", tar(&BTreeMap::from([("etc/passwd".to_owned(), b"root".to_vec())]))),
-        ("a digest for a tag", {
-            let name = format!("bad@{}", Digest::of(b"something else"));
-            tar(&docker_archive(&[&name], &layers))
-        }),
         ("no archive", b"hello".repeat(1000)),
         ("an archive cut short", tar(&docker())[..3000].to_vec()),
     ];
@@ -552,6 +548,21 @@ fn a_bare_tag_names_nothing_and_is_told() {
     let other = tar(&docker_archive(&["theirs:1"], &layers("other")));
     store.load(&mut other.as_slice(), &options, &Silent).unwrap();
     assert_eq!(names(&store), ["given:2"]);
+    sound(&store);
+}
+
+/// As an archive has it that was saved of an image that was pulled by digest.
+#[test]
+fn a_name_by_digest_in_docker_s_archive_is_left_out() {
+    let roots = Roots::new();
+    let store = roots.open();
+    let by_digest = format!("pulled@sha256:{}", "5".repeat(64));
+    let loaded = load(&store, &tar(&docker_archive(&["kept:1", &by_digest], &layers("some")))).unwrap();
+    assert_eq!(loaded[0].bare_tags, std::slice::from_ref(&by_digest));
+    assert_eq!(names(&store), ["kept:1"]);
+    let alone = load(&store, &tar(&docker_archive(&[&by_digest], &layers("alone")))).unwrap();
+    assert!(alone[0].names.is_empty());
+    store.resolve(&alone[0].id.to_string()).unwrap();
     sound(&store);
 }
 

@@ -83,10 +83,15 @@ fn run(context: &Context, matches: &ArgMatches) -> Result<u8, CliError> {
             context.warn(&format!("left out, being for other platforms: {others}"));
         }
         for tag in &image.bare_tags {
-            context.warn(&format!(
-                "the archive calls it {tag:?}, a tag without a name: name it with `onggi tag {} NAME:{tag}`, or load it with --tag",
-                image.id.short()
-            ));
+            let id = image.id.short();
+            context.warn(&match tag.contains('@') {
+                true => format!(
+                    "the archive calls it {tag:?}, a digest that only its registry gives: name it with `onggi tag {id} NAME:TAG`, or load it with --tag"
+                ),
+                false => format!(
+                    "the archive calls it {tag:?}, a tag without a name: name it with `onggi tag {id} NAME:{tag}`, or load it with --tag"
+                ),
+            });
         }
         if image.names.is_empty() {
             say(format!("Loaded image ID: {}", image.id))?;

@@ -22,7 +22,13 @@ fn bring(loading: &Loading<'_>, image: &ArchivedImage) -> Result<Brought, Error>
         check_bytes(&image.config, &named, &raw_config)?;
     }
     let config = Config::parse(&raw_config).map_err(Error::image(image.config.clone()))?;
-    let names = image.repo_tags.iter().map(|name| tag(name)).collect::<Result<Vec<_>, _>>()?;
+    let mut names = Vec::new();
+    let mut bare_tags = Vec::new();
+    for name in &image.repo_tags {
+        let parsed = Reference::parse(name).map_err(Error::image("manifest.json"))?;
+        // The image would be kept under a digest that it does not have: nothing here has that one.
+        if parsed.digest().is_some() { bare_tags.push(name.clone()) } else { names.push(parsed) }
+    }
     let diff_ids = diff_ids(&config, image.layers.len())?;
     let layers = image
         .layers
@@ -30,18 +36,7 @@ fn bring(loading: &Loading<'_>, image: &ArchivedImage) -> Result<Brought, Error>
         .zip(diff_ids)
         .map(|(member, diff_id)| loading.ingest(member, None, Some(diff_id)));
     let layers = layers.collect::<Result<Vec<_>, _>>()?;
-    Brought::with_plain_manifest(raw_config, config, layers, names)
-}
-
-/// A name with a digest would be kept under one that the image does not have: nothing here has that digest.
-fn tag(name: &str) -> Result<Reference, Error> {
-    let parsed = Reference::parse(name).map_err(Error::image("manifest.json"))?;
-    match parsed.digest() {
-        None => Ok(parsed),
-        Some(_) => {
-            Err(Error::BadArchive { reason: format!("it calls the image {name:?}, and a digest is no tag") })
-        }
-    }
+    Ok(Brought { bare_tags, ..Brought::with_plain_manifest(raw_config, config, layers, names)? })
 }
 
 /// The digest that a config's member is named by: `<hex>.json`, or `blobs/sha256/<hex>`.
