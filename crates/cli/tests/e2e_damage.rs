@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -104,6 +105,39 @@ fn a_version_that_is_none_is_mended_by_what_the_hint_says() {
     fs::write(onggi.data().join("VERSION"), "").expect("the version");
     assert!(onggi.run(["images"]).code(1).stderr.contains("system check --repair"));
     assert!(onggi.ok(["system", "check", "--repair"]).contains("VERSION"));
+    is_sound(&onggi);
+}
+
+/// That of a container with `--rm` is not synced; and so were all of them, once.
+#[test]
+fn a_container_whose_volume_has_lost_its_record_starts() {
+    let onggi = busybox();
+    let script = "cat /data/file || echo kept > /data/file";
+    onggi.ok(["run", "--name", "jar", "-v", "/data", "busybox", "sh", "-c", script]);
+    let name = onggi.ok(["volume", "ls", "-q"]);
+    let record = onggi.data().join("volumes").join(&name).join("volume.json");
+    let mode = || fs::metadata(&record).expect("a record").permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600, "it is to survive a power cut, as its container does");
+    let damage = || {
+        fs::write(&record, "\0\0\0").expect("a record");
+        fs::set_permissions(&record, Permissions::from_mode(0o400)).expect("a mode");
+        assert_eq!(onggi.ok(["volume", "ls", "-q"]), "");
+    };
+    damage();
+    assert_eq!(onggi.ok(["start", "-a", "jar"]), "kept");
+    assert_eq!(onggi.ok(["volume", "ls", "-q"]), name);
+    is_sound(&onggi);
+    damage();
+    let said = onggi.run(["system", "check"]).code(1).stdout;
+    assert!(said.contains(&format!("volume {name}")), "{said}");
+    onggi.ok(["system", "check", "--repair"]);
+    is_sound(&onggi);
+    assert_eq!(onggi.ok(["volume", "ls", "-q"]), name);
+    assert_eq!(onggi.ok(["start", "-a", "jar"]), "kept");
+    // Nobody has it, and there is nothing in it.
+    onggi.ok(["rm", "jar"]);
+    damage();
+    fs::remove_file(onggi.data().join("volumes").join(&name).join("_data/file")).expect("a file");
     is_sound(&onggi);
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use onggi_monitor::clock::Moment;
 use onggi_monitor::state::State;
+use onggi_record::Durability;
 use onggi_store::{ContainerRow, Image, NameKind};
 
 use crate::Engine;
@@ -221,7 +222,12 @@ impl Engine {
     pub(crate) fn prepare_volumes(&self, record: &Record) -> Result<(), Error> {
         for mount in &record.resolved.mounts {
             if let MountKind::Volume { name, anonymous, labels, .. } = &mount.kind {
-                let volume = self.ensure_volume(name, labels, *anonymous)?;
+                // An anonymous one goes with its container, so it need not survive what that does not.
+                let durability = match *anonymous && record.request.remove {
+                    true => Durability::Volatile,
+                    false => Durability::Synced,
+                };
+                let volume = self.ensure_volume(name, labels, *anonymous, durability)?;
                 if volume.anonymous && (!anonymous || !record.request.volumes_from.is_empty()) {
                     self.mark_shared(name)?;
                 }

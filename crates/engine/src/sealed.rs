@@ -31,12 +31,13 @@ impl Engine {
         Ok(())
     }
 
-    /// A volume that a container made for itself may have lost a record that was never synced: it is none, and no person's.
+    /// A volume that a container with `--rm` made for itself may have lost a record that was never synced: empty and unused it is none.
     fn volume_fault(&self, name: &str) -> Option<String> {
         let anonymous = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_one = || !anonymous || self.is_volume_wanted(name);
         match self.volume(name) {
             Err(error) if error.kind() == Kind::Corrupt => Some(error.to_string()),
-            Err(Error::NoSuchVolume { .. }) if !anonymous && self.paths.volume(name).is_dir() => {
+            Err(Error::NoSuchVolume { .. }) if self.paths.volume(name).is_dir() && is_one() => {
                 Some("has no record".to_owned())
             }
             _ => None,

@@ -44,8 +44,8 @@ impl Engine {
         labels: &BTreeMap<String, String>,
     ) -> Result<Volume, Error> {
         match name {
-            Some(name) => self.ensure_volume(name, labels, false),
-            None => self.ensure_volume(&random_name()?, labels, true),
+            Some(name) => self.ensure_volume(name, labels, false, Durability::Synced),
+            None => self.ensure_volume(&random_name()?, labels, true, Durability::Synced),
         }
     }
 
@@ -107,12 +107,13 @@ impl Engine {
         self.delete_volume(name)
     }
 
-    /// The volume of this name, made if it is not there.
+    /// The volume of this name, made if it is not there. An anonymous one that has lost its record gets another, above the data that it has.
     pub(crate) fn ensure_volume(
         &self,
         name: &str,
         labels: &BTreeMap<String, String>,
         anonymous: bool,
+        durability: Durability,
     ) -> Result<Volume, Error> {
         if !names::is_valid(name) {
             return Err(Error::Invalid {
@@ -131,8 +132,11 @@ impl Engine {
             labels: labels.clone(),
             anonymous,
         };
-        if !self.make_volume(&record)? {
-            // Somebody was faster.
+        if !self.make_volume(&record, durability)? {
+            // Somebody was faster; or a power cut has left the volume, and of its record nothing.
+            if anonymous && self.read_volume(name)?.is_none() && self.paths.volume(name).is_dir() {
+                onggi_record::write(&self.paths.volume(name).join(RECORD), &record, durability)?;
+            }
             return self.volume(name);
         }
         self.tell("volume", "create", name, BTreeMap::from([("driver".to_owned(), "local".to_owned())]));
@@ -140,7 +144,7 @@ impl Engine {
     }
 
     /// Made apart and renamed into its place, so that half of one is never seen. `false`: there is one already.
-    fn make_volume(&self, record: &Record) -> Result<bool, Error> {
+    fn make_volume(&self, record: &Record, durability: Durability) -> Result<bool, Error> {
         let unfinished =
             self.paths.temporary().join(format!("volume-{}.{}", record.name, std::process::id()));
         crate::disk::remove_tree(&unfinished)?;
@@ -151,8 +155,6 @@ impl Engine {
         // For every user of a container, as Docker's; whatever the caller's umask.
         std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755))
             .map_err(Error::io("set the mode of", data))?;
-        // An anonymous one goes with its container.
-        let durability = if record.anonymous { Durability::Volatile } else { Durability::Synced };
         onggi_record::write(&unfinished.join(RECORD), record, durability)?;
         onggi_sys::fault::point("engine.volume.record-written");
         let place = self.paths.volume(&record.name);
@@ -261,6 +263,13 @@ impl Engine {
         onggi_record::write(&path, &record, Durability::Synced)?;
         let was = aside.map(|aside| format!("; the old one is now {}", aside.display())).unwrap_or_default();
         Ok(format!("it has a new record, without labels, and its data as it was{was}"))
+    }
+
+    /// Whether it would be missed: something is in it, or a container has it. A container whose record cannot be read may.
+    pub(crate) fn is_volume_wanted(&self, name: &str) -> bool {
+        let data = std::fs::read_dir(self.paths.volume(name).join(DATA));
+        data.is_ok_and(|mut entries| entries.next().is_some())
+            || !self.volume_users().is_ok_and(|users| !users.contains_key(name))
     }
 
     fn read_volume(&self, name: &str) -> Result<Option<Volume>, Error> {
