@@ -501,6 +501,20 @@ fn what_a_lost_record_needed_is_no_garbage() {
     assert!(store.check(false).unwrap().is_sound());
     assert!(store.images().unwrap().is_empty(), "it stays for the container alone");
     store.mount_layers(&store.image(&image.id).unwrap()).unwrap();
+    // Damaged, it goes by what it says still; and by its having no name if that is nothing.
+    let path = store.data().join("images").join(format!("{}.json", image.id.hex()));
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(",\"removed\":true"), "{text}");
+    for (damaged, listed) in [
+        (text.replacen("sha256:", "sha256:0", 1), 0),
+        (text.replace(",\"removed\":true", ""), 1),
+        ("rubbish".to_owned(), 0),
+    ] {
+        fs::write(&path, &damaged).unwrap();
+        assert!(store.check(true).unwrap().is_sound(), "{damaged}");
+        assert_eq!(store.images().unwrap().len(), listed, "{damaged}");
+        store.mount_layers(&store.image(&image.id).unwrap()).unwrap();
+    }
 }
 
 /// What is lost is told by the names that it had, and no name of it is left for a second repair.

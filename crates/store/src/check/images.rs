@@ -222,7 +222,11 @@ impl Check<'_> {
         let Some(record) = remake::image(self.store, act, id, manifests.collect(), bad)? else {
             return Ok(false);
         };
-        let removed = known.map_or(!containers.is_empty(), |image| image.removed);
+        let removed = match known {
+            Some(image) => image.removed,
+            // Under no name it stays for its containers alone, unless what is left of the record says that it was never removed.
+            None => names.is_empty() && self.has_container(id)? && remake::is_removed(self.layout, id),
+        };
         // Who has named it has a part in it; of whom nothing is known is a person.
         let owner =
             known.map(|image| &image.owner).or_else(|| names.first().map(|name| &name.owner)).cloned();
@@ -232,6 +236,11 @@ impl Check<'_> {
         let files: Vec<PathBuf> = files.collect();
         remake::write(self.layout, Record::Image(record), &files)?;
         Ok(true)
+    }
+
+    fn has_container(&self, id: &Digest) -> Result<bool, Error> {
+        let images = readable(containers::images_in_use(self.layout))?;
+        Ok(images.is_some_and(|images| images.iter().any(|(_, image)| image == id)))
     }
 
     /// A name that has lost its manifest goes on with the one that its image's record has.

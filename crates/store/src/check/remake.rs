@@ -89,6 +89,12 @@ pub(super) fn familiar_name(path: &Path) -> Option<String> {
     Some(name_of(path, &body(path)?)?.familiar())
 }
 
+/// Whether the damaged record of an image says that it was removed by force, or cannot be understood: one that is listed says nothing of it.
+pub(super) fn is_removed(layout: &Layout, id: &Digest) -> bool {
+    let body = body(&layout.images().join(Record::image_file(id)));
+    body.is_none_or(|body| body.get("removed").is_some_and(|removed| removed == &Value::Bool(true)))
+}
+
 fn name_of(path: &Path, body: &Value) -> Option<Reference> {
     let name = Reference::parse(body.get("name")?.as_str()?).ok()?;
     (path.file_name()?.to_str()? == Record::name_file(&name)).then_some(name)
