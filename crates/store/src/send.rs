@@ -100,6 +100,7 @@ impl Sending<'_> {
         }
         let manifest = Digest::of(raw_manifest);
         let known = records::read_name(layout, name).ok().flatten();
+        let owner = known.map_or_else(|| self.store.owner.clone(), |known| known.owner);
         if manifest != image.manifest_digest {
             // Blobs that were made here for it, of the layers themselves.
             for (layer, diff_id) in parsed.layers.iter().zip(&image.layers) {
@@ -108,22 +109,31 @@ impl Sending<'_> {
             }
         }
         blobs::put(layout, &self.act, &manifest, raw_manifest)?;
-        let record = Record::Name(NameRecord {
+        let record = NameRecord {
             version: records::VERSION,
             name: name.clone(),
             id: image.id.clone(),
             manifest,
             index: index.cloned(),
             origin: Some(name.clone()),
-            owner: known.map(|known| known.owner).unwrap_or_default(),
+            owner,
             undigested: false,
-        });
+        };
         let directory = open_directory(&layout.images())?;
-        let prepared = Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?;
+        let prepare = |record: &NameRecord| {
+            let record = Record::Name(record.clone());
+            Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)
+        };
+        let prepared = prepare(&record)?;
         fault::point("store.sent.prepared");
         let guard = StoreLock::take(layout)?;
         match records::read_name(layout, name)? {
-            Some(known) if known.id == image.id => prepared.publish()?,
+            Some(known) if known.id == image.id && known.owner == record.owner => prepared.publish()?,
+            // A person has asked for it meanwhile.
+            Some(known) if known.id == image.id => {
+                drop(prepared);
+                prepare(&NameRecord { owner: known.owner, ..record })?.publish()?;
+            }
             _ => drop(prepared),
         }
         fault::point("store.sent.renamed");

@@ -198,23 +198,18 @@ pub(crate) fn commit_from(
     let prepare =
         |record: &Record| Prepared::new(directory.as_fd(), &record.file(), record, Durability::Synced);
     let prepared = prepare(&record)?;
-    let names = image.names.iter().map(|name| {
+    let named = |name: &Reference| {
         let (name, id, manifest, index) = (name.clone(), id.clone(), manifest.clone(), index.clone());
         // Loaded again from an archive, it still is where it was pulled from.
         let known = records::read_name(layout, &name).ok().flatten();
         let owner = known.as_ref().map_or_else(|| store.owner.clone(), |known| known.owner.or(&store.owner));
         let known = known.filter(|known| known.manifest == manifest);
         let origin = origin.cloned().or_else(|| known.and_then(|known| known.origin));
-        prepare(&Record::Name(NameRecord {
-            version,
-            name,
-            id,
-            manifest,
-            index,
-            origin,
-            owner,
-            undigested: false,
-        }))
+        NameRecord { version, name, id, manifest, index, origin, owner, undigested: false }
+    };
+    let names = image.names.iter().map(|name| {
+        let record = Record::Name(named(name));
+        prepare(&record).map(|prepared| (name, record, prepared))
     });
     let names = names.collect::<Result<Vec<_>, _>>()?;
     fault::point("store.image.prepared");
@@ -231,8 +226,11 @@ pub(crate) fn commit_from(
         _ => prepared.publish()?,
     }
     fault::point("store.image.renamed");
-    for name in names {
-        name.publish()?;
+    for (name, record, prepared) in names {
+        // A person may have asked for it meanwhile.
+        let now = Record::Name(named(name));
+        let prepared = if now == record { prepared } else { prepare(&now)? };
+        prepared.publish()?;
         fault::point("store.image.named");
     }
     drop(guard);
