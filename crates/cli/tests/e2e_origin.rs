@@ -103,6 +103,25 @@ fn a_reference_by_digest_goes_alone_and_comes_back_with_a_pull() {
     assert_eq!(onggi.ok(["images", "-q"]), "");
 }
 
+/// Also where there is nothing to fetch: the pull is what makes it a person's.
+#[test]
+fn a_pull_of_what_is_up_to_date_makes_it_a_person_s() {
+    let (onggi, registry) = (busybox(), Registry::plain());
+    let name = format!("{}/box:1", registry.host());
+    onggi.ok(["tag", "busybox", &name]);
+    onggi.ok(["push", "-q", &name]);
+    onggi.ok(["rmi", "busybox", &name]);
+    let kubernetes =
+        |arguments: &[&str]| onggi.command(arguments).env("ONGGI_STORE_OWNER", "kubernetes").output().code(0);
+    kubernetes(&["pull", "-q", &name]);
+    assert_eq!(onggi.ok(["images", "--format", "{{.Owner}}"]), "kubernetes");
+    assert!(onggi.ok(["pull", &name]).contains("Image is up to date"));
+    assert!(kubernetes(&["pull", &name]).stdout.contains("Image is up to date"));
+    assert_eq!(onggi.ok(["images", "--format", "{{.Owner}}"]), "person");
+    kubernetes(&["image", "prune", "-af"]);
+    assert_eq!(onggi.ok(["images", "-q"]).lines().count(), 1);
+}
+
 fn spoil(path: &Path) {
     let mut bytes = fs::read(path).expect("a file");
     let middle = bytes.len() / 2;

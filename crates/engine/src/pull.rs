@@ -157,7 +157,10 @@ impl Engine {
         if digest != *known.index_digest.as_ref().unwrap_or(&known.manifest_digest) {
             return None;
         }
-        self.store.mark_used(&known.id);
+        // A name that is gone or stands for another image by now has to be given again.
+        if !self.store.ask_for(name, &known.id).ok()? {
+            return None;
+        }
         self.tell_pulled(name);
         let (id, platform) = (known.id.clone(), known.config.platform());
         Some(Pulled { digest, id, platform, up_to_date: true })

@@ -6,6 +6,7 @@ use onggi_sys::fault;
 use crate::act::StoreLock;
 use crate::error::Error;
 use crate::layout::{Layout, open_directory};
+use crate::owner::Owner;
 use crate::records::{self, ImageRecord, NameRecord, Record, Records};
 use crate::types::{Image, ImageSummary};
 use crate::{Store, blobs, remove};
@@ -144,16 +145,48 @@ pub(crate) fn touch(layout: &Layout, id: &Digest) {
 }
 
 /// An image that a person has come to name or to bring is a person's from then on, also when it loses its names.
-pub(crate) fn adopt(store: &Store, _guard: &StoreLock, image: ImageRecord) -> Result<(), Error> {
+pub(crate) fn adopt(store: &Store, guard: &StoreLock, image: ImageRecord) -> Result<(), Error> {
     let owner = image.owner.or(&store.owner);
-    if owner == image.owner {
-        return Ok(());
-    }
-    let directory = open_directory(&store.layout.images())?;
+    if owner == image.owner { Ok(()) } else { give(&store.layout, guard, image, owner) }
+}
+
+/// Writes whose an image is when it has no name. Its place is the caller's to sync.
+pub(crate) fn give(
+    layout: &Layout,
+    _guard: &StoreLock,
+    image: ImageRecord,
+    owner: Owner,
+) -> Result<(), Error> {
+    let directory = open_directory(&layout.images())?;
     let record = Record::Image(ImageRecord { owner, ..image });
     Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?.publish()?;
     fault::point("store.image.adopted");
     Ok(())
+}
+
+/// An image that was asked for by a name that it has already: it and the name get the owner that they would get if they came now. Nothing is written
+/// where that is theirs.
+pub(crate) fn ask_for(store: &Store, name: &Reference, id: &Digest) -> Result<bool, Error> {
+    let layout = &store.layout;
+    let becomes_other = |owner: &Owner| owner.or(&store.owner) != *owner;
+    let read = || {
+        let known = records::read_name(layout, name)?.filter(|known| known.id == *id);
+        Ok::<_, Error>(known.zip(records::read_image(layout, id)?.filter(|image| !image.removed)))
+    };
+    let Some((known, image)) = read()? else { return Ok(false) };
+    if becomes_other(&known.owner) || becomes_other(&image.owner) {
+        let guard = StoreLock::take(layout)?;
+        let Some((known, image)) = read()? else { return Ok(false) };
+        let directory = open_directory(&layout.images())?;
+        let record = Record::Name(NameRecord { owner: known.owner.or(&store.owner), ..known });
+        Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?.publish()?;
+        fault::point("store.image.asked-for");
+        adopt(store, &guard, image)?;
+        drop(guard);
+        sync_directory(directory.as_fd(), "images")?;
+    }
+    touch(layout, id);
+    Ok(true)
 }
 
 fn last_used(layout: &Layout, id: &Digest) -> SystemTime {

@@ -356,9 +356,13 @@ impl Store {
         quarantine::Quarantine::new(&self.layout).set_aside(path)
     }
 
-    /// Says that an image was wanted again; what goes first for the budget goes by that.
-    pub fn mark_used(&self, id: &Digest) {
-        images::touch(&self.layout, id);
+    /// Says that an image was wanted again by a name that it has: what goes first for the budget goes by that, and what a person wants is a person's from
+    /// then on. `false`: the name does not stand for the image any more.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Record`].
+    pub fn ask_for(&self, name: &Reference, id: &Digest) -> Result<bool, Error> {
+        images::ask_for(self, name, id)
     }
 
     /// Keeps an image from being removed while `owner` (a container's id) uses it.

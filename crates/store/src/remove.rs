@@ -124,14 +124,15 @@ fn remove_locked(
             None if own.is_empty() && others.is_empty() && image.owner != store.owner => {
                 return Err(denied(image.id.short().to_owned(), &image.owner));
             }
-            // By an id: the names that are its own; somebody else's keep the image.
-            None if !others.is_empty() => {
+            // By an id: the names that are its own; somebody else's part keeps the image.
+            None if !others.is_empty() || image.owner != store.owner => {
                 if let (true, Some(other)) = (own.is_empty(), others.first()) {
                     return Err(denied(other.name.familiar(), &other.owner));
                 }
                 for name in own {
                     untag(layout, &name.name, &mut removed)?;
                 }
+                leave(store, guard, image, &others);
                 return Ok((removed, collect(layout, guard)?));
             }
             None => {}
@@ -140,6 +141,11 @@ fn remove_locked(
     let going: Vec<Reference> = match &named {
         Some(named) if named.going.len() < names.len() => {
             named.untag(layout, &mut removed)?;
+            if named.going.iter().any(|name| name.owner == store.owner) {
+                let is_going = |name: &NameRecord| named.going.iter().any(|going| going.name == name.name);
+                let staying = records.names.iter().filter(|name| name.id == image.id && !is_going(name));
+                leave(store, guard, image.clone(), &staying.collect::<Vec<_>>());
+            }
             // The name may have had a manifest of its own.
             return Ok((removed, collect(layout, guard)?));
         }
@@ -147,6 +153,11 @@ fn remove_locked(
             if let (Some(user), false) = (users.first(), force) {
                 let (name, container) = (named.shown.familiar(), short(user).to_owned());
                 return Err(Error::NameInUse { name, container, id: image.id.short().to_owned() });
+            }
+            // Somebody else's from before it had this name: it has none again.
+            if !store.owner.is_person() && image.owner != store.owner {
+                named.untag(layout, &mut removed)?;
+                return Ok((removed, collect(layout, guard)?));
             }
             named.going.iter().map(|name| name.name.clone()).collect()
         }
@@ -192,6 +203,17 @@ fn remove_locked(
     let collected = collect(layout, guard)?;
     removed.extend(collected.layers.iter().cloned().map(Removed::Deleted));
     Ok((removed, collected))
+}
+
+/// Who takes their last name away from an image that has names of others leaves it to these. What cannot be written, on a full disk, is no reason to keep a
+/// name: the image is theirs then once it has no other.
+fn leave(store: &Store, guard: &StoreLock, image: ImageRecord, staying: &[&NameRecord]) {
+    if let Some(heir) = staying.first()
+        && image.owner == store.owner
+        && staying.iter().all(|name| name.owner != store.owner)
+    {
+        let _ = images::give(&store.layout, guard, image, heir.owner.clone());
+    }
 }
 
 /// What a name that was given for removal means of an image's names.

@@ -57,11 +57,7 @@ impl ImageSummary {
     /// Whether nobody else has a part in it: what is collected for `owner` must be so.
     #[must_use]
     pub fn belongs_to(&self, owner: &Owner) -> bool {
-        if self.names.is_empty() {
-            self.owner == *owner
-        } else {
-            self.name_owners.iter().all(|other| other == owner)
-        }
+        self.owner == *owner && self.name_owners.iter().all(|other| other == owner)
     }
 }
 
@@ -83,7 +79,7 @@ pub struct ImageSummary {
     pub layers: Vec<Digest>,
     /// Whose each of `names` is, beside it.
     pub name_owners: Vec<Owner>,
-    /// Whose it is when it has no name.
+    /// Whose it is when it has no name: who brought it, or a person who has asked for it since.
     pub owner: Owner,
     /// When a container was made of it last, or it came or was named.
     pub last_used: SystemTime,
@@ -110,7 +106,7 @@ pub struct Loaded {
     pub id: Digest,
     /// The names that it was given; none means that it can only be found by its id.
     pub names: Vec<Reference>,
-    /// Names in the archive that are no names of images, and were left out: a tag alone, as an OCI layout may have it.
+    /// Names in the archive that were left out: a tag alone, as an OCI layout may have it, or a reference by a digest that nothing here has.
     pub bare_tags: Vec<String>,
     pub platform: Platform,
     /// What else was there for other platforms, and was not loaded.

@@ -23,10 +23,13 @@ fn prepare(act: &str, store: &Store) {
         load(store, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
         load(store, &tar(&docker_archive(&["two:1"], &layers("two")))).unwrap();
     }
-    if act == "adopt" {
+    if matches!(act, "adopt" | "ask-for" | "leave") {
         let kubernetes =
             Store::open(store.data(), store.run()).unwrap().owned_by("kubernetes".parse().unwrap());
         load(&kubernetes, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
+        if act == "leave" {
+            store.tag("one:1", &Reference::parse("other:1").unwrap()).unwrap();
+        }
     }
     if act == "load-other-blobs" {
         load(store, &tar(&docker_archive(&["one:1"], &layers("one")))).unwrap();
@@ -59,6 +62,12 @@ fn act(act: &str, store: &Store, directory: &Path) {
             store.import(&mut layers("three")[0].as_slice(), &options, &Silent).unwrap();
         }
         "tag" | "adopt" => drop(store.tag("one:1", &Reference::parse("other:1").unwrap()).unwrap()),
+        "ask-for" => {
+            let id = store.resolve("one:1").unwrap().id;
+            assert!(store.ask_for(&Reference::parse("one:1").unwrap(), &id).unwrap());
+        }
+        // The second time the name is gone.
+        "leave" => drop(store.remove("other:1", false, &|_| false)),
         "repair" | "repair-records" => drop(store.check(true).unwrap()),
         // The second time there is none.
         "remove-digest" => {
@@ -298,4 +307,14 @@ fn save() {
 #[test]
 fn names_and_rows() {
     killed_at_every_point("names", 1);
+}
+
+#[test]
+fn ask_for_what_another_has_brought() {
+    killed_at_every_point("ask-for", 2);
+}
+
+#[test]
+fn leave_an_image_to_another() {
+    killed_at_every_point("leave", 2);
 }

@@ -102,3 +102,52 @@ fn its_own_goes_as_a_person_s_goes() {
     assert!(names(&person).is_empty());
     assert!(person.check(false).unwrap().findings.is_empty());
 }
+
+/// As a pull does that finds nothing to fetch.
+#[test]
+fn what_a_person_asks_for_again_is_a_person_s() {
+    let roots = Roots::new();
+    let (person, kubernetes) = both(&roots);
+    let id = load(&kubernetes, &tar(&docker_archive(&["pod:1"], &layers("pod")))).unwrap()[0].id.clone();
+    assert!(kubernetes.ask_for(&name("pod:1"), &id).unwrap());
+    assert!(!person.ask_for(&name("other:1"), &id).unwrap());
+    assert_eq!(names(&person), ["pod:1 kubernetes"]);
+    assert!(person.ask_for(&name("pod:1"), &id).unwrap());
+    assert_eq!(names(&person), ["pod:1 person"]);
+    assert_eq!(person.images().unwrap()[0].owner, Owner::default());
+    assert!(kubernetes.ask_for(&name("pod:1"), &id).unwrap());
+    denied(kubernetes.remove("pod:1", true, &|_| false));
+}
+
+#[test]
+fn a_nameless_image_of_a_person_s_outlives_a_program_s_name() {
+    let roots = Roots::new();
+    let (person, kubernetes) = both(&roots);
+    let id = load(&person, &tar(&docker_archive(&[], &layers("mine")))).unwrap()[0].id.to_string();
+    for what in ["pod:1", id.as_str()] {
+        kubernetes.tag(&id, &name("pod:1")).unwrap();
+        let [image] = person.images().unwrap().try_into().unwrap();
+        assert!(!image.belongs_to(&owner("kubernetes")) && !image.belongs_to(&Owner::default()));
+        let removed = kubernetes.remove(what, false, &|_| false).unwrap();
+        assert_eq!(removed, [Removed::Untagged(name("pod:1"))]);
+        assert_eq!(names(&person), ["- person"]);
+    }
+    person.remove(&id, false, &|_| false).unwrap();
+    assert!(names(&person).is_empty());
+}
+
+#[test]
+fn who_takes_the_last_name_away_leaves_the_image_to_the_others() {
+    let roots = Roots::new();
+    let (person, kubernetes) = both(&roots);
+    load(&kubernetes, &tar(&docker_archive(&["pod:1"], &layers("pod")))).unwrap();
+    for mine in ["mine:1", "mine:2"] {
+        person.tag("pod:1", &name(mine)).unwrap();
+    }
+    person.remove("mine:1", false, &|_| false).unwrap();
+    assert_eq!(person.images().unwrap()[0].owner, Owner::default());
+    person.remove("mine:2", false, &|_| false).unwrap();
+    assert!(person.images().unwrap()[0].belongs_to(&owner("kubernetes")));
+    kubernetes.remove("pod:1", false, &|_| false).unwrap();
+    assert!(names(&person).is_empty());
+}
