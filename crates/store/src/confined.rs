@@ -8,13 +8,13 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use onggi_archive::Limits;
 use onggi_archive::unpack::Unpacker;
 use onggi_error::{Diagnose, Kind};
 use onggi_sys::{namespace, process};
 
 use crate::confine::{Confined, confine};
 use crate::error::Error;
+use crate::layers;
 use crate::lower::LowerLayers;
 
 /// The words behind the program's name; layers below follow, the topmost first.
@@ -137,7 +137,8 @@ fn confine_and_unpack(lower: &[PathBuf]) -> Result<(), Failure> {
     let Confined { root, lower } =
         confine(Path::new("."), lower).map_err(|(step, error)| failed(step)(error))?;
     let mut below = LowerLayers::alone(lower);
-    let unpacker = Unpacker::new(root, &mut below, Limits::default())?.as_ordinary_user(ordinary).alone();
+    let unpacker =
+        Unpacker::new(root, &mut below, layers::limits_of_kept())?.as_ordinary_user(ordinary).alone();
     onggi_archive::feed_all(&mut std::io::stdin().lock(), None, Box::new(unpacker))?;
     Ok(())
 }

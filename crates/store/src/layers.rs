@@ -375,6 +375,11 @@ pub(crate) fn variant(
     Ok(Some(variant))
 }
 
+/// What the tar of a layer that is here may ask for. How much padding it may have was judged when it came, perhaps by a program that allowed more.
+pub(crate) fn limits_of_kept() -> Limits {
+    Limits { padding_bytes: u64::MAX, ..Limits::default() }
+}
+
 /// Indexes a layer's tar into a new file, synced. Returns the index's digest.
 pub(crate) fn make_index(
     layout: &Layout,
@@ -385,7 +390,7 @@ pub(crate) fn make_index(
     let tar_path = layout.layer(diff_id).join(TAR);
     let mut tar = open_file(&tar_path)?;
     let mut index = HashingFile::create(to)?;
-    onggi_archive::index(&mut tar, None, &mut index, lower, Limits::default())
+    onggi_archive::index(&mut tar, None, &mut index, lower, limits_of_kept())
         .map_err(Error::archive(format!("the layer {diff_id}")))?;
     let (index, digest) = index.finish()?;
     index.sync()?;

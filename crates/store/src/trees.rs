@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use onggi_archive::unpack::{self, Unpacker};
-use onggi_archive::{LayerSink, Limits, Lower};
+use onggi_archive::{LayerSink, Lower};
 use onggi_image::Digest;
 use onggi_sys::{fault, namespace};
 use rustix::fs::{Mode, OFlags};
@@ -124,14 +124,14 @@ pub(crate) fn fault(layout: &Layout, layer: &LayerUse, lower: &[PathBuf]) -> Res
     let mut tar = open_file(&tar_path)?;
     let mut below = LowerLayers::open(lower)?;
     let ordinary = namespace::in_user_namespace();
-    onggi_archive::compare::difference(&mut tar, tree.as_fd(), &mut below, Limits::default(), ordinary)
+    onggi_archive::compare::difference(&mut tar, tree.as_fd(), &mut below, layers::limits_of_kept(), ordinary)
         .map_err(Error::archive(format!("the layer {}", layer.diff_id)))
 }
 
-/// An unpacker in this process.
+/// An unpacker in this process. Of a tar that is on its way the index is made as well, which has the stricter limit.
 fn unpacker<'l>(root: &OwnedFd, below: &'l mut dyn Lower, what: &str) -> Result<Unpacker<'l>, Error> {
     let into = root.try_clone().map_err(Error::io("open again", what))?;
-    let unpacker = Unpacker::new(into, below, Limits::default()).map_err(Error::archive(what))?;
+    let unpacker = Unpacker::new(into, below, layers::limits_of_kept()).map_err(Error::archive(what))?;
     Ok(unpacker.as_ordinary_user(namespace::in_user_namespace()))
 }
 
