@@ -3,6 +3,9 @@
 //! Each root is given to Onggi by a person, who may have put or mounted something there as well, another Onggi's roots among it. So
 //! what goes is what has a name that Onggi gives; no mount is entered; and what stays is told.
 
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+
 use onggi_sys::tree::{self, Known, Left};
 
 use crate::Engine;
@@ -25,10 +28,15 @@ impl Engine {
         let mut left = tree::empty(run, &in_run_root).map_err(Error::io("empty", run))?;
         onggi_sys::fault::point("engine.reset.run-root");
         // What is cut short is begun again by the next reset: without a version the store is made anew, and without their records
-        // nobody looks for layers.
+        // nobody looks for layers. The directory stays to the last, as without it they would be lost records.
         for first in ["VERSION", "images"] {
             let only = |name: &str| (name == first).then_some(Known::Whole);
             let _ = tree::empty(data, &only).map_err(Error::io("empty", data))?;
+            if first == "images" {
+                let path = data.join(first);
+                let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+                made.map_err(Error::io("make the directory", path))?;
+            }
             onggi_sys::fault::point("engine.reset.unrecorded");
         }
         left.extend(tree::empty(data, &in_data_root).map_err(Error::io("empty", data))?);

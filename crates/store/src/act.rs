@@ -20,6 +20,8 @@ use crate::layout::{Layout, make_directory};
 
 const LOCK: &str = "lock";
 const KEEPS: &str = "keeps";
+/// What the names of things begin with that were moved into `tmp/` to be deleted.
+pub(crate) const GARBAGE: &str = "garbage-";
 
 /// The store's mutex, held while this lives: for a look at what is there and a rename or two.
 #[derive(Debug)]
@@ -151,7 +153,7 @@ impl Kept {
         }
     }
 
-    fn path(self, layout: &Layout, digest: &Digest) -> PathBuf {
+    pub(crate) fn path(self, layout: &Layout, digest: &Digest) -> PathBuf {
         match self {
             Kept::Blob => layout.blob(digest),
             Kept::Layer => layout.layer(digest),
@@ -261,7 +263,9 @@ fn is_alive(directory: &Path) -> Result<bool, Error> {
         Ok(lock) => lock,
         // Its owner removes it right now, or it never was an act.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            let owner = name.split('-').nth(1).and_then(|pid| pid.parse::<u32>().ok());
+            // Garbage is nobody's: by now the number may be another process's.
+            let owner = name.split('-').nth(1).filter(|_| !name.starts_with(GARBAGE));
+            let owner = owner.and_then(|pid| pid.parse::<u32>().ok());
             return Ok(owner.is_some_and(runs) && directory.is_dir());
         }
         Err(error) => return Err(Error::io("open", path)(error)),

@@ -34,10 +34,8 @@ impl Layout {
         }
         // Only root (or the owner of a rootless store) may look inside: images can hold secrets and set-user-id programs.
         close(&self.data);
-        for directory in DIRECTORIES {
-            make_directory(&self.data.join(directory))?;
-        }
-        // The version comes last: a store without it is made again from here.
+        self.make_missing()?;
+        // The version comes last: a store without it is made again from here, unless it is only the version that it has lost.
         self.write_version()
     }
 

@@ -242,7 +242,7 @@ fn list(layout: &Layout) -> Result<Vec<String>, Error> {
 }
 
 /// `None` if it is gone.
-fn read_file(layout: &Layout, file: &str) -> Result<Option<Record>, Error> {
+pub(crate) fn read_file(layout: &Layout, file: &str) -> Result<Option<Record>, Error> {
     let path = layout.images().join(file);
     let record: Record = match onggi_record::read(&path) {
         Err(error) if error.kind() == Kind::NotFound => return Ok(None),

@@ -14,7 +14,7 @@ use onggi_image::{Config, Digest, Reference};
 use onggi_sys::fault;
 
 use crate::Store;
-use crate::act::{Kept, StoreLock, kept_by_acts, remove_tree, sweep};
+use crate::act::{GARBAGE, Kept, StoreLock, kept_by_acts, remove_tree, sweep};
 use crate::containers;
 use crate::error::Error;
 use crate::images::{self, Found};
@@ -330,8 +330,7 @@ pub(crate) fn garbage(
     let mut records = Records::read(layout)?;
     records.damaged.retain(|(path, _)| !gone(path));
     let records = records.complete()?;
-    let mut needed: HashSet<(Kept, Digest)> = kept_by_acts(layout, guard)?.into_iter().collect();
-    needed.extend(containers::layers_in_use(layout)?.into_iter().map(|layer| (Kept::Layer, layer)));
+    let mut needed = needed_by_the_living(layout, guard)?;
     // Of these nobody knows yet, or any more, in which form they are used.
     let in_some_form = needed.clone();
     let images = records.images.iter().filter(|image| !is_gone(Record::image_file(&image.id)));
@@ -345,8 +344,6 @@ pub(crate) fn garbage(
             needed.extend(needs_by_config(layout, &name.id));
         }
     }
-    let in_use = containers::images_in_use(layout)?.into_iter();
-    needed.extend(in_use.map(|(_, image)| (Kept::Blob, image)));
     let unneeded = |kind: Kept, all: Vec<Digest>| -> Vec<Digest> {
         all.into_iter().filter(|digest| !needed.contains(&(kind, digest.clone()))).collect()
     };
@@ -364,6 +361,18 @@ pub(crate) fn garbage(
     }
     let (layers, blobs) = (unneeded(Kept::Layer, all_layers), unneeded(Kept::Blob, all_blobs));
     Ok(Garbage { layers, blobs, variants })
+}
+
+/// What acts in progress and containers need, whatever records of images there are.
+pub(crate) fn needed_by_the_living(
+    layout: &Layout,
+    guard: &StoreLock,
+) -> Result<HashSet<(Kept, Digest)>, Error> {
+    let mut needed: HashSet<(Kept, Digest)> = kept_by_acts(layout, guard)?.into_iter().collect();
+    needed.extend(containers::layers_in_use(layout)?.into_iter().map(|layer| (Kept::Layer, layer)));
+    let images = containers::images_in_use(layout)?.into_iter();
+    needed.extend(images.map(|(_, image)| (Kept::Blob, image)));
+    Ok(needed)
 }
 
 /// The config of an image and the layers that it names.
@@ -416,7 +425,7 @@ fn move_away(layout: &Layout, path: &Path, _guard: &StoreLock) -> Result<Option<
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let to = loop {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let to = layout.tmp().join(format!("garbage-{}-{number}", std::process::id()));
+        let to = layout.tmp().join(format!("{GARBAGE}{}-{number}", std::process::id()));
         // Left by a process of the same number that was killed. Nobody else makes such names, and only under the mutex.
         if !to.try_exists().map_err(Error::io("look for", &to))? {
             break to;

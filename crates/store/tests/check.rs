@@ -104,6 +104,44 @@ fn missing_directories_are_made_again() {
     load(&store, &tar(&docker_archive(&["good:1"], &layers("good")))).unwrap();
 }
 
+/// Containers say by themselves what they need. A version that is missing as well is no sign that the store is new.
+#[test]
+fn what_containers_stand_on_stays_without_the_records_of_images() {
+    let (roots, store) = prepared();
+    let (image, other) = (store.resolve("bad:1").unwrap(), store.resolve("good:1").unwrap());
+    make_container(&store, &image);
+    drop(store);
+    fs::remove_dir_all(roots.data().join("images")).unwrap();
+    fs::remove_file(roots.data().join("VERSION")).unwrap();
+    let store = roots.open();
+    assert!(!roots.data().join("images").exists() && roots.data().join("VERSION").exists());
+    let record = roots.data().join("containers/aa/container.json");
+    let whole = fs::read(&record).unwrap();
+    flip(&record);
+    let report = store.check(true).unwrap();
+    assert!(!report.is_sound(), "{report:#?}");
+    assert!(!roots.data().join("images").exists() && !roots.data().join("lost").exists());
+    fs::write(&record, whole).unwrap();
+    let report = store.check(true).unwrap();
+    assert!(report.is_sound(), "{report:#?}");
+    assert!(store.check(false).unwrap().findings.is_empty());
+    store.mount_layers(&store.image(&image.id).unwrap()).unwrap();
+    for layer in other.layers.iter().filter(|layer| !image.layers.contains(layer)) {
+        assert!(roots.data().join("lost/1/layers").join(layer.hex()).exists());
+    }
+}
+
+/// Of the image's layers, by what the engine writes.
+fn make_container(store: &Store, image: &Image) {
+    let container = store.data().join("containers/aa");
+    fs::create_dir_all(&container).unwrap();
+    let layers: Vec<String> = image.layers.iter().map(ToString::to_string).collect();
+    let record =
+        json!({"id": "aa", "name": "aa", "image": image.id.to_string(), "resolved": {"layers": layers}});
+    onggi_record::write(&container.join("container.json"), &record, onggi_record::Durability::Synced)
+        .unwrap();
+}
+
 #[test]
 fn what_is_no_file_is_neither_waited_for_nor_in_the_way() {
     let pipe = |path: &Path| {
@@ -311,6 +349,30 @@ fn an_unpacked_layer_is_compared_with_its_tar() {
     }
 }
 
+/// One that an older program has let in, with more padding than is allowed by now.
+#[test]
+fn a_layer_that_is_here_is_not_judged_by_its_padding() {
+    let roots = Roots::new();
+    let store = roots.open_with(LayerForm::Directories);
+    load(&store, &tar(&oci_layout("bad:1", &layers("bad")))).unwrap();
+    let layer = layer_file(&store, 0, "");
+    let mut bytes = fs::read(layer.join("layer.tar")).unwrap();
+    bytes.resize(bytes.len() + (65 << 20), 0);
+    let padded = Digest::of(&bytes);
+    let copy = store.data().join("layers").join(padded.hex());
+    assert!(std::process::Command::new("cp").arg("-a").args([&layer, &copy]).status().unwrap().success());
+    fs::write(copy.join("layer.tar"), &bytes).unwrap();
+    let mut record: serde_json::Value = onggi_record::read(&copy.join("layer.json")).unwrap();
+    (record["diff_id"], record["size"]) = (padded.to_string().into(), bytes.len().into());
+    onggi_record::write(&copy.join("layer.json"), &record, onggi_record::Durability::Synced).unwrap();
+    let found = store.check(false).unwrap().findings;
+    assert!(found.iter().all(|finding| finding.message == "no image needs it"), "{found:#?}");
+    fs::write(copy.join("tree/more"), "").unwrap();
+    let mended = store.check(true).unwrap().findings;
+    let mended = mended.iter().filter(|finding| finding.done == Some(Done::Mended));
+    assert_eq!(mended.count(), 1);
+}
+
 /// The second layer holds `tmp/x` without `tmp/`, which is sticky below it.
 fn variant(store: &Store) -> PathBuf {
     let directory = layer_file(store, 1, "");
@@ -486,13 +548,7 @@ fn what_a_lost_record_needed_is_no_garbage() {
     assert!(!store.data().join("lost").exists());
     store.mount_layers(&store.resolve("bad:1").unwrap()).unwrap();
     // The same without a name, for a container.
-    let container = store.data().join("containers/aa");
-    fs::create_dir_all(&container).unwrap();
-    let layers: Vec<String> = image.layers.iter().map(ToString::to_string).collect();
-    let record =
-        json!({"id": "aa", "name": "aa", "image": image.id.to_string(), "resolved": {"layers": layers}});
-    onggi_record::write(&container.join("container.json"), &record, onggi_record::Durability::Synced)
-        .unwrap();
+    make_container(&store, &image);
     for path in [name_record(&store), image_record(&store)] {
         fs::remove_file(path).unwrap();
     }
@@ -649,15 +705,17 @@ fn what_a_living_process_is_making_is_left_alone() {
         tmp.join(format!("volume-a.b.{}", std::process::id())),
         tmp.join(format!("VERSION.{}", std::process::id())),
     ];
-    let dead = [tmp.join(format!("volume-a.b.{gone}")), tmp.join("volume-a")];
-    for directory in [&living[0], &dead[0], &dead[1]] {
+    // To be deleted it was moved there by a process whose number another has by now.
+    let garbage = tmp.join(format!("garbage-{}-0", std::process::id()));
+    let dead = [tmp.join(format!("volume-a.b.{gone}")), tmp.join("volume-a"), garbage];
+    for directory in [&living[0], &dead[0], &dead[1], &dead[2]] {
         fs::create_dir(directory).unwrap();
     }
     fs::write(&living[1], "1").unwrap();
     let report = store.check(true).unwrap();
     let mut found: Vec<_> = report.findings.iter().map(|finding| finding.path.clone()).collect();
     found.sort();
-    assert_eq!(found, [dead[1].clone(), dead[0].clone()]);
+    assert_eq!(found, [dead[2].clone(), dead[1].clone(), dead[0].clone()]);
     // Removing looks at what all acts keep, and these keep nothing.
     store.remove("good:1", false, &|_| false).unwrap();
     assert!(living.iter().all(|path| path.exists()) && !dead.iter().any(|path| path.exists()));

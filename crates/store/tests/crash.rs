@@ -43,6 +43,12 @@ fn prepare(act: &str, store: &Store) {
         load(store, &tar(&docker_archive(&["two:1"], &layers("two")))).unwrap();
         damage(store);
     }
+    if act == "repair-trees" {
+        load(store, &tar(&oci_layout("one:1", &layers("one")))).unwrap();
+        for tree in store.mount_layers(&store.resolve("one:1").unwrap()).unwrap() {
+            std::fs::write(tree.join("more"), "").unwrap();
+        }
+    }
     if act == "remove-by-force" {
         store.lease("container", &store.resolve("one:1").unwrap().id).unwrap();
     }
@@ -68,7 +74,7 @@ fn act(act: &str, store: &Store, directory: &Path) {
         }
         // The second time the name is gone.
         "leave" => drop(store.remove("other:1", false, &|_| false)),
-        "repair" | "repair-records" => drop(store.check(true).unwrap()),
+        "repair" | "repair-records" | "repair-trees" => drop(store.check(true).unwrap()),
         // The second time there is none.
         "remove-digest" => {
             let digest = store.resolve("one:1").unwrap().manifest_digest;
@@ -129,7 +135,11 @@ fn damage_records(store: &Store) {
 fn child() {
     let (Ok(name), Ok(directory)) = (std::env::var(ACT), std::env::var(ROOTS)) else { return };
     let directory = PathBuf::from(directory);
-    let form = if name == "load-as-directories" { LayerForm::Directories } else { LayerForm::Auto };
+    let form = if ["load-as-directories", "repair-trees"].contains(&name.as_str()) {
+        LayerForm::Directories
+    } else {
+        LayerForm::Auto
+    };
     let store = Store::open_with(&directory.join("data"), &directory.join("run"), form).unwrap();
     act(&name, &store, &directory);
 }
@@ -254,6 +264,43 @@ fn repair() {
             store.mount_layers(&store.resolve("one:1").unwrap()).unwrap();
         }
     }
+}
+
+/// A tree is where it belongs as a whole or not at all, whenever the repair that makes it again is killed.
+#[test]
+fn repair_of_trees() {
+    if !needs_root() {
+        return;
+    }
+    let points = points("repair-trees");
+    assert!(points["store.check.tree-moved-away"] == 2, "{points:?}");
+    for (point, count) in points {
+        for passage in 1..=count {
+            let roots = Roots::new();
+            prepare("repair-trees", &roots.open());
+            let damaged = trees(&roots);
+            let status = run_child("repair-trees", &roots, "ONGGI_FAULT", &format!("{point}:{passage}"));
+            assert_eq!(status.signal(), Some(9), "it was not killed at {point}:{passage}");
+            for (tree, files) in trees(&roots) {
+                let whole: Vec<_> = damaged[&tree].iter().filter(|path| !path.ends_with("more")).collect();
+                let is_whole = files.iter().eq(whole);
+                assert!(is_whole || files == damaged[&tree], "{point}:{passage}: {files:?}");
+            }
+            let store = roots.open_with(LayerForm::Directories);
+            assert!(store.check(true).unwrap().is_sound(), "{point}:{passage}");
+            assert!(store.check(false).unwrap().findings.is_empty(), "{point}:{passage}");
+            store.mount_layers(&store.resolve("one:1").unwrap()).unwrap();
+            assert!(!store.data().join("lost").exists(), "{point}:{passage}");
+        }
+    }
+}
+
+/// The unpacked trees of a store, each with its files.
+fn trees(roots: &Roots) -> BTreeMap<PathBuf, Vec<PathBuf>> {
+    let layers = std::fs::read_dir(roots.data().join("layers")).unwrap().flatten();
+    let inside = layers.flat_map(|layer| std::fs::read_dir(layer.path()).unwrap().flatten());
+    let trees = inside.map(|entry| entry.path()).filter(|path| path.is_dir());
+    trees.map(|tree| (tree.clone(), common::snapshot(&tree).into_keys().collect())).collect()
 }
 
 /// Records that are being made again when the repair is killed are made by the next, and nothing is set aside.

@@ -140,6 +140,27 @@ fn what_is_damaged_or_missing_is_made_again_from_the_layers() {
     assert!(!nobodys.exists() && one.exists());
 }
 
+/// What a variant is made of may be damaged with it: that is told of what it stands on, and the check goes on.
+#[test]
+fn a_tree_above_one_that_is_damaged_is_compared_when_that_is_mended() {
+    if !needs_root() {
+        return;
+    }
+    let roots = Roots::on_disk();
+    let store = prepared(&roots, LayerForm::Directories);
+    is_right(&roots, &store);
+    let lowest = store.resolve("one").unwrap().layers[0].hex().to_owned();
+    let tree = store.data().join("layers").join(lowest).join("tree");
+    fs::remove_file(tree.join("usr/tool")).unwrap();
+    let found = store.check(false).unwrap().findings;
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!((&found[0].path, &found[0].done), (&tree, &None));
+    let repaired = store.check(true).unwrap();
+    assert!(repaired.is_sound() && repaired.findings.len() == 1, "{repaired:#?}");
+    assert!(store.check(false).unwrap().findings.is_empty());
+    is_right(&roots, &store);
+}
+
 #[test]
 fn without_the_target_the_image_is_refused_and_leaves_nothing() {
     if !needs_root() {

@@ -77,6 +77,46 @@ fn what_was_looked_into_once_is_not_fetched_again() {
     assert!(store.check(false).unwrap().findings.is_empty());
 }
 
+/// Whoever pulls an image again while a repair asks for its layers in vain has brought it: nothing of it is set aside.
+#[test]
+fn what_comes_during_a_repair_stays() {
+    struct Meanwhile<'a>(&'a dyn Fn());
+    impl onggi_store::Refetch for Meanwhile<'_> {
+        fn blob(
+            &self,
+            _: &Reference,
+            _: &onggi_image::Descriptor,
+            _: &mut dyn FnMut(&mut dyn std::io::Read) -> Result<(), Error>,
+        ) -> Result<(), String> {
+            (self.0)();
+            Err("no network".to_owned())
+        }
+
+        fn manifest(&self, _: &Reference, _: &Digest) -> Result<Vec<u8>, String> {
+            (self.0)();
+            Err("no network".to_owned())
+        }
+    }
+    let tars = layers("once");
+    let blobs = each(&tars, gzip);
+    let raw_config = config(&tars);
+    let layer = format!("layers/{}/layer.tar", Digest::of(&tars[0]).hex());
+    let blob = |bytes: &[u8]| format!("blobs/sha256/{}", Digest::of(bytes).hex());
+    for path in [layer, blob(&raw_config), blob(&manifest(&raw_config, &blobs))] {
+        let roots = Roots::new();
+        let store = roots.open();
+        pull(&store, "once:1", &tars, &blobs).unwrap();
+        std::fs::write(store.data().join(&path), "damaged").unwrap();
+        let again = || {
+            pull(&roots.open(), "once:1", &tars, &blobs).unwrap();
+        };
+        let report = store.repair_from(&Meanwhile(&again)).unwrap();
+        assert!(report.is_sound() && report.lost.is_empty(), "{path}: {report:#?}");
+        store.mount_layers(&store.resolve("once:1").unwrap()).unwrap();
+        assert!(store.check(false).unwrap().findings.is_empty(), "{path}");
+    }
+}
+
 /// A manifest that names other blobs than those of its config's layers is refused, also where the layers are here.
 #[test]
 fn another_layer_s_blob_is_not_believed() {

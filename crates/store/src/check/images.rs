@@ -1,11 +1,10 @@
 //! The records of images in a check: what each needs must be there. One that has lost something is made again of what is left, or goes with what only it needs.
 
-use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use onggi_image::{Config, Digest, Document, Reference};
 
-use super::{Bad, Check, readable, reason, remake};
+use super::{Bad, Check, is_newer, readable, reason, remake};
 use crate::act::{Act, Kept, StoreLock};
 use crate::error::Error;
 use crate::records::{self, ImageRecord, NameRecord, Record, Records};
@@ -13,15 +12,33 @@ use crate::remove::{self, Garbage};
 use crate::types::{Done, LostImage, Severity};
 use crate::{blobs, containers, layers};
 
-/// Records that cannot stay: of images that have lost something, of names that lead nowhere, and those that cannot be read.
+/// Records that cannot stay: first those that cannot be read, then those of images that have lost something, then those of names that lead nowhere.
 #[derive(Default)]
-pub(super) struct Doomed {
-    paths: Vec<(PathBuf, String)>,
-    needed: HashSet<(Kept, Digest)>,
-    /// One cannot be read, so it may have needed anything.
-    unreadable: bool,
-    /// What the images were called.
+pub(super) struct Doomed(Vec<Doom>);
+
+struct Doom {
+    path: PathBuf,
+    fault: String,
+    /// What it said. None: it cannot be read, so it may have needed anything.
+    judged: Option<Record>,
+    /// What the image was called.
     lost: Vec<LostImage>,
+}
+
+impl Doomed {
+    fn has(&self, path: &Path) -> bool {
+        self.0.iter().any(|doom| doom.path == path)
+    }
+
+    /// Whether somebody may want what is garbage without these records together with them.
+    fn wants(&self, kind: Kept, digest: &Digest) -> bool {
+        let thing = (kind, digest.clone());
+        self.0.iter().any(|doom| match &doom.judged {
+            None => true,
+            Some(Record::Image(image)) => image.needs().any(|needed| needed == thing),
+            Some(Record::Name(name)) => name.needs().any(|needed| needed == thing),
+        })
+    }
 }
 
 impl Check<'_> {
@@ -32,7 +49,9 @@ impl Check<'_> {
                 continue;
             };
             let familiar = name.name.familiar();
-            remake::write(self.layout, Record::Name(name), std::slice::from_ref(&path))?;
+            if !remake::write(self.layout, Record::Name(name), None, std::slice::from_ref(&path))? {
+                continue;
+            }
             let message = format!("the record of the name {familiar}: {}", reason(&error, &path));
             self.find(Severity::Lost, &path, message, Some(Done::Mended));
         }
@@ -60,20 +79,18 @@ impl Check<'_> {
                 self.find(Severity::Lost, path, fault, Some(Done::Mended));
                 continue;
             }
-            match &id {
-                Some(id) => doomed.lost.extend(lost_names(&records, id)),
-                None => doomed.lost.extend(remake::familiar_name(path).map(LostImage::elsewhere)),
-            }
-            doomed.unreadable = true;
-            doomed.paths.push((path.clone(), fault));
+            let lost = match &id {
+                Some(id) => lost_names(&records, id),
+                None => remake::familiar_name(path).map(LostImage::elsewhere).into_iter().collect(),
+            };
+            doomed.0.push(Doom { path: path.clone(), fault, judged: None, lost });
         }
-        let mut lost_images = BTreeSet::new();
         for image in &records.images {
             let path = self.layout.images().join(Record::image_file(&image.id));
             match self.image_fault(image, bad) {
                 None => {
                     self.variants(image)?;
-                    self.trees_of_variants(image)?;
+                    self.trees_of_variants(mending, image)?;
                 }
                 // One that has gone meanwhile needs nothing.
                 Some(_) if !path.exists() => {}
@@ -85,15 +102,14 @@ impl Check<'_> {
                         self.find(Severity::Lost, &path, fault, Some(Done::Mended));
                         continue;
                     }
-                    lost_images.insert(&image.id);
-                    doomed.needed.extend(image.needs());
-                    doomed.paths.push((path, fault));
-                    doomed.lost.extend(lost_names(&records, &image.id));
+                    let (judged, lost) =
+                        (Some(Record::Image(image.clone())), lost_names(&records, &image.id));
+                    doomed.0.push(Doom { path, fault, judged, lost });
                 }
             }
         }
         for name in &records.names {
-            self.name(name, &records, mending, bad, &lost_images, &mut doomed)?;
+            self.name(name, &records, mending, bad, &mut doomed)?;
         }
         self.images_of_containers(&records, mending, bad)?;
         Ok(doomed)
@@ -135,16 +151,15 @@ impl Check<'_> {
         records: &Records,
         mending: Option<&Act>,
         bad: &Bad,
-        lost_images: &BTreeSet<&Digest>,
         doomed: &mut Doomed,
     ) -> Result<(), Error> {
         let path = self.layout.images().join(Record::name_file(&name.name));
         let (familiar, id) = (name.name.familiar(), name.id.short());
         let image = self.layout.images().join(Record::image_file(&name.id));
-        let is_doomed = |path: &Path| doomed.paths.iter().any(|(doomed, _)| doomed == path);
+        let mut lost = Vec::new();
         let fault = if !path.exists() {
             return Ok(());
-        } else if lost_images.contains(&name.id) || is_doomed(&image) {
+        } else if doomed.has(&image) {
             format!("{familiar} names the image {id}, which cannot be used")
         } else if !image.exists() {
             let fault = format!("{familiar} names the image {id}, which is not there");
@@ -154,7 +169,7 @@ impl Check<'_> {
                 self.find(Severity::Lost, &image, fault, Some(Done::Mended));
                 return Ok(());
             }
-            doomed.lost.push(lost_name(name));
+            lost.push(lost_name(name));
             fault
         } else if name.needs().any(|(_, digest)| !self.has_blob(&digest, bad)) {
             let fault = format!("{familiar} has lost its manifest");
@@ -163,47 +178,77 @@ impl Check<'_> {
                 self.find(Severity::Lost, &path, message, Some(Done::Mended));
                 return Ok(());
             }
-            doomed.lost.push(lost_name(name));
+            lost.push(lost_name(name));
             fault
         } else {
             return Ok(());
         };
-        doomed.needed.extend(name.needs());
-        doomed.paths.push((path, fault));
+        doomed.0.push(Doom { path, fault, judged: Some(Record::Name(name.clone())), lost });
         Ok(())
     }
 
-    /// Sets aside the records that cannot stay, and before them what only they need: a person who mends a layer by hand can put it all back.
-    pub(super) fn retire(&mut self, doomed: Doomed) -> Result<(), Error> {
-        if self.repair && !doomed.paths.is_empty() {
-            let guard = StoreLock::take(self.layout)?;
-            let gone: HashSet<&Path> = doomed.paths.iter().map(|(path, _)| path.as_path()).collect();
-            let Some(Garbage { layers, blobs, .. }) =
-                readable(remove::garbage(self.layout, &guard, |path| gone.contains(path)))?
-            else {
-                for (path, fault) in doomed.paths {
-                    let message = format!("{fault}; it stays until the records above are mended");
-                    self.find(Severity::Lost, &path, message, None);
-                }
-                return Ok(());
-            };
-            let wanted =
-                |kind, digest: &Digest| doomed.unreadable || doomed.needed.contains(&(kind, digest.clone()));
-            let reason = "of use only to what is set aside with it";
-            for layer in layers.iter().filter(|layer| wanted(Kept::Layer, layer)) {
-                self.store.withdraw(layer)?;
-                self.lost(&self.layout.layer(layer), reason)?;
+    /// Sets aside the records that cannot stay, and before them what only they need: a person who mends a layer by hand can put it all back. Whoever brings
+    /// an image meanwhile finds the records either there or gone; those that he has mended so stay.
+    pub(super) fn retire(&mut self, mut doomed: Doomed, bad: &Bad) -> Result<(), Error> {
+        if !self.repair || doomed.0.is_empty() {
+            for Doom { path, fault, .. } in doomed.0 {
+                self.lost(&path, fault)?;
             }
-            for blob in blobs.iter().filter(|blob| wanted(Kept::Blob, blob)) {
-                self.lost(&self.layout.blob(blob), reason)?;
-            }
-            drop(guard);
-            self.report.lost.extend(doomed.lost);
+            return Ok(());
         }
-        for (path, fault) in doomed.paths {
+        let guard = StoreLock::take(self.layout)?;
+        let mut still = Doomed::default();
+        for doom in doomed.0.drain(..) {
+            if self.is_still_doomed(&doom, &still, bad) {
+                still.0.push(doom);
+            }
+        }
+        let Some(Garbage { layers, blobs, .. }) =
+            readable(remove::garbage(self.layout, &guard, |path| still.has(path)))?
+        else {
+            for Doom { path, fault, .. } in still.0 {
+                let message = format!("{fault}; it stays until the records above are mended");
+                self.find(Severity::Lost, &path, message, None);
+            }
+            return Ok(());
+        };
+        let reason = "of use only to what is set aside with it";
+        let layers: Vec<_> = layers.iter().filter(|layer| still.wants(Kept::Layer, layer)).collect();
+        for layer in &layers {
+            self.lost(&self.layout.layer(layer), reason)?;
+        }
+        for blob in blobs.iter().filter(|blob| still.wants(Kept::Blob, blob)) {
+            self.lost(&self.layout.blob(blob), reason)?;
+        }
+        for Doom { path, fault, lost, .. } in still.0 {
             self.lost(&path, fault)?;
+            self.report.lost.extend(lost);
+        }
+        drop(guard);
+        // What is mounted stands on what has been set aside. Whoever mounts a layer may wait for the mutex.
+        for layer in layers {
+            self.store.withdraw(layer)?;
         }
         Ok(())
+    }
+
+    /// Judges a record once more, now that nobody else can change it.
+    fn is_still_doomed(&self, doom: &Doom, doomed: &Doomed, bad: &Bad) -> bool {
+        let file = doom.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let found = match records::read_file(self.layout, file) {
+            Err(error) => return doom.judged.is_none() && !is_newer(&error),
+            Ok(found) => found,
+        };
+        match &doom.judged {
+            Some(judged) if found.as_ref() != Some(judged) => false,
+            Some(Record::Image(image)) => self.image_fault(image, bad).is_some(),
+            Some(Record::Name(name)) => {
+                let image = self.layout.images().join(Record::image_file(&name.id));
+                let is_lost = |(_, digest): (Kept, Digest)| !self.has_blob(&digest, bad);
+                doomed.has(&image) || !image.exists() || name.needs().any(is_lost)
+            }
+            None => false,
+        }
     }
 
     /// Makes an image's record of what is left of it: whether that is enough. `containers`: the records of those for which alone it stays.
@@ -234,8 +279,7 @@ impl Check<'_> {
         let files = names.iter().map(|name| Record::name_file(&name.name)).chain([Record::image_file(id)]);
         let files = files.map(|file| self.layout.images().join(file)).chain(containers.iter().cloned());
         let files: Vec<PathBuf> = files.collect();
-        remake::write(self.layout, Record::Image(record), &files)?;
-        Ok(true)
+        remake::write(self.layout, Record::Image(record), known.cloned().map(Record::Image).as_ref(), &files)
     }
 
     fn has_container(&self, id: &Digest) -> Result<bool, Error> {
@@ -257,8 +301,7 @@ impl Check<'_> {
             NameRecord { manifest, index, origin: None, ..name.clone() }
         };
         let place = self.layout.images().join(Record::name_file(&name.name));
-        remake::write(self.layout, Record::Name(record), &[place])?;
-        Ok(true)
+        remake::write(self.layout, Record::Name(record), Some(&Record::Name(name.clone())), &[place])
     }
 
     /// The image whose record a damaged file is, if it is one's and not a name's: there is a config, or a name, with that digest.
@@ -310,10 +353,6 @@ impl Check<'_> {
         }
         Ok(())
     }
-}
-
-fn is_newer(error: &Error) -> bool {
-    matches!(error, Error::Record(onggi_record::Error::Newer { .. }))
 }
 
 /// What a person knows an image by: its names, or its id.

@@ -7,10 +7,11 @@
 
 mod images;
 mod remake;
+mod trees;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use onggi_error::{Diagnose, Kind};
 use onggi_image::Digest;
@@ -20,13 +21,12 @@ use crate::act::{Act, Kept, StoreLock, dead_acts, remove_tree};
 use crate::error::Error;
 use crate::layers::{self, INDEX, LayerRecord, TAR};
 use crate::layout::{Layout, make_directory};
-use crate::mounts::Presenter;
 use crate::quarantine::Quarantine;
-use crate::records::{ImageRecord, LayerUse, Records};
+use crate::records::{LayerUse, Records};
 use crate::refetch::{self, Refetch, Refetched};
 use crate::remove;
 use crate::types::{Done, Finding, Report, Severity};
-use crate::{blobs, containers, trees};
+use crate::{blobs, containers};
 
 /// Looks, all in all, of a repair: the second mends what the first has brought to light, and the third only looks.
 const LOOKS: usize = 3;
@@ -68,13 +68,10 @@ fn is_change(finding: &Finding) -> bool {
 fn look(store: &Store, repair: bool, origins: Option<&dyn Refetch>) -> Result<Report, Error> {
     let layout = &store.layout;
     let (report, quarantine, unavailable) = (Report::default(), Quarantine::new(layout), BTreeMap::new());
-    let looked_at = HashSet::new();
-    let mut check = Check { store, layout, repair, report, quarantine, looked_at, unavailable };
-    if !layout.images().is_dir() {
-        check.no_records()?;
-        if !repair {
-            return Ok(check.report);
-        }
+    let (looked_at, bad_trees) = (HashSet::new(), HashSet::new());
+    let mut check = Check { store, layout, repair, report, quarantine, looked_at, bad_trees, unavailable };
+    if !layout.images().is_dir() && !check.no_records()? {
+        return Ok(check.report);
     }
     check.leftovers()?;
     let act = match Act::begin_without_sweep(layout, "check") {
@@ -102,7 +99,7 @@ fn look(store: &Store, repair: bool, origins: Option<&dyn Refetch>) -> Result<Re
     check.containers();
     // This act has kept every layer that it looked at.
     drop(act);
-    check.retire(doomed)?;
+    check.retire(doomed, &bad)?;
     // On a full disk removing is what helps.
     check.repair = repair;
     check.garbage()?;
@@ -110,7 +107,7 @@ fn look(store: &Store, repair: bool, origins: Option<&dyn Refetch>) -> Result<Re
     Ok(check.report)
 }
 
-/// Blobs and layers that are there and not whole, or were until they were set aside.
+/// Blobs and layers that are there and not whole. What was set aside is none of them: what is in its place by then was brought, and verified, meanwhile.
 struct Bad {
     blobs: BTreeSet<Digest>,
     layers: BTreeSet<Digest>,
@@ -124,6 +121,8 @@ struct Check<'a> {
     quarantine: Quarantine<'a>,
     /// Trees of variants, which several images may have.
     looked_at: HashSet<LayerUse>,
+    /// Trees that are there and not what they should be: nothing above them can be compared.
+    bad_trees: HashSet<LayerUse>,
     /// Why something could not be fetched again.
     unavailable: BTreeMap<Digest, String>,
 }
@@ -133,34 +132,57 @@ impl Check<'_> {
         self.report.findings.push(Finding { severity, path: path.to_owned(), message: message.into(), done });
     }
 
-    /// Sets something aside if repairing, and says so.
-    fn lost(&mut self, path: &Path, message: impl std::fmt::Display) -> Result<(), Error> {
+    /// Sets something aside if repairing, and says so. Whether it stays where it is: else what is found there from now on has come since.
+    fn lost(&mut self, path: &Path, message: impl std::fmt::Display) -> Result<bool, Error> {
         let done = match self.repair {
             true => match self.quarantine.set_aside(path) {
                 // Another check was faster, and tells of it.
-                Err(_) if path.symlink_metadata().is_err() => return Ok(()),
+                Err(_) if path.symlink_metadata().is_err() => return Ok(false),
                 other => Some(Done::SetAside(other?)),
             },
             false => None,
         };
+        let stays = done.is_none();
         self.find(Severity::Lost, path, message.to_string(), done);
-        Ok(())
+        Ok(stays)
     }
 
-    /// Nobody knows what the layers and blobs are for: they are set aside, before somebody takes them for garbage.
-    fn no_records(&mut self) -> Result<(), Error> {
-        for path in [self.layout.layers(), self.layout.blobs()] {
-            if path.is_dir() {
-                self.lost(&path, "the records of images are gone, so nothing says what this is for")?;
+    /// Nobody knows what the layers and blobs are for: they are set aside, before somebody takes them for garbage, but for those that containers or acts
+    /// in progress need. Whether there is a directory for records now.
+    fn no_records(&mut self) -> Result<bool, Error> {
+        let guard = StoreLock::take(self.layout)?;
+        let images = self.layout.images();
+        if images.is_dir() {
+            return Ok(true);
+        }
+        let missing = "the directory is missing";
+        let Some(needed) = readable(remove::needed_by_the_living(self.layout, &guard))? else {
+            let message =
+                format!("{missing}, and it cannot be made before the records of containers are mended");
+            self.find(Severity::Lost, &images, message, None);
+            return Ok(false);
+        };
+        let reason = "the records of images are gone, so nothing says what this is for";
+        if needed.is_empty() {
+            for path in [self.layout.layers(), self.layout.blobs()] {
+                if path.is_dir() {
+                    self.lost(&path, reason)?;
+                }
+            }
+        } else {
+            let layers = layers::list(self.layout)?.0.into_iter().map(|layer| (Kept::Layer, layer));
+            let blobs = blobs::list(self.layout)?.0.into_iter().map(|blob| (Kept::Blob, blob));
+            for (kind, digest) in layers.chain(blobs).filter(|thing| !needed.contains(thing)) {
+                self.lost(&kind.path(self.layout, &digest), reason)?;
             }
         }
         if self.repair {
-            for path in [self.layout.blobs().join("sha256"), self.layout.layers(), self.layout.images()] {
+            for path in [self.layout.blobs().join("sha256"), self.layout.layers(), images.clone()] {
                 make_directory(&path)?;
             }
         }
-        self.find(Severity::Lost, &self.layout.images(), "the directory is missing", self.mended());
-        Ok(())
+        self.find(Severity::Lost, &images, missing, self.mended());
+        Ok(self.repair)
     }
 
     fn leftovers(&mut self) -> Result<(), Error> {
@@ -198,7 +220,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Checks every blob's digest. Returns those that are not whole.
+    /// Checks every blob's digest. Returns those that are there and not whole.
     fn blobs(&mut self) -> Result<BTreeSet<Digest>, Error> {
         let (digests, strangers) = blobs::list(self.layout)?;
         for path in strangers {
@@ -209,8 +231,9 @@ impl Check<'_> {
             match blobs::get(self.layout, &digest) {
                 Err(error) if !is_missing(&error) => {
                     let path = self.layout.blob(&digest);
-                    self.lost(&path, reason(&error, &path))?;
-                    bad.insert(digest);
+                    if self.lost(&path, reason(&error, &path))? {
+                        bad.insert(digest);
+                    }
                 }
                 // One that has gone meanwhile was removed with its image.
                 _ => {}
@@ -219,7 +242,7 @@ impl Check<'_> {
         Ok(bad)
     }
 
-    /// Checks every layer's tar against its diff id, and its indexes. Returns those that cannot be used.
+    /// Checks every layer's tar against its diff id, and its indexes. Returns those that are there and cannot be used.
     fn layers(&mut self, act: Option<&Act>) -> Result<BTreeSet<Digest>, Error> {
         let (diff_ids, strangers) = layers::list(self.layout)?;
         for path in strangers {
@@ -240,7 +263,7 @@ impl Check<'_> {
                 Ok(record) => match layers::digest_file(&directory.join(TAR), diff_id.algorithm()) {
                     Ok(found) if found == diff_id => {
                         self.layer_indexes(act, &record)?;
-                        self.tree(&LayerUse { diff_id: diff_id.clone(), variant: None }, &[])?;
+                        self.tree(act, &LayerUse { diff_id: diff_id.clone(), variant: None }, &[])?;
                         None
                     }
                     Ok(found) => Some(format!("its tar has the digest {found}")),
@@ -255,8 +278,9 @@ impl Check<'_> {
                 if self.repair {
                     self.store.withdraw(&diff_id)?;
                 }
-                self.lost(&directory, fault)?;
-                bad.insert(diff_id);
+                if self.lost(&directory, fault)? {
+                    bad.insert(diff_id);
+                }
             }
         }
         Ok(bad)
@@ -360,45 +384,6 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Compares the tree of a layer, if it has one, with its tar, from which it is made again. Containers that stand on a damaged one keep it.
-    fn tree(&mut self, layer: &LayerUse, lower: &[PathBuf]) -> Result<(), Error> {
-        let Some(fault) = trees::fault(self.layout, layer, lower)? else { return Ok(()) };
-        let path = layers::tree(self.layout, layer);
-        let mut done = None;
-        if self.repair {
-            let in_use = containers::layers_in_use(self.layout);
-            if in_use.is_ok_and(|layers| !layers.contains(&layer.diff_id)) {
-                remove_tree(&path)?;
-            } else {
-                self.quarantine.set_aside(&path)?;
-            }
-            done = Some(Done::Removed);
-            if let Some(trees) = self.store.only_trees() {
-                trees.present(layer, lower)?;
-                done = Some(Done::Mended);
-            }
-        }
-        self.find(Severity::Derived, &path, format!("the unpacked layer is damaged: {fault}"), done);
-        Ok(())
-    }
-
-    /// The trees of an image's layers that are made for their places, which hang on those below.
-    fn trees_of_variants(&mut self, image: &ImageRecord) -> Result<(), Error> {
-        let mut lower: Vec<PathBuf> = Vec::new();
-        for layer in &image.layers {
-            let tree = layers::tree(self.layout, layer);
-            if layer.variant.is_some() && self.looked_at.insert(layer.clone()) {
-                self.tree(layer, &lower)?;
-            }
-            if !tree.is_dir() {
-                // Where layers are presented otherwise, or before the first use.
-                break;
-            }
-            lower.insert(0, tree);
-        }
-        Ok(())
-    }
-
     /// A layer as it came is of use for pushing only, and there are other ways to that.
     fn kept_blob(&mut self, path: &Path, blob: &Digest) -> Result<(), Error> {
         if layers::digest_file(path, blob.algorithm()).is_ok_and(|found| found == *blob) {
@@ -473,4 +458,8 @@ fn reason(error: &Error, path: &Path) -> String {
 
 fn is_missing(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
+
+fn is_newer(error: &Error) -> bool {
+    matches!(error, Error::Record(onggi_record::Error::Newer { .. }))
 }

@@ -9,7 +9,7 @@ use onggi_record::{Durability, Prepared, sync_directory};
 use onggi_sys::fault;
 use serde_json::Value;
 
-use super::Bad;
+use super::{Bad, is_newer};
 use crate::act::{Act, StoreLock};
 use crate::error::Error;
 use crate::layers::{self, Ingested};
@@ -106,16 +106,75 @@ fn body(path: &Path) -> Option<Value> {
     serde_json::from_str(text.split_once('\n')?.1).ok()
 }
 
-/// Puts a record in its place, durably; unless by then there is none of those files any more, which is what somebody leaves who removes an image.
-pub(super) fn write(layout: &Layout, record: Record, because: &[PathBuf]) -> Result<(), Error> {
+/// Puts a record in its place, durably, and says whether. It does not if by then there is none of those files any more, which is what somebody leaves who
+/// removes an image; nor over what was not `judged`: somebody has brought the image, or given the name, meanwhile. `None`: the record could not be read.
+pub(super) fn write(
+    layout: &Layout,
+    record: Record,
+    judged: Option<&Record>,
+    because: &[PathBuf],
+) -> Result<bool, Error> {
     let directory = open_directory(&layout.images())?;
     let prepared = Prepared::new(directory.as_fd(), &record.file(), &record, Durability::Synced)?;
     fault::point("store.check.record-prepared");
     let guard = StoreLock::take(layout)?;
-    if because.iter().any(|path| path.exists()) {
+    let is_as_judged = match records::read_file(layout, &record.file()) {
+        Ok(found) => found.is_none() || found.as_ref() == judged,
+        Err(error) => !is_newer(&error),
+    };
+    let wanted = is_as_judged && because.iter().any(|path| path.exists());
+    if wanted {
         prepared.publish()?;
     }
     drop(guard);
     fault::point("store.check.record-renamed");
-    Ok(sync_directory(directory.as_fd(), "images")?)
+    sync_directory(directory.as_fd(), "images")?;
+    Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_somebody_has_changed_is_not_written_over() {
+        let place = tempfile::tempdir().unwrap();
+        let layout = Layout { data: place.path().join("data"), run: place.path().join("run") };
+        layout.prepare().unwrap();
+        let name = Reference::parse("name:1").unwrap();
+        let record = |id: &[u8]| {
+            let (id, manifest) = (Digest::of(id), Digest::of(b"manifest"));
+            let (version, owner, name) = (records::VERSION, Default::default(), name.clone());
+            Record::Name(NameRecord {
+                version,
+                name,
+                id,
+                manifest,
+                index: None,
+                origin: None,
+                owner,
+                undigested: false,
+            })
+        };
+        let (judged, moved, mended) = (record(b"judged"), record(b"moved"), record(b"mended"));
+        let path = layout.images().join(judged.file());
+        let because = std::slice::from_ref(&path);
+        // What stands there, what was judged, and whether the new one takes its place.
+        let cases = [
+            (None, Some(&judged), false),
+            (Some(&judged), Some(&judged), true),
+            (Some(&moved), Some(&judged), false),
+            (Some(&moved), None, false),
+        ];
+        for (stands, was, written) in cases {
+            if let Some(stands) = stands {
+                onggi_record::write(&path, stands, Durability::Volatile).unwrap();
+            }
+            assert_eq!(write(&layout, mended.clone(), was, because).unwrap(), written);
+            let found = records::read_file(&layout, &judged.file()).unwrap();
+            assert_eq!(found.as_ref(), if written { Some(&mended) } else { stands });
+        }
+        std::fs::write(&path, "damaged").unwrap();
+        assert!(write(&layout, mended.clone(), None, because).unwrap());
+    }
 }
