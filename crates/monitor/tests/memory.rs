@@ -18,6 +18,11 @@ const PRIVATE_DIRTY: u64 = 128;
 /// The same while output passes, in a program that is not optimised: of megabytes that wait, none may wait here.
 const BUSY: u64 = PRIVATE_DIRTY + 64;
 
+/// Pages of a program that the linker has just written count as dirty until they are on the disk.
+fn write_out_the_program() {
+    File::open(common::program()).unwrap().sync_all().unwrap();
+}
+
 fn field(pid: i32, name: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -26,8 +31,7 @@ fn field(pid: i32, name: &str) -> u64 {
 
 #[test]
 fn a_monitor_stays_within_its_budget() {
-    // Pages of a program that the linker has just written count as dirty until they are on the disk.
-    File::open(common::program()).unwrap().sync_all().unwrap();
+    write_out_the_program();
     let mut fixture = Fixture::new("read line; seq 1 20000; read line");
     (fixture.start.stdin_open, fixture.start.log.max_size) = (true, 100_000);
     let mut running = fixture.run_attached(Some(Streams { stdin: true, ..output() }));
@@ -81,6 +85,7 @@ const GROWN_PIPE: usize = 256 * 1024;
 #[test]
 fn a_burst_for_a_client_that_does_not_read_waits_in_the_kernel() {
     const BYTES: usize = 8_000_000;
+    write_out_the_program();
     let mut fixture = Fixture::new(&format!("head -c {BYTES} /dev/zero; read line"));
     (fixture.start.stdin_open, fixture.start.log.driver) = (true, LogDriver::None);
     let streams = Streams { stdin: true, stdout: true, ..Streams::default() };
@@ -115,7 +120,7 @@ const PROPORTIONAL: u64 = 250;
 #[test]
 fn a_hundred_share_their_program() {
     let count = if onggi_testkit::full() { 100 } else { 12 };
-    File::open(common::program()).unwrap().sync_all().unwrap();
+    write_out_the_program();
     let fixtures: Vec<Fixture> = (0..count).map(|_| Fixture::new("exec sleep 1000")).collect();
     let mut running: Vec<_> = fixtures.iter().map(Fixture::run).collect();
     let sum: u64 = running.iter().map(|running| field(running.monitor.pid(), "Pss")).sum();
