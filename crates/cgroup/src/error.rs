@@ -42,6 +42,8 @@ pub enum Error {
     Missing { path: String },
     #[error("cgroup {path} already has {count} process(es)")]
     NotEmpty { path: String, count: usize },
+    #[error("see whether cgroup {} has processes already: {source}", path.display())]
+    Unseen { path: PathBuf, source: io::Error },
     /// Whatever is born in it does not run, and does not die either.
     #[error("cgroup {path} is there already, and frozen")]
     Frozen { path: String },
@@ -93,6 +95,14 @@ pub fn how_to_delegate() -> &'static str {
     }
 }
 
+impl Error {
+    /// Whether it says that the cgroup is somebody else's, or may be: nothing of it is to be removed then.
+    #[must_use]
+    pub fn is_of_another(&self) -> bool {
+        matches!(self, Error::NotEmpty { .. } | Error::Frozen { .. } | Error::Unseen { .. })
+    }
+}
+
 impl Diagnose for Error {
     fn kind(&self) -> Kind {
         match self {
@@ -118,6 +128,7 @@ impl Diagnose for Error {
                 Kind::InvalidInput
             }
             Error::Read { source, .. }
+            | Error::Unseen { source, .. }
             | Error::MakeDirectory { source, .. }
             | Error::OpenDirectory { source, .. }
             | Error::JoinBelow { source, .. }

@@ -123,6 +123,11 @@ fn a_name_in_use_is_refused_and_a_missing_one_named() {
     fs::write(root.path().join("x/service/cgroup.procs"), "19\n").unwrap();
     let error = plan(&v2(root.path()), "x", &Resources::default()).unwrap().create().unwrap_err();
     assert!(matches!(error, Error::NotEmpty { count: 1, .. }), "{error}");
+    // What nobody can look into may be anybody's.
+    fs::remove_file(root.path().join("x/service/cgroup.procs")).unwrap();
+    fs::create_dir(root.path().join("x/service/cgroup.procs")).unwrap();
+    let error = plan(&v2(root.path()), "x", &Resources::default()).unwrap().create().unwrap_err();
+    assert!(error.is_of_another(), "{error}");
     let error = Cgroup::open(&v2(root.path()), "/y").unwrap_err();
     assert!(matches!(error, Error::Missing { .. }), "{error}");
 }

@@ -103,7 +103,7 @@ fn what_is_known_of_a_half_made_one_may_be_damaged() {
     killed(&bundle, &["create", &bundle.id], "runtime.create.known");
     let path = bundle.jar.path("state").join(&bundle.id).join("birth.json");
     let whole = std::fs::read(&path).unwrap();
-    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(&path, [&whole[..whole.len() / 2], b"\n"].concat()).unwrap();
     let (code, said) = bundle.said("delete --force {}");
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("what is kept of the container is damaged"), "{said}");

@@ -12,7 +12,7 @@ use crate::{Error, Layout, directory, v1, v2};
 
 impl Plan {
     /// Does every step. What was made stays if one fails: the caller removes it by [`Plan::open`], as after a crash; but not after
-    /// [`Error::NotEmpty`] and [`Error::Frozen`], when it is somebody else's.
+    /// an error that [is of another](Error::is_of_another).
     ///
     /// # Errors
     /// The step that failed; [`Error::NotEmpty`] if processes live in a cgroup of this name already.
@@ -45,7 +45,7 @@ impl Plan {
                     let root = roots.get(*hierarchy).ok_or_else(|| self.misfit())?;
                     let (directory, new) = match self.make(root, *hierarchy, shared) {
                         // Somebody else's: of this one nobody may take anything away but what was made here.
-                        Err(error @ (Error::NotEmpty { .. } | Error::Frozen { .. })) => {
+                        Err(error) if error.is_of_another() => {
                             for &made in &made {
                                 let _ = directory::remove(CWD, roots[made].join(&self.path));
                             }
@@ -90,8 +90,7 @@ impl Plan {
         if !new && !shared {
             // One with groups of others below is theirs as well: what ends the container ends all of it.
             let mut pids = Vec::new();
-            collect_pids(&opened, &mut pids)
-                .map_err(|source| Error::Read { path: path().join("cgroup.procs"), source })?;
+            collect_pids(&opened, &mut pids).map_err(|source| Error::Unseen { path: path(), source })?;
             pids.retain(|&pid| Some(pid) != self.keeper);
             if !pids.is_empty() {
                 return Err(Error::NotEmpty { path: path().display().to_string(), count: pids.len() });

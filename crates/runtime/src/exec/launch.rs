@@ -66,10 +66,7 @@ pub fn start_noting<'a, E: From<StartError>>(
     super::namespaces::refuse_the_hosts_parameters(launch, plan)?;
     let cgroup = match launch.cgroup.create() {
         Ok(cgroup) => cgroup,
-        // Somebody else's.
-        Err(error @ (onggi_cgroup::Error::NotEmpty { .. } | onggi_cgroup::Error::Frozen { .. })) => {
-            return Err(StartError::Cgroup(error).into());
-        }
+        Err(error) if error.is_of_another() => return Err(StartError::Cgroup(error).into()),
         Err(error) => {
             // With a keeper it is for its caller to remove: nobody can before that one has gone.
             if launch.cgroup.keeper.is_none()

@@ -1,10 +1,12 @@
 //! What is kept of a container from before there is anything of it: `birth.json`, by which `delete --force` finds what a `create` has
 //! made that was killed, and what has lost its state.
 //!
-//! Whoever makes the file has the directory: it is there once, and stays for as long. It is written twice: first with names alone, which may
-//! be those of somebody else's cgroup and unit, then with what tells ours from those. Only by the second is anything ever killed.
+//! Whoever makes the file has the directory: it is there once, and stays for as long. It has two lines, through one descriptor: first names
+//! alone, which may be those of somebody else's cgroup and unit, then what tells ours from those. Only by the second is anything ever killed.
+//! One that was cut short counts for none: what it is about comes after it.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use onggi_cgroup::{Cgroup, Plan};
@@ -29,8 +31,13 @@ pub(crate) struct Birth {
     /// The unit whose cgroup it is.
     pub(crate) systemd: Option<Kept>,
     pub(crate) resctrl: Option<Group>,
+}
+
+/// Both lines.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) birth: Birth,
     /// `None`: nothing has been born yet, and whatever lives under these names is another's.
-    #[serde(default)]
     pub(crate) made: Option<Made>,
 }
 
@@ -55,31 +62,34 @@ impl Made {
     }
 }
 
-impl Birth {
-    /// The same, with what is known once the cgroup is there.
-    pub(crate) fn with(self, made: Made) -> Birth {
-        Birth { made: Some(made), ..self }
-    }
+/// Writes a line, behind those that are there.
+pub(crate) fn write(mut file: &File, line: &impl Serialize) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    file.write_all(&bytes)
+}
 
+impl Known {
     /// `None`: whoever made the directory had made nothing else yet.
-    pub(crate) fn read(directory: &Path) -> Result<Option<Birth>, Error> {
+    pub(crate) fn read(directory: &Path) -> Result<Option<Known>, Error> {
         let path = directory.join(NAME);
         let bytes = match std::fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(|error| Error::io(format!("read {}", path.display()), error))?,
         };
-        if bytes.is_empty() {
-            return Ok(None);
-        }
         let json = |source| Error::Json { path: path.display().to_string(), source };
-        serde_json::from_slice(&bytes).map(Some).map_err(json)
+        let mut whole = bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));
+        let Some(birth) = whole.next() else { return Ok(None) };
+        let made = whole.next().map(serde_json::from_slice).transpose().map_err(json)?;
+        Ok(Some(Known { birth: serde_json::from_slice(birth).map_err(json)?, made }))
     }
 
     /// Ends whatever lives in its cgroup, and takes all of it away. `false`: what is there under the cgroup's name is not known to be its own, and
     /// stays unless it is empty.
     pub(crate) fn undo(&self) -> Result<bool, Error> {
-        let unit = self.systemd.as_ref().filter(|_| self.made.as_ref().is_some_and(|made| made.unit));
-        let is_gone = match self.cgroup.open() {
+        let Birth { cgroup: named, systemd, resctrl, .. } = &self.birth;
+        let unit = systemd.as_ref().filter(|_| self.made.as_ref().is_some_and(|made| made.unit));
+        let is_gone = match named.open() {
             Ok(cgroup) => {
                 let there = cgroup.inodes().map_err(Error::Cgroup)?;
                 if self.made.as_ref().is_some_and(|made| made.is(&there)) {
@@ -88,7 +98,7 @@ impl Birth {
                     cgroup.remove().map_err(Error::Cgroup)?;
                     true
                 } else {
-                    self.cgroup.remove_if_empty()
+                    named.remove_if_empty()
                 }
             }
             // Not made yet, or gone with its unit, which may still be remembered.
@@ -98,13 +108,42 @@ impl Birth {
             }
             Err(error) => return Err(Error::Cgroup(error)),
         };
-        self.resctrl.as_ref().map_or(Ok(is_gone), |group| group.remove().map(|()| is_gone))
+        resctrl.as_ref().map_or(Ok(is_gone), |group| group.remove().map(|()| is_gone))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_was_cut_short_counts_for_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let birth = Birth {
+            id: "jar".into(),
+            oci_version: String::new(),
+            created: String::new(),
+            bundle: PathBuf::new(),
+            rootfs: PathBuf::new(),
+            cgroup: Plan::naming(&onggi_cgroup::Layout::none(), "/jar"),
+            systemd: None,
+            resctrl: None,
+        };
+        let path = directory.path().join(NAME);
+        let file = File::create(&path).unwrap();
+        write(&file, &birth).unwrap();
+        let first = std::fs::metadata(&path).unwrap().len() as usize;
+        write(&file, &Made { cgroup: vec![Some(7)], unit: true }).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..=whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let known = Known::read(directory.path()).unwrap();
+            assert_eq!(known.is_some(), length >= first, "{length}");
+            assert_eq!(known.is_some_and(|known| known.made.is_some()), length == whole.len(), "{length}");
+        }
+        std::fs::write(&path, "{}\n").unwrap();
+        assert!(matches!(Known::read(directory.path()), Err(Error::Json { .. })));
+    }
 
     #[test]
     fn a_group_is_the_one_that_was_made_or_what_is_left_of_it() {

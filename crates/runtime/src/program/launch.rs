@@ -215,7 +215,7 @@ impl Attempt<'_> {
             onggi_sys::memory::release_stack();
             let has_unit = scope.as_ref().is_some_and(systemd::Scope::is_started);
             exec::start_noting(&plan.launch, &plan, stdio, |cgroup| {
-                locked.write_birth(&known.with(Made::of(cgroup, has_unit)?))?;
+                locked.mark_birth(&Made::of(cgroup, has_unit)?)?;
                 onggi_sys::fault::point("runtime.create.marked");
                 Ok(())
             })
@@ -249,7 +249,6 @@ impl Attempt<'_> {
             cgroup: onggi_cgroup::Plan::naming(self.layout, &plan.launch.cgroup.path),
             systemd,
             resctrl,
-            made: None,
         }
     }
 

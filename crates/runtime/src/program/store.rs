@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 
-use super::birth::{self, Birth};
+use super::birth::{self, Birth, Known, Made};
 use super::error::Error;
 use super::record::{Record, VERSION};
 
@@ -38,6 +38,8 @@ pub(crate) struct Directory {
 pub(crate) struct Locked {
     pub(crate) directory: Directory,
     lock: OwnedFd,
+    /// For who makes it: the file of its [`Birth`].
+    birth: Option<File>,
 }
 
 impl Store {
@@ -62,15 +64,16 @@ impl Store {
             // Before it is locked anybody may delete it, and make another one: it is ours if the file is made by us.
             let locked = match self.lock(id) {
                 Err(Error::DoesNotExist) => continue,
-                other => other?,
+                // Nothing is in it, unless it is another's after all.
+                other => other.inspect_err(|_| drop(std::fs::remove_dir(&path)))?,
             };
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             let mode = Mode::RUSR | Mode::WUSR;
             return match rustix::fs::openat(&locked.lock, birth::NAME, flags, mode) {
-                Ok(_) => Ok(locked),
+                Ok(file) => Ok(Locked { birth: Some(file.into()), ..locked }),
                 Err(rustix::io::Errno::EXIST) => Err(Error::AlreadyExists),
                 Err(error) => {
-                    // Nothing is in it, unless it is another's after all.
+                    // As above.
                     let _ = std::fs::remove_dir(&path);
                     Err(fail(error.into()))
                 }
@@ -95,7 +98,7 @@ impl Store {
             let (held, now) =
                 (rustix::fs::fstat(&lock).map_err(fail)?, rustix::fs::stat(path).map_err(fail)?);
             if (held.st_dev, held.st_ino) == (now.st_dev, now.st_ino) {
-                return Ok(Locked { directory, lock });
+                return Ok(Locked { directory, lock, birth: None });
             }
         }
     }
@@ -177,8 +180,8 @@ impl Directory {
     }
 
     /// What is known of a container that has no state.
-    pub(crate) fn birth(&self) -> Result<Option<Birth>, Error> {
-        Birth::read(&self.path)
+    pub(crate) fn birth(&self) -> Result<Option<Known>, Error> {
+        Known::read(&self.path)
     }
 
     /// The compiled seccomp program.
@@ -200,13 +203,21 @@ impl Locked {
         std::fs::rename(&new, &path).map_err(fail)
     }
 
-    /// Replaces what is known of it before there is a state.
+    /// Writes down how to find what is about to be made.
     pub(crate) fn write_birth(&self, birth: &Birth) -> Result<(), Error> {
-        let path = self.directory.path.join(birth::NAME);
-        let new = self.directory.path.join(".birth.json.new");
-        let fail = |error| Error::io(format!("write {}", path.display()), error);
-        let bytes = serde_json::to_vec(birth).map_err(|error| fail(error.into()))?;
-        write_private(&new, &bytes).and_then(|()| std::fs::rename(&new, &path)).map_err(fail)
+        self.write_line(birth)
+    }
+
+    /// And what has been made, before anything is born in it.
+    pub(crate) fn mark_birth(&self, made: &Made) -> Result<(), Error> {
+        self.write_line(made)
+    }
+
+    fn write_line(&self, line: &impl serde::Serialize) -> Result<(), Error> {
+        let fail =
+            |error| Error::io(format!("write {}", self.directory.path.join(birth::NAME).display()), error);
+        let file = self.birth.as_ref().ok_or_else(|| fail(io::ErrorKind::Unsupported.into()))?;
+        birth::write(file, line).map_err(fail)
     }
 
     /// The state of a new container and its seccomp program, which may be empty: there is then no file of it.

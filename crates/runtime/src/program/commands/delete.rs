@@ -7,7 +7,7 @@ use onggi_runtime::exec;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::super::arguments::{Flag, Parsed};
-use super::super::birth::Birth;
+use super::super::birth::Known;
 use super::super::error::Error;
 use super::super::record::Record;
 use super::super::resctrl::Group;
@@ -44,9 +44,9 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     let record = match locked.directory.read() {
         // Half made: a `create` that was killed. Its lock is free, so nobody is still at it.
         Err(Error::DoesNotExist) if force => {
-            if let Some(birth) = readable_birth(context, &locked) {
-                let is_gone = birth.undo()?;
-                if let Some(left) = left_of(&birth, is_gone) {
+            if let Some(known) = readable_birth(context, &locked)? {
+                let is_gone = known.undo()?;
+                if let Some(left) = left_of(&known, is_gone) {
                     context.log.warn(&left);
                 }
             }
@@ -71,25 +71,28 @@ fn run(context: &Context, flags: &Parsed) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// What is known of it apart from its state. A file that nobody can read is for nothing but the warning.
-fn readable_birth(context: &Context, locked: &Locked) -> Option<Birth> {
-    locked.directory.birth().unwrap_or_else(|error| {
-        let what = format!("what is kept of the container is damaged ({error}): its cgroup stays");
-        context.log.warn(&what);
-        None
-    })
+/// What is known of it apart from its state. A file that is damaged is for nothing but the warning; one that cannot be read now can be later.
+fn readable_birth(context: &Context, locked: &Locked) -> Result<Option<Known>, Error> {
+    match locked.directory.birth() {
+        Err(error @ Error::Json { .. }) => {
+            let what = format!("what is kept of the container is damaged ({error}): its cgroup stays");
+            context.log.warn(&what);
+            Ok(None)
+        }
+        other => other,
+    }
 }
 
 /// What may be left of a container that is taken away by force, for who has to look after it.
-fn left_of(birth: &Birth, is_gone: bool) -> Option<String> {
+fn left_of(known: &Known, is_gone: bool) -> Option<String> {
     if !is_gone {
         return Some(format!(
             "the cgroup {} stays: what is in it is not known to be the container's",
-            birth.cgroup.path
+            known.birth.cgroup.path
         ));
     }
     // Without a mark nothing has been born yet.
-    (birth.cgroup.layout.is_none() && birth.made.is_some())
+    (known.birth.cgroup.layout.is_none() && known.made.is_some())
         .then(|| "the container has neither a state nor a cgroup: its processes may still run".to_owned())
 }
 
@@ -102,9 +105,9 @@ fn discard(context: &Context, locked: Locked, error: &Error) -> Result<(), Error
         // ESRCH only: it has just ended.
         let _ = onggi_sys::pidfd::send_signal(pidfd.as_fd(), 9);
     }
-    let birth = readable_birth(context, &locked);
+    let known = readable_birth(context, &locked)?;
     // Before anybody waits: in a frozen group nothing dies.
-    let is_gone = birth.as_ref().map_or(Ok(false), Birth::undo)?;
+    let is_gone = known.as_ref().map_or(Ok(false), Known::undo)?;
     let ended = match pidfd {
         Some(pidfd) => {
             await_end(&pidfd)?;
@@ -113,8 +116,8 @@ fn discard(context: &Context, locked: Locked, error: &Error) -> Result<(), Error
         None if first.is_some() => "its first process has ended",
         None => "its first process is not known, and may still run",
     };
-    let rest = match birth {
-        Some(birth) if is_gone && birth.cgroup.layout.is_none() => {
+    let rest = match known {
+        Some(known) if is_gone && known.birth.cgroup.layout.is_none() => {
             format!("{ended}; it has no cgroup, by which others of it could be found")
         }
         Some(_) if is_gone => "all in its cgroup was killed".to_owned(),

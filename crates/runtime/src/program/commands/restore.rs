@@ -243,9 +243,11 @@ impl Restore<'_> {
         let cgroup =
             self.make_cgroup(scope.as_deref_mut()).inspect_err(|_| launch::forget(group.as_ref()))?;
         let has_unit = scope.is_some_and(|scope| scope.is_started());
-        let marked = Made::of(&cgroup, has_unit).and_then(|made| self.locked.write_birth(&known.with(made)));
+        let marked = Made::of(&cgroup, has_unit).and_then(|made| self.locked.mark_birth(&made));
         if let Err(error) = marked {
-            let _ = cgroup.remove();
+            if !has_unit {
+                let _ = cgroup.remove();
+            }
             launch::forget(group.as_ref());
             return Err(error);
         }
@@ -291,9 +293,11 @@ impl Restore<'_> {
         let mut plan = self.plan.launch.cgroup.clone();
         scope.map_or(Ok(()), |scope| scope.start(self.attempt.id, &mut plan))?;
         plan.create().map_err(|error| {
-            let others =
-                matches!(error, onggi_cgroup::Error::NotEmpty { .. } | onggi_cgroup::Error::Frozen { .. });
-            if !others && let Ok(half) = plan.open() {
+            // With a keeper in it, it goes with its unit.
+            if plan.keeper.is_none()
+                && !error.is_of_another()
+                && let Ok(half) = plan.open()
+            {
                 // What could not be made is the error that counts.
                 let _ = half.remove();
             }

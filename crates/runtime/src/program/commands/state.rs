@@ -52,7 +52,7 @@ impl Answer {
     pub(crate) fn of(directory: &Directory) -> Result<Answer, Error> {
         let record = match directory.read() {
             Err(Error::DoesNotExist) => {
-                return Ok(Answer::creating(directory.birth()?.ok_or(Error::DoesNotExist)?, directory));
+                return Ok(Answer::creating(directory.birth()?.ok_or(Error::DoesNotExist)?.birth, directory));
             }
             other => other?,
         };
