@@ -17,11 +17,12 @@ use rustix::fs::OFlags;
 
 use crate::error::Error;
 use crate::layout::{Layout, make_directory};
+use crate::process::Process;
 
 const LOCK: &str = "lock";
 const KEEPS: &str = "keeps";
-/// What the names of things begin with that were moved into `tmp/` to be deleted.
-pub(crate) const GARBAGE: &str = "garbage-";
+/// What the names of things begin with that were moved into `tmp/` to be deleted. Who does that follows.
+const GARBAGE: &str = "garbage-";
 
 /// The store's mutex, held while this lives: for a look at what is there and a rename or two.
 #[derive(Debug)]
@@ -165,7 +166,8 @@ impl Kept {
 pub(crate) fn kept_by_acts(layout: &Layout, _guard: &StoreLock) -> Result<Vec<(Kept, Digest)>, Error> {
     let mut kept = Vec::new();
     for directory in act_directories(layout)? {
-        if !is_alive(&directory)? {
+        // Garbage may be a layer's tree, with any file in it.
+        if name_of(&directory).starts_with(GARBAGE) || !is_alive(&directory)? {
             continue;
         }
         let path = directory.join(KEEPS);
@@ -252,7 +254,12 @@ fn act_directories(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
 
 /// Not everything in `tmp/` is an act's: what is made in one go and then renamed says by its name, `NAME.PID`, whose it is.
 fn is_alive(directory: &Path) -> Result<bool, Error> {
-    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = name_of(directory);
+    if let Some(garbage) = name.strip_prefix(GARBAGE) {
+        // Who has moved it here is deleting it, which takes its time, unless it was killed.
+        let owner = garbage.rsplit_once('-').and_then(|(owner, _)| Process::parse(owner));
+        return Ok(owner.is_some_and(|owner| owner.is_alive()));
+    }
     let owner = name.rsplit_once('.').and_then(|(_, pid)| pid.parse::<u32>().ok());
     if owner.is_some_and(runs) {
         return Ok(true);
@@ -263,14 +270,29 @@ fn is_alive(directory: &Path) -> Result<bool, Error> {
         Ok(lock) => lock,
         // Its owner removes it right now, or it never was an act.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            // Garbage is nobody's: by now the number may be another process's.
-            let owner = name.split('-').nth(1).filter(|_| !name.starts_with(GARBAGE));
-            let owner = owner.and_then(|pid| pid.parse::<u32>().ok());
+            let owner = name.split('-').nth(1).and_then(|pid| pid.parse::<u32>().ok());
             return Ok(owner.is_some_and(runs) && directory.is_dir());
         }
         Err(error) => return Err(Error::io("open", path)(error)),
     };
     onggi_sys::ofd::is_held(lock.as_fd()).map_err(Error::io("ask for the lock of", path))
+}
+
+fn name_of(directory: &Path) -> &str {
+    directory.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// A path in `tmp/` for something that this process is about to delete. The caller holds the store's mutex.
+pub(crate) fn garbage_path(layout: &Layout) -> Result<PathBuf, Error> {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let path = layout.tmp().join(format!("{GARBAGE}{}-{number}", Process::own()));
+        // Of a process of an earlier boot that had the same number and was as young.
+        if !path.try_exists().map_err(Error::io("look for", &path))? {
+            return Ok(path);
+        }
+    }
 }
 
 fn open_lock(path: &Path) -> Result<File, Error> {

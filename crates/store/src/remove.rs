@@ -8,13 +8,12 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use onggi_image::{Config, Digest, Reference};
 use onggi_sys::fault;
 
 use crate::Store;
-use crate::act::{GARBAGE, Kept, StoreLock, kept_by_acts, remove_tree, sweep};
+use crate::act::{Kept, StoreLock, garbage_path, kept_by_acts, remove_tree, sweep};
 use crate::containers;
 use crate::error::Error;
 use crate::images::{self, Found};
@@ -383,7 +382,8 @@ fn needs_by_config(layout: &Layout, id: &Digest) -> Vec<(Kept, Digest)> {
     layers.chain([(Kept::Blob, id.clone())]).collect()
 }
 
-/// What was moved out of its place, to be deleted when the store's mutex is free again. If it is not, the next act does it.
+/// What was moved out of its place, to be deleted when the store's mutex is free again. If it is not, the next act does it
+/// once this process has ended.
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Collected {
@@ -420,17 +420,10 @@ pub(crate) fn collect(layout: &Layout, guard: &StoreLock) -> Result<Collected, E
     Ok(Collected { layers, variants, moved })
 }
 
-/// Moves one thing into `tmp/`, where it is whoever's first comes by. Returns its new path, or nothing if it had to be deleted on the spot.
+/// Moves one thing into `tmp/`, to be deleted by this process, or by whoever comes by when that has ended. Returns its new path, or nothing if it had to be
+/// deleted on the spot.
 fn move_away(layout: &Layout, path: &Path, _guard: &StoreLock) -> Result<Option<PathBuf>, Error> {
-    static COUNTER: AtomicU32 = AtomicU32::new(0);
-    let to = loop {
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let to = layout.tmp().join(format!("{GARBAGE}{}-{number}", std::process::id()));
-        // Left by a process of the same number that was killed. Nobody else makes such names, and only under the mutex.
-        if !to.try_exists().map_err(Error::io("look for", &to))? {
-            break to;
-        }
-    };
+    let to = garbage_path(layout)?;
     match fs::rename(path, &to) {
         Ok(()) => Ok(Some(to)),
         // Even a name in a directory can need a new block. Under the mutex nobody looks at it meanwhile.

@@ -701,12 +701,24 @@ fn what_a_living_process_is_making_is_left_alone() {
     let gone = ended.id();
     ended.wait().unwrap();
     let tmp = store.data().join("tmp");
+    let pid = std::process::id();
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap();
+    // A tree that is being deleted: files in it have nothing to say.
+    let deleted = tmp.join(format!("garbage-{pid}:{started}-1000"));
     let living = [
-        tmp.join(format!("volume-a.b.{}", std::process::id())),
-        tmp.join(format!("VERSION.{}", std::process::id())),
+        tmp.join(format!("volume-a.b.{pid}")),
+        tmp.join(format!("VERSION.{pid}")),
+        deleted.join("keeps"),
+        deleted.join("lock"),
     ];
+    fs::create_dir(&deleted).unwrap();
+    for pipe in &living[2..] {
+        let status = std::process::Command::new("mkfifo").arg(pipe).status();
+        assert!(status.unwrap().success());
+    }
     // To be deleted it was moved there by a process whose number another has by now.
-    let garbage = tmp.join(format!("garbage-{}-0", std::process::id()));
+    let garbage = tmp.join(format!("garbage-{pid}:1-0"));
     let dead = [tmp.join(format!("volume-a.b.{gone}")), tmp.join("volume-a"), garbage];
     for directory in [&living[0], &dead[0], &dead[1], &dead[2]] {
         fs::create_dir(directory).unwrap();

@@ -187,14 +187,16 @@ impl Check<'_> {
 
     fn leftovers(&mut self) -> Result<(), Error> {
         let guard = StoreLock::take(self.layout)?;
-        for path in dead_acts(self.layout)? {
+        let dead = dead_acts(self.layout)?;
+        // Others need not wait for what may be long.
+        drop(guard);
+        for path in dead {
             if path.symlink_metadata().is_err() {
                 // Its owner has just removed it.
                 continue;
             }
             self.leftover(&path, "left by a command that was cut short");
         }
-        drop(guard);
         Ok(())
     }
 
