@@ -104,7 +104,9 @@ const JUDGED: [(&str, u32, &str, u64, u64); 5] = [
 
 /// Calls that change a file by its descriptor alone. Standard input is the store's own tar, and no such call is for it or the pipes beside it.
 const KEEP_OFF: [&str; 5] = ["fchmod", "fchown", "fchownat", "fsetxattr", "utimensat"];
-/// All of an argument that is a descriptor: of the rest the kernel takes no notice.
+/// `F_DUPFD` and `F_DUPFD_CLOEXEC`: a copy of one of these would have another number.
+const COPIES: [u64; 2] = [0, 1030];
+/// All of an argument that is a descriptor or a command: of the rest the kernel takes no notice.
 const DESCRIPTOR: u64 = 0xffff_ffff;
 
 /// What is left.
@@ -169,7 +171,7 @@ fn alone(directory: &Path, read_only: bool) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(&tree, ".", open, Mode::empty())?)
 }
 
-/// Whatever is not listed fails with EPERM, and so does what would change a file behind one of the first three descriptors: that is a filter of its own, since
+/// Whatever is not listed fails with EPERM, and so does what would change a file behind one of the first three descriptors, or copy one: that is a filter of its own, since
 /// in one list any rule that allows is enough.
 fn filter() -> Result<(), Failure> {
     let rule = |action: &str, names: &[&str], args| Syscall {
@@ -179,11 +181,18 @@ fn filter() -> Result<(), Failure> {
         args,
     };
     let (allow, deny) = ("SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO");
-    let standard = |descriptor| {
-        let (op, value) = ("SCMP_CMP_MASKED_EQ".to_owned(), DESCRIPTOR);
-        rule(deny, &KEEP_OFF, vec![SyscallArg { index: 0, value, value_two: descriptor, op }])
+    let is = |index, value_two| SyscallArg {
+        index,
+        value: DESCRIPTOR,
+        value_two,
+        op: "SCMP_CMP_MASKED_EQ".to_owned(),
     };
-    load(allow, (0..3).map(standard).collect())?;
+    let mut off = Vec::new();
+    for descriptor in 0..3 {
+        off.push(rule(deny, &KEEP_OFF, vec![is(0, descriptor)]));
+        off.extend(COPIES.map(|copy| rule(deny, &["fcntl"], vec![is(0, descriptor), is(1, copy)])));
+    }
+    load(allow, off)?;
     let mut listed = vec![rule(allow, &CALLS, Vec::new())];
     for (name, index, op, value, value_two) in JUDGED {
         listed.push(rule(allow, &[name], vec![SyscallArg { index, value, value_two, op: op.to_owned() }]));
@@ -235,6 +244,13 @@ mod tests {
             let inode = |path: &str| statat(&lower[0], path, AtFlags::empty()).unwrap().st_ino;
             assert_eq!(inode(".."), inode("."), "nothing is above a layer");
             rustix::fs::fchmod(&root, Mode::from_raw_mode(0o700)).unwrap();
+            rustix::fs::fchmod(
+                rustix::io::fcntl_dupfd_cloexec(&root, 3).unwrap(),
+                Mode::from_raw_mode(0o700),
+            )
+            .unwrap();
+            rustix::io::fcntl_getfd(io::stdin()).unwrap();
+            rustix::fs::fcntl_getfl(io::stdin()).unwrap();
             let instant = || rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
             let now = rustix::fs::Timestamps { last_access: instant(), last_modification: instant() };
             let code = |result: io::Result<()>| result.err().and_then(|error| error.raw_os_error());
@@ -292,6 +308,20 @@ mod tests {
                     "date standard output",
                     Errno::PERM,
                     code(rustix::fs::futimens(io::stdout(), &now).map_err(Into::into)),
+                ),
+                (
+                    "a copy of standard input",
+                    Errno::PERM,
+                    code(
+                        rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)
+                            .and_then(|copy| rustix::fs::fchmod(copy, mode))
+                            .map_err(Into::into),
+                    ),
+                ),
+                (
+                    "a copy that is left to programs",
+                    Errno::PERM,
+                    code(rustix::io::dup(io::stdout()).map(drop).map_err(Into::into)),
                 ),
                 ("bind", Errno::PERM, code(rustix::mount::mount_bind(".", ".").map_err(Into::into))),
                 ("chroot", Errno::PERM, code(rustix::process::chroot(".").map_err(Into::into))),
